@@ -1,0 +1,79 @@
+"""What a framework backend gives and takes: plain numpy, no framework, no labels.
+
+A backend package has one function, ``open_runner``; everything framework-specific is behind the `Runner`
+that it returns. The shapes below use N for samples (rows of the batch), K for explained outputs, T for
+timesteps, G for gates and H for units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """One tensor that the model returns: its name and its shape without the sample axis."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One explained scalar per sample: ``output[sample, *index]`` of the ``output``-th tensor."""
+
+    output: int
+    index: tuple[int, ...]
+    label: str
+
+
+@dataclass
+class GateTrace:
+    """What one recurrent layer (one direction) did, step by step.
+
+    ``mass`` is the multiplier-weighted difference that the layer's states carry at each step,
+    ``Σ m_h·Δh_t + Σ m_c·Δc_t``; for exact rules it equals ``contribution`` summed over gates and units plus
+    ``carry`` summed over units, at every step.
+    """
+
+    kind: str  # "LSTM", "GRU" or "RNN"
+    gates: tuple[str, ...]  # LSTM: input, forget, candidate, output; GRU: reset, update, new; RNN: new
+    contribution: np.ndarray  # (K, N, T, G, H): m_pre·Δpre of each gate's pre-activation
+    carry: np.ndarray  # (K, N, T, H): what goes straight on to the state before
+    mass: np.ndarray  # (K, N, T)
+    activation: np.ndarray  # (2, N, T, G, H): gate values, test member first, then baseline
+    state: np.ndarray  # (2, N, T, H): hidden state h_t of both members
+    cell: np.ndarray | None = None  # (2, N, T, H): cell state c_t, for LSTM
+
+
+@dataclass
+class PairAttribution:
+    """Attributions of N pairs of rows (test, baseline)."""
+
+    prediction: np.ndarray  # (K, N)
+    baseline_prediction: np.ndarray  # (K, N)
+    attributions: list[np.ndarray | None]  # per input leaf: (K, N, ...) sample axis first; None if not explained
+    gates: dict[str, GateTrace] = field(default_factory=dict)
+    embeddings: dict[int, np.ndarray] = field(default_factory=dict)  # leaf -> (K, N, ..., E), on request
+
+
+class Runner(Protocol):
+    """A model made ready to explain rows of the shape it was opened with."""
+
+    explained: tuple[bool, ...]  # per input leaf: floats and token ids are; lengths and masks are not
+    outputs: tuple[ModelOutput, ...]
+    notes: tuple[str, ...]  # things the person should know, in plain words
+
+    def attribute(
+        self,
+        test: Sequence[np.ndarray],
+        baseline: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        *,
+        gates: bool,
+        embeddings: bool,
+    ) -> PairAttribution: ...

@@ -1,0 +1,74 @@
+"""What can go wrong, said for people: what is wrong, where, and what to do next.
+
+Every error that PairLift raises on purpose is an `ExplainError`; anything else that escapes is a bug.
+"""
+
+from __future__ import annotations
+
+
+class ExplainError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        what: what is wrong, with the value that was given.
+        where: file, row, column, layer or operation; empty where there is none.
+        hint: what to do next.
+    """
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        where = f" (in {self.where})" if self.where else ""
+        hint = f"\n{self.hint}" if self.hint else ""
+        return f"{self.what}{where}{hint}"
+
+    def __reduce__(self):
+        return _rebuild, (type(self), self.what, self.where, self.hint)
+
+
+def _rebuild(kind: type[ExplainError], what: str, where: str, hint: str) -> ExplainError:
+    return kind(what, where=where, hint=hint)
+
+
+class InputError(ExplainError):
+    """An input, baseline or sequence has the wrong shape, type or names."""
+
+
+class NonFiniteError(ExplainError):
+    """A NaN or an infinity in an input, a baseline, a weight or a prediction."""
+
+
+class TargetError(ExplainError):
+    """The target does not select an output of the model."""
+
+
+class UnsupportedOperation(ExplainError):  # noqa: N818 - the public name
+    """The model uses an operation that has no rule; going on would give wrong attributions."""
+
+
+class CaptureError(ExplainError):
+    """The model could not be run or recorded on these inputs."""
+
+
+class CompletenessError(ExplainError):
+    """The attributions do not add up to the prediction difference, so they are not returned."""
+
+
+class BackendError(ExplainError):
+    """The framework or the device that was asked for is not there."""
+
+
+class ModelFileError(ExplainError):
+    """A model file cannot be opened, or must not be."""
+
+
+class SequenceFileError(ExplainError):
+    """A sequence file cannot be read; says the row and the column."""
+
+
+class JobError(ExplainError):
+    """A job's process was stopped, killed or ran over a limit."""

@@ -70,5 +70,9 @@ class SequenceFileError(ExplainError):
     """A sequence file cannot be read; says the row and the column."""
 
 
+class ExplanationFileError(ExplainError):
+    """A saved explanation cannot be read, or is not one."""
+
+
 class JobError(ExplainError):
     """A job's process was stopped, killed or ran over a limit."""

@@ -1,0 +1,286 @@
+"""The result of an explanation: labelled arrays, and the questions people ask of them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from explain_core.errors import InputError, TargetError
+from explain_core.labels import position_of, positions_of, short
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import shap
+
+#: What rounding alone may leave of ``|residual| / sum|attributions|``, by precision.
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+
+Arrays = xr.DataArray | dict[str, xr.DataArray]
+
+
+@dataclass(eq=False, repr=False)
+class Explanation:
+    """How much every value of the input moved each explained output away from the baseline's.
+
+    Made by `explain_core.explain`, through `explanation_build.py`. ``attributions``, ``inputs`` and
+    ``baselines`` are one `xarray.DataArray` where one input is explained, and a dict of them by input name
+    where there are several. The dimension ``output`` of ``attributions`` and ``gates`` is there when more
+    than one output is explained; ``prediction`` and ``baseline_prediction`` always have (sample, output).
+    Attributions are in the unit of the output.
+    """
+
+    attributions: Arrays
+    inputs: Arrays
+    baselines: Arrays
+    prediction: xr.DataArray
+    baseline_prediction: xr.DataArray
+    gates: dict[str, xr.Dataset] = field(default_factory=dict)
+    embedding_attributions: dict[str, xr.DataArray] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the explained inputs."""
+        return list(by_name(self.attributions))
+
+    @property
+    def samples(self) -> np.ndarray:
+        """Labels of the samples."""
+        return self.prediction["sample"].values
+
+    @property
+    def outputs(self) -> list[str]:
+        """Labels of the explained outputs."""
+        return [str(label) for label in self.prediction["output"].values]
+
+    @property
+    def residual(self) -> xr.DataArray:
+        """``sum(attributions) - (prediction - baseline_prediction)``, (sample, output), summed in float64."""
+        difference = self.prediction.astype(np.float64) - self.baseline_prediction.astype(np.float64)
+        return (self._sum_of(lambda part: part) - difference).rename("residual")
+
+    @property
+    def attribution_size(self) -> xr.DataArray:
+        """``sum|attributions|``, (sample, output), over all explained inputs, summed in float64."""
+        return self._sum_of(np.abs).rename("attribution_size")
+
+    @property
+    def relative_residual(self) -> xr.DataArray:
+        """``|residual| / sum|attributions|``, (sample, output); 0 where both are 0."""
+        size, off = self.attribution_size, np.abs(self.residual)
+        nothing = (size == 0) & (off == 0)
+        with np.errstate(divide="ignore"):
+            return (off / size.where(~nothing, 1.0)).rename("relative_residual")
+
+    @property
+    def tolerance(self) -> float:
+        """The largest relative residual that rounding explains at this precision."""
+        dtype = self.attrs.get("dtype") or str(next(iter(by_name(self.attributions).values())).dtype)
+        return TOLERANCE.get(dtype, TOLERANCE["float32"])
+
+    def residual_in_words(self, sample: Any = 0, output: Any = 0) -> str:
+        """Say whether the attributions of one sample and output add up, e.g. ``"adds up: off by 3e-8"``.
+
+        Args:
+            sample, output: label, or position where labels are text.
+        """
+        row, column = self.sample_position(sample), self.output_position(output)
+        return self._residual_in_words(row, column)
+
+    def sel(self, sample: Any = None, output: Any = None) -> Explanation:
+        """The explanation of some samples and outputs only.
+
+        Args:
+            sample, output: a label, a list of labels or a slice of positions; a number is a position where
+                the labels are text. One output alone drops the ``output`` dimension of ``attributions``.
+
+        Raises:
+            InputError: no such sample.
+            TargetError: no such output.
+        """
+        indexers: dict[str, list[int]] = {}
+        if sample is not None:
+            indexers["sample"] = positions_of(sample, self.samples, "sample", InputError)
+        if output is not None:
+            indexers["output"] = positions_of(output, self.prediction["output"].values, "output", TargetError)
+        one_output = len(indexers.get("output", ())) == 1
+
+        def pick(array):
+            array = array.isel(indexers, missing_dims="ignore")
+            return array.isel(output=0, drop=True) if one_output and "output" in array.dims else array
+
+        return replace(
+            self,
+            attributions=_map(pick, self.attributions),
+            inputs=_map(pick, self.inputs),
+            baselines=_map(pick, self.baselines),
+            prediction=self.prediction.isel(indexers),
+            baseline_prediction=self.baseline_prediction.isel(indexers),
+            gates={name: pick(gates) for name, gates in self.gates.items()},
+            embedding_attributions={n: pick(a) for n, a in self.embedding_attributions.items()},
+        )
+
+    def sample_position(self, sample: Any) -> int:
+        """Position of a sample given by label, or by number where labels are text."""
+        return position_of(sample, self.samples, "sample", InputError)
+
+    def output_position(self, output: Any) -> int:
+        """Position of an output given by label or by number."""
+        return position_of(output, self.prediction["output"].values, "output", TargetError)
+
+    def by_time(self) -> Arrays:
+        """Totals per timestep, (output,) sample, time; inputs without a time axis are left out."""
+        return self._totals("time")
+
+    def by_feature(self) -> Arrays:
+        """Totals per feature, (output,) sample, feature; inputs without a feature axis are left out."""
+        return self._totals("feature")
+
+    def save(self, path: str | PathLike) -> None:
+        """Write everything to a NetCDF 4 file; `load` gives back the same values bit for bit."""
+        from explain_core.explanation_file import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> Explanation:
+        """Read a file that `save` wrote. Never runs code from the file.
+
+        Raises:
+            ExplanationFileError: the file is missing, damaged or was not written by `save`.
+        """
+        from explain_core.explanation_file import load
+
+        return load(path)
+
+    def to_shap(self, by: str = "timestep_feature") -> shap.Explanation:
+        """As a `shap.Explanation` that shap's own plots accept; needs the package ``shap``.
+
+        Args:
+            by: ``"timestep_feature"`` has a column per value, named ``feature@time``; ``"feature"`` and
+                ``"time"`` have the totals, and as data the mean input over what was summed.
+
+        Returns:
+            values (sample, column) or, with several outputs, (sample, column, output), of which shap's plots
+            take one: ``result[:, :, 0]`` or ``result[:, :, "label"]``.
+        """
+        from explain_core.explanation_tables import to_shap
+
+        return to_shap(self, by)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Long form, a row per sample, output and input value.
+
+        Columns: sample, output, input, the axes of the inputs (time, feature), value, baseline, attribution,
+        and share: the attribution over the sum of all |attributions| for that sample and output.
+        """
+        from explain_core.explanation_tables import to_dataframe
+
+        return to_dataframe(self)
+
+    def _sum_of(self, of: Callable[[xr.DataArray], xr.DataArray]) -> xr.DataArray:
+        total: Any = 0.0
+        for part in by_name(self.attributions).values():
+            part = part if "output" in part.dims else part.expand_dims(output=self.prediction["output"])
+            rest = [dim for dim in part.dims if dim not in ("sample", "output")]
+            total = total + of(part.astype(np.float64)).sum(rest, skipna=False).reset_coords(drop=True)
+        return total.transpose("sample", "output")
+
+    def _totals(self, axis: str) -> Arrays:
+        totals = {}
+        for name, part in by_name(self.attributions).items():
+            if axis in part.dims:
+                rest = [dim for dim in part.dims if dim not in ("output", "sample", axis)]
+                totals[name] = part.astype(np.float64).sum(rest, skipna=False).rename(name)
+        if not totals:
+            dims = {name: part.dims for name, part in by_name(self.attributions).items()}
+            raise InputError(f"No explained input has an axis called {axis!r}; they have {dims}.")
+        return totals if isinstance(self.attributions, dict) else next(iter(totals.values()))
+
+    def _residual_in_words(self, row: int, column: int) -> str:
+        off = abs(float(self.residual[row, column]))
+        relative = float(self.relative_residual[row, column])
+        prediction, baseline = self.prediction[row, column], self.baseline_prediction[row, column]
+        if off == 0:
+            return "adds up exactly"
+        if relative <= self.tolerance:
+            return f"adds up: off by {short(off)} ({short(relative)} of all attribution)"
+        # The difference of two large predictions keeps the rounding of the large ones.
+        rounding = 4 * np.finfo(prediction.dtype).eps * float(max(abs(prediction), abs(baseline)))
+        if off <= rounding:
+            return (
+                f"adds up as far as {prediction.dtype} can tell: off by {short(off)}, "
+                f"within the rounding of the prediction {float(prediction):.6g} itself"
+            )
+        if not np.isfinite(off):
+            return "does not add up: the residual is not a finite number"
+        if not np.isfinite(relative):
+            return f"does not add up: off by {short(off)}, with no attribution at all"
+        return (
+            f"does not add up: off by {short(off)}, {_percent(relative)} of all attribution "
+            f"(rounding explains at most {_percent(self.tolerance)})"
+        )
+
+    def __repr__(self) -> str:
+        lines = [f"<Explanation of {_count(len(self.samples), 'sample')}, {_outputs_in_words(self.outputs)}>"]
+        for name, part in by_name(self.attributions).items():
+            axes = [dim for dim in part.dims if dim not in ("sample", "output")]
+            sizes = [_count(part.sizes[dim], {"time": "timestep"}.get(dim, dim)) for dim in axes]
+            lines.append(f"  {name}: {' x '.join(sizes) or 'one number'} ({part.dtype})")
+        if self.prediction.size:
+            row, column = np.unravel_index(self.relative_residual.values.argmax(), self.prediction.shape)
+            at_worst = "" if self.prediction.size == 1 else ", at worst"
+            lines.append(f"  {self._residual_in_words(row, column)}{at_worst}")
+        if self.gates:
+            layers = (f"{n} ({g.attrs['kind']}, {g.sizes['unit']} units)" for n, g in self.gates.items())
+            lines.append(f"  gates: {', '.join(layers)}")
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        arrays = "".join(
+            f"<details><summary>{html.escape(name)}</summary>{part._repr_html_()}</details>"
+            for name, part in by_name(self.attributions).items()
+        )
+        return f"<pre>{html.escape(repr(self))}</pre>{arrays}"
+
+
+def conservation(gates: xr.Dataset) -> xr.DataArray:
+    """What a recurrent layer's steps do not account for, (output,) sample, time; rounding for exact rules.
+
+    ``mass - sum(contribution) - sum(carry)``, summed in float64.
+    """
+    gates = gates.astype(np.float64)
+    given = gates["contribution"].sum(("gate", "unit"), skipna=False)
+    return (gates["mass"] - given - gates["carry"].sum("unit", skipna=False)).rename("conservation")
+
+
+def by_name(arrays: Arrays) -> dict[str, xr.DataArray]:
+    """The arrays of one or several inputs as a dict by input name."""
+    return arrays if isinstance(arrays, dict) else {str(arrays.name): arrays}
+
+
+def _map(function: Callable[[xr.DataArray], xr.DataArray], arrays: Arrays) -> Arrays:
+    if isinstance(arrays, dict):
+        return {name: function(array) for name, array in arrays.items()}
+    return function(arrays)
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2g} %"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _outputs_in_words(outputs: list[str]) -> str:
+    names = ", ".join(repr(name) for name in outputs[:3])
+    return f"{_count(len(outputs), 'output')}: {names}" + (", ..." if len(outputs) > 3 else "")

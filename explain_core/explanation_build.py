@@ -1,0 +1,173 @@
+"""From a backend's plain arrays to an `Explanation`: the labels go on here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from explain_core.errors import InputError
+from explain_core.explanation import Explanation
+from explain_core.labels import label_array, unique_labels
+
+if TYPE_CHECKING:
+    from explain_core.backends.protocol import GateTrace
+
+
+@dataclass(frozen=True)
+class LabelledInput:
+    """One explained input with its labels. N is samples, K explained outputs.
+
+    ``dims`` names the axes after the sample axis, e.g. ``("time", "feature")``. ``coords`` has the labels of
+    an axis by its name: one label per position, or for labels that differ between samples (such as the
+    dates of sliding windows) an array (N, positions), which becomes the coordinate ``time_label``.
+    Axes without labels are numbered from 0.
+    """
+
+    name: str
+    values: np.ndarray  # (N, ...)
+    baseline: np.ndarray  # (N, ...); the mean over a background
+    attributions: np.ndarray  # (K, N, ...)
+    dims: tuple[str, ...]
+    coords: Mapping[str, Sequence | np.ndarray] = field(default_factory=dict)
+    tokens: np.ndarray | None = None  # (N, ...): the text of each token id
+    lengths: np.ndarray | None = None  # (N,): real timesteps of padded sequences
+
+
+def build_explanation(
+    inputs: Sequence[LabelledInput],
+    prediction: np.ndarray,
+    baseline_prediction: np.ndarray,
+    *,
+    output_labels: Sequence[str],
+    keep_output: bool,
+    sample_labels: Sequence | np.ndarray | None = None,
+    gates: Mapping[str, GateTrace] | None = None,
+    embedding_attributions: Mapping[str, np.ndarray] | None = None,
+    notes: Sequence[str] = (),
+    attrs: Mapping[str, Any] | None = None,
+) -> Explanation:
+    """Put labels on plain arrays.
+
+    Args:
+        inputs: the explained inputs, at least one.
+        prediction, baseline_prediction: (N, K).
+        output_labels: K labels, all different.
+        keep_output: whether attributions and gates keep the ``output`` dimension; if not, K must be 1.
+        sample_labels: N labels, all different; numbers from 0 if None.
+        gates: by layer name.
+        embedding_attributions: (K, N, ..., E) by input name.
+        notes: sentences that the person should read.
+        attrs: plain values (numbers, text, None, lists and dicts of them); ``dtype`` sets the tolerance.
+
+    Raises:
+        InputError: labels that do not fit, or the same label twice.
+    """
+    n, k = prediction.shape
+    coords = {
+        "sample": unique_labels(np.arange(n) if sample_labels is None else sample_labels, n, "sample"),
+        "output": unique_labels(output_labels, k, "output"),
+    }
+    unique_labels([item.name for item in inputs], len(inputs), "input")
+
+    def by_output(
+        array: np.ndarray, dims: Sequence[str], extra: Mapping[str, Any], name: str = ""
+    ) -> xr.DataArray:
+        labels = {"sample": coords["sample"], **extra}
+        if not keep_output:
+            (array,) = array
+            return xr.DataArray(array, labels, ("sample", *dims), name)
+        return xr.DataArray(array, {"output": coords["output"], **labels}, ("output", "sample", *dims), name)
+
+    attributions, values, baselines, embeddings = {}, {}, {}, {}
+    for item in inputs:
+        axes = _axis_coords(item, n)
+        plain = {"sample": coords["sample"], **axes}
+        dims = ("sample", *item.dims)
+        attributions[item.name] = by_output(item.attributions, item.dims, axes, item.name)
+        values[item.name] = xr.DataArray(item.values, plain, dims, item.name)
+        baselines[item.name] = xr.DataArray(item.baseline, plain, dims, item.name)
+        if item.name in (embedding_attributions or {}):
+            array = embedding_attributions[item.name]
+            labels = {**axes, "embedding": np.arange(array.shape[-1])}
+            embeddings[item.name] = by_output(array, (*item.dims, "embedding"), labels, item.name)
+
+    several = len(inputs) > 1
+    return Explanation(
+        attributions=attributions if several else attributions[inputs[0].name],
+        inputs=values if several else values[inputs[0].name],
+        baselines=baselines if several else baselines[inputs[0].name],
+        prediction=xr.DataArray(prediction, coords, ("sample", "output"), "prediction"),
+        baseline_prediction=xr.DataArray(
+            baseline_prediction, coords, ("sample", "output"), "baseline_prediction"
+        ),
+        gates={
+            name: _gate_dataset(
+                trace, by_output, coords["sample"], _time_labels(attributions, trace.mass.shape[-1])
+            )
+            for name, trace in (gates or {}).items()
+        },
+        embedding_attributions=embeddings,
+        notes=list(notes),
+        attrs=_plain(dict(attrs or {})),
+    )
+
+
+def _axis_coords(item: LabelledInput, n: int) -> dict[str, Any]:
+    """Coordinates of one input's axes, and those that go with the values."""
+    coords: dict[str, Any] = {}
+    for dim, size in zip(item.dims, item.values.shape[1:], strict=True):
+        labels = label_array(item.coords.get(dim, np.arange(size)))
+        if labels.shape not in ((size,), (n, size)):
+            raise InputError(
+                f"{dim!r} has {size} positions but {labels.shape[-1]} labels.", where=f"input {item.name!r}"
+            )
+        if labels.ndim == 2:
+            coords[f"{dim}_label"] = (("sample", dim), labels)
+            labels = np.arange(size)
+        coords[dim] = labels
+    if item.tokens is not None:
+        coords["token"] = (("sample", *item.dims), label_array(item.tokens))
+    if item.lengths is not None:
+        coords["length"] = ("sample", np.asarray(item.lengths, dtype=np.int64))
+    return coords
+
+
+def _time_labels(attributions: Mapping[str, xr.DataArray], steps: int) -> dict[str, Any]:
+    """The time labels of the inputs with that many timesteps; numbers where they have none or disagree."""
+    found = [a for a in attributions.values() if a.sizes.get("time") == steps]
+    if not found or not all(found[0]["time"].equals(other["time"]) for other in found):
+        return {"time": np.arange(steps)}
+    return {
+        name: found[0][name].variable for name in ("time", "time_label", "length") if name in found[0].coords
+    }
+
+
+def _gate_dataset(trace: GateTrace, by_output: Callable, sample: np.ndarray, time: dict) -> xr.Dataset:
+    gate, unit = {"gate": label_array(trace.gates)}, {"unit": np.arange(trace.carry.shape[-1])}
+    variables = {
+        "contribution": by_output(trace.contribution, ("time", "gate", "unit"), {**time, **gate, **unit}),
+        "carry": by_output(trace.carry, ("time", "unit"), {**time, **unit}),
+        "mass": by_output(trace.mass, ("time",), time),
+    }
+    pair = {"member": label_array(["test", "baseline"]), "sample": sample, **time, **unit}
+    dims = ("member", "sample", "time", "unit")
+    variables["activation"] = xr.DataArray(trace.activation, {**pair, **gate}, (*dims[:3], "gate", "unit"))
+    variables["state"] = xr.DataArray(trace.state, pair, dims)
+    if trace.cell is not None:
+        variables["cell"] = xr.DataArray(trace.cell, pair, dims)
+    return xr.Dataset(variables, attrs={"kind": trace.kind})
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, text, None, and lists and dicts of them: what a file gives back unchanged."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

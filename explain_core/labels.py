@@ -1,0 +1,92 @@
+"""Labels of samples, outputs, timesteps and features: made uniform, unique, and found again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from explain_core.errors import ExplainError, InputError
+
+
+def label_array(labels: Any) -> np.ndarray:
+    """Labels as an array of numbers, datetimes or text; anything else becomes its text.
+
+    Datetimes with a time zone keep the wall-clock time, as the person wrote it; numpy has no time zones.
+    """
+    if isinstance(getattr(labels, "dtype", None), pd.DatetimeTZDtype):
+        labels = pd.DatetimeIndex(labels).tz_localize(None)
+    array = np.asarray(labels)
+    if array.dtype.kind in "iufMm":
+        return array
+    flat = array.ravel().tolist()
+    if flat and all(isinstance(label, pd.Timestamp) for label in flat):
+        return np.array([label.tz_localize(None).to_datetime64() for label in flat]).reshape(array.shape)
+    return np.array([str(label) for label in flat], dtype=np.str_).reshape(array.shape)
+
+
+def unique_labels(labels: Sequence | np.ndarray, size: int, what: str) -> np.ndarray:
+    """One label per position, all different.
+
+    Raises:
+        InputError: another number of labels, or the same label twice.
+    """
+    array = label_array(labels)
+    if array.shape != (size,):
+        raise InputError(
+            f"There are {size} {what}s but {array.size} labels for them.", where=f"{what} labels"
+        )
+    values, counts = np.unique(array, return_counts=True)
+    if (counts > 1).any():
+        raise InputError(
+            f"The {what} label {str(values[counts.argmax()])!r} is there {counts.max()} times.",
+            where=f"{what} labels",
+            hint=f"Give every {what} a name of its own.",
+        )
+    return array
+
+
+def position_of(label: Any, labels: np.ndarray, what: str, error: type[ExplainError]) -> int:
+    """Position of a label. Where the labels are not numbers, a whole number is a position, counted from 0.
+
+    Raises:
+        error: no such label.
+    """
+    found = np.flatnonzero([str(label) == str(candidate) for candidate in labels])
+    if found.size:
+        return int(found[0])
+    is_position = isinstance(label, int | np.integer) and labels.dtype.kind not in "iuf"
+    if is_position and -len(labels) <= label < len(labels):
+        return int(label) % len(labels)
+    some = ", ".join(repr(candidate) for candidate in labels[:10].tolist())
+    more = f" and {len(labels) - 10} more" if len(labels) > 10 else ""
+    raise error(f"There is no {what} {label!r}.", hint=f"There are: {some}{more}.")
+
+
+def positions_of(chosen: Any, labels: np.ndarray, what: str, error: type[ExplainError]) -> list[int]:
+    """Positions of one label, of a list of labels, or of a slice of positions."""
+    if isinstance(chosen, slice):
+        return list(range(len(labels)))[chosen]
+    several = isinstance(chosen, list | tuple | np.ndarray)
+    return [position_of(label, labels, what, error) for label in (chosen if several else [chosen])]
+
+
+def label_texts(labels: np.ndarray) -> list[str]:
+    """Labels for people: dates without the parts that are zero in all of them, numbers without zeros."""
+    if labels.dtype.kind == "M":
+        known = labels[~np.isnat(labels)]
+        for unit in ("D", "m", "s", "ms"):
+            if (known == known.astype(f"datetime64[{unit}]")).all():
+                return [text.replace("T", " ") for text in np.datetime_as_string(labels, unit=unit)]
+        return [text.replace("T", " ") for text in np.datetime_as_string(labels)]
+    if labels.dtype.kind == "m":
+        return [str(pd.Timedelta(label)) for label in labels]
+    return [f"{label:.6g}" if labels.dtype.kind == "f" else str(label) for label in labels]
+
+
+def short(number: float) -> str:
+    """A number with one significant digit, e.g. ``3e-8`` or ``0.02``."""
+    mantissa, _, power = f"{number:.0e}".partition("e")
+    return f"{mantissa}e{int(power)}" if power and not -4 < int(power) < 4 else f"{float(f'{number:.0e}'):g}"

@@ -1,0 +1,1 @@
+"""How each demo is made: one module per demo, and what they share."""

@@ -451,7 +451,7 @@ def shapley_max(test: np.ndarray, base: np.ndarray) -> np.ndarray:
     baseline. If any element is above t in both, nobody moves the answer. Otherwise a player of the first kind
     turns "no" into "yes" when it comes right after all q of the second kind, in ``q!(p-1)!/(p+q)!`` of all
     orders, and a player of the second kind turns "yes" into "no" when it is the last of its kind and before
-    all of the first, in ``p!(q-1)!/(p+q)!``. An element that does not differ gets the limit of its multiplier.
+    all of the first, in ``p!(q-1)!/(p+q)!``. An element that does not differ gets the limit.
 
     Args:
         test, base: (n,).

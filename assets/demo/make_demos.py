@@ -14,6 +14,7 @@ from pathlib import Path
 DEMO_ROOT = Path(__file__).resolve().parent
 RECIPES = {
     "seattle-weather": "recipes.seattle_weather",
+    "japanese-vowels": "recipes.japanese_vowels",
 }
 
 

@@ -86,6 +86,10 @@ class Explanation:
         dtype = self.attrs.get("dtype") or str(next(iter(by_name(self.attributions).values())).dtype)
         return TOLERANCE.get(dtype, TOLERANCE["float32"])
 
+    def adds_up(self, sample: Any = 0, output: Any = 0) -> bool:
+        """Whether rounding alone explains the residual of one sample and output."""
+        return self._adds_up(self.sample_position(sample), self.output_position(output))
+
     def residual_in_words(self, sample: Any = 0, output: Any = 0) -> str:
         """Say whether the attributions of one sample and output add up, e.g. ``"adds up: off by 3e-8"``.
 
@@ -205,20 +209,28 @@ class Explanation:
             raise InputError(f"No explained input has an axis called {axis!r}; they have {dims}.")
         return totals if isinstance(self.attributions, dict) else next(iter(totals.values()))
 
+    def _adds_up(self, row: int, column: int) -> bool:
+        off = abs(float(self.residual[row, column]))
+        return float(self.relative_residual[row, column]) <= self.tolerance or off <= self._rounding(
+            row, column
+        )
+
+    def _rounding(self, row: int, column: int) -> float:
+        """Rounding of the two predictions, which a small difference of large predictions keeps."""
+        pair = self.prediction.values[row, column], self.baseline_prediction.values[row, column]
+        return 4 * float(np.finfo(self.prediction.dtype).eps) * float(np.max(np.abs(pair)))
+
     def _residual_in_words(self, row: int, column: int) -> str:
         off = abs(float(self.residual[row, column]))
         relative = float(self.relative_residual[row, column])
-        prediction, baseline = self.prediction[row, column], self.baseline_prediction[row, column]
         if off == 0:
             return "adds up exactly"
         if relative <= self.tolerance:
             return f"adds up: off by {short(off)} ({short(relative)} of all attribution)"
-        # The difference of two large predictions keeps the rounding of the large ones.
-        rounding = 4 * np.finfo(prediction.dtype).eps * float(max(abs(prediction), abs(baseline)))
-        if off <= rounding:
+        if self._adds_up(row, column):
             return (
-                f"adds up as far as {prediction.dtype} can tell: off by {short(off)}, "
-                f"within the rounding of the prediction {float(prediction):.6g} itself"
+                f"adds up as far as {self.prediction.dtype} can tell: off by {short(off)}, within the "
+                f"rounding of the prediction {float(self.prediction[row, column]):.6g} itself"
             )
         if not np.isfinite(off):
             return "does not add up: the residual is not a finite number"

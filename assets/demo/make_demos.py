@@ -15,6 +15,7 @@ DEMO_ROOT = Path(__file__).resolve().parent
 RECIPES = {
     "seattle-weather": "recipes.seattle_weather",
     "japanese-vowels": "recipes.japanese_vowels",
+    "el-nino": "recipes.el_nino",
 }
 
 
@@ -28,6 +29,7 @@ def main() -> None:
         parser.error(f"no demo called {', '.join(sorted(unknown))}; there is: {', '.join(RECIPES)}")
     # Read by the frameworks when they are first imported, which the recipes do.
     os.environ.update(OMP_NUM_THREADS="1", TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
+    os.environ.update(KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="", TF_CPP_MIN_LOG_LEVEL="3")
     from recipes import data
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -23,6 +23,7 @@ _FORMAT = "pairlift explanation"
 _VERSION = 1
 _CF_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _DTYPE = "original_dtype"
+_MOST_PADDING = 2**16  # bytes of one label; a selection keeps the width of the longest label it came from
 _REMAKE = "Make a new file with Explanation.save."
 
 
@@ -82,14 +83,15 @@ def _read(path: str | os.PathLike) -> Explanation:
         layers = [tree[f"gates/{i}"] for i in range(len(tree["gates"].children))] if "gates" in tree else []
         gates = [_decode(layer.to_dataset()) for layer in layers]
 
-    def of_each(variable: str) -> dict[str, xr.DataArray]:
-        named = ((str(group.attrs["name"]), group) for group in inputs if variable in group)
-        return {name: _needed_coords(group[variable]).rename(name) for name, group in named}
+    def of_each(variable: str, groups: list[xr.Dataset]) -> dict[str, xr.DataArray]:
+        named = ((str(group.attrs["name"]), group[variable]) for group in groups)
+        return {name: _needed_coords(array).rename(name) for name, array in named}
 
     def one_or_dict(variable: str) -> Any:
-        arrays = of_each(variable)
+        arrays = of_each(variable, inputs)
         return arrays if root.attrs["several_inputs"] else next(iter(arrays.values()))
 
+    embedded = [group for group in inputs if "embedding_attribution" in group]
     return Explanation(
         attributions=one_or_dict("attribution"),
         inputs=one_or_dict("value"),
@@ -97,7 +99,7 @@ def _read(path: str | os.PathLike) -> Explanation:
         prediction=root["prediction"],
         baseline_prediction=root["baseline_prediction"],
         gates={str(layer.attrs.pop("name")): layer for layer in gates},
-        embedding_attributions=of_each("embedding_attribution"),
+        embedding_attributions=of_each("embedding_attribution", embedded),
         notes=json.loads(root["notes"].item()),
         attrs=json.loads(root["attrs"].item()),
     )
@@ -134,11 +136,15 @@ def _decode(dataset: xr.Dataset) -> xr.Dataset:
     decoded = {}
     for name, variable in dataset.variables.items():
         dtype = np.dtype(variable.attrs[_DTYPE])
-        if dtype.kind not in "iufMmU":
+        data = variable.values.astype(np.str_) if dtype.kind == "U" else variable.values
+        if dtype.kind not in "iufMmU" or dtype.itemsize > max(data.itemsize, _MOST_PADDING):
             raise ValueError(f"{name} has the type {dtype}")
-        data = variable.values.astype(np.str_ if dtype.kind == "U" else dtype)
+        data = data.astype(dtype)
         decoded[name] = (variable.dims, data)
     coords = {name: decoded.pop(name) for name in dataset.coords}
+    used = {dim for dims, _ in decoded.values() for dim in dims}
+    # A group has the root's coordinates too, also of an axis that it lacks.
+    coords = {name: coord for name, coord in coords.items() if used.issuperset(coord[0])}
     return xr.Dataset(decoded, coords, dataset.attrs)
 
 

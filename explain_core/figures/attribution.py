@@ -16,9 +16,10 @@ from explain_core.figures.flat import bar_figure, token_figure
 from explain_core.figures.marks import add_click_points, bar_style, cell_data, largest_features
 from explain_core.figures.panel import Panel, panel_of
 from explain_core.figures.style import Theme
-from explain_core.figures.time_axis import Columns, TimeAxis, columns_of, time_axis
+from explain_core.figures.time_axis import Columns, TimeAxis, as_numbers, columns_of, time_axis
 
 _MOST_SERIES = 6
+_LEGEND_WIDTH = 140  # pixels; what plotly measures itself is a letter too narrow
 _MOST_BASELINES = 3
 _MOST_TOKENS = 300
 
@@ -99,7 +100,7 @@ def _sequence(
     _add_heatmap(figure, panel, columns, data, zmax, theme)
     _add_feature_totals(figure, panel, shown, theme)
 
-    figure.update_xaxes(axis.layout, col=1)
+    figure.update_xaxes(axis.layout | {"zeroline": False}, col=1)
     figure.update_xaxes(showgrid=False, title_text=axis.title, row=3, col=1)
     series = "Input, each feature scaled to its own range" if scaled else "Input"
     style.heading(figure, series + _baseline_hint(panel), theme, 1, 1)
@@ -108,7 +109,7 @@ def _sequence(
     style.heading(figure, f"Attribution of each value{run}", theme, 3, 1)
     beside = {"x": 0.845, "xanchor": "left", "yanchor": "top"}
     figure.update_layout(
-        legend=beside | {"y": 1.0, "font": {"size": 11}},
+        legend=beside | {"y": 1.0, "font": {"size": 11}, "entrywidth": _LEGEND_WIDTH},
         showlegend=F > 1,
         coloraxis={"colorbar": beside | {"y": 1 - (heights["series"] + gap) / inner, "len": 0.15}},
     )
@@ -133,7 +134,7 @@ def _add_series(figure: go.Figure, panel: Panel, axis: TimeAxis, shown: slice, t
             "name": style.plain(style.shortened(panel.features[feature], 22)),
         }
         figure.add_scatter(
-            x=axis.positions,
+            x=as_numbers(axis.positions),
             y=((value - offset) / span).astype(np.float32),
             customdata=np.stack([value, baseline], axis=-1).astype(np.float32),
             text=axis.texts,
@@ -147,7 +148,7 @@ def _add_series(figure: go.Figure, panel: Panel, axis: TimeAxis, shown: slice, t
         )
         if len(chosen) <= _MOST_BASELINES:
             figure.add_scatter(
-                x=axis.positions,
+                x=as_numbers(axis.positions),
                 y=((baseline - offset) / span).astype(np.float32),
                 line={"color": colour, "width": 1.2, "dash": "dot"},
                 hoverinfo="skip",
@@ -197,7 +198,7 @@ def _add_heatmap(
     )
     add_click_points(
         figure,
-        x=np.repeat(columns.positions, F),
+        x=np.repeat(as_numbers(columns.positions), F),
         y=np.tile(rows, C),
         text=[f"{style.plain(name)}, {text}" for text in columns.texts for name in panel.features],
         customdata=data.reshape(-1, data.shape[-1]),

@@ -87,6 +87,7 @@ def bar_figure(panel: Panel, theme: Theme) -> tuple[go.Figure, int]:
         tickvals=np.arange(len(bars)),
         ticktext=[style.plain(style.shortened(name, 40)) for name in names],
         showgrid=False,
+        zeroline=False,
     )
     figure.update_xaxes(title_text=f"Attribution to {style.plain(panel.output)}")
     return figure, 84 + 60 + 26 * max(len(bars), 3)

@@ -14,7 +14,7 @@ from explain_core.explanation import Explanation, conservation
 from explain_core.figures import style
 from explain_core.figures.panel import time_labels
 from explain_core.figures.style import Theme
-from explain_core.figures.time_axis import Columns, TimeAxis, columns_of, time_axis
+from explain_core.figures.time_axis import MAX_CELLS, Columns, TimeAxis, columns_of, time_axis
 from explain_core.labels import label_texts, position_of, short
 
 _MOST_UNITS = 48
@@ -125,7 +125,7 @@ def gate_activation_figure(
     )
     for k, name in enumerate(names, start=1):
         style.heading(figure, f"{name.capitalize()} gate", colours, k, 1)
-    figure.update_xaxes(axis.layout)
+    figure.update_xaxes(axis.layout | {"zeroline": False})
     figure.update_xaxes(title_text=axis.title, row=len(names), col=1)
     figure.update_yaxes(nticks=4)
     return figure
@@ -133,7 +133,7 @@ def gate_activation_figure(
 
 def _by_gate(gates: xr.Dataset, axis: TimeAxis, theme: Theme) -> tuple[go.Figure, int]:
     contribution = gates["contribution"].sum("unit").transpose("time", "gate").values.astype(np.float64)
-    columns = columns_of(axis, max(1, 30_000 // _BAR_COLUMNS))
+    columns = columns_of(axis, MAX_CELLS // _BAR_COLUMNS)
     totals = columns.sums(contribution)
     figure = make_subplots(rows=2, shared_xaxes=True, row_heights=[0.65, 0.35], vertical_spacing=0.12)
     for k, name in enumerate(gates["gate"].values):
@@ -168,10 +168,10 @@ def _by_gate(gates: xr.Dataset, axis: TimeAxis, theme: Theme) -> tuple[go.Figure
     run = f" in runs of {columns.steps} timesteps" if columns.steps > 1 else " at each timestep"
     style.heading(figure, f"Contribution of each gate{run}", theme, 1, 1)
     style.heading(figure, "Mass of the state, and the part carried to the step before", theme, 2, 1)
-    figure.update_xaxes(axis.layout)
+    figure.update_xaxes(axis.layout | {"zeroline": False})
     figure.update_xaxes(title_text=axis.title, row=2, col=1)
     figure.update_yaxes(nticks=5)
-    figure.update_layout(barmode="relative", legend={"font": {"size": 11}})
+    figure.update_layout(barmode="relative", legend={"font": {"size": 11}, "entrywidth": 120})
     return figure, 480
 
 
@@ -194,7 +194,8 @@ def _by_unit(gates: xr.Dataset, axis: TimeAxis, gate: str | None, theme: Theme) 
             y=np.arange(len(units)),
             z=totals[:, k - 1].T.astype(np.float32),
             coloraxis="coloraxis",
-            hovertemplate=f"<b>{names[position]} gate, unit %{{y}}, %{{x}}</b><br>"
+            text=[[f"unit {unit}, {text}" for text in columns.texts] for unit in labels],
+            hovertemplate=f"<b>{names[position]} gate, %{{text}}</b><br>"
             "contribution %{z:+.4~g}<extra></extra>",
             row=k,
             col=1,
@@ -204,7 +205,7 @@ def _by_unit(gates: xr.Dataset, axis: TimeAxis, gate: str | None, theme: Theme) 
     figure.update_yaxes(
         tickmode="array", tickvals=ticks, ticktext=[labels[i] for i in ticks], showgrid=False, zeroline=False
     )
-    figure.update_xaxes(axis.layout | {"showgrid": False})
+    figure.update_xaxes(axis.layout | {"showgrid": False, "zeroline": False})
     figure.update_xaxes(title_text=axis.title, row=len(chosen), col=1)
     style.set_colours(figure, totals, None, theme)
     below = {"x": 0, "xanchor": "left", "y": -44 / inner, "yanchor": "top", "len": 0.3}

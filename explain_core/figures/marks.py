@@ -58,6 +58,7 @@ def add_click_points(
 
 
 def bar_style(values: np.ndarray, theme: Theme) -> dict[str, Any]:
+    """Bars by sign, which stay as they are when one is clicked."""
     return {
         "marker": {"color": style.sign_colours(values, theme), "line": {"width": 0}},
         "selected": {"marker": {"opacity": 1}},

@@ -135,9 +135,18 @@ def cell_detail(
 
 
 def click_detail(
-    explanation: Explanation, sample: Any, output: Any, customdata: Sequence[float], input: str | None = None
+    explanation: Explanation,
+    sample: Any,
+    output: Any,
+    customdata: Sequence[float] | Mapping[str, float],
+    input: str | None = None,
 ) -> dict[str, Any]:
-    """`cell_detail` of a clicked point of `attribution_figure`, from the point's ``customdata``."""
+    """`cell_detail` of a clicked point of `attribution_figure`, from the point's ``customdata``.
+
+    Streamlit gives ``customdata`` as a dict with the keys "0", "1", ...; plotly itself as a list.
+    """
+    if isinstance(customdata, Mapping):
+        customdata = [customdata[str(i)] for i in range(len(customdata))]
     feature, first, last = (int(number) for number in customdata[:3])
     labels = panel_of(explanation, sample, output, input, whole=True).feature_labels
     return cell_detail(

@@ -384,9 +384,9 @@ def elementwise(pair: PairedArray, function: Scalar) -> PairedArray:
         a, b = pair.test.astype(np.longdouble), pair.base.astype(np.longdouble)
         fa, fb = EXTENDED[function](a), EXTENDED[function](b)
         test, base = fa.astype(np.float64), fb.astype(np.float64)
-        # Kept where rounding in extended precision cannot reach the 15th digit of the quotient.
+        # Kept where rounding in extended precision cannot reach the 14th digit of the quotient.
         noise = 4 * np.finfo(np.longdouble).eps * (abs(fa) + abs(fb))
-        done = (a != b) & (abs(fa - fb) * 1e-15 > noise)
+        done = (a != b) & (abs(fa - fb) * 1e-14 > noise)
         slope[done] = ((fa - fb)[done] / (a - b)[done]).astype(np.float64)
     for index in np.ndindex(pair.shape):
         if not done[index]:
@@ -498,7 +498,12 @@ def max_over(pair: PairedArray, axis: int) -> PairedArray:
 
 
 def softmax(pair: PairedArray, axis: int = -1) -> PairedArray:
-    """``exp(a - s)/Σ exp(a - s)``, with one shift `s` for both members of the pair."""
+    """``exp(a - s)/Σ exp(a - s)``, with one shift `s` for both members of the pair.
+
+    Complete, but only sound where the pair's logits are near each other: if all of them differ by D, then y
+    does not differ at all, yet the attributions grow as ``sinh(D)/D`` and their sum drowns in their rounding.
+    See `softmax_by_logarithm`.
+    """
     shift = np.maximum(pair.test, pair.base).max(axis=axis, keepdims=True)
     raised = elementwise(pair - shift, exp)
     return raised / raised.sum(axis=axis, keepdims=True)
@@ -508,6 +513,11 @@ def log_softmax(pair: PairedArray, axis: int = -1) -> PairedArray:
     shift = np.maximum(pair.test, pair.base).max(axis=axis, keepdims=True)
     shifted = pair - shift
     return shifted - elementwise(elementwise(shifted, exp).sum(axis=axis, keepdims=True), log)
+
+
+def softmax_by_logarithm(pair: PairedArray, axis: int = -1) -> PairedArray:
+    """``exp(a - log Σ exp(a))``, each function by the Rescale rule: complete, and bounded there too."""
+    return elementwise(log_softmax(pair, axis), exp)
 
 
 def normalise(pair: PairedArray, axis, eps: float = 1e-5) -> PairedArray:

@@ -88,7 +88,13 @@ class Explanation:
 
     def adds_up(self, sample: Any = 0, output: Any = 0) -> bool:
         """Whether rounding alone explains the residual of one sample and output."""
-        return self._adds_up(self.sample_position(sample), self.output_position(output))
+        one = self._one(self.sample_position(sample), self.output_position(output))
+        if float(one.relative_residual[0, 0]) <= self.tolerance:
+            return True
+        # The difference of two large predictions keeps the rounding of the large ones.
+        largest = np.abs([one.prediction, one.baseline_prediction]).max()
+        rounding = 4 * float(np.finfo(self.prediction.dtype).eps) * float(largest)
+        return abs(float(one.residual[0, 0])) <= rounding
 
     def residual_in_words(self, sample: Any = 0, output: Any = 0) -> str:
         """Say whether the attributions of one sample and output add up, e.g. ``"adds up: off by 3e-8"``.
@@ -96,8 +102,7 @@ class Explanation:
         Args:
             sample, output: label, or position where labels are text.
         """
-        row, column = self.sample_position(sample), self.output_position(output)
-        return self._residual_in_words(row, column)
+        return self._one(self.sample_position(sample), self.output_position(output))._words()
 
     def sel(self, sample: Any = None, output: Any = None) -> Explanation:
         """The explanation of some samples and outputs only.
@@ -209,28 +214,23 @@ class Explanation:
             raise InputError(f"No explained input has an axis called {axis!r}; they have {dims}.")
         return totals if isinstance(self.attributions, dict) else next(iter(totals.values()))
 
-    def _adds_up(self, row: int, column: int) -> bool:
-        off = abs(float(self.residual[row, column]))
-        return float(self.relative_residual[row, column]) <= self.tolerance or off <= self._rounding(
-            row, column
+    def _one(self, row: int, column: int) -> Explanation:
+        """One sample and output, so that nothing is summed for the others."""
+        return replace(self, gates={}, embedding_attributions={}).sel(
+            slice(row, row + 1), slice(column, column + 1)
         )
 
-    def _rounding(self, row: int, column: int) -> float:
-        """Rounding of the two predictions, which a small difference of large predictions keeps."""
-        pair = self.prediction.values[row, column], self.baseline_prediction.values[row, column]
-        return 4 * float(np.finfo(self.prediction.dtype).eps) * float(np.max(np.abs(pair)))
-
-    def _residual_in_words(self, row: int, column: int) -> str:
-        off = abs(float(self.residual[row, column]))
-        relative = float(self.relative_residual[row, column])
+    def _words(self) -> str:
+        """See `residual_in_words`; of an explanation of one sample and output."""
+        off, relative = abs(float(self.residual[0, 0])), float(self.relative_residual[0, 0])
         if off == 0:
             return "adds up exactly"
         if relative <= self.tolerance:
             return f"adds up: off by {short(off)} ({short(relative)} of all attribution)"
-        if self._adds_up(row, column):
+        if self.adds_up(self.samples[0], self.outputs[0]):
             return (
                 f"adds up as far as {self.prediction.dtype} can tell: off by {short(off)}, within the "
-                f"rounding of the prediction {float(self.prediction[row, column]):.6g} itself"
+                f"rounding of the prediction {float(self.prediction[0, 0]):.6g} itself"
             )
         if not np.isfinite(off):
             return "does not add up: the residual is not a finite number"
@@ -250,7 +250,7 @@ class Explanation:
         if self.prediction.size:
             row, column = np.unravel_index(self.relative_residual.values.argmax(), self.prediction.shape)
             at_worst = "" if self.prediction.size == 1 else ", at worst"
-            lines.append(f"  {self._residual_in_words(row, column)}{at_worst}")
+            lines.append(f"  {self._one(row, column)._words()}{at_worst}")
         if self.gates:
             layers = (f"{n} ({g.attrs['kind']}, {g.sizes['unit']} units)" for n, g in self.gates.items())
             lines.append(f"  gates: {', '.join(layers)}")
@@ -286,7 +286,7 @@ def _map(function: Callable[[xr.DataArray], xr.DataArray], arrays: Arrays) -> Ar
 
 
 def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2g} %"
+    return f"{100 * fraction:.2g} %".replace("e-0", "e-")
 
 
 def _count(number: int, noun: str) -> str:

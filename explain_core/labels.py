@@ -55,6 +55,8 @@ def position_of(label: Any, labels: np.ndarray, what: str, error: type[ExplainEr
         error: no such label.
     """
     found = np.flatnonzero([str(label) == str(candidate) for candidate in labels])
+    if labels.dtype.kind == "M" and not found.size:
+        found = np.flatnonzero([str(label) == text for text in label_texts(labels)])
     if found.size:
         return int(found[0])
     is_position = isinstance(label, int | np.integer) and labels.dtype.kind not in "iuf"

@@ -143,7 +143,7 @@ def test_nothing_over_nothing_is_zero():
         (np.float64, 0.0, True, "adds up exactly"),
         (np.float64, 3e-13, True, "adds up: off by 3e-13 (5e-14 of all attribution)"),
         (np.float64, 0.13, False, "does not add up: off by 0.1, 2 % of all attribution"),
-        (np.float64, 1e-10, False, "does not add up: off by 1e-10, 1.5e-09 % of all attribution"),
+        (np.float64, 1e-10, False, "does not add up: off by 1e-10, 1.5e-9 % of all attribution"),
         (np.float32, 1e-5, True, "adds up: off by 1e-5 (2e-6 of all attribution)"),
         (np.float32, 1e-3, False, "does not add up: off by 0.001, 0.015 % of all attribution"),
         (np.float32, np.nan, False, "does not add up: the residual is not a finite number"),

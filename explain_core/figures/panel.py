@@ -62,6 +62,7 @@ def panel_of(
         by_name(each)[name].isel(sample=row) for each in (explanation.inputs, explanation.baselines)
     )
 
+    one = explanation.sel(slice(row, row + 1), slice(column, column + 1))
     axes = [axis for axis in value.dims if axis != "time"]
     arrays = [_flat(array, axes) for array in (attribution, value, baseline)]
     steps = arrays[0].shape[0] if whole else _steps_to_show(arrays[0], value)
@@ -71,7 +72,7 @@ def panel_of(
         attribution=arrays[0][:steps],
         value=arrays[1][:steps],
         baseline=arrays[2][:steps],
-        size=float(explanation.attribution_size[row, column]),
+        size=float(one.attribution_size[0, 0]),
         time=time_labels(value)[:steps] if "time" in value.dims else None,
         feature_labels=labels,
         features=names,

@@ -178,8 +178,8 @@ def assert_exact(
         pack: from leaves to the structure the model takes; the leaf itself or a tuple if None.
         targets: positions in the flattened outputs, when `options` has a target.
         agreement, residual: instead of the usual bounds.
-        rounding: units in the last place of the prediction that the residual may have besides; 0 where the
-            prediction's difference is not small against the prediction.
+        rounding: units in the last place of 1 that prediction and residual may be off besides; for nets whose
+            inner values are of order 1 and whose output may hardly depend on the input.
         compare: False where the reference has a rule of its own, so that only completeness can be compared.
         options: passed to `explain`.
     """
@@ -210,13 +210,16 @@ def check(
     rounding: float = 0,
     compare: bool = True,
 ) -> None:
-    close(ex.prediction.values, expected.prediction, agreement, 0, "prediction")
-    close(ex.baseline_prediction.values, expected.baseline_prediction, agreement, 0, "baseline prediction")
+    unit = rounding * torch.finfo(dtype).eps
+    for name in ("prediction", "baseline_prediction"):
+        found, wanted = getattr(ex, name).values, getattr(expected, name)
+        assert found.shape == wanted.shape
+        allowed = agreement * np.abs(wanted).max(axis=0) + unit
+        assert (np.abs(found - wanted) <= allowed).all(), f"{name}: {found} instead of {wanted}"
     found = arrays(ex.attributions)
     assert len(found) == len(expected.attributions)
     assert all(np.isfinite(part).all() for part in found)
-    largest = np.maximum(np.abs(ex.prediction.values), np.abs(ex.baseline_prediction.values))
-    allowed = residual * ex.attribution_size.values + rounding * torch.finfo(dtype).eps * largest
+    allowed = residual * ex.attribution_size.values + unit
     relative = ex.relative_residual.values.max()
     assert (np.abs(ex.residual.values) <= allowed).all(), (
         f"does not add up: {relative:.2e} of all attribution"

@@ -96,12 +96,15 @@ def rivals(channels: int, width: int) -> Block:
 
 
 def attention(channels: int, width: int) -> Block:
+    """Queries and keys are bounded: logits far apart in the pair have a test of their own."""
+
     def forward(net, x):
-        return torch.softmax(net.q(x) @ net.k(x).mT, -1) @ net.v(x)
+        return torch.softmax(net.q(x).tanh() @ net.k(x).tanh().mT, -1) @ net.v(x)
 
     def mirror(w, x):
         q, k, v = (layers.linear(w, x, f"{name}.") for name in "qkv")
-        return paired.softmax(q @ k.transpose(1, 0)) @ v
+        scores = elementwise(q, paired.tanh) @ elementwise(k, paired.tanh).transpose(1, 0)
+        return paired.softmax(scores) @ v
 
     return Block(Net(forward, **{name: nn.Linear(channels, width) for name in "qkv"}), mirror, width)
 
@@ -218,7 +221,7 @@ def agrees_with_the_reference(blocks, pool, steps, channels, outputs, scale, see
     x = scale * draw(seed, 2, steps, channels)
     base = scale * draw(seed + 1, 2, steps, channels)
     base[0, 0] = x[0, 0]  # some members of the pair are equal
-    assert_exact(net, [x], mirror, dtype=dtype, baselines=[base], agreement=BOUNDS[dtype], rounding=8)
+    assert_exact(net, [x], mirror, dtype=dtype, baselines=[base], agreement=BOUNDS[dtype], rounding=30)
 
 
 # A random stack may amplify the rounding of float32.
@@ -237,7 +240,7 @@ MODELS = {
 SLOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 
 
-@settings(max_examples=25, derandomize=True, database=None, **SLOW)
+@settings(max_examples=60, derandomize=True, database=None, **SLOW)
 @given(**MODELS)
 def test_random_models(**model):
     agrees_with_the_reference(**model)

@@ -213,6 +213,22 @@ def frozen_forward(net, x):
     return net.head(net.stack(x).flatten(1))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
+@pytest.mark.parametrize("common", [0, 5, 20, 100, 1000])
+@pytest.mark.parametrize("function", [torch.softmax, torch.log_softmax], ids=["softmax", "log-softmax"])
+def test_logits_that_all_move_by_much_get_no_more_than_they_moved(function, common, dtype):
+    """The output hardly moves, so neither attributions nor their rounding may grow exponentially."""
+    numbers = np.float32 if dtype == torch.float32 else np.float64
+    x = (draw(0, SAMPLES, FEATURES) + common).astype(numbers)
+    base = draw(1, SAMPLES, FEATURES).astype(numbers)
+    net = Net(lambda _, x: function(x, -1))
+    ex = xc.explain(net, x, baselines=base)
+    moved = np.abs(x - base).max()
+    assert np.isfinite(ex.attributions).all()
+    assert np.abs(ex.attributions).max() <= 5 * (1 + moved)
+    assert np.abs(ex.residual).max() <= 20 * torch.finfo(dtype).eps * (1 + moved)
+
+
 # --- Lengths and masks -------------------------------------------------------------------------------------
 
 LENGTHS = np.array([3, 6, 1])

@@ -127,8 +127,7 @@ def _encode_variable(variable: xr.Variable) -> xr.Variable:
         data = data.astype(np.int64)
     elif data.dtype == np.float16:  # every value survives the way to float32 and back
         data = data.astype(np.float32)
-    encoding = {"_FillValue": None} if data.dtype.kind == "f" else {}
-    return xr.Variable(variable.dims, data, attrs, encoding)
+    return xr.Variable(variable.dims, data, attrs)
 
 
 def _decode(dataset: xr.Dataset) -> xr.Dataset:

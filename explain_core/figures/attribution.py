@@ -19,6 +19,7 @@ from explain_core.figures.style import Theme
 from explain_core.figures.time_axis import Columns, TimeAxis, as_numbers, columns_of, time_axis
 
 _MOST_SERIES = 6
+_MOST_LONG_SERIES = 4  # more lines of over 100 steps cover each other
 _LEGEND_WIDTH = 140  # pixels; what plotly measures itself is a letter too narrow
 _MOST_BASELINES = 3
 _MOST_TOKENS = 300
@@ -103,7 +104,7 @@ def _sequence(
     figure.update_xaxes(axis.layout | {"zeroline": False}, col=1)
     figure.update_xaxes(showgrid=False, title_text=axis.title, row=3, col=1)
     series = "Input, each feature scaled to its own range" if scaled else "Input"
-    style.heading(figure, series + _baseline_hint(panel), theme, 1, 1)
+    style.heading(figure, series + _baseline_hint(panel, axis), theme, 1, 1)
     run = f", in runs of {columns.steps} timesteps" if columns.steps > 1 else ""
     style.heading(figure, "Total per timestep" if not run else f"Total{run}", theme, 2, 1)
     style.heading(figure, f"Attribution of each value{run}", theme, 3, 1)
@@ -118,7 +119,7 @@ def _sequence(
 
 def _add_series(figure: go.Figure, panel: Panel, axis: TimeAxis, shown: slice, theme: Theme) -> bool:
     """Lines of the input; whether each was scaled to its own range because their ranges differ too much."""
-    chosen = largest_features(panel, _MOST_SERIES)
+    chosen = largest_features(panel, _most_series(axis))
     lows = np.minimum(panel.value[shown], panel.baseline[shown]).min(axis=0)[chosen]
     spans = np.maximum(panel.value[shown], panel.baseline[shown]).max(axis=0)[chosen] - lows
     whole = max(lows + spans) - min(lows)
@@ -245,10 +246,14 @@ def _add_feature_totals(figure: go.Figure, panel: Panel, shown: slice, theme: Th
     style.heading(figure, "Total per feature", theme, 3, 2)
 
 
-def _baseline_hint(panel: Panel) -> str:
-    F = len(panel.features)
-    if F > _MOST_SERIES:
-        return f" ({_MOST_SERIES} of {F} features, those with most attribution)"
+def _most_series(axis: TimeAxis) -> int:
+    return _MOST_SERIES if len(axis.positions) <= 100 else _MOST_LONG_SERIES
+
+
+def _baseline_hint(panel: Panel, axis: TimeAxis) -> str:
+    F, most = len(panel.features), _most_series(axis)
+    if F > most:
+        return f" ({most} of {F} features, those with most attribution)"
     return " (dotted: baseline)" if F <= _MOST_BASELINES else ""
 
 

@@ -1,0 +1,157 @@
+"""Rules for integers and booleans in which test and baseline differ, and for where they meet floating numbers.
+
+A step function has no useful derivative, but its Rescale multiplier ``Δy/Δa`` is a plain finite number wherever its
+value differs between the members. So a padding mask that comes from the input, or an id looked up in a table, gets its
+exact share of the prediction difference. Contributions, not multipliers, travel along a `Discrete`; see `pairs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import tensorflow as tf
+
+from .graph import Node
+from .kinds import check, elementwise_discrete, linear, movement, refuse
+from .pairs import Discrete, Pair, Value, attach, base, detach, is_paired, settle, test, unbroadcast
+
+
+def game(node: Node, values: Sequence[Value]) -> list[Value]:
+    """Comparisons and logic of two inputs: the Shapley shares of the change of the truth value."""
+    a, b = (detach(test(value)) for value in values)
+    a_base, b_base = base(values[0]), base(values[1])
+    (y,), (y_base,) = node.run([a, b]), node.run([a_base, b_base])
+    paired = [value for value in values if is_paired(value)]
+    kind = next(v.test.dtype if isinstance(v, Pair) else v.credit.dtype for v in paired)
+    if len(paired) == 1:
+        shares = [tf.ones(y.shape, kind)]
+    else:
+        truth = [tf.cast(t, kind) for t in (y, *node.run([a_base, b]), *node.run([a, b_base]), y_base)]
+        change = truth[0] - truth[3]
+        share = tf.math.divide_no_nan((truth[0] - truth[1] + truth[2] - truth[3]) / 2, change)
+        shares = [share, 1 - share]
+    return [settle(y, y_base, _credit(paired, shares, tf.zeros(y.shape, kind)))]
+
+
+def _credit(paired: Sequence[Value], shares: Sequence[tf.Tensor], zeros: tf.Tensor) -> tf.Tensor:
+    """A credit whose contributions go to the inputs by their shares; to a floating one as multipliers, over Δ."""
+
+    def backward(contribution: tf.Tensor) -> list[tf.Tensor]:
+        gradients = []
+        for value, share in zip(paired, shares, strict=True):
+            part = contribution * share
+            if isinstance(value, Pair):
+                part = tf.math.divide_no_nan(part, value.test - value.base)
+            gradients.append(unbroadcast(part, value.test.shape))
+        return gradients
+
+    return attach([v.test if isinstance(v, Pair) else v.credit for v in paired], zeros, backward)
+
+
+def quantifier(node: Node, values: Sequence[Value]) -> list[Value]:
+    """Any and All over axes. Where they change, one member is uniform, so those that differ share equally (symmetry)."""
+    check(node, values, (0,))
+    mask, axes = values
+    (y,), (y_base,) = node.run([mask.test, axes]), node.run([mask.base, axes])
+    changed = tf.cast(mask.test != mask.base, mask.credit.dtype)
+    share = tf.math.divide_no_nan(changed, tf.reduce_sum(changed, axis=axes, keepdims=True))
+    kept = tf.reduce_sum(changed, axis=axes, keepdims=True).shape
+
+    def backward(contribution: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(contribution, kept) * share
+
+    return [settle(y, y_base, attach([mask.credit], tf.zeros(y.shape, changed.dtype), backward))]
+
+
+def cast(node: Node, values: Sequence[Value]) -> list[Value]:
+    """Between floating types a linear map; to a number or from one, where contributions turn into multipliers."""
+    (value,) = values
+    (y,), (y_base,) = node.run([test(value)]), node.run([base(value)])
+    if isinstance(value, Pair):
+        if y.dtype.is_floating:
+            return [replace(pair, leaf=value.leaf) for pair in linear(0)(node, values)]
+        share = tf.ones_like(value.base)
+        return [settle(y, y_base, _credit([value], [share], tf.zeros_like(value.base)), value.leaf)]
+    if not y.dtype.is_floating:
+        return [settle(y, y_base, value.credit, value.leaf)]
+    change = y - y_base
+    credit = tf.cast(value.credit, y.dtype)
+    return [Pair(attach([credit], y, lambda dy: dy * change), y_base, value.leaf)]
+
+
+def select(node: Node, values: Sequence[Value]) -> list[Value]:
+    """``c ? a : b`` is ``c·a + (1 - c)·b``: products of two paired tensors, each with its midpoints."""
+    condition, *branches = values
+    if not isinstance(condition, Discrete):
+        return movement(1, 2)(node, values)
+    if not test(branches[0]).dtype.is_floating:
+        return elementwise_discrete(node, values)
+    tests = [condition.test, *(detach(test(v)) for v in branches)]
+    (y,), (y_base,) = node.run(tests), node.run([base(v) for v in values])
+    c, c_base = (tf.cast(t, y.dtype) for t in (condition.test, condition.base))
+    middle, change = (c + c_base) / 2, c - c_base
+    advantage = (tests[1] - tests[2] + base(branches[0]) - base(branches[1])) / 2
+    # A branch that is not taken by either member may hold anything, infinities included.
+    slope = tf.where(tf.equal(change, 0), tf.zeros_like(advantage), advantage * change)
+
+    inputs = [(condition.credit, slope)]
+    inputs += [(v.test, w) for v, w in zip(branches, (middle, 1 - middle), strict=True) if is_paired(v)]
+
+    def backward(dy: tf.Tensor) -> list[tf.Tensor]:
+        return [unbroadcast(dy * weight, tensor.shape) for tensor, weight in inputs]
+
+    return [Pair(attach([tensor for tensor, _ in inputs], y, backward), y_base)]
+
+
+def gather(node: Node, values: Sequence[Value]) -> list[Value]:
+    """A table and ids. Here ids turn into floats: an id's contribution is the sum over what it looked up."""
+    table, ids, *axis = values
+    if not isinstance(ids, Discrete):
+        return movement(0)(node, values)
+    check(node, values, (0, 1))
+    if not test(table).dtype.is_floating or (
+        "batch_dims" in node.operation.node_def.attr and node.attribute("batch_dims")
+    ):
+        raise refuse(
+            node, "no rule for ids that differ between test and baseline, by batch or in a table of integers"
+        )
+
+    def look_up(entries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        return node.run([entries, rows, *axis])[0]
+
+    entries, entries_base = detach(test(table)), base(table)
+    y, y_base = look_up(entries, ids.test), look_up(entries_base, ids.base)
+    inputs = [ids.credit]
+    change = y - y_base
+    if isinstance(table, Pair):
+        change = (y - look_up(entries, ids.base) + look_up(entries_base, ids.test) - y_base) / 2
+        inputs.append(table.test)
+    first = int(axis[0]) % entries.shape.rank if axis else 0
+    own = [a for a in range(y.shape.rank) if not first <= a < first + ids.test.shape.rank]
+
+    def backward(dy: tf.Tensor) -> list[tf.Tensor]:
+        gradients = [tf.reduce_sum(dy * change, axis=own)]
+        if isinstance(table, Pair):
+            with tf.GradientTape() as tape:
+                tape.watch(entries)
+                halves = (look_up(entries, ids.test) + look_up(entries, ids.base)) / 2
+            gradients.append(tf.convert_to_tensor(tape.gradient(halves, entries, output_gradients=dy)))
+        return gradients
+
+    out = attach(inputs, y, backward)
+    if ids.leaf and first == 0:
+        ids.leaf.embedded.append((out, change))
+    return [Pair(out, y_base)]
+
+
+def one_hot(node: Node, values: Sequence[Value]) -> list[Value]:
+    """Ids written as unit vectors."""
+    check(node, values, (0,))
+    ids, *rest = values
+    (y,), (y_base,) = node.run([ids.test, *rest]), node.run([ids.base, *rest])
+    change, axis = y - y_base, node.attribute("axis")
+    out = attach([ids.credit], y, lambda dy: tf.reduce_sum(dy * change, axis=axis))
+    if ids.leaf and axis == -1:
+        ids.leaf.embedded.append((out, change))
+    return [Pair(out, y_base)]

@@ -1,0 +1,169 @@
+"""A traced function as a list of nodes, each of which can be run on tensors.
+
+The interpreter needs three things of an operation: its type, where its inputs come from, and a way to run it on
+other tensors than those it was traced with. The last is the public ``tf.raw_ops``, called with the node's own
+attributes. Attributes that follow from the inputs (their types and number) are left out, so the same graph runs in
+double precision as it is.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+LOW_PRECISION = (tf.float16, tf.bfloat16)
+STORED_TYPE = (
+    "ReadVariableOp",
+    "VarHandleOp",
+    "ResourceGather",
+)  # ops whose dtype is that of the variable itself
+
+Run = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Which floating type stands in for which; ``name=None`` keeps the model's own.
+
+    Half precision is always carried in single precision: its rounding is larger than most attributions.
+    """
+
+    name: str | None = None
+
+    def __call__(self, dtype: tf.DType) -> tf.DType:
+        if not dtype.is_floating:
+            return dtype
+        if self.name is not None:
+            return tf.as_dtype(self.name)
+        return tf.float32 if dtype in LOW_PRECISION else dtype
+
+    def cast(self, tensor: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tensor, self(tensor.dtype))
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation of a graph.
+
+    Attributes:
+        type: TensorFlow's name for the operation, the key of the rule table.
+        inputs: slots that hold its inputs.
+        outputs: slots that its outputs go to.
+        place: the name scope, which for Keras is the path of the layer.
+        operation: the traced operation, for its attributes.
+        run: takes one tensor per input and returns one per output.
+    """
+
+    type: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    place: str
+    operation: tf.Operation = field(repr=False)
+    run: Run = field(repr=False)
+
+    def attribute(self, name: str) -> Any:
+        return self.operation.get_attr(name)
+
+
+@dataclass
+class Program:
+    """A graph in the order in which it runs. Its tensors are numbered: they live in slots."""
+
+    graph: tf.Graph
+    nodes: list[Node]
+    arguments: list[int]
+    results: list[int]
+    size: int
+    precision: Precision
+    _functions: dict[str, Program] = field(default_factory=dict)
+
+    def function(self, name: str) -> Program:
+        """The program of a function that a node of this one calls by name."""
+        if name not in self._functions:
+            # The one private call of this package: a graph has no public way to give the functions it calls.
+            self._functions[name] = compile_graph(self.graph._get_function(name).graph, self.precision)
+        return self._functions[name]
+
+
+def compile_graph(graph: tf.Graph, precision: Precision) -> Program:
+    """Number the tensors of a ``FuncGraph`` and bind every operation to the raw op that runs it."""
+    slots: dict[str, int] = {}
+
+    def slot(tensor: tf.Tensor) -> int:
+        return slots.setdefault(tensor.name, len(slots))
+
+    arguments = [slot(tensor) for tensor in graph.inputs]
+    given = {tensor.op.name for tensor in graph.inputs}
+    nodes = [
+        Node(
+            type=operation.type,
+            inputs=tuple(slot(tensor) for tensor in operation.inputs),
+            outputs=tuple(slot(tensor) for tensor in operation.outputs),
+            place=operation.name.rpartition("/")[0],
+            operation=operation,
+            run=_bind(operation, precision),
+        )
+        for operation in graph.get_operations()
+        if operation.name not in given
+    ]
+    results = [slot(tensor) for tensor in graph.outputs]
+    return Program(graph, nodes, arguments, results, len(slots), precision)
+
+
+def _bind(operation: tf.Operation, precision: Precision) -> Run:
+    if operation.type == "Const":
+        constant = precision.cast(tf.constant(tf.make_ndarray(operation.get_attr("value"))))
+        return lambda _: [constant]
+    raw = getattr(tf.raw_ops, operation.type, None)
+    plan: tuple[list[tuple[str, int | None]], dict[str, Any]] | None = None
+
+    def run(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        nonlocal plan
+        if plan is None:  # made on first use: most nodes of a loop that runs fused never run
+            plan = _plan(operation, raw, precision)
+        widths, attributes = plan
+        inputs: dict[str, Any] = {}
+        rest = iter(tensors)
+        for name, width in widths:
+            inputs[name] = next(rest) if width is None else [next(rest) for _ in range(width)]
+        return tf.nest.flatten(raw(**inputs, **attributes))
+
+    return run
+
+
+def _plan(
+    operation: tf.Operation, raw: Callable[..., Any], precision: Precision
+) -> tuple[list[tuple[str, int | None]], dict[str, Any]]:
+    """Names of the inputs, each with its width if it is a list of tensors, and the attributes to call with."""
+    definition = operation.op_def
+    inferred, widths = {""}, []
+    for argument in definition.input_arg:
+        inferred |= {argument.type_attr, argument.number_attr, argument.type_list_attr}
+        width = None
+        if argument.number_attr:
+            width = operation.get_attr(argument.number_attr)
+        elif argument.type_list_attr:
+            width = len(operation.get_attr(argument.type_list_attr))
+        widths.append((argument.name, width))
+    attributes = {a.name: operation.get_attr(a.name) for a in definition.attr if a.name not in inferred}
+    # A dozen arguments are called otherwise in Python ("axis" for "reduction_indices"), in the same order.
+    python = [name for name in inspect.signature(raw).parameters if name != "name"]
+    own = [*(name for name, _ in widths), *attributes]
+    renamed = dict(zip((n for n in own if n not in python), (n for n in python if n not in own), strict=True))
+    widths = [(renamed.get(name, name), width) for name, width in widths]
+    attributes = {renamed.get(name, name): value for name, value in attributes.items()}
+    if operation.type not in STORED_TYPE:
+        attributes = {name: _in_precision(value, precision) for name, value in attributes.items()}
+    return widths, attributes
+
+
+def _in_precision(value: Any, precision: Precision) -> Any:
+    if isinstance(value, tf.DType):
+        return precision(value)
+    if isinstance(value, list):
+        return [_in_precision(item, precision) for item in value]
+    return value

@@ -1,0 +1,166 @@
+"""Walks a traced graph with pairs: plain nodes run as they are, paired ones by their rule, and control flow here.
+
+The walk is eager. Loops, branches and variables therefore meet actual values, so a loop over time needs no more than a
+Python ``while``, and TensorFlow's gradient tape records the test member as it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import tensorflow as tf
+
+from ...errors import CaptureError
+from . import lists
+from .discrete import gather
+from .graph import Node, Program
+from .kinds import refuse
+from .layers import mark_of
+from .pairs import Pair, Value, is_paired
+from .rules import OF_SHAPE, RULES
+
+Fused = Callable[[Sequence[Value]], list[Value] | None]
+
+# Ops that hand on what they get. A custom gradient is an IdentityN; the functions under it have rules of their own,
+# and stop_gradient says how to train a model, not what its output depends on.
+ALIASES = frozenset(
+    ("CheckNumerics", "EnsureShape", "Identity", "IdentityN", "PlaceholderWithDefault", "PreventGradient")
+    + ("Snapshot", "StopGradient")
+)
+WITHOUT_EFFECT = frozenset(("Assert", "NoOp", "PrintV2", "Print"))
+
+
+class Interpreter:
+    """Runs a program once.
+
+    Args:
+        program: the traced model.
+        fused: recurrent layers by the mark that their loop was traced under; each takes the arguments of the marked
+            function, and returns its results or None if the loop is to be interpreted after all.
+    """
+
+    def __init__(self, program: Program, fused: Mapping[str | None, Fused]) -> None:
+        self._program = program
+        self._fused = fused
+        self._assigned: dict[
+            object, Value
+        ] = {}  # variables that the graph writes; the model's own stay as they are
+
+    def run(self, arguments: Sequence[Value]) -> list[Value]:
+        return self._walk(self._program, arguments)
+
+    def _walk(self, program: Program, arguments: Sequence[Value]) -> list[Value]:
+        slots: list[Value | None] = [None] * program.size
+        for slot, value in zip(program.arguments, arguments, strict=True):
+            slots[slot] = value
+        for node in program.nodes:
+            outputs = self._step(program, node, [slots[i] for i in node.inputs])
+            for slot, value in zip(node.outputs, outputs, strict=True):
+                slots[slot] = value
+        return [slots[slot] for slot in program.results]
+
+    def _step(self, program: Program, node: Node, values: list[Value]) -> list[Value]:
+        kind = node.type
+        if kind in ALIASES:
+            return values[: len(node.outputs)]
+        if kind in WITHOUT_EFFECT:
+            return []
+        if kind in _FLOW:
+            return _FLOW[kind](self, program, node, values)
+        if kind in lists.OPERATIONS:
+            return lists.OPERATIONS[kind](node, values)
+        if not any(is_paired(value) for value in values):
+            return self._plain(node, values)
+        if kind in OF_SHAPE:
+            return node.run([value.base if is_paired(value) else value for value in values])
+        if kind not in RULES:
+            raise refuse(node, "there is no rule for it, so going on would give wrong attributions")
+        return RULES[kind](node, values)
+
+    def _plain(self, node: Node, values: list[tf.Tensor]) -> list[tf.Tensor]:
+        if not hasattr(tf.raw_ops, node.type):
+            raise refuse(node, "it cannot be run outside the graph that it was made for")
+        return node.run(values)
+
+    # Functions, branches and loops
+
+    def _call(self, program: Program, node: Node, values: list[Value]) -> list[Value]:
+        name = node.attribute("f").name
+        fused = self._fused.get(mark_of(name))
+        results = fused(values) if fused else None
+        return self._walk(program.function(name), values) if results is None else results
+
+    def _branch(self, program: Program, node: Node, values: list[Value]) -> list[Value]:
+        choice, *arguments = values
+        number = int(self._one(node, choice))
+        if node.type in ("If", "StatelessIf"):
+            taken = node.attribute("then_branch" if number else "else_branch")
+        else:
+            branches = node.attribute("branches")
+            taken = branches[number if 0 <= number < len(branches) else -1]
+        return self._walk(program.function(taken.name), arguments)
+
+    def _loop(self, program: Program, node: Node, values: list[Value]) -> list[Value]:
+        condition = program.function(node.attribute("cond").name)
+        body = program.function(node.attribute("body").name)
+        while bool(self._one(node, self._walk(condition, values)[0])):
+            values = self._walk(body, values)
+        return values
+
+    def _one(self, node: Node, value: Value) -> tf.Tensor:
+        if isinstance(value, Pair):
+            raise refuse(node, "it is steered by a floating number that depends on the explained inputs")
+        if is_paired(value):
+            raise CaptureError(
+                "the input and its baseline take different ways through the model, so what happens on one way "
+                "cannot be compared with the other",
+                where=node.place or node.operation.name,
+                hint="Choose a baseline that takes the same branch and the same number of loop steps.",
+            )
+        return value
+
+    # Variables
+
+    def _read(self, program: Program, node: Node, values: list[Value]) -> list[Value]:
+        variable = values[0]
+        if variable.ref() not in self._assigned:
+            stored = tf.raw_ops.ReadVariableOp(resource=variable, dtype=node.attribute("dtype"))
+            return [program.precision.cast(stored)]
+        return [self._assigned[variable.ref()]]
+
+    def _assign(self, program: Program, node: Node, values: list[Value]) -> list[Value]:
+        variable, value = values
+        if node.type != "AssignVariableOp":
+            (before,) = self._read(program, node, [variable])
+            if is_paired(before) or is_paired(value):
+                raise refuse(
+                    node, "a variable is changed in place by something that depends on the explained inputs"
+                )
+            value = before + value if node.type == "AssignAddVariableOp" else before - value
+        self._assigned[variable.ref()] = value
+        return []
+
+    def _gather(self, program: Program, node: Node, values: list[Value]) -> list[Value]:
+        (table,) = self._read(program, node, values[:1])
+        rows = node.attribute("batch_dims")
+        looking_up = replace(node, run=lambda tensors: [tf.gather(*tensors, batch_dims=rows)])
+        given = [table, values[1]]
+        return gather(looking_up, given) if any(map(is_paired, given)) else looking_up.run(given)
+
+
+_FLOW = {
+    "AssignAddVariableOp": Interpreter._assign,
+    "AssignSubVariableOp": Interpreter._assign,
+    "AssignVariableOp": Interpreter._assign,
+    "Case": Interpreter._branch,
+    "If": Interpreter._branch,
+    "PartitionedCall": Interpreter._call,
+    "ReadVariableOp": Interpreter._read,
+    "ResourceGather": Interpreter._gather,
+    "StatefulPartitionedCall": Interpreter._call,
+    "StatelessCase": Interpreter._branch,
+    "StatelessIf": Interpreter._branch,
+    "StatelessWhile": Interpreter._loop,
+    "While": Interpreter._loop,
+}

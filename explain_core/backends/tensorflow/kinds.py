@@ -1,0 +1,207 @@
+"""The kinds of rule that the table in `rules` is made of.
+
+A rule takes a node and its input values, at least one of them paired, and returns the output values. What it does to
+the test member goes on the gradient tape with the multipliers of DeepLIFT in place of derivatives; see `pairs.attach`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from ...errors import UnsupportedOperation
+from .graph import Node
+from .pairs import Discrete, Leaf, Pair, Value, attach, base, detach, is_paired, settle, test, unbroadcast
+from .secants import Secant
+
+Rule = Callable[[Node, Sequence[Value]], list[Value]]
+BinarySecant = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # of a, a', b, b'
+
+
+def refuse(node: Node, why: str) -> UnsupportedOperation:
+    return UnsupportedOperation(
+        f"TensorFlow operation {node.type!r}: {why}",
+        where=node.place or node.operation.name,
+        hint="Register a rule with explain_core.backends.tensorflow.register_rule "
+        f"({node.type!r}, rule); docs/tensorflow.md shows how.",
+    )
+
+
+def check(node: Node, values: Sequence[Value], covered: Sequence[int]) -> None:
+    """Refuse paired inputs outside the positions that a rule covers."""
+    for number, value in enumerate(values):
+        if is_paired(value) and number not in covered:
+            raise refuse(node, f"no rule for its input number {number} depending on the explained inputs")
+
+
+def _covered(values: Sequence[Value], positions: tuple[int, ...], among: slice | None) -> Sequence[int]:
+    numbers = range(len(values))
+    return numbers[among] if among else positions or numbers
+
+
+def linear(*positions: int, among: slice | None = None) -> Rule:
+    """Linear in its paired inputs: TensorFlow's own gradient is right.
+
+    Args:
+        positions: the inputs that may be paired; all of them if there are none and no ``among``.
+        among: the same as a slice, for operations on lists.
+    """
+
+    def rule(node: Node, values: Sequence[Value]) -> list[Value]:
+        check(node, values, _covered(values, positions, among))
+        if any(isinstance(value, Discrete) for value in values):
+            return elementwise_discrete(node, values)
+        tests, bases = node.run([test(v) for v in values]), node.run([base(v) for v in values])
+        return [Pair(t, b) for t, b in zip(tests, bases, strict=True)]
+
+    return rule
+
+
+def movement(*positions: int, among: slice | None = None) -> Rule:
+    """Moves elements and leaves them as they are, so that it holds for ids and masks as well."""
+    floating = linear(*positions, among=among)
+
+    def rule(node: Node, values: Sequence[Value]) -> list[Value]:
+        discrete = [value for value in values if isinstance(value, Discrete)]
+        if not discrete:
+            return floating(node, values)
+        moved = _covered(values, positions, among)
+        check(node, values, moved)
+        tests, bases = node.run([test(v) for v in values]), node.run([base(v) for v in values])
+        none = discrete[0].credit.dtype
+        credits = node.run(
+            [
+                v.credit if is_paired(v) else tf.zeros(v.shape, none) if number in moved else v
+                for number, v in enumerate(values)
+            ]
+        )
+        return [
+            settle(t, b, c, leaf=_unchanged(discrete, t, b))
+            for t, b, c in zip(tests, bases, credits, strict=True)
+        ]
+
+    return rule
+
+
+def _unchanged(discrete: list[Discrete], t: tf.Tensor, b: tf.Tensor) -> Leaf | None:
+    """The input that these are still the ids of, if nothing has moved after all."""
+    for value in discrete:
+        if (
+            value.leaf
+            and value.test.shape == t.shape
+            and bool(tf.reduce_all((value.test == t) & (value.base == b)))
+        ):
+            return value.leaf
+    return None
+
+
+def elementwise_discrete(node: Node, values: Sequence[Value]) -> list[Value]:
+    """Any function of the elements of one `Discrete`: each output's change is due to the one element it was made of."""
+    discrete = [value for value in values if is_paired(value)]
+    if len(discrete) != 1 or len(node.outputs) != 1:
+        raise refuse(node, "there is no rule for it on integers or masks in which test and baseline differ")
+    (only,) = discrete
+    (t,), (b,) = node.run([test(v) for v in values]), node.run([base(v) for v in values])
+    given = [1] * (t.shape.rank - only.test.shape.rank) + list(only.test.shape)
+    if (
+        any(size not in (1, out) for size, out in zip(given, t.shape, strict=False))
+        or len(given) > t.shape.rank
+    ):
+        raise refuse(node, "it does not act element by element on the integers given to it")
+    return [settle(t, b, tf.broadcast_to(only.credit, t.shape))]
+
+
+def elementwise(secant: Secant | Callable[[Node], Secant]) -> Rule:
+    """One floating input, ``y = σ(a)``: the Rescale rule, ``m_a = m_y · Δy/Δa``."""
+
+    def rule(node: Node, values: Sequence[Value]) -> list[Value]:
+        if not isinstance(values[0], Pair):
+            return elementwise_discrete(node, values)
+        check(node, values, (0,))
+        a, b = detach(values[0].test), values[0].base
+        (y,), (y_base,) = node.run([a, *values[1:]]), node.run([b, *values[1:]])
+        slope = secant(a, b)
+        return [Pair(attach([values[0].test], y, lambda dy: dy * slope), y_base)]
+
+    return rule
+
+
+def parametrised(make: Callable[..., Secant], *attributes: str) -> Rule:
+    """`elementwise` whose secant takes attributes of the node, or its further inputs where there are no names."""
+
+    def rule(node: Node, values: Sequence[Value]) -> list[Value]:
+        check(node, values, (0,))
+        given = [node.attribute(name) for name in attributes] if attributes else list(values[1:])
+        return elementwise(make(*given))(node, values)
+
+    return rule
+
+
+def binary(first: BinarySecant, second: BinarySecant) -> Rule:
+    """Two floating inputs that broadcast: the Shapley value of the two-player game (Lundberg & Lee 2017).
+
+    ``m_a · Δa = ½ [f(a, b) - f(a', b) + f(a, b') - f(a', b')]`` and the same for b. ``first`` and ``second`` give the
+    multipliers; with only one paired input they come down to the Rescale rule.
+    """
+
+    def rule(node: Node, values: Sequence[Value]) -> list[Value]:
+        if any(isinstance(value, Discrete) for value in values):
+            return elementwise_discrete(node, values)
+        a, b = (detach(test(value)) for value in values)
+        a_base, b_base = base(values[0]), base(values[1])
+        (y,), (y_base,) = node.run([a, b]), node.run([a_base, b_base])
+        slopes = [
+            slope(a, a_base, b, b_base) if is_paired(v) else None
+            for slope, v in zip((first, second), values, strict=True)
+        ]
+        inputs = [(v.test, s) for v, s in zip(values, slopes, strict=True) if s is not None]
+
+        def backward(dy: tf.Tensor) -> list[tf.Tensor]:
+            return [unbroadcast(dy * slope, tensor.shape) for tensor, slope in inputs]
+
+        return [Pair(attach([tensor for tensor, _ in inputs], y, backward), y_base)]
+
+    return rule
+
+
+def averaged(secant: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor], *, second: bool) -> BinarySecant:
+    """The Shapley multiplier of one argument: its secant, with the other argument held at each member in turn.
+
+    Args:
+        secant: of (other argument, value, value of the other member).
+        second: whether the argument in question is the second.
+    """
+    if second:
+        return lambda a, a_base, b, b_base: (secant(a, b, b_base) + secant(a_base, b, b_base)) / 2
+    return lambda a, a_base, b, b_base: (secant(b, a, a_base) + secant(b_base, a, a_base)) / 2
+
+
+def bilinear(first: int, second: int) -> Rule:
+    """Linear in each of two inputs (matrix products, convolutions): the gradient taken at the midpoint of the other.
+
+    ``f(a, b) - f(a', b') = f(Δa, b̄) + f(ā, Δb)``, the two-player Shapley value again.
+    """
+    alone = linear(first, second)
+
+    def rule(node: Node, values: Sequence[Value]) -> list[Value]:
+        if len(values) <= second or not (is_paired(values[first]) and is_paired(values[second])):
+            return alone(node, values)
+        check(node, values, (first, second))
+        tests, bases = [detach(test(v)) for v in values], [base(v) for v in values]
+        (y,), (y_base,) = node.run(tests), node.run(bases)
+        middle = list(tests)
+        for i in (first, second):
+            middle[i] = (tests[i] + bases[i]) / 2
+
+        def backward(dy: tf.Tensor) -> list[tf.Tensor]:
+            sources = [middle[first], middle[second]]
+            with tf.GradientTape() as tape:
+                tape.watch(sources)
+                (product,) = node.run(middle)
+            return tape.gradient(product, sources, output_gradients=dy)
+
+        inputs = [values[first].test, values[second].test]
+        return [Pair(attach(inputs, y, backward), y_base)]
+
+    return rule

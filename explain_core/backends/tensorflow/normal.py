@@ -1,0 +1,60 @@
+"""Softmax and log-softmax over the last axis, composed from exp, sum and log; batch normalisation as one op."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from . import secants
+from .graph import Node
+from .kinds import linear, refuse
+from .pairs import Pair, Value, attach, detach
+
+
+def _log_sum_exp(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """``L = log Σ exp`` of both members, and its multipliers ``secant_log(S, S') · secant_exp(a - c, a' - c)``.
+
+    ``c`` is one shift for both members, which cancels between the two factors. With ``c = max(L, L')`` the first is
+    one over the secant of exp between ``L - c`` and ``L' - c``, and neither overflows however far apart the members are.
+    """
+    total, total_base = (tf.reduce_logsumexp(t, axis=-1, keepdims=True) for t in (a, b))
+    c = tf.maximum(total, total_base)
+    return total, total_base, secants.exp(a - c, b - c) / secants.exp(total - c, total_base - c)
+
+
+def log_softmax(node: Node, values: Sequence[Value]) -> list[Value]:
+    """``y_i = a_i - L``: ``m_a = m_y - (Σ m_y) · m_L``."""
+    (pair,) = values
+    a, b = detach(pair.test), pair.base
+    (y,), (y_base,) = node.run([a]), node.run([b])
+    *_, share = _log_sum_exp(a, b)
+    out = attach([pair.test], y, lambda dy: dy - tf.reduce_sum(dy, -1, keepdims=True) * share)
+    return [Pair(out, y_base)]
+
+
+def softmax(node: Node, values: Sequence[Value]) -> list[Value]:
+    """``y_i = exp(a_i - L)``: the Rescale rule for exp, then as in `log_softmax`.
+
+    The other composition, ``exp(a_i - c) / Σ exp(a_j - c)`` with the product rule for the division, sums up exactly
+    too, but its attributions grow like ``exp|L - L'|`` with opposite signs when one member's logits are larger as a
+    whole. This one's do not.
+    """
+    (pair,) = values
+    a, b = detach(pair.test), pair.base
+    (y,), (y_base,) = node.run([a]), node.run([b])
+    total, total_base, share = _log_sum_exp(a, b)
+    slope = secants.exp(a - total, b - total_base)
+
+    def backward(dy: tf.Tensor) -> tf.Tensor:
+        dz = dy * slope
+        return dz - tf.reduce_sum(dz, -1, keepdims=True) * share
+
+    return [Pair(attach([pair.test], y, backward), y_base)]
+
+
+def batch_norm(node: Node, values: Sequence[Value]) -> list[Value]:
+    """Linear with the moving statistics, which a model predicts with; statistics of the batch would mix its samples."""
+    if node.attribute("is_training"):
+        raise refuse(node, "it normalises by the statistics of the batch, as in training")
+    return linear(0)(node, values)

@@ -1,0 +1,108 @@
+"""What flows along the edges of a graph that is interpreted on pairs.
+
+Every edge carries one of
+
+- a plain ``tf.Tensor``: the same for both members (weights, constants, shapes, loop counters);
+- a `Pair`: a floating tensor of the test member, which is on the gradient tape, and one of the baseline, which is not;
+- a `Discrete`: integers or booleans in which the members differ (token ids, padding masks);
+- `Elements`: what TensorFlow calls a TensorList, the storage of its loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+
+@dataclass
+class Leaf:
+    """An input of ids, and where they turned into vectors: (the test member's vectors, the difference they make)."""
+
+    embedded: list[tuple[tf.Tensor, tf.Tensor]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A floating tensor of both members; both have the same shape."""
+
+    test: tf.Tensor
+    base: tf.Tensor
+    leaf: Leaf | None = None  # the input this is, as long as nothing but its type has changed
+
+
+@dataclass(frozen=True, slots=True)
+class Discrete:
+    """Integers or booleans of both members.
+
+    There is no multiplier for them, for a half-changed id has no meaning. ``credit`` is a tensor of zeros of the same
+    shape on the tape, and what reaches it on the way back is the whole *contribution* of each element's change.
+    So a contribution finds its way through slices and reshapes as multipliers do.
+    """
+
+    test: tf.Tensor
+    base: tf.Tensor
+    credit: tf.Tensor
+    leaf: Leaf | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """The elements of a TensorList; ``None`` where nothing has been written."""
+
+    items: tuple[Value | None, ...]
+    dtype: tf.DType
+
+
+Value = tf.Tensor | Pair | Discrete | Elements
+VJP = Callable[..., list[tf.Tensor | None]]
+
+
+def is_paired(value: Value) -> bool:
+    return isinstance(value, (Pair, Discrete))
+
+
+def test(value: Value) -> tf.Tensor:
+    return value.test if is_paired(value) else value
+
+
+def base(value: Value) -> tf.Tensor:
+    return value.base if is_paired(value) else value
+
+
+def detach(tensor: tf.Tensor) -> tf.Tensor:
+    """The same numbers off the tape."""
+    return tf.stop_gradient(tensor)
+
+
+def attach(inputs: list[tf.Tensor], output: Any, backward: VJP) -> Any:
+    """Put a tensor or a list of them on the tape, as a function of ``inputs`` with the gradient ``backward``."""
+
+    @tf.custom_gradient
+    def recorded(*_):
+        return output, backward
+
+    return recorded(*inputs)
+
+
+def settle(
+    test_member: tf.Tensor, base_member: tf.Tensor, credit: tf.Tensor, leaf: Leaf | None = None
+) -> Value:
+    """A `Discrete`, or the plain tensor where both members are the same: then nothing can be attributed to it."""
+    if bool(tf.reduce_all(test_member == base_member)):
+        return test_member
+    return Discrete(test_member, base_member, credit, leaf)
+
+
+def unbroadcast(gradient: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    """Sum ``gradient`` over the axes along which an operand of ``shape`` was repeated."""
+    extra = gradient.shape.rank - shape.rank
+    repeated = [a for a in range(gradient.shape.rank) if a < extra or shape[a - extra] != gradient.shape[a]]
+    return tf.reshape(tf.reduce_sum(gradient, axis=repeated), shape) if repeated else gradient
+
+
+def each(value: Value, linear: Callable[[tf.Tensor], tf.Tensor]) -> Value:
+    """A linear function of a floating value, member by member."""
+    return Pair(linear(value.test), linear(value.base)) if is_paired(value) else linear(value)

@@ -1,0 +1,194 @@
+"""What is done with each TensorFlow operation on pairs: one row each.
+
+``linear`` and ``movement`` leave it to TensorFlow's gradient; ``elementwise``, ``binary`` and ``bilinear`` put a
+multiplier in its place; the rest are functions of their own. An operation that is not here stops the run.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from . import discrete, maximum, normal, secants
+from .kinds import Rule, averaged, bilinear, binary, elementwise, linear, movement, parametrised
+
+
+def _mean(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    return (a + b) / 2
+
+
+_product = binary(lambda a, a_, b, b_: _mean(b, b_), lambda a, a_, b, b_: _mean(a, a_))
+_quotient = binary(
+    lambda a, a_, b, b_: _mean(1 / b, 1 / b_),
+    lambda a, a_, b, b_: _mean(a, a_) * secants.reciprocal(b, b_),
+)
+_safe_quotient = binary(
+    lambda a, a_, b, b_: _mean(tf.math.reciprocal_no_nan(b), tf.math.reciprocal_no_nan(b_)),
+    lambda a, a_, b, b_: (
+        _mean(a, a_)
+        * tf.math.divide_no_nan(tf.math.reciprocal_no_nan(b) - tf.math.reciprocal_no_nan(b_), b - b_)
+    ),
+)
+_squared_difference = binary(
+    lambda a, a_, b, b_: (a - b) + (a_ - b_), lambda a, a_, b, b_: (b - a) + (b_ - a_)
+)
+
+
+def _upper(other: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Secant of ``max(other, ·)``."""
+    return secants.relu(a - other, b - other)
+
+
+def _lower(other: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Secant of ``min(other, ·)``."""
+    return secants.relu(other - a, other - b)
+
+
+def _both(secant) -> Rule:
+    return binary(averaged(secant, second=False), averaged(secant, second=True))
+
+
+RULES: dict[str, Rule] = {
+    # Data that is moved, and stays what it is
+    "BatchToSpaceND": movement(0),
+    "BroadcastTo": movement(0),
+    "ConcatV2": movement(among=slice(None, -1)),
+    "ExpandDims": movement(0),
+    "GatherNd": movement(0),
+    "MirrorPad": movement(0),
+    "Pack": movement(),
+    "Pad": movement(0),
+    "PadV2": linear(0),
+    "Reshape": movement(0),
+    "ReverseSequence": movement(0),
+    "ReverseV2": movement(0),
+    "Roll": movement(0),
+    "ScatterNd": movement(1),
+    "Slice": movement(0),
+    "SpaceToBatchND": movement(0),
+    "Split": movement(1),
+    "SplitV": movement(0),
+    "Squeeze": movement(0),
+    "StridedSlice": movement(0),
+    "TensorScatterUpdate": linear(0, 2),
+    "Tile": movement(0),
+    "Transpose": movement(0),
+    "Unpack": movement(0),
+    # Linear
+    "Add": linear(),
+    "AddN": linear(),
+    "AddV2": linear(),
+    "AvgPool": linear(0),
+    "AvgPool3D": linear(0),
+    "BiasAdd": linear(0, 1),
+    "Cumsum": linear(0),
+    "MatrixBandPart": linear(0),
+    "MatrixDiagPartV3": linear(0),
+    "MatrixDiagV3": linear(0),
+    "Mean": linear(0),
+    "Neg": linear(0),
+    "ResizeBilinear": linear(0),
+    "ResizeNearestNeighbor": linear(0),
+    "SegmentSum": linear(0),
+    "Sub": linear(),
+    "Sum": linear(0),
+    "TensorScatterAdd": linear(0, 2),
+    "UnsortedSegmentSum": linear(0),
+    "ZerosLike": linear(0),
+    "FusedBatchNorm": normal.batch_norm,
+    "FusedBatchNormV3": normal.batch_norm,
+    # Linear in each of two inputs
+    "BatchMatMul": bilinear(0, 1),
+    "BatchMatMulV2": bilinear(0, 1),
+    "BatchMatMulV3": bilinear(0, 1),
+    "Conv2D": bilinear(0, 1),
+    "Conv2DBackpropInput": bilinear(1, 2),
+    "Conv3D": bilinear(0, 1),
+    "Conv3DBackpropInputV2": bilinear(1, 2),
+    "DepthwiseConv2dNative": bilinear(0, 1),
+    "Einsum": bilinear(0, 1),
+    "MatMul": bilinear(0, 1),
+    "Mul": _product,
+    # Two inputs that broadcast
+    "DivNoNan": _safe_quotient,
+    "Maximum": _both(_upper),
+    "Minimum": _both(_lower),
+    "Pow": binary(
+        averaged(secants.power, second=False),
+        averaged(secants.exponent, second=True),
+    ),
+    "RealDiv": _quotient,
+    "SquaredDifference": _squared_difference,
+    # One input, element by element
+    "Abs": elementwise(secants.absolute),
+    "Atan": elementwise(secants.atan),
+    "Ceil": elementwise(secants.step(tf.math.ceil)),
+    "ClipByValue": parametrised(secants.clip),
+    "Cos": elementwise(secants.cos),
+    "Cosh": elementwise(secants.cosh),
+    "Elu": elementwise(secants.elu),
+    "Erf": elementwise(secants.erf),
+    "Erfc": elementwise(secants.erfc),
+    "Exp": elementwise(secants.exp),
+    "Expm1": elementwise(secants.exp),
+    "Floor": elementwise(secants.step(tf.math.floor)),
+    "Inv": elementwise(secants.reciprocal),
+    "LeakyRelu": parametrised(secants.leaky_relu, "alpha"),
+    "Log": elementwise(secants.log),
+    "Log1p": elementwise(secants.log1p),
+    "Reciprocal": elementwise(secants.reciprocal),
+    "Relu": elementwise(secants.relu),
+    "Relu6": elementwise(secants.relu6),
+    "Rint": elementwise(secants.step(tf.math.rint)),
+    "Round": elementwise(secants.step(tf.math.round)),
+    "Rsqrt": elementwise(secants.rsqrt),
+    "Selu": elementwise(secants.selu),
+    "Sigmoid": elementwise(secants.sigmoid),
+    "Sign": elementwise(secants.step(tf.math.sign)),
+    "Sin": elementwise(secants.sin),
+    "Sinh": elementwise(secants.sinh),
+    "Softplus": elementwise(secants.softplus),
+    "Softsign": elementwise(secants.softsign),
+    "Sqrt": elementwise(secants.sqrt),
+    "Square": elementwise(secants.square),
+    "Tanh": elementwise(secants.tanh),
+    # Over an axis
+    "LogSoftmax": normal.log_softmax,
+    "Max": maximum.over_axes,
+    "MaxPool": maximum.pool,
+    "MaxPool3D": maximum.pool,
+    "Min": maximum.over_axes,
+    "Softmax": normal.softmax,
+    # Ids, masks and choices
+    "All": discrete.quantifier,
+    "Any": discrete.quantifier,
+    "Cast": discrete.cast,
+    "Equal": discrete.game,
+    "FloorMod": discrete.elementwise_discrete,
+    "Gather": discrete.gather,
+    "GatherV2": discrete.gather,
+    "Greater": discrete.game,
+    "GreaterEqual": discrete.game,
+    "Less": discrete.game,
+    "LessEqual": discrete.game,
+    "LogicalAnd": discrete.game,
+    "LogicalNot": discrete.elementwise_discrete,
+    "LogicalOr": discrete.game,
+    "NotEqual": discrete.game,
+    "OneHot": discrete.one_hot,
+    "Select": discrete.select,
+    "SelectV2": discrete.select,
+}
+
+# The shape of a pair is the same for both members, and so is everything that is made of it.
+OF_SHAPE = ("Shape", "ShapeN", "Rank", "Size", "BroadcastArgs", "BroadcastGradientArgs")
+
+
+def register_rule(operation: str, rule: Rule) -> None:
+    """Give a TensorFlow operation a rule, or another one.
+
+    Args:
+        operation: its type, as `UnsupportedOperation` names it, for example ``"Erfinv"``.
+        rule: one of the kinds in `kinds`, for example ``elementwise(secant)``, or a function that takes a node and
+            its input values and returns the output values.
+    """
+    RULES[operation] = rule

@@ -1,0 +1,230 @@
+"""The backend's side of the protocol: rows of numpy in, multipliers times differences out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ...errors import BackendError, TargetError
+from ..protocol import ModelOutput, PairAttribution, Target
+from .capture import Arguments, capture
+from .graph import Precision
+from .ids import are_ids
+from .interpreter import Interpreter
+from .pairs import Discrete, Leaf, Pair, Value, base, is_paired, test
+from .recurrent import FusedLayer
+
+
+def open_runner(
+    model: Any,
+    arguments: Arguments,
+    *,
+    sample_axes: tuple[int, ...],
+    device: str = "auto",
+    precision: str | None = None,
+    fuse: bool = True,
+) -> TensorFlowRunner:
+    """Trace ``model`` on inputs of the given shapes and make it ready to explain rows of such shapes.
+
+    Args:
+        model: a Keras model or layer, a ``tf.Module`` that can be called, a loaded SavedModel, or a ``tf.function``.
+        arguments: what the model is called with: ``names``, ``leaves`` and ``rebuild``.
+        sample_axes: the sample axis of each leaf.
+        device: "auto", "cpu", "cuda" or "cuda:<number>".
+        precision: "float32", "float64", or None for the model's own.
+        fuse: whether recurrent Keras layers run as one operation each, or as the loops that they are traced to.
+    """
+    return TensorFlowRunner(model, arguments, sample_axes, _device(device), Precision(precision), fuse)
+
+
+class _Input:
+    """One leaf on its way in: its value for the interpreter, and the tensor on the tape that it is explained by."""
+
+    def __init__(
+        self, given: np.ndarray, baseline: np.ndarray, explained: bool, precision: Precision
+    ) -> None:
+        self.leaf = Leaf()
+        self.source: tf.Tensor | None = None  # its gradient is a multiplier, or for ids a contribution
+        here, there = (precision.cast(tf.constant(array)) for array in (given, baseline))
+        self.difference: tf.Tensor | float = 1.0
+        self.value: Value = here  # what is not explained is the same for both members
+        if explained and here.dtype.is_floating:
+            self.source, self.difference = here, here - there
+            self.value = Pair(here, there, self.leaf)
+        elif explained:
+            self.source = tf.zeros(here.shape, precision(tf.float32))
+            self.value = Discrete(here, there, self.source, self.leaf)
+
+
+@dataclass
+class _Explained:
+    """One target, in numpy: predictions (N,), and attributions in the shape of each input."""
+
+    prediction: np.ndarray
+    baseline: np.ndarray
+    inputs: list[np.ndarray | None]
+    embeddings: list[np.ndarray | None]
+
+
+class TensorFlowRunner:
+    """See `protocol.Runner`."""
+
+    def __init__(
+        self,
+        model: Any,
+        arguments: Arguments,
+        sample_axes: tuple[int, ...],
+        device: str,
+        precision: Precision,
+        fuse: bool,
+    ) -> None:
+        self._sample_axes, self._device, self._precision, self._fuse = sample_axes, device, precision, fuse
+        self._model_name = getattr(model, "name", "")
+        leaves = [np.asarray(leaf) for leaf in arguments.leaves]
+        self._captured = capture(model, arguments, leaves, sample_axes, precision)
+        self.explained = tuple(
+            bool(np.issubdtype(leaf.dtype, np.floating))
+            or bool(np.issubdtype(leaf.dtype, np.integer) and are_ids(self._captured.program, number))
+            for number, leaf in enumerate(leaves)
+        )
+        self._output_axes = [_sample_axis(shape) for _, shape in self._captured.outputs]
+        self.outputs = tuple(
+            ModelOutput(name, tuple(size for axis, size in enumerate(shape) if axis != sample))
+            for (name, shape), sample in zip(self._captured.outputs, self._output_axes, strict=True)
+        )
+        self.notes = tuple(
+            f"Input {name!r} holds whole numbers or flags that no table is indexed with: it is the same for the sample "
+            "and its baseline, and is not explained."
+            for name, explained in zip(arguments.names, self.explained, strict=True)
+            if not explained
+        )
+
+    def attribute(
+        self,
+        test: Sequence[np.ndarray],
+        baseline: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        *,
+        gates: bool,
+        embeddings: bool,
+    ) -> PairAttribution:
+        with tf.device(self._device), _full_precision():
+            inputs = [
+                _Input(*given, self._precision) for given in zip(test, baseline, self.explained, strict=True)
+            ]
+            layers = {
+                mark: FusedLayer(layer, self._precision) for mark, layer in self._captured.layers.items()
+            }
+            interpreter = Interpreter(self._captured.program, layers if self._fuse else {})
+            with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+                tape.watch([i.source for i in inputs if i.source is not None])
+                captured = [self._precision.cast(t) for t in self._captured.captured]
+                results = interpreter.run([*(i.value for i in inputs), *captured])
+            ran = [layer for layer in layers.values() if layer.facts]
+            explained = []
+            for number, target in enumerate(targets):
+                explained.append(self._explain(tape, results, target, inputs))
+                for layer in ran:
+                    layer.end_pass(number)
+            return PairAttribution(
+                prediction=np.stack([e.prediction for e in explained]),
+                baseline_prediction=np.stack([e.baseline for e in explained]),
+                attributions=[
+                    self._by_sample([e.inputs[i] for e in explained], i) if flag else None
+                    for i, flag in enumerate(self.explained)
+                ],
+                gates=dict(zip(self._names(ran), [f.trace() for f in ran], strict=True)) if gates else {},
+                embeddings={
+                    i: self._by_sample([e.embeddings[i] for e in explained], i)
+                    for i, given in enumerate(inputs)
+                    if embeddings and given.leaf.embedded
+                },
+            )
+
+    def _explain(
+        self, tape: tf.GradientTape, results: Sequence[Value], target: Target, inputs: Sequence[_Input]
+    ) -> _Explained:
+        out, axis = results[target.output], self._output_axes[target.output]
+        if not test(out).dtype.is_floating:
+            raise TargetError(
+                f"output {self.outputs[target.output].name!r} is not a floating number, so it has no share"
+            )
+        place = (*target.index[:axis], slice(None), *target.index[axis:])
+        seed = np.zeros(test(out).shape, test(out).dtype.as_numpy_dtype)
+        seed[place] = 1
+        sources = [i.source for i in inputs]
+        vectors = [[tensor for tensor, _ in i.leaf.embedded] for i in inputs]
+        if is_paired(out):
+            multipliers, at_vectors = tape.gradient(
+                out.test, [sources, vectors], output_gradients=tf.constant(seed)
+            )
+        else:  # this output does not depend on the explained inputs
+            multipliers, at_vectors = [None] * len(sources), [[None] * len(v) for v in vectors]
+        embeddings = [
+            [_product(m, change) for m, (_, change) in zip(ms, i.leaf.embedded, strict=True)]
+            for ms, i in zip(at_vectors, inputs, strict=True)
+        ]
+        return _Explained(
+            prediction=test(out).numpy()[place],
+            baseline=base(out).numpy()[place],
+            inputs=[
+                None if i.source is None else _product(m, tf.broadcast_to(i.difference, i.source.shape))
+                for m, i in zip(multipliers, inputs, strict=True)
+            ],
+            embeddings=[np.concatenate(parts, -1) if parts else None for parts in embeddings],
+        )
+
+    def _by_sample(self, arrays: Sequence[np.ndarray], leaf: int) -> np.ndarray:
+        return np.moveaxis(np.stack(arrays), self._sample_axes[leaf] + 1, 1)
+
+    def _names(self, layers: Iterable[FusedLayer]) -> list[str]:
+        """Paths inside the model; a layer that is called again gets a number."""
+        names: list[str] = []
+        for layer in layers:
+            name = layer.layer.name.removeprefix(f"{self._model_name}/")
+            again = sum(1 for other in names if other.partition("#")[0] == name)
+            names.append(f"{name}#{again + 1}" if again else name)
+        return names
+
+
+def _product(multiplier: tf.Tensor | None, difference: tf.Tensor) -> np.ndarray:
+    if multiplier is None:
+        return np.zeros(difference.shape, difference.dtype.as_numpy_dtype)
+    return (multiplier * tf.cast(difference, multiplier.dtype)).numpy()
+
+
+def _sample_axis(shape: tf.TensorShape) -> int:
+    """The axis of an output whose size was left open when tracing; the first if the model needed a fixed size."""
+    return next((axis for axis, size in enumerate(shape) if size is None), 0)
+
+
+def _device(name: str) -> str:
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "cpu" or (name == "auto" and not gpus):
+        return "/CPU:0"
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cuda") or not (number or "0").isdigit():
+        raise BackendError(f"unknown device {name!r}", hint="Use 'auto', 'cpu', 'cuda' or 'cuda:1'.")
+    place = int(number or 0)
+    if place >= len(gpus):
+        raise BackendError(
+            f"device {name!r} is not there: TensorFlow sees {len(gpus)} GPUs",
+            hint="Use device='cpu', or install a TensorFlow build that finds your GPU.",
+        )
+    return f"/GPU:{place}"
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Matrix products in the full precision of their type: TensorFloat-32 rounds to three digits."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)

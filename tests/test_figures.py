@@ -354,7 +354,7 @@ def test_gate_bars_are_sums_over_units():
     lines = {trace.name: trace.y for trace in figure.data if trace.type == "scatter"}
     np.testing.assert_allclose(lines["Carried on"], gates["carry"][1, 1].sum("unit"), rtol=1e-6)
     total = sum(trace.y for trace in stacked) + lines["Carried on"]
-    np.testing.assert_allclose(lines["Mass of the state"], total, rtol=1e-4)
+    np.testing.assert_allclose(lines["Mass"], total, rtol=1e-4)
     assert figure.layout.barmode == "relative"
     assert "every step adds up" in figure.layout.title.subtitle.text
 

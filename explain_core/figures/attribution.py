@@ -252,7 +252,7 @@ def _most_series(axis: TimeAxis) -> int:
 
 def _baseline_hint(panel: Panel, axis: TimeAxis) -> str:
     F, most = len(panel.features), _most_series(axis)
-    if F > most:
+    if most < F:
         return f" ({most} of {F} features, those with most attribution)"
     return " (dotted: baseline)" if F <= _MOST_BASELINES else ""
 

@@ -1,0 +1,65 @@
+"""Reading the zip archives that PyTorch writes, and handing on only what was looked at.
+
+PyTorch reads archives with its own C++ reader, which can see other entries than Python's (names that differ
+in case, entries given twice, a second table of contents). So what was checked here is written to a new
+archive, and only that one is given to PyTorch.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from explain_core.errors import ModelFileError
+
+MAX_UNPACKED_BYTES = 4 * 2**30
+_ROOT = "model"  # the one folder that PyTorch expects around all entries
+
+
+def read_entries(path: Path) -> dict[str, bytes]:
+    """Every entry of the archive by its name below the root folder.
+
+    Raises:
+        ModelFileError: damaged, too large once unpacked, or with names given twice.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = [info for info in archive.infolist() if not info.is_dir()]
+            _check_sizes(infos, path.name)
+            entries = [(info.filename.partition("/")[2], archive.read(info)) for info in infos]
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError) as error:
+        raise ModelFileError(
+            f"The model file is a damaged archive: {error}.",
+            where=path.name,
+            hint="Copy or download it again; compare its size with the original's.",
+        ) from None
+    if len({name.lower() for name, _ in entries}) != len(entries):
+        raise ModelFileError(
+            "The archive has several entries of one name, so what would be loaded is not certain.",
+            where=path.name,
+            hint="Write the model again with torch.export.save, torch.jit.save or torch.save.",
+        )
+    return dict(entries)
+
+
+def pack(entries: Mapping[str, bytes]) -> io.BytesIO:
+    """A new archive of exactly these entries, in the form that PyTorch's reader takes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in entries.items():
+            archive.writestr(f"{_ROOT}/{name}", data)
+    buffer.seek(0)
+    return buffer
+
+
+def _check_sizes(infos: list[zipfile.ZipInfo], name: str) -> None:
+    total = sum(info.file_size for info in infos)
+    if total > MAX_UNPACKED_BYTES:
+        raise ModelFileError(
+            f"The archive would unpack to {total / 2**30:.1f} GiB; "
+            f"the limit is {MAX_UNPACKED_BYTES / 2**30:.0f} GiB.",
+            where=name,
+            hint="PairLift is made for models that fit in memory several times over.",
+        )

@@ -1,0 +1,107 @@
+"""What a file is, from its bytes alone."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from explain_core.errors import ModelFileError
+from explain_core.models.hints import EXPORT_HINT
+
+_LEGACY_TORCH = (
+    b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6: a magic number, pickled
+)
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_HEAD = 4096
+
+
+def detect_format(path: Path) -> str:
+    """Return "torch.export", "torchscript" or "state dict", or say what the file is instead."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise ModelFileError(
+            f"The model file cannot be read: {error.strerror}.",
+            where=path.name,
+            hint="Check the path, and that it is a file and not a folder.",
+        ) from None
+    if not head:
+        raise ModelFileError(
+            "The model file is empty.", where=path.name, hint="Copy it again from where it was made."
+        )
+    if head.startswith(b"PK\x03\x04"):
+        return _detect_zip(path)
+    if head.startswith(_LEGACY_TORCH):
+        return "state dict"
+    raise _explain_other(head, path.name)
+
+
+def _detect_zip(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        raise ModelFileError(
+            "The model file is a damaged or cut-off archive: its table of contents is missing.",
+            where=path.name,
+            hint="Copy or download it again; compare its size with the original's.",
+        ) from None
+    inside = {name.partition("/")[2] for name in names} | set(names)
+    if "archive_format" in inside or "serialized_exported_program.json" in inside:
+        return "torch.export"
+    if any(name.startswith("code/") for name in inside) and "constants.pkl" in inside:
+        return "torchscript"
+    if "data.pkl" in inside:
+        return "state dict"
+    if {"config.json", "metadata.json"} <= inside or "saved_model.pb" in inside:
+        raise ModelFileError(
+            "This is a Keras or TensorFlow model; this version opens PyTorch models only.",
+            where=path.name,
+            hint="Opening Keras models is planned.",
+        )
+    raise ModelFileError(
+        "This is a zip archive, but no model that PairLift knows is in it.",
+        where=path.name,
+        hint="Give the model file itself (.pt2, .pt, .pth). " + EXPORT_HINT,
+    )
+
+
+def _explain_other(head: bytes, name: str) -> ModelFileError:
+    """The error for a file that is no model of ours, with its real cause."""
+    text = head.lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        return ModelFileError(
+            "This is a git-LFS pointer: a few lines of text that stand for the model, not the model.",
+            where=name,
+            hint='Run "git lfs pull" in the repository it came from, then give the file again.',
+        )
+    if text.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return ModelFileError(
+            "This is a web page, not a model: the download probably saved the page around the file.",
+            where=name,
+            hint='Use the "raw" or "download" link of the file.',
+        )
+    if head.startswith(_HDF5):
+        return ModelFileError(
+            "This is an HDF5 file, as Keras writes them; this version opens PyTorch models only.",
+            where=name,
+            hint="Opening Keras models is planned.",
+        )
+    if head[8:10] in (b'{"', b"{ ") and int.from_bytes(head[:8], "little") < 100_000_000:
+        return ModelFileError(
+            "This is a safetensors file: weights without a model; this version does not open it.",
+            where=name,
+            hint="Load the weights into the model in Python. " + EXPORT_HINT,
+        )
+    if head[0] == 0x80 and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return ModelFileError(
+            "This is a Python pickle. Opening a pickle can run any code that is in it, so PairLift does not.",
+            where=name,
+            hint="Open it where you trust it. " + EXPORT_HINT,
+        )
+    return ModelFileError(
+        "This is not a model file that PairLift knows.",
+        where=name,
+        hint="It opens .pt2 (torch.export), TorchScript archives and PyTorch state dicts. " + EXPORT_HINT,
+    )

@@ -1,0 +1,135 @@
+"""`.pt2` files from ``torch.export.save``.
+
+The format is an archive of raw tensors around a JSON program, but it also has places for pickles, native
+libraries and custom objects, which ``torch.export.load`` opens without asking. They are refused by name, and
+PyTorch gets a fresh archive of only what was checked.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from explain_core.errors import ModelFileError
+from explain_core.models.archive import pack, read_entries
+from explain_core.models.hints import EXPORT_HINT, READER_ERRORS, first_line
+from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
+from explain_core.models.program_check import check_program, on_cpu, refuse_code
+from explain_core.models.shapes import describe_layers
+
+_PROGRAM = "models/model.json"
+_SAMPLE = "data/sample_inputs/model.pt"
+_CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
+_TENSOR_ENTRY = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
+_COPIED = ("archive_format", "archive_version", ".data/version", "byteorder")
+_IGNORED = re.compile(r"\.data/serialization_id|extra/.*|\.format_version|\.storage_alignment")
+
+
+def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
+    """Open a `.pt2` file; ``architecture`` must be empty, as the file holds the whole model."""
+    if architecture:
+        raise ModelFileError(
+            "A .pt2 file holds its whole architecture; there is nothing to choose.",
+            where=path.name,
+            hint="Leave architecture= out.",
+        )
+    entries = read_entries(path)
+    _refuse_unknown_entries(entries, path.name)
+    clean = {name: entries[name] for name in entries if name in _COPIED or _TENSOR_ENTRY.fullmatch(name)}
+    clean[_PROGRAM] = _as_json(on_cpu(check_program(entries[_PROGRAM], f"{path.name}: {_PROGRAM}")))
+    for name in _CONFIGS:
+        clean[name] = _as_json(on_cpu(_check_tensors(entries[name], f"{path.name}: {name}")))
+    # Example inputs are a pickle, read without limits when a safe reading fails; and nobody here needs them.
+    clean[_SAMPLE] = b""
+    program = _load(pack(clean), path.name)
+    return _describe(program)
+
+
+def _refuse_unknown_entries(entries: Mapping[str, bytes], where: str) -> None:
+    for name in entries:
+        known = name in (*_COPIED, *_CONFIGS, _PROGRAM, _SAMPLE)
+        if not known and not _TENSOR_ENTRY.fullmatch(name) and not _IGNORED.fullmatch(name):
+            raise refuse_code(f"the entry {name!r}", where)
+    missing = [name for name in (_PROGRAM, *_CONFIGS, *_COPIED[:3]) if name not in entries]
+    if missing:
+        raise ModelFileError(
+            f"The .pt2 file lacks {missing[0]!r}: it is incomplete, or from a PyTorch before 2.8.",
+            where=where,
+            hint="Export the model again with a current PyTorch. " + EXPORT_HINT,
+        )
+
+
+def _check_tensors(text: bytes, where: str) -> dict[str, Any]:
+    """The list of weights or constants, when each is a raw tensor and none is a pickle or an object."""
+    try:
+        listing = json.loads(text)
+        payloads = listing["config"].items()
+        for name, payload in payloads:
+            if payload["use_pickle"] or not re.fullmatch(r"(weight|tensor)_\d+", payload["path_name"]):
+                raise refuse_code(f"the pickled entry {payload['path_name']!r} of {name!r}", where)
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ModelFileError(
+            "The list of weights in the file is not readable.", where=where, hint="Export the model again."
+        ) from None
+    return listing
+
+
+def _as_json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _load(buffer: io.BytesIO, name: str) -> torch.export.ExportedProgram:
+    try:
+        return torch.export.load(buffer)
+    except READER_ERRORS as error:
+        raise ModelFileError(
+            f"PyTorch {torch.__version__} cannot read the exported program: {first_line(error)}",
+            where=name,
+            hint="Export the model again with this version of PyTorch. " + EXPORT_HINT,
+        ) from error
+
+
+def _describe(program: torch.export.ExportedProgram) -> LoadedModel:
+    shapes = {name: tuple(tensor.shape) for name, tensor in program.state_dict.items()}
+    parameters = {name: shapes[name] for name in program.graph_signature.parameters}
+    inputs = tuple(_inputs(program))
+    notes = tuple(
+        f"The file was exported for sequences of exactly {spec.timesteps} timesteps."
+        for spec in inputs[:1]
+        if spec.timesteps is not None and (spec.features or spec.takes_token_ids)
+    )
+    summary = ModelSummary(
+        framework="torch",
+        format="torch.export",
+        layers=describe_layers(parameters, _class_names(program)),
+        inputs=inputs,
+        notes=notes,
+    )
+    module = program.module()
+    return LoadedModel("torch", module, "torch.export", summary, notes, program=program)
+
+
+def _inputs(program: torch.export.ExportedProgram) -> list[ExpectedInput]:
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    found = []
+    for name in program.graph_signature.user_inputs:
+        value = nodes[name].meta.get("val") if name in nodes else None
+        if isinstance(value, torch.Tensor):
+            shape = tuple(size if isinstance(size, int) else None for size in value.shape)
+            found.append(ExpectedInput(name, shape, str(value.dtype).removeprefix("torch.")))
+    return found
+
+
+def _class_names(program: torch.export.ExportedProgram) -> dict[str, str]:
+    """Class name of each module that the program's nodes came from, by module path."""
+    names = {}
+    for node in program.graph.nodes:
+        for path, kind in (node.meta.get("nn_module_stack") or {}).values():
+            names[path] = str(kind).rpartition(".")[2]
+    return names

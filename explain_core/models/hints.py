@@ -1,0 +1,30 @@
+"""What the errors about model files share."""
+
+import struct
+
+#: What PyTorch's readers were seen to raise on damaged files; none of them says what is wrong.
+READER_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+#: The lines of Python that turn a live model into a file that opens everywhere.
+EXPORT_HINT = """In Python, these lines write a file that opens as it is:
+    example = (torch.randn(2, timesteps, features),)
+    program = torch.export.export(model.eval(), example, dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    torch.export.save(program, "model.pt2")"""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a framework's message, which is the one for people; its type where there is none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

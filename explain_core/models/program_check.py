@@ -1,0 +1,211 @@
+"""Deciding whether the program inside a .pt2 file is safe to give to ``torch.export.load``.
+
+Besides pickles, the program's own JSON can run code while PyTorch 2.13 reads it: symbolic sizes go through
+``sympify`` (an ``eval``), guards and node names become Python source that is executed, operator names are
+looked up attribute by attribute from ``torch``, and tree specs import modules by name. So every string in it
+must be one that ordinary programs have; anything else is refused, with the string in the error.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from explain_core.errors import ModelFileError
+
+_PLAIN = re.compile(r"[\w.\- ]*", re.ASCII)  # cannot call anything, wherever it ends up
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*|", re.ASCII)
+_OPERATOR = re.compile(
+    r"torch\.ops\.(aten|prims)\.\w+\.\w+"
+    r"|torch\.ops\.higher_order\.(wrap_with_set_grad_enabled|wrap_with_autocast|cond|while_loop|scan|map_impl)"
+    r"|torch\.sym_(int|float|max|min|not|ite|sqrt|sum)"
+    r"|_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|pow|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|not_|lshift|rshift)"
+    r"|math\.(ceil|floor|trunc|sqrt)",
+    re.ASCII,
+)
+_FILE_OPERATORS = ("torch.ops.aten.from_file.",)  # reads, and can create, any file
+_TREE_TYPES = {
+    None,
+    "builtins.tuple",
+    "builtins.list",
+    "builtins.dict",
+    "collections.OrderedDict",
+    "torch.Size",
+}
+_KEPT_METADATA = (
+    "nn_module_stack",
+    "torch_fn",
+    "stack_trace",
+)  # plain text to the reader; the rest is parsed
+
+_EXPRESSION_NODES = (
+    ast.Expression,
+    ast.BinOp,
+    ast.UnaryOp,
+    ast.BoolOp,
+    ast.Compare,
+    ast.operator,
+    ast.unaryop,
+    ast.boolop,
+    ast.cmpop,
+    ast.expr_context,
+    ast.Name,
+    ast.Constant,
+    ast.Call,
+    ast.keyword,
+    ast.Subscript,
+    ast.Attribute,
+)
+_FUNCTION = re.compile(
+    "Symbol|Integer|Float|Rational|Max|Min|Abs|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not|Pow|Mul|Add|floor|ceiling|FloorDiv"
+    "|ModularIndexing|Where|PythonMod|Mod|CleanDiv|CeilToInt|FloorToInt|CeilDiv|LShift|RShift|PowByNatural"
+    "|FloatPow|FloatTrueDiv|IntTrueDiv|IsNonOverlappingAndDenseIndicator|TruncToFloat|TruncToInt|RoundToInt"
+    "|RoundDecimal|ToFloat|Identity"
+)
+_SYMBOL = re.compile(r"[a-z]{1,4}\d*|L|oo|int_oo|zoo", re.ASCII)
+
+
+def check_program(text: bytes, where: str) -> dict[str, Any]:
+    """Return the program of ``models/model.json`` when nothing in it can run code.
+
+    Metadata that only PyTorch's own tools read is dropped on the way.
+
+    Raises:
+        ModelFileError: names the string that ordinary programs do not have.
+    """
+    try:
+        program = json.loads(text)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise ModelFileError(
+            "The program in the file is not readable JSON.", where=where, hint="Export the model again."
+        ) from None
+    _drop_metadata(program)
+    for key, value in _strings(program):
+        _check_string(key, value, where)
+    return program
+
+
+def on_cpu(program: Any) -> Any:
+    """The same JSON with every device set to the CPU, so that a program exported on a GPU opens anywhere."""
+    if isinstance(program, dict):
+        if set(program) == {"type", "index"} and isinstance(program["type"], str):
+            return {"type": "cpu", "index": None}
+        return {key: on_cpu(value) for key, value in program.items()}
+    if isinstance(program, list):
+        return [on_cpu(value) for value in program]
+    return program
+
+
+def _drop_metadata(value: Any) -> None:
+    if isinstance(value, dict):
+        if isinstance(value.get("metadata"), dict):
+            value["metadata"] = {
+                key: text
+                for key, text in value["metadata"].items()
+                if key in _KEPT_METADATA and isinstance(text, str)
+            }
+        for inner in value.values():
+            _drop_metadata(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _drop_metadata(inner)
+
+
+def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every string of the program with the key it stands under; keys themselves stand under ""."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield "", name
+            if name != "metadata":
+                yield from _strings(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner, key)
+
+
+def _check_string(key: str, value: str, where: str) -> None:
+    if key in ("target", "as_operator"):
+        fine = _OPERATOR.fullmatch(value) is not None and not value.startswith(_FILE_OPERATORS)
+    elif key == "expr_str":
+        fine = _is_arithmetic(value)
+    elif key == "guards_code":
+        fine = _is_arithmetic(value, inputs=True)
+    elif key in ("in_spec", "out_spec"):
+        fine = _is_plain_tree(value)
+    elif key in ("name", "as_name", "forward_arg_names"):
+        fine = _IDENTIFIER.fullmatch(value) is not None
+    elif key in ("as_string", "as_strings", "torch_version"):
+        fine = True  # only ever data: the equation of an einsum, a padding mode
+    else:
+        fine = _PLAIN.fullmatch(value) is not None
+    if not fine:
+        raise refuse_code(f"{key or 'key'} {value[:120]!r}", where)
+
+
+def _is_arithmetic(text: str, *, inputs: bool = False) -> bool:
+    """Whether an expression has only numbers, symbols, known functions and, in guards, sizes of inputs."""
+    if len(text) > 10_000:
+        return False
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return all(_is_arithmetic_node(node, inputs) for node in ast.walk(tree))
+
+
+def _is_arithmetic_node(node: ast.AST, inputs: bool) -> bool:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return _PLAIN.fullmatch(node.value) is not None
+    if isinstance(node, ast.Name):
+        return _FUNCTION.fullmatch(node.id) is not None or _SYMBOL.fullmatch(node.id) is not None
+    if isinstance(node, ast.Call):
+        function = node.func
+        if isinstance(function, ast.Attribute):  # L['x'].size()[1] is the one form that guards use
+            return inputs and function.attr in ("size", "stride", "storage_offset") and not node.args
+        return isinstance(function, ast.Name) and _FUNCTION.fullmatch(function.id) is not None
+    if isinstance(node, ast.Attribute):
+        return inputs and node.attr in ("size", "stride", "storage_offset")
+    if isinstance(node, ast.Subscript):
+        return inputs
+    return isinstance(node, _EXPRESSION_NODES)
+
+
+def _is_plain_tree(text: str) -> bool:
+    try:
+        spec = json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    return (
+        isinstance(spec, list)
+        and len(spec) == 2
+        and isinstance(spec[0], int)
+        and _is_plain_tree_node(spec[1])
+    )
+
+
+def _is_plain_tree_node(node: Any) -> bool:
+    if not isinstance(node, dict) or node.get("type") not in _TREE_TYPES:
+        return False
+    context = node.get("context")
+    if not (context is None or isinstance(context, str)) or "__enum__" in (context or ""):
+        return False
+    names = json.loads(context) if context else None
+    if isinstance(names, list) and not all(isinstance(n, str) and _PLAIN.fullmatch(n) for n in names):
+        return False
+    children = node.get("children_spec")
+    return isinstance(children, list) and all(_is_plain_tree_node(child) for child in children)
+
+
+def refuse_code(what: str, where: str) -> ModelFileError:
+    """The error for a file that could run code when it is opened."""
+    return ModelFileError(
+        f"The file is refused: {what} could run code while the file is opened.",
+        where=where,
+        hint="Models exported from ordinary layers do not have this. If you trust the file, open it in "
+        "Python and give the live model to explain_core.explain.",
+    )

@@ -20,7 +20,6 @@ from explain_core.figures.time_axis import Columns, TimeAxis, as_numbers, column
 
 _MOST_SERIES = 6
 _MOST_LONG_SERIES = 4  # more lines of over 100 steps cover each other
-_LEGEND_WIDTH = 140  # pixels; what plotly measures itself is a letter too narrow
 _MOST_BASELINES = 3
 _MOST_TOKENS = 300
 
@@ -110,7 +109,7 @@ def _sequence(
     style.heading(figure, f"Attribution of each value{run}", theme, 3, 1)
     beside = {"x": 0.845, "xanchor": "left", "yanchor": "top"}
     figure.update_layout(
-        legend=beside | {"y": 1.0, "font": {"size": 11}, "entrywidth": _LEGEND_WIDTH},
+        legend=beside | {"y": 1.0, "font": {"size": 11}},
         showlegend=F > 1,
         coloraxis={"colorbar": beside | {"y": 1 - (heights["series"] + gap) / inner, "len": 0.15}},
     )

@@ -171,7 +171,7 @@ def _by_gate(gates: xr.Dataset, axis: TimeAxis, theme: Theme) -> tuple[go.Figure
     figure.update_xaxes(axis.layout | {"zeroline": False})
     figure.update_xaxes(title_text=axis.title, row=2, col=1)
     figure.update_yaxes(nticks=5)
-    figure.update_layout(barmode="relative", legend={"font": {"size": 11}, "entrywidth": 140})
+    figure.update_layout(barmode="relative", legend={"font": {"size": 11}})
     return figure, 480
 
 

@@ -132,7 +132,7 @@ def apply_style(figure: go.Figure, theme: Theme, *, title: str, subtitle: str, h
             "automargin": False,
         },
         font={
-            "family": "Source Sans 3, Source Sans Pro, system-ui, sans-serif",
+            "family": "Source Sans Pro, Arial, sans-serif",
             "size": 12,
             "color": theme.text,
         },

@@ -1,6 +1,7 @@
 """Tracing: from a model and the shapes of its inputs to a program that the interpreter can walk.
 
-A trace is kept for as long as its model lives, so the second explanation of the same model and shapes traces nothing.
+A trace is kept for as long as its model lives, so the second explanation of the same model and shapes
+traces nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from ...errors import CaptureError
 from .graph import Precision, Program, compile_graph
 from .layers import Layer, marking
 
@@ -137,9 +139,8 @@ def _entry(model: Any) -> Callable[..., Any]:
 
 
 def _takes_training(model: Any) -> bool:
-    call = getattr(model, "call", None) or getattr(model, "__call__", model)
-    parameters = inspect.signature(call).parameters
-    return "training" in parameters
+    call = getattr(model, "call", None) or type(model).__call__
+    return "training" in inspect.signature(call).parameters
 
 
 def _by_name(signature: Any) -> Callable[..., Any]:

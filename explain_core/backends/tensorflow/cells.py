@@ -1,15 +1,18 @@
-"""The paired step of each recurrent cell: how it runs, the multipliers of its gates, and what each gate contributes.
+"""The paired step of each recurrent cell: how it runs, the multipliers of its gates, and what each gate
+contributes.
 
-Shapes: T timesteps, N pairs, M = 2N rows (the N test members, then the N baselines), H units, G gates. A bar is the
-mean over the pair, Δ the difference, ``s`` the secant of an activation between its pre-activations. A tilde marks
-what the cell gives before a mask decides whether the step counts. In the gate order of Keras' weights:
+Shapes: T timesteps, N pairs, M = 2N rows (the N test members, then the N baselines), H units, G gates. A
+bar is the mean over the pair, Δ the difference, ``s`` the secant of an activation between its
+pre-activations. A tilde marks what the cell gives before a mask decides whether the step counts. In the
+gate order of Keras' weights:
 
 LSTM  ``c̃ = f·c + i·g``, ``h̃ = o·σ(c̃)``                      i, f, g, o
 GRU   ``h̃ = z·h + (1 - z)·n``                                 z, r, n
       with ``n = σ(x_n + r·(h U_n + b))`` (``reset_after``) or ``n = σ(x_n + (r·h) U_n)``
 RNN   ``h̃ = σ(x + h U)``                                      n
 
-Everything but ``step`` and ``back`` works on all timesteps at once. Cells without a cell state carry one of width 0.
+Everything but ``step`` and ``back`` works on all timesteps at once. Cells without a cell state carry one of
+width 0.
 """
 
 from __future__ import annotations
@@ -63,8 +66,9 @@ def gates_of(t: tf.Tensor, count: int) -> list[tf.Tensor]:
 class Cell(Protocol):
     """One kind of cell, with its options.
 
-    ``x`` is the input's part of the pre-activations, bias included: (..., M, G·H). ``h`` and ``c`` are the states before
-    the step, (..., M, H). ``m_h`` and ``m_c`` are the multipliers of ``h̃`` and ``c̃``, (..., N, H).
+    ``x`` is the input's part of the pre-activations, bias included: (..., M, G·H). ``h`` and ``c`` are the
+    states before the step, (..., M, H). ``m_h`` and ``m_c`` are the multipliers of ``h̃`` and ``c̃``, (...,
+    N, H).
     """
 
     names: ClassVar[tuple[str, ...]]  # in the order that a GateTrace gives them
@@ -76,8 +80,8 @@ class Cell(Protocol):
     def prepare(self, x, h, c, weights: Tensors) -> tuple[Tensors, Tensors]:
         """Factors (..., N, ·) that the backward recurrence multiplies by, and facts for the gate trace.
 
-        Facts: "gates" (..., M, G·H) activations, "h" ``h̃``, "c" ``c̃``, and "change" (..., N, G·H), the Δ of each gate's
-        pre-activation without what another gate's contribution already counts.
+        Facts: "gates" (..., M, G·H) activations, "h" ``h̃``, "c" ``c̃``, and "change" (..., N, G·H), the Δ
+            of each gate's pre-activation without what another gate's contribution already counts.
         """
 
     def gates(self, factors: Tensors, m_h, m_c, weights: Tensors) -> tf.Tensor:
@@ -87,7 +91,9 @@ class Cell(Protocol):
         """Multipliers of ``h`` and ``c`` before the step."""
 
     def carry(self, factors: Tensors, m_h, m_c, h, c) -> tf.Tensor:
-        """Contribution that goes on to the state before without passing a gate's pre-activation, (..., N, H)."""
+        """Contribution that goes on to the state before without passing a gate's pre-activation, (..., N,
+        H).
+        """
 
 
 @dataclass(frozen=True)
@@ -155,11 +161,11 @@ class GRU:
             z, r = gate(a_z), gate(a_r)
             a_n, reset = x_n + r * h_n, h_n
         else:
-            units = h.shape[-1]
-            h_z, h_r = gates_of(tf.matmul(h, kernel[:, : 2 * units]), 2)
+            k_z, k_r, k_n = gates_of(kernel, 3)
+            h_z, h_r = tf.matmul(h, k_z), tf.matmul(h, k_r)
             a_z, a_r = x_z + h_z, x_r + h_r
             z, r = gate(a_z), gate(a_r)
-            a_n, reset = x_n + tf.matmul(r * h, kernel[:, 2 * units :]), h
+            a_n, reset = x_n + tf.matmul(r * h, k_n), h
         return (a_z, a_r, a_n), (z, r, sigma(a_n)), reset
 
     def step(self, x, h, c, weights):
@@ -176,10 +182,11 @@ class GRU:
             "open": mean(r),
             "kept": mean(z),
         }
-        # The new gate's pre-activation holds the reset gate; its part counts as the reset gate's contribution.
+        # The new gate's pre-activation holds the reset gate; its part counts as the reset gate's
+        # contribution.
         through_reset = mean(reset) * difference(r)
         if not self.reset_after:
-            through_reset = tf.matmul(through_reset, weights["recurrent"][:, 2 * h.shape[-1] :])
+            through_reset = tf.matmul(through_reset, gates_of(weights["recurrent"], 3)[2])
         changes = [difference(a_z), difference(a_r), difference(a_n) - through_reset]
         facts = {
             "gates": tf.concat([z, r, n], -1),
@@ -200,13 +207,12 @@ class GRU:
         if self.reset_after:
             m_pre = tf.concat([m_z, m_r, m_n * factors["open"]], -1)
             return tf.matmul(m_pre, kernel, transpose_b=True) + direct, m_c
-        units = m_n.shape[-1]
-        m_pre = tf.concat([m_z, m_r], -1)
+        k_z, k_r, _ = gates_of(kernel, 3)
         direct += self._through_kernel(m_n, weights) * factors["open"]
-        return tf.matmul(m_pre, kernel[:, : 2 * units], transpose_b=True) + direct, m_c
+        return tf.matmul(m_z, k_z, transpose_b=True) + tf.matmul(m_r, k_r, transpose_b=True) + direct, m_c
 
     def _through_kernel(self, m_n, weights):
-        return tf.matmul(m_n, weights["recurrent"][:, 2 * m_n.shape[-1] :], transpose_b=True)
+        return tf.matmul(m_n, gates_of(weights["recurrent"], 3)[2], transpose_b=True)
 
     def carry(self, factors, m_h, m_c, h, c):
         return m_h * factors["kept"] * difference(h)

@@ -1,8 +1,10 @@
-"""Rules for integers and booleans in which test and baseline differ, and for where they meet floating numbers.
+"""Rules for integers and booleans in which test and baseline differ, and for where they meet floating
+numbers.
 
-A step function has no useful derivative, but its Rescale multiplier ``Δy/Δa`` is a plain finite number wherever its
-value differs between the members. So a padding mask that comes from the input, or an id looked up in a table, gets its
-exact share of the prediction difference. Contributions, not multipliers, travel along a `Discrete`; see `pairs`.
+A step function has no useful derivative, but its Rescale multiplier ``Δy/Δa`` is a plain finite number
+wherever its value differs between the members. So a padding mask that comes from the input, or an id looked
+up in a table, gets its exact share of the prediction difference. Contributions, not multipliers, travel
+along a `Discrete`; see `pairs`.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ def game(node: Node, values: Sequence[Value]) -> list[Value]:
 
 
 def _credit(paired: Sequence[Value], shares: Sequence[tf.Tensor], zeros: tf.Tensor) -> tf.Tensor:
-    """A credit whose contributions go to the inputs by their shares; to a floating one as multipliers, over Δ."""
+    """A credit whose contributions go to the inputs by their shares; to a floating one as multipliers, over
+    Δ.
+    """
 
     def backward(contribution: tf.Tensor) -> list[tf.Tensor]:
         gradients = []
@@ -50,7 +54,9 @@ def _credit(paired: Sequence[Value], shares: Sequence[tf.Tensor], zeros: tf.Tens
 
 
 def quantifier(node: Node, values: Sequence[Value]) -> list[Value]:
-    """Any and All over axes. Where they change, one member is uniform, so those that differ share equally (symmetry)."""
+    """Any and All over axes. Where they change, one member is uniform, so those that differ share equally
+    (symmetry).
+    """
     check(node, values, (0,))
     mask, axes = values
     (y,), (y_base,) = node.run([mask.test, axes]), node.run([mask.base, axes])
@@ -65,7 +71,9 @@ def quantifier(node: Node, values: Sequence[Value]) -> list[Value]:
 
 
 def cast(node: Node, values: Sequence[Value]) -> list[Value]:
-    """Between floating types a linear map; to a number or from one, where contributions turn into multipliers."""
+    """Between floating types a linear map; to a number or from one, where contributions turn into
+    multipliers.
+    """
     (value,) = values
     (y,), (y_base,) = node.run([test(value)]), node.run([base(value)])
     if isinstance(value, Pair):

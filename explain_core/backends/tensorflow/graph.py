@@ -1,9 +1,9 @@
 """A traced function as a list of nodes, each of which can be run on tensors.
 
-The interpreter needs three things of an operation: its type, where its inputs come from, and a way to run it on
-other tensors than those it was traced with. The last is the public ``tf.raw_ops``, called with the node's own
-attributes. Attributes that follow from the inputs (their types and number) are left out, so the same graph runs in
-double precision as it is.
+The interpreter needs three things of an operation: its type, where its inputs come from, and a way to run
+it on other tensors than those it was traced with. The last is the public ``tf.raw_ops``, called with the
+node's own attributes. Attributes that follow from the inputs (their types and number) are left out, so the
+same graph runs in double precision as it is.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _bind(operation: tf.Operation, precision: Precision) -> Run:
 def _plan(
     operation: tf.Operation, raw: Callable[..., Any], precision: Precision
 ) -> tuple[list[tuple[str, int | None]], dict[str, Any]]:
-    """Names of the inputs, each with its width if it is a list of tensors, and the attributes to call with."""
+    """Names of the inputs, each with its width if it is a list, and the attributes to call the raw op with."""
     definition = operation.op_def
     inferred, widths = {""}, []
     for argument in definition.input_arg:

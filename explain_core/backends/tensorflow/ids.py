@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .graph import Node, Program
 
-# What an id may go through on its way and still be one. Comparisons make masks of it, and arithmetic a number.
+# What an id may go through on its way and still be one. Comparisons make masks of it, and arithmetic a
+# number.
 _ON_THE_WAY = frozenset(
     (
         "AddV2",
@@ -17,9 +18,18 @@ _ON_THE_WAY = frozenset(
         "Pack",
         "Pad",
         "Reshape",
+        "ReverseV2",
+        "Select",
+        "SelectV2",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "StopGradient",
+        "StridedSlice",
+        "Tile",
+        "Transpose",
+        "Unpack",
     )
-    + ("ReverseV2", "Select", "SelectV2", "Slice", "Split", "Squeeze", "StopGradient", "StridedSlice", "Tile")
-    + ("Transpose", "Unpack")
 )
 _LOOK_UPS = {"Gather": 1, "GatherV2": 1, "OneHot": 0, "ResourceGather": 1}
 _FUNCTIONS = {
@@ -31,7 +41,9 @@ _FUNCTIONS = {
 
 
 def are_ids(program: Program, argument: int) -> bool:
-    """Whether the program's argument of that number is looked up in a table, here or in a function called from here."""
+    """Whether the program's argument of that number is looked up in a table, here or in a function called
+    from here.
+    """
     reached = {program.arguments[argument]}
     for node in program.nodes:
         hits = [position for position, slot in enumerate(node.inputs) if slot in reached]

@@ -1,7 +1,8 @@
-"""Walks a traced graph with pairs: plain nodes run as they are, paired ones by their rule, and control flow here.
+"""Walks a traced graph with pairs: plain nodes run as they are, paired ones by their rule, and control flow
+here.
 
-The walk is eager. Loops, branches and variables therefore meet actual values, so a loop over time needs no more than a
-Python ``while``, and TensorFlow's gradient tape records the test member as it goes.
+The walk is eager. Loops, branches and variables therefore meet actual values, so a loop over time needs no
+more than a Python ``while``, and TensorFlow's gradient tape records the test member as it goes.
 """
 
 from __future__ import annotations
@@ -22,11 +23,19 @@ from .rules import OF_SHAPE, RULES
 
 Fused = Callable[[Sequence[Value]], list[Value] | None]
 
-# Ops that hand on what they get. A custom gradient is an IdentityN; the functions under it have rules of their own,
-# and stop_gradient says how to train a model, not what its output depends on.
+# Ops that hand on what they get. A custom gradient is an IdentityN; the functions under it have rules of
+# their own, and stop_gradient says how to train a model, not what its output depends on.
 ALIASES = frozenset(
-    ("CheckNumerics", "EnsureShape", "Identity", "IdentityN", "PlaceholderWithDefault", "PreventGradient")
-    + ("Snapshot", "StopGradient")
+    (
+        "CheckNumerics",
+        "EnsureShape",
+        "Identity",
+        "IdentityN",
+        "PlaceholderWithDefault",
+        "PreventGradient",
+        "Snapshot",
+        "StopGradient",
+    )
 )
 WITHOUT_EFFECT = frozenset(("Assert", "NoOp", "PrintV2", "Print"))
 
@@ -36,7 +45,8 @@ class Interpreter:
 
     Args:
         program: the traced model.
-        fused: recurrent layers by the mark that their loop was traced under; each takes the arguments of the marked
+        fused: recurrent layers by the mark that their loop was traced under; each takes the arguments of
+            the marked
             function, and returns its results or None if the loop is to be interpreted after all.
     """
 
@@ -113,7 +123,7 @@ class Interpreter:
             raise refuse(node, "it is steered by a floating number that depends on the explained inputs")
         if is_paired(value):
             raise CaptureError(
-                "the input and its baseline take different ways through the model, so what happens on one way "
+                "the input and its baseline take different ways through the model, so what happens on one "
                 "cannot be compared with the other",
                 where=node.place or node.operation.name,
                 hint="Choose a baseline that takes the same branch and the same number of loop steps.",

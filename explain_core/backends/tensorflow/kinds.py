@@ -1,7 +1,8 @@
 """The kinds of rule that the table in `rules` is made of.
 
-A rule takes a node and its input values, at least one of them paired, and returns the output values. What it does to
-the test member goes on the gradient tape with the multipliers of DeepLIFT in place of derivatives; see `pairs.attach`.
+A rule takes a node and its input values, at least one of them paired, and returns the output values. What
+it does to the test member goes on the gradient tape with the multipliers of DeepLIFT in place of
+derivatives; see `pairs.attach`.
 """
 
 from __future__ import annotations
@@ -97,7 +98,9 @@ def _unchanged(discrete: list[Discrete], t: tf.Tensor, b: tf.Tensor) -> Leaf | N
 
 
 def elementwise_discrete(node: Node, values: Sequence[Value]) -> list[Value]:
-    """Any function of the elements of one `Discrete`: each output's change is due to the one element it was made of."""
+    """Any function of the elements of one `Discrete`: each output's change is due to the one element it was
+    made of.
+    """
     discrete = [value for value in values if is_paired(value)]
     if len(discrete) != 1 or len(node.outputs) != 1:
         raise refuse(node, "there is no rule for it on integers or masks in which test and baseline differ")
@@ -128,7 +131,9 @@ def elementwise(secant: Secant | Callable[[Node], Secant]) -> Rule:
 
 
 def parametrised(make: Callable[..., Secant], *attributes: str) -> Rule:
-    """`elementwise` whose secant takes attributes of the node, or its further inputs where there are no names."""
+    """`elementwise` whose secant takes attributes of the node, or its further inputs where there are no
+    names.
+    """
 
     def rule(node: Node, values: Sequence[Value]) -> list[Value]:
         check(node, values, (0,))
@@ -141,8 +146,8 @@ def parametrised(make: Callable[..., Secant], *attributes: str) -> Rule:
 def binary(first: BinarySecant, second: BinarySecant) -> Rule:
     """Two floating inputs that broadcast: the Shapley value of the two-player game (Lundberg & Lee 2017).
 
-    ``m_a · Δa = ½ [f(a, b) - f(a', b) + f(a, b') - f(a', b')]`` and the same for b. ``first`` and ``second`` give the
-    multipliers; with only one paired input they come down to the Rescale rule.
+    ``m_a · Δa = ½ [f(a, b) - f(a', b) + f(a, b') - f(a', b')]`` and the same for b. ``first`` and
+    ``second`` give the multipliers; with only one paired input they come down to the Rescale rule.
     """
 
     def rule(node: Node, values: Sequence[Value]) -> list[Value]:
@@ -166,7 +171,8 @@ def binary(first: BinarySecant, second: BinarySecant) -> Rule:
 
 
 def averaged(secant: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor], *, second: bool) -> BinarySecant:
-    """The Shapley multiplier of one argument: its secant, with the other argument held at each member in turn.
+    """The Shapley multiplier of one argument: its secant, with the other argument held at each member in
+    turn.
 
     Args:
         secant: of (other argument, value, value of the other member).
@@ -178,7 +184,8 @@ def averaged(secant: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor], *, 
 
 
 def bilinear(first: int, second: int) -> Rule:
-    """Linear in each of two inputs (matrix products, convolutions): the gradient taken at the midpoint of the other.
+    """Linear in each of two inputs (matrix products, convolutions): the gradient taken at the midpoint of
+    the other.
 
     ``f(a, b) - f(a', b') = f(Δa, b̄) + f(ā, Δb)``, the two-player Shapley value again.
     """

@@ -1,9 +1,10 @@
 """Finding the recurrent Keras layers in a traced graph.
 
-While a model is traced, the inner loop of every ``LSTM``, ``GRU`` and ``SimpleRNN`` is put into a TensorFlow function of
-its own, under a name that only this package gives. In the graph it is then one call, whose arguments are the paired
-sequence, the initial states and the mask. The interpreter runs it as one fused operation, or walks into it like into
-any other function: it holds the loop that Keras would have traced.
+While a model is traced, the inner loop of every ``LSTM``, ``GRU`` and ``SimpleRNN`` is put into a
+TensorFlow function of its own, under a name that only this package gives. In the graph it is then one call,
+whose arguments are the paired sequence, the initial states and the mask. The interpreter runs it as one
+fused operation, or walks into it like into any other function: it holds the loop that Keras would have
+traced.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def mark_of(function: str) -> str | None:
 def marking() -> Iterator[dict[str, Layer]]:
     """Mark the recurrent layers that are traced inside, and give what they are by mark.
 
-    Keras has no hook around the loop of a layer, so its classes' ``inner_loop`` is replaced meanwhile. Other threads
-    go through the replacement to the original, for the marks are a context variable.
+    Keras has no hook around the loop of a layer, so its classes' ``inner_loop`` is replaced meanwhile.
+    Other threads go through the replacement to the original, for the marks are a context variable.
     """
     import keras
 
@@ -88,7 +89,7 @@ def _marked(original: Callable, plain_loop: Callable) -> Callable:
             return plain_loop(self, sequences, initial_state, mask, training)
         mark = f"pairlift_recurrent_{len(marks)}"
         marks[mark] = layer
-        states = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
+        states = [tf.convert_to_tensor(s) for s in tf.nest.flatten(initial_state)]
 
         def loop(sequences, states, mask):
             last, outputs, new_states = plain_loop(self, sequences, states, mask, training)
@@ -130,7 +131,9 @@ def _describe(layer: Any, mask: Any) -> Layer | None:
 
 
 def _name(activation: Any) -> str | None:
-    """The name of an activation that the fused cells have, by identity: a name alone could be anybody's function."""
+    """The name of an activation that the fused cells have, by identity: a name alone could be anybody's
+    function.
+    """
     import keras
 
     from .cells import ACTIVATIONS

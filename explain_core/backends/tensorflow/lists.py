@@ -1,7 +1,8 @@
 """TensorLists, the storage of TensorFlow's loops, as Python tuples of values.
 
-In a graph a list is one opaque tensor that is written element by element, and whose gradient makes a new list at every
-step. As a tuple, each element stays the value it is, pair or plain, and nothing has to be differentiated.
+In a graph a list is one opaque tensor that is written element by element, and whose gradient makes a new
+list at every step. As a tuple, each element stays the value it is, pair or plain, and nothing has to be
+differentiated.
 """
 
 from __future__ import annotations

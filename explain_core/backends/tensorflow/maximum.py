@@ -1,12 +1,13 @@
 """The maximum over an axis, and max-pooling: exact Shapley values.
 
-The players are the n elements; each is present with its test value or absent with its baseline value, and the game is
-worth the largest. Written as ``max = ∫ 1[max > t] dt`` it falls apart into games that are won or lost (Lundberg &
-Lee 2017 name this maximum as a case with a fast closed form). At a threshold t let p elements rise above it (test
-value above, baseline value not) and q sink below it. Unless some element is above in both members, one that rises
-turns the game exactly when it comes after all that sink and before all others that rise, which in a random order has
-probability ``(p-1)! q! / (p+q)!``; one that sinks loses it with ``p! (q-1)! / (p+q)!``. The integral is a sum over
-the 2n values in order: O(n log n) for the whole axis.
+The players are the n elements; each is present with its test value or absent with its baseline value, and
+the game is worth the largest. Written as ``max = ∫ 1[max > t] dt`` it falls apart into games that are won
+or lost (Lundberg & Lee 2017 name this maximum as a case with a fast closed form). At a threshold t let p
+elements rise above it (test value above, baseline value not) and q sink below it. Unless some element is
+above in both members, one that rises turns the game exactly when it comes after all that sink and before
+all others that rise, which in a random order has probability ``(p-1)! q! / (p+q)!``; one that sinks loses
+it with ``p! (q-1)! / (p+q)!``. The integral is a sum over the 2n values in order: O(n log n) for the whole
+axis.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def shapley_slopes(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
     rising = between(area_up, rank_b, rank_a) / tf.where(a > b, a - b, tf.ones_like(a))
     sinking = between(area_down, rank_a, rank_b) / tf.where(b > a, b - a, tf.ones_like(a))
-    still = tf.gather(_chance(p + 1, q) * open_game, rank_b, batch_dims=a.shape.rank - 1)
+    same = tf.searchsorted(at, b, side="right") - 1  # the last of those that tie with it
+    still = tf.gather(_chance(p + 1, q) * open_game, same, batch_dims=a.shape.rank - 1)
     return tf.where(a > b, rising, tf.where(b > a, sinking, still))
 
 

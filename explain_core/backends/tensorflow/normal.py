@@ -1,4 +1,6 @@
-"""Softmax and log-softmax over the last axis, composed from exp, sum and log; batch normalisation as one op."""
+"""Softmax and log-softmax over the last axis, composed from exp, sum and log; batch normalisation as one
+op.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,12 @@ from .pairs import Pair, Value, attach, detach
 
 
 def _log_sum_exp(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """``L = log Σ exp`` of both members, and its multipliers ``secant_log(S, S') · secant_exp(a - c, a' - c)``.
+    """``L = log Σ exp`` of both members, and its multipliers ``secant_log(S, S') · secant_exp(a - c, a' -
+    c)``.
 
-    ``c`` is one shift for both members, which cancels between the two factors. With ``c = max(L, L')`` the first is
-    one over the secant of exp between ``L - c`` and ``L' - c``, and neither overflows however far apart the members are.
+    ``c`` is one shift for both members, which cancels between the two factors. With ``c = max(L, L')`` the
+    first is one over the secant of exp between ``L - c`` and ``L' - c``, and neither overflows however far
+    apart the members are.
     """
     total, total_base = (tf.reduce_logsumexp(t, axis=-1, keepdims=True) for t in (a, b))
     c = tf.maximum(total, total_base)
@@ -36,9 +40,9 @@ def log_softmax(node: Node, values: Sequence[Value]) -> list[Value]:
 def softmax(node: Node, values: Sequence[Value]) -> list[Value]:
     """``y_i = exp(a_i - L)``: the Rescale rule for exp, then as in `log_softmax`.
 
-    The other composition, ``exp(a_i - c) / Σ exp(a_j - c)`` with the product rule for the division, sums up exactly
-    too, but its attributions grow like ``exp|L - L'|`` with opposite signs when one member's logits are larger as a
-    whole. This one's do not.
+    The other composition, ``exp(a_i - c) / Σ exp(a_j - c)`` with the product rule for the division, sums up
+    exactly too, but its attributions grow like ``exp|L - L'|`` with opposite signs when one member's logits
+    are larger as a whole. This one's do not.
     """
     (pair,) = values
     a, b = detach(pair.test), pair.base
@@ -54,7 +58,9 @@ def softmax(node: Node, values: Sequence[Value]) -> list[Value]:
 
 
 def batch_norm(node: Node, values: Sequence[Value]) -> list[Value]:
-    """Linear with the moving statistics, which a model predicts with; statistics of the batch would mix its samples."""
+    """Linear with the moving statistics, which a model predicts with; statistics of the batch would mix its
+    samples.
+    """
     if node.attribute("is_training"):
         raise refuse(node, "it normalises by the statistics of the batch, as in training")
     return linear(0)(node, values)

@@ -3,7 +3,8 @@
 Every edge carries one of
 
 - a plain ``tf.Tensor``: the same for both members (weights, constants, shapes, loop counters);
-- a `Pair`: a floating tensor of the test member, which is on the gradient tape, and one of the baseline, which is not;
+- a `Pair`: a floating tensor of the test member, which is on the gradient tape, and one of the baseline,
+which is not;
 - a `Discrete`: integers or booleans in which the members differ (token ids, padding masks);
 - `Elements`: what TensorFlow calls a TensorList, the storage of its loops.
 """
@@ -19,7 +20,9 @@ import tensorflow as tf
 
 @dataclass
 class Leaf:
-    """An input of ids, and where they turned into vectors: (the test member's vectors, the difference they make)."""
+    """An input of ids, and where they turned into vectors: (the test member's vectors, the difference they
+    make).
+    """
 
     embedded: list[tuple[tf.Tensor, tf.Tensor]] = field(default_factory=list)
 
@@ -37,9 +40,9 @@ class Pair:
 class Discrete:
     """Integers or booleans of both members.
 
-    There is no multiplier for them, for a half-changed id has no meaning. ``credit`` is a tensor of zeros of the same
-    shape on the tape, and what reaches it on the way back is the whole *contribution* of each element's change.
-    So a contribution finds its way through slices and reshapes as multipliers do.
+    There is no multiplier for them, for a half-changed id has no meaning. ``credit`` is a tensor of zeros
+    of the same shape on the tape, and what reaches it on the way back is the whole *contribution* of each
+    element's change. So a contribution finds its way through slices and reshapes as multipliers do.
     """
 
     test: tf.Tensor
@@ -78,7 +81,9 @@ def detach(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def attach(inputs: list[tf.Tensor], output: Any, backward: VJP) -> Any:
-    """Put a tensor or a list of them on the tape, as a function of ``inputs`` with the gradient ``backward``."""
+    """Put a tensor or a list of them on the tape, as a function of ``inputs`` with the gradient
+    ``backward``.
+    """
 
     @tf.custom_gradient
     def recorded(*_):
@@ -90,7 +95,9 @@ def attach(inputs: list[tf.Tensor], output: Any, backward: VJP) -> Any:
 def settle(
     test_member: tf.Tensor, base_member: tf.Tensor, credit: tf.Tensor, leaf: Leaf | None = None
 ) -> Value:
-    """A `Discrete`, or the plain tensor where both members are the same: then nothing can be attributed to it."""
+    """A `Discrete`, or the plain tensor where both members are the same: then nothing can be attributed to
+    it.
+    """
     if bool(tf.reduce_all(test_member == base_member)):
         return test_member
     return Discrete(test_member, base_member, credit, leaf)

@@ -1,9 +1,9 @@
 """A recurrent layer as one fused paired operation.
 
 The states of both members come from one scan over time with the two side by side as rows. Given them, all
-pre-activations of all steps are one matrix product and all secants one pass over its result; only the recurrence of
-the multipliers is sequential again (`scan`). A mask in which the members differ is one more player: a step is
-``h = m·h̃ + (1 - m)·h_before``, a product like any other.
+pre-activations of all steps are one matrix product and all secants one pass over its result; only the
+recurrence of the multipliers is sequential again (`scan`). A mask in which the members differ is one more
+player: a step is ``h = m·h̃ + (1 - m)·h_before``, a product like any other.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class FusedLayer:
         return kernel, outer, {"recurrent": recurrent, "bias": inner}
 
     def _run(self, x: Value, states: list[Value], mask: Value | None, weights: Tensors) -> list[Value]:
-        """Outputs of all steps and the final states, of x (N, T, G·H) in the order in which the layer reads it."""
+        """Outputs of all steps and the final states, of x (N, T, G·H) in the order in which the layer reads
+        it.
+        """
         cell, layer = self.cell, self.layer
         rows = tf.concat([tf.transpose(detach(member(x)), [1, 0, 2]) for member in (test, base)], 1)
         kind, flags = rows.dtype, tf.ones((*rows.shape[:2], 1), tf.bool)
@@ -98,7 +100,7 @@ class FusedLayer:
             flags = tf.reverse(flags, [0]) if layer.go_backwards else flags
         start = [tf.concat([detach(test(s)), base(s)], 0) for s in states]
         h0, c0 = start if len(start) == 2 else (*start, tf.zeros((rows.shape[1], 0), kind))
-        h, c = scan.forward(cell, kind)(rows, h0, c0, flags, weights)
+        h, c = scan.forward(cell, rows, h0, c0, flags, weights)
         before_h, before_c = tf.concat([h0[None], h[:-1]], 0), tf.concat([c0[None], c[:-1]], 0)
         factors, facts = cell.prepare(rows, before_h, before_c, weights)
         self.facts = {**facts, "state": h, "cell": c}
@@ -113,7 +115,7 @@ class FusedLayer:
             d_state += tf.scatter_nd([[h.shape[0] - 1]], d_last[0][None], d_state.shape)
             d_c = d_last[1] if len(d_last) == 2 else tf.zeros_like(c[0, : c.shape[1] // 2])
             d_fresh = counts * d_choice
-            m_h0, m_c0, m_h, m_c = scan.backward(cell, kind)(factors, counts, d_state, d_fresh, d_c, weights)
+            m_h0, m_c0, m_h, m_c = scan.backward(cell, factors, counts, d_state, d_fresh, d_c, weights)
             m_new_h, m_new_c = counts * m_h + d_fresh, counts * m_c
             m_gates = cell.gates(factors, m_new_h, m_new_c, weights)
             of_mask = change * (m_h * mean(facts["h"] - before_h) + d_choice * mean(facts["h"]))
@@ -140,7 +142,9 @@ class FusedLayer:
         return [Pair(t, b) for t, b in zip(tests, bases, strict=True)]
 
     def end_pass(self, number: int) -> None:
-        """After backward pass ``number``; a target that does not depend on this layer passes nothing through it."""
+        """After backward pass ``number``; a target that does not depend on this layer passes nothing
+        through it.
+        """
         if len(self.passes) == number:
             change = tf.zeros_like(difference(self.facts["state"]))
             self.passes.append(Passed(tf.zeros_like(self.facts["change"]), change, change[..., 0]))

@@ -1,7 +1,8 @@
 """What is done with each TensorFlow operation on pairs: one row each.
 
-``linear`` and ``movement`` leave it to TensorFlow's gradient; ``elementwise``, ``binary`` and ``bilinear`` put a
-multiplier in its place; the rest are functions of their own. An operation that is not here stops the run.
+``linear`` and ``movement`` leave it to TensorFlow's gradient; ``elementwise``, ``binary`` and ``bilinear``
+put a multiplier in its place; the rest are functions of their own. An operation that is not here stops the
+run.
 """
 
 from __future__ import annotations
@@ -93,7 +94,6 @@ RULES: dict[str, Rule] = {
     "Sum": linear(0),
     "TensorScatterAdd": linear(0, 2),
     "UnsortedSegmentSum": linear(0),
-    "ZerosLike": linear(0),
     "FusedBatchNorm": normal.batch_norm,
     "FusedBatchNormV3": normal.batch_norm,
     # Linear in each of two inputs
@@ -179,8 +179,8 @@ RULES: dict[str, Rule] = {
     "SelectV2": discrete.select,
 }
 
-# The shape of a pair is the same for both members, and so is everything that is made of it.
-OF_SHAPE = ("Shape", "ShapeN", "Rank", "Size", "BroadcastArgs", "BroadcastGradientArgs")
+# The shape of a pair is the same for both members, and so is what is made of it alone.
+OF_SHAPE = ("Shape", "ShapeN", "Rank", "Size", "ZerosLike", "OnesLike")
 
 
 def register_rule(operation: str, rule: Rule) -> None:
@@ -188,7 +188,8 @@ def register_rule(operation: str, rule: Rule) -> None:
 
     Args:
         operation: its type, as `UnsupportedOperation` names it, for example ``"Erfinv"``.
-        rule: one of the kinds in `kinds`, for example ``elementwise(secant)``, or a function that takes a node and
+        rule: one of the kinds in `kinds`, for example ``elementwise(secant)``, or a function that takes a
+            node and
             its input values and returns the output values.
     """
     RULES[operation] = rule

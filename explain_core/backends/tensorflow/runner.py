@@ -32,18 +32,22 @@ def open_runner(
     """Trace ``model`` on inputs of the given shapes and make it ready to explain rows of such shapes.
 
     Args:
-        model: a Keras model or layer, a ``tf.Module`` that can be called, a loaded SavedModel, or a ``tf.function``.
+        model: a Keras model or layer, a ``tf.Module`` that can be called, a loaded SavedModel, or a
+            ``tf.function``.
         arguments: what the model is called with: ``names``, ``leaves`` and ``rebuild``.
         sample_axes: the sample axis of each leaf.
         device: "auto", "cpu", "cuda" or "cuda:<number>".
         precision: "float32", "float64", or None for the model's own.
-        fuse: whether recurrent Keras layers run as one operation each, or as the loops that they are traced to.
+        fuse: whether recurrent Keras layers run as one operation each, or as the loops that they are traced
+            to.
     """
     return TensorFlowRunner(model, arguments, sample_axes, _device(device), Precision(precision), fuse)
 
 
 class _Input:
-    """One leaf on its way in: its value for the interpreter, and the tensor on the tape that it is explained by."""
+    """One leaf on its way in: its value for the interpreter, and the tensor on the tape that it is
+    explained by.
+    """
 
     def __init__(
         self, given: np.ndarray, baseline: np.ndarray, explained: bool, precision: Precision
@@ -98,8 +102,8 @@ class TensorFlowRunner:
             for (name, shape), sample in zip(self._captured.outputs, self._output_axes, strict=True)
         )
         self.notes = tuple(
-            f"Input {name!r} holds whole numbers or flags that no table is indexed with: it is the same for the sample "
-            "and its baseline, and is not explained."
+            f"Input {name!r} holds whole numbers or flags that index no table: it is the same for the sample and "
+            "its baseline, and is not explained."
             for name, explained in zip(arguments.names, self.explained, strict=True)
             if not explained
         )
@@ -199,7 +203,9 @@ def _product(multiplier: tf.Tensor | None, difference: tf.Tensor) -> np.ndarray:
 
 
 def _sample_axis(shape: tf.TensorShape) -> int:
-    """The axis of an output whose size was left open when tracing; the first if the model needed a fixed size."""
+    """The axis of an output whose size was left open when tracing; the first if the model needed a fixed
+    size.
+    """
     return next((axis for axis, size in enumerate(shape) if size is None), 0)
 
 

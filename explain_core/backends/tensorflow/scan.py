@@ -5,6 +5,7 @@ T timesteps first, rows second: M = 2N rows are the N test members and then the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import tensorflow as tf
@@ -12,8 +13,32 @@ import tensorflow as tf
 from .cells import Cell, Tensors
 
 
+def forward(cell: Cell, *arguments) -> tuple[tf.Tensor, tf.Tensor]:
+    """States of both members, by the function that `_forward` makes: once for all sizes of a kind of cell."""
+    return _forward(cell, arguments[0].dtype)(*arguments)
+
+
+def backward(cell: Cell, *arguments) -> tuple[tf.Tensor, ...]:
+    """Multipliers of the states, by the function that `_backward` makes."""
+    return _backward(cell, arguments[1].dtype)(*arguments)
+
+
+def _compiled(scan: Callable) -> Callable:
+    """``scan`` as one graph whose tensors may have any size, so that no length or batch is compiled for again."""
+    graphs: dict[str, Callable] = {}
+
+    def run(*arguments):
+        specs = tf.nest.map_structure(lambda t: tf.TensorSpec([None] * t.shape.rank, t.dtype), arguments)
+        key = repr(specs)
+        if key not in graphs:
+            graphs[key] = tf.function(scan, autograph=False).get_concrete_function(*specs)
+        return graphs[key](*arguments)
+
+    return run
+
+
 @cache
-def forward(cell: Cell, kind: tf.DType):
+def _forward(cell: Cell, kind: tf.DType) -> Callable:
     """A function of x (T, M, G·H), h and c before the first step (M, ·), the mask (T, M, 1) and the weights.
 
     It returns h and c after every step, (T, M, ·).
@@ -31,18 +56,19 @@ def forward(cell: Cell, kind: tf.DType):
         *_, all_h, all_c = tf.while_loop(lambda t, *_: t < steps, step, (0, h, c, *kept))
         return all_h.stack(), all_c.stack()
 
-    return tf.function(scan, autograph=False, reduce_retracing=True)
+    return _compiled(scan)
 
 
 @cache
-def backward(cell: Cell, kind: tf.DType):
+def _backward(cell: Cell, kind: tf.DType) -> Callable:
     """A function of what the layer's outputs pass back, for
 
     - ``d_h`` and ``d_fresh``, (T, N, H): the states h, and h̃ of every step before the mask;
     - ``d_c``, (N, ·): the final cell state;
     - ``counts``, (T, N, 1): the mean of the mask over the pair.
 
-    It returns the multipliers of h and c before the first step, (N, ·), and after every step, (T, N, ·). At a step
+    It returns the multipliers of h and c before the first step, (N, ·), and after every step, (T, N, ·). At
+    a step
 
         m_h̃ = m̄·m_h + d_fresh    m_c̃ = m̄·m_c
         m_h, m_c of the step before = the cell's own, plus (1 - m̄)·m_h and (1 - m̄)·m_c
@@ -66,4 +92,4 @@ def backward(cell: Cell, kind: tf.DType):
         _, m_h, m_c, all_h, all_c = tf.while_loop(lambda t, *_: t >= 0, step, start)
         return m_h, m_c, all_h.stack(), all_c.stack()
 
-    return tf.function(scan, autograph=False, reduce_retracing=True)
+    return _compiled(scan)

@@ -1,9 +1,10 @@
 """Difference quotients ``(f(a) - f(b)) / (a - b)`` of the functions that neural networks use.
 
-They are the multipliers of DeepLIFT's Rescale rule (Shrikumar et al. 2017, section 3.5.1). Each takes two tensors
-of one shape and is accurate to a few units in the last place for every difference: nothing cancels in the forms
-below. Where ``a == b`` they are the derivative, and 0 where that is infinite (a difference of zero passes nothing on).
-``u`` stands for ``|a - b|``, ``low`` and ``high`` for the smaller and the larger of the two.
+They are the multipliers of DeepLIFT's Rescale rule (Shrikumar et al. 2017, section 3.5.1). Each takes two
+tensors of one shape and is accurate to a few units in the last place for every difference: nothing cancels
+in the forms below. Where ``a == b`` they are the derivative, and 0 where that is infinite (a difference of
+zero passes nothing on). ``u`` stands for ``|a - b|``, ``low`` and ``high`` for the smaller and the larger
+of the two.
 """
 
 from __future__ import annotations
@@ -136,7 +137,8 @@ def reciprocal(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def power(exponent: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Secant of ``a ** exponent`` in a: ``low^(c-1) · ((1 + v)^c - 1) / v`` with ``v = u/low``, for one sign of a and b.
+    """Secant of ``a ** exponent`` in a: ``low^(c-1) · ((1 + v)^c - 1) / v`` with ``v = u/low``, for one
+    sign of a and b.
 
     Negative numbers have integer powers only, which are even or odd.
     """
@@ -185,7 +187,9 @@ def softsign(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def erf(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """The mean of the derivative by 16-point quadrature for u < 1/2; beyond, a difference of the smaller tails."""
+    """The mean of the derivative by 16-point quadrature for u < 1/2; beyond, a difference of the smaller
+    tails.
+    """
     _, _, u = _order(a, b)
     nodes = tf.reshape(tf.constant(_NODES, a.dtype), [-1] + [1] * a.shape.rank)
     weights = tf.reshape(tf.constant(_WEIGHTS, a.dtype), nodes.shape)

@@ -1,0 +1,1 @@
+"""One package per framework, each behind the protocol of `protocol.py`. Importing this imports no framework."""

@@ -1,0 +1,34 @@
+"""The PyTorch backend: capture, paired interpreter, rule table, paired recurrent operations."""
+
+from explain_core.backends.torch.kinds import (
+    Bilinear,
+    Comparison,
+    Composed,
+    Linear,
+    Lookup,
+    Maximum,
+    Position,
+    Refused,
+    Rescale,
+    Same,
+    TwoPlayers,
+)
+from explain_core.backends.torch.rules import register_rule
+from explain_core.backends.torch.runner import accepts, open_runner
+
+__all__ = [
+    "Bilinear",
+    "Comparison",
+    "Composed",
+    "Linear",
+    "Lookup",
+    "Maximum",
+    "Position",
+    "Refused",
+    "Rescale",
+    "Same",
+    "TwoPlayers",
+    "accepts",
+    "open_runner",
+    "register_rule",
+]

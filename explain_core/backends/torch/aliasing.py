@@ -1,0 +1,85 @@
+"""Which tensors of a captured graph are written to in place, and must therefore be the run's own.
+
+A model may fill a preallocated tensor (``out[:, t] = h``). The tensor starts as a constant and becomes a pair with the
+first write, possibly through a view. So views are followed back to where their memory was made, and what an explained
+value is written into is a pair from the start.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+
+@dataclass(frozen=True)
+class Roots:
+    """``paired``: constants that must start as pairs. ``copied``: other constants that are written to.
+    ``written``: explained inputs that are written to."""
+
+    paired: frozenset[fx.Node]
+    copied: frozenset[fx.Node]
+    written: frozenset[fx.Node]
+
+
+def writes_to_first_argument(op: torch._ops.OpOverload) -> bool:
+    """Whether an operation works in place."""
+    arguments = op._schema.arguments
+    return bool(arguments) and arguments[0].alias_info is not None and arguments[0].alias_info.is_write
+
+
+def mutated_roots(graph: fx.Graph, explained: list[bool]) -> Roots:
+    """Find them. ``explained`` says for each placeholder whether it is a pair."""
+    root: dict[fx.Node, fx.Node] = {}
+    writes: list[tuple[fx.Node, fx.Node]] = []  # (root of what is written to, the writing node)
+    for node in graph.nodes:
+        source = _viewed(node)
+        root[node] = node if source is None else root[source]
+        if _is_operation(node) and writes_to_first_argument(node.target):
+            writes.append((root[node.args[0]], node))
+
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    starts = {node for node, is_explained in zip(placeholders, explained, strict=True) if is_explained}
+    paired_roots: set[fx.Node] = set()
+    while True:
+        paired = _reached(graph, starts | paired_roots)
+        more = {
+            target for target, node in writes if node in paired or any(n in paired for n in node.all_input_nodes)
+        }
+        if more <= paired_roots:
+            break
+        paired_roots |= more
+    written = {target for target, _ in writes}
+    return Roots(
+        paired=frozenset(paired_roots - starts),
+        copied=frozenset(written - paired_roots - starts),
+        written=frozenset(written & starts),
+    )
+
+
+def _is_operation(node: fx.Node) -> bool:
+    return node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload)
+
+
+def _viewed(node: fx.Node) -> fx.Node | None:
+    """The node whose memory this one shares, if any."""
+    if node.op != "call_function" or not node.args or not isinstance(node.args[0], fx.Node):
+        return None
+    if node.target is operator.getitem:
+        return node.args[0]
+    if _is_operation(node):
+        arguments = node.target._schema.arguments
+        if arguments and arguments[0].alias_info is not None:
+            return node.args[0]
+    return None
+
+
+def _reached(graph: fx.Graph, starts: set[fx.Node]) -> set[fx.Node]:
+    """All nodes that depend on ``starts``."""
+    reached = set(starts)
+    for node in graph.nodes:
+        if any(source in reached for source in node.all_input_nodes):
+            reached.add(node)
+    return reached

@@ -1,0 +1,228 @@
+"""Records what a model computes, above autograd, without changing the model.
+
+At that level (``make_fx(..., pre_dispatch=True)``) ``nn.LSTM`` is one node, ``nn.LSTMCell`` another, attention a third,
+and functional calls, reused modules, exported programs and TorchScript all look alike.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.fx.traceback as fx_traceback
+from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from explain_core.backends.torch.packing import PackingMode
+from explain_core.errors import CaptureError, ExplainError
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A recorded model.
+
+    Attributes:
+        graph: takes the traced inputs, gives the tensors that the model returned.
+        outputs: the name of each of them.
+        weight_names: for weights by memory address, their full names.
+    """
+
+    graph: fx.GraphModule
+    outputs: tuple[str, ...]
+    weight_names: dict[int, str]
+
+
+def private_copy(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode to run and hook at will; it shares the weights' memory and nothing else.
+
+    The user's model is never run, so neither its flags nor state that its ``forward`` keeps can change.
+    """
+    shared: dict[int, Any] = {}
+    for parameter in model.parameters():
+        shared[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
+    for module in model.modules():
+        for value in pytree.tree_leaves(list(vars(module).values())):
+            if isinstance(value, Tensor) and not value.is_leaf:  # deepcopy refuses these, kept by stateful models
+                shared[id(value)] = value.detach().clone()
+    try:
+        own = copy.deepcopy(model, shared)
+    except Exception as error:
+        raise CaptureError(
+            f"the model cannot be copied: {type(error).__name__}: {error}",
+            hint="Export it with torch.export.export and explain the exported program.",
+        ) from error
+    for parameter in own.parameters():
+        parameter.requires_grad_(False)
+    if any(module.training for module in own.modules()):
+        _eval(own)
+    return own
+
+
+def _eval(module: nn.Module) -> None:
+    """``module.eval()``, which exported programs refuse."""
+    for part in module.modules():
+        part.training = False
+
+
+def model_dtype(model: nn.Module) -> torch.dtype:
+    """The dtype of the first floating weight; float32 for a model without any."""
+    weights = (*model.parameters(), *model.buffers())
+    return next((w.dtype for w in weights if w.is_floating_point()), torch.float32)
+
+
+def model_device(model: nn.Module) -> torch.device:
+    """The device of the first weight."""
+    return next((w.device for w in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+
+
+def capture(model: nn.Module, call: Callable[..., Any], traced: Sequence[Tensor]) -> Captured:
+    """Record ``call(*traced)``.
+
+    Args:
+        model: a private copy, which ``call`` runs.
+        traced: the inputs that may differ between the test and the baseline run.
+
+    Raises:
+        CaptureError: the model fails on these inputs, or decides by their values what to compute.
+    """
+    names: list[str] = []
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        outputs, found = _tensors(call(*tensors))
+        names[:] = found
+        return outputs
+
+    with _recording(model), PackingMode(), torch.no_grad():
+        try:
+            graph = make_fx(flat, pre_dispatch=True)(*traced)
+        except ExplainError:
+            raise
+        except Exception as error:
+            raise _explained(error) from error
+    weights = {w.data_ptr(): name for name, w in (*model.named_parameters(), *model.named_buffers()) if w.numel()}
+    return Captured(graph, tuple(names), weights)
+
+
+def run(model: nn.Module, call: Callable[..., Any], tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[str]]:
+    """Run ``call(*tensors)`` without recording: the tensors that the model returns, and their names."""
+    with torch.no_grad():
+        try:
+            return _tensors(call(*tensors))
+        except Exception as error:
+            raise _explained(error) from error
+
+
+def _tensors(output: Any) -> tuple[list[Tensor], list[str]]:
+    paths, _ = pytree.tree_flatten_with_path(output)
+    found = [(_path_name(path), value) for path, value in paths if isinstance(value, Tensor)]
+    if not found:
+        raise CaptureError(f"the model returned {type(output).__name__}, in which there is no tensor")
+    return [value for _, value in found], [name for name, _ in found]
+
+
+def _path_name(path: tuple) -> str:
+    """``(1, 0)`` to "1.0", as one would index the output."""
+    return ".".join(pytree.keystr((part,)).strip("[].'\"") for part in path) or "output"
+
+
+def _explained(error: Exception) -> CaptureError:
+    text = str(error).strip().splitlines()
+    first = text[0] if text else type(error).__name__
+    if "tracing tensor" in first or isinstance(error, fx.proxy.TraceError):
+        return CaptureError(
+            "the model decides by the values of its input what to compute (an if, a loop or .item() on a tensor)",
+            where=_raised_in(error),
+            hint="The test and the baseline run could then differ. Use torch.where, or masks and lengths that are "
+            "given as inputs of their own.",
+        )
+    return CaptureError(
+        f"the model failed on these inputs: {type(error).__name__}: {first}", where=_raised_in(error)
+    )
+
+
+def _raised_in(error: Exception) -> str:
+    return getattr(error, "_module_path", "")
+
+
+@contextmanager
+def _recording(model: nn.Module) -> Iterator[None]:
+    """Label nodes with their module's path, keep transformers off their fast path, and put all of it back."""
+    handles = []
+    open_modules: list[tuple[str, Any]] = []
+
+    def enter(name: str) -> Callable:
+        def hook(module: nn.Module, args: Any) -> None:
+            context = fx_traceback.annotate({"module": name})
+            context.__enter__()
+            open_modules.append((name, context))
+
+        return hook
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        open_modules.pop()[1].__exit__(None, None, None)
+
+    for name, module in model.named_modules():
+        if name and not isinstance(module, torch.jit.ScriptModule):
+            handles.append(module.register_forward_pre_hook(enter(name), prepend=True))
+            handles.append(module.register_forward_hook(leave))
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with fx_traceback.preserve_node_meta(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
+            yield
+    except Exception as error:
+        error._module_path = open_modules[-1][0] if open_modules else ""
+        raise
+    finally:
+        while open_modules:
+            open_modules.pop()[1].__exit__(None, None, None)
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for handle in handles:
+            handle.remove()
+
+
+class _Taint(TorchDispatchMode):
+    """Follows whole-number inputs to the tables that turn them into floats."""
+
+    _TABLES = ("aten::embedding", "aten::one_hot", "aten::scatter", "aten::scatter_")
+
+    def __init__(self, inputs: dict[int, Tensor]) -> None:
+        super().__init__()
+        self.tokens: set[int] = set()
+        self._sources: dict[int, frozenset[int]] = {id(t): frozenset((i,)) for i, t in inputs.items()}
+        self._alive: list[Tensor] = list(inputs.values())  # so that no id is used twice
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)]
+        sources = frozenset().union(*(self._sources.get(id(t), ()) for t in tensors))
+        if sources:
+            if func._schema.name in self._TABLES:
+                self.tokens |= sources
+            for value in pytree.tree_leaves(result):
+                if isinstance(value, Tensor) and not value.is_floating_point():
+                    self._sources[id(value)] = sources | self._sources.get(id(value), frozenset())
+                    self._alive.append(value)
+        return result
+
+
+def token_inputs(call: Callable[..., Any], leaves: Sequence[Tensor]) -> set[int]:
+    """Which whole-number inputs are token ids, that is, are looked up in a table; lengths and masks are not."""
+    whole = {i: leaf for i, leaf in enumerate(leaves) if not leaf.is_floating_point()}
+    if not whole:
+        return set()
+    with torch.no_grad(), _Taint(whole) as taint:
+        try:
+            call(*leaves)
+        except Exception as error:
+            raise _explained(error) from error
+    return taint.tokens
+

@@ -1,0 +1,452 @@
+"""Operations written as other operations on pairs, each a few lines of its own definition."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from explain_core.backends.torch.pairs import Pair, apply_linear, attach, base_of, is_pair, pairs_in, test_of, unbroadcast
+from explain_core.backends.torch.secants import reciprocal
+from explain_core.backends.torch.softmax import logsumexp_slope, softmax_rule
+from explain_core.errors import UnsupportedOperation
+
+aten = torch.ops.aten
+
+
+# --- products and choices ----------------------------------------------------------------------------------------
+
+
+def multiply(ops, a: Any, b: Any) -> Pair:
+    """``a·b``: ``m_a = m·mean(b)`` and ``m_b = m·mean(a)`` where both are paired, else linear."""
+    if len(pairs_in((a, b))) < 2:
+        return divide_or_multiply_linear(aten.mul.Tensor, a, b)
+    dtype = torch.result_type(a.test, b.test)
+    with torch.no_grad():
+        test, base = a.test.detach() * b.test.detach(), a.base * b.base
+        mean_a, mean_b = a.mean.to(dtype), b.mean.to(dtype)
+    tape_a, tape_b = a.tape, b.tape
+
+    def back(m: Tensor) -> tuple[Tensor, Tensor]:
+        of_a, of_b = unbroadcast(m * mean_b, tape_a.shape), unbroadcast(m * mean_a, tape_b.shape)
+        return of_a.to(tape_a.dtype), of_b.to(tape_b.dtype)
+
+    return Pair(attach([test], back, tape_a, tape_b), base)
+
+
+def divide_or_multiply_linear(op, a: Any, b: Any) -> Pair:
+    """A product or quotient with one constant operand; a paired whole number joins as a float."""
+    dtype = op(test_of(a), test_of(b)).dtype
+    if dtype.is_floating_point:
+        a, b = (v.as_float(dtype) if is_pair(v) and not v.is_float else v for v in (a, b))
+    return apply_linear(op, a, b)
+
+
+def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Pair:
+    """``a / b`` as ``a · (1/b)``, with the quotient itself as its value."""
+    if rounding_mode is not None:
+        raise UnsupportedOperation(f"division with rounding_mode={rounding_mode!r} has no rule")
+    if not is_pair(b):
+        return divide_or_multiply_linear(aten.div.Tensor, a, b)
+    with torch.no_grad():
+        test, base = test_of(a) / test_of(b), base_of(a) / base_of(b)
+        b_test, b_base = b.test.detach().to(test.dtype), b.base.to(test.dtype)
+        mean_inverse = (1 / b_test + 1 / b_base) / 2
+        mean_a = a.mean.to(test.dtype) if is_pair(a) else a
+        of_b = mean_a * reciprocal(b_test, b_base)
+    slopes = [mean_inverse, of_b] if is_pair(a) else [of_b]
+    tapes = [p.tape for p in pairs_in((a, b))]
+    back = lambda m: tuple(unbroadcast(m * s, t.shape) for s, t in zip(slopes, tapes, strict=True))  # noqa: E731
+    return Pair(attach([test], back, *tapes), base)
+
+
+def where(ops, condition: Any, a: Any, b: Any) -> Pair:
+    """``c·a + (1 - c)·b``; where the condition differs in the pair it gets ``mean(a) - mean(b)``."""
+    if not is_pair(condition):
+        dtype = torch.result_type(*(v if isinstance(v, (int, float, Tensor)) else v.test for v in (a, b)))
+        a, b = (v.as_float(dtype) if is_pair(v) and dtype.is_floating_point and not v.is_float else v for v in (a, b))
+        like = next(p.test for p in pairs_in((a, b)))
+        a, b = (v if is_pair(v) else torch.as_tensor(v, dtype=dtype, device=like.device) for v in (a, b))
+        return apply_linear(lambda x, y: torch.where(condition, x, y), a, b)
+    with torch.no_grad():
+        test = torch.where(condition.test, test_of(a), test_of(b))
+        base = torch.where(condition.base, base_of(a), base_of(b))
+        apart = condition.test != condition.base
+        mean_a, mean_b = (
+            p.mean if is_pair(p) else torch.as_tensor(p, dtype=test.dtype, device=test.device) for p in (a, b)
+        )
+        jump = torch.where(apart, mean_a - mean_b, 0.0)
+        if not torch.isfinite(jump).all():
+            raise UnsupportedOperation(
+                "a mask that writes infinities differs between the input and the baseline",
+                hint="Choose a baseline with the same mask.",
+            )
+        chosen = condition.mean.to(test.dtype)
+    slopes = [jump.double(), *([chosen] if is_pair(a) else []), *([1 - chosen] if is_pair(b) else [])]
+    tapes = [p.tape for p in pairs_in((condition, a, b))]
+
+    def back(m: Tensor) -> tuple[Tensor, ...]:
+        return tuple(unbroadcast(m * s, t.shape).to(t.dtype) for s, t in zip(slopes, tapes, strict=True))
+
+    return Pair(attach([test], back, *tapes), base)
+
+
+def masked_fill(ops, x: Any, mask: Any, value: Any) -> Pair:
+    """`where` with the value on the mask."""
+    return where(ops, mask, value, x)
+
+
+def cast(ops, x: Pair, dtype: torch.dtype) -> Pair:
+    """To another dtype: linear, except that floats are cut to whole numbers in steps."""
+    if x.is_float and not dtype.is_floating_point:
+        return _cut(x, dtype)
+    if not x.is_float and dtype.is_floating_point:
+        return x.as_float(dtype)
+    return apply_linear(lambda v: v.to(dtype), x) if x.is_float else _recode(x, dtype)
+
+
+def _cut(x: Pair, dtype: torch.dtype) -> Any:
+    test, base = x.test.detach().to(dtype), x.base.to(dtype)
+    if torch.equal(test, base):
+        return test
+    slope = torch.where(test == base, 0.0, (test.double() - base.double()) / x.difference.double())
+    flow = attach([test.double()], lambda m: (m * slope).to(x.test.dtype), x.tape)
+    return Pair(test, base, flow)
+
+
+def _recode(x: Pair, dtype: torch.dtype) -> Any:
+    if dtype is not torch.bool:
+        return Pair(x.test.to(dtype), x.base.to(dtype), x.flow)
+    return _cut(Pair(x.tape, x.base.double()), dtype)
+
+
+# --- softmax and normalisation -------------------------------------------------------------------------------------
+
+
+def softmax(ops, x: Pair, dim: int, dtype: torch.dtype | None = None) -> Pair:
+    """Softmax over ``dim``; the composed rules in closed form (see `softmax`)."""
+    x = cast(ops, x, dtype or x.test.dtype)
+    x = apply_linear(lambda v: v.movedim(dim, -1), x)
+    with torch.no_grad():
+        rule = softmax_rule(x.test.detach(), x.base)
+        test, base = torch.softmax(x.test.detach(), -1), torch.softmax(x.base, -1)
+    y = Pair(attach([test], rule, x.tape), base)
+    return apply_linear(lambda v: v.movedim(-1, dim), y)
+
+
+def logsumexp(ops, x: Pair, dim: Any, keepdim: bool = False) -> Pair:
+    """``log Σ exp(x)`` over ``dim``."""
+    axes = [d % x.test.ndim for d in ([dim] if isinstance(dim, int) else dim)]
+    kept = [i for i in range(x.test.ndim) if i not in axes]
+    flat = apply_linear(lambda v: v.permute(*kept, *axes).flatten(len(kept)), x)
+    with torch.no_grad():
+        slope = logsumexp_slope(flat.test.detach(), flat.base)
+        test, base = torch.logsumexp(flat.test.detach(), -1), torch.logsumexp(flat.base, -1)
+    y = Pair(attach([test], lambda m: m.unsqueeze(-1) * slope, flat.tape), base)
+    shape = [1 if i in axes else n for i, n in enumerate(x.test.shape)]
+    return apply_linear(lambda v: v.reshape(shape), y) if keepdim else y
+
+
+def log_softmax(ops, x: Pair, dim: int, dtype: torch.dtype | None = None) -> Pair:
+    """``x - logsumexp(x)``."""
+    x = cast(ops, x, dtype or x.test.dtype)
+    return ops(aten.sub.Tensor, x, logsumexp(ops, x, dim, keepdim=True))
+
+
+def standardise(ops, x: Pair, axes: list[int], eps: float, centre: bool = True) -> Pair:
+    """``(x - mean) / sqrt(var + eps)`` over ``axes``."""
+    if centre:
+        x = ops(aten.sub.Tensor, x, ops(aten.mean.dim, x, axes, True))
+    variance = ops(aten.mean.dim, ops(aten.square.default, x), axes, True)
+    return multiply(ops, x, ops(aten.rsqrt.default, ops(aten.add.Scalar, variance, eps)))
+
+
+def affine(ops, x: Pair, weight: Any, bias: Any) -> Pair:
+    """``x·weight + bias``, either of which may be missing."""
+    x = x if weight is None else multiply(ops, x, weight)
+    return x if bias is None else ops(aten.add.Tensor, x, bias)
+
+
+def layer_norm(ops, x, shape, weight=None, bias=None, eps=1e-5, cudnn_enable=True) -> Pair:
+    """Ba et al. 2016."""
+    return affine(ops, standardise(ops, x, list(range(-len(shape), 0)), eps), weight, bias)
+
+
+def rms_norm(ops, x, shape, weight=None, eps=None) -> Pair:
+    """Zhang & Sennrich 2019."""
+    eps = torch.finfo(x.test.dtype).eps if eps is None else eps
+    return affine(ops, standardise(ops, x, list(range(-len(shape), 0)), eps, centre=False), weight, None)
+
+
+def group_norm(ops, x, groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True) -> Pair:
+    """Wu & He 2018: statistics over the channels of a group and all positions."""
+    shape = x.test.shape
+    grouped = apply_linear(lambda v: v.reshape(shape[0], groups, -1), x)
+    y = apply_linear(lambda v: v.reshape(shape), standardise(ops, grouped, [-1], eps))
+    by_channel = [-1, *[1] * (len(shape) - 2)]
+    return affine(ops, y, *(None if v is None else v.reshape(by_channel) for v in (weight, bias)))
+
+
+def instance_norm(ops, x, weight, bias, mean, var, use_input_stats, momentum, eps, cudnn_enabled) -> Pair:
+    """`group_norm` with a group for each channel, or constant statistics."""
+    if use_input_stats:
+        return group_norm(ops, x, x.test.shape[1], weight, bias, eps)
+    return batch_norm(ops, x, weight, bias, mean, var, False, momentum, eps, cudnn_enabled)
+
+
+def batch_norm(ops, x, weight, bias, mean, var, training, momentum, eps, cudnn_enabled) -> Pair:
+    """Ioffe & Szegedy 2015 with the running statistics: linear."""
+    if training:
+        raise UnsupportedOperation(
+            "batch normalisation with the statistics of the batch mixes samples",
+            hint="Give it running statistics (track_running_stats=True) or use another normalisation.",
+        )
+    return apply_linear(
+        lambda v: aten.batch_norm.default(v, weight, bias, mean, var, False, momentum, eps, cudnn_enabled), x
+    )
+
+
+def variance(ops, x, dim=None, *, correction=1, keepdim=False) -> Pair:
+    """The variance over ``dim``, divided by n minus ``correction``."""
+    axes = list(range(x.test.ndim)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    count = math.prod(x.test.shape[d] for d in axes)
+    centred = ops(aten.sub.Tensor, x, ops(aten.mean.dim, x, axes, True))
+    total = ops(aten.sum.dim_IntList, ops(aten.square.default, centred), axes, keepdim)
+    return ops(aten.mul.Tensor, total, 1 / (count - (1 if correction is None else correction)))
+
+
+def standard_deviation(ops, x, dim=None, *, correction=1, keepdim=False) -> Pair:
+    """The root of the variance."""
+    return ops(aten.sqrt.default, variance(ops, x, dim, correction=correction, keepdim=keepdim))
+
+
+def vector_norm(ops, x, order=2, dim=None, keepdim=False, *, dtype=None) -> Pair:
+    """The 1-, 2- or max-norm over ``dim``."""
+    axes = list(range(x.test.ndim)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    if order == 2:
+        return ops(aten.sqrt.default, ops(aten.sum.dim_IntList, ops(aten.square.default, x), axes, keepdim))
+    if order == 1:
+        return ops(aten.sum.dim_IntList, ops(aten.abs.default, x), axes, keepdim)
+    if order == math.inf:
+        return ops(aten.amax.default, ops(aten.abs.default, x), axes, keepdim)
+    raise UnsupportedOperation(f"the norm of order {order} has no rule")
+
+
+# --- attention, gating, interpolation ------------------------------------------------------------------------------
+
+
+def attention(ops, query, key, value, mask=None, dropout_p=0.0, is_causal=False, *, scale=None, enable_gqa=False):
+    """``softmax(q kᵀ · scale + mask) v`` (Vaswani et al. 2017)."""
+    if dropout_p:
+        raise UnsupportedOperation("attention with dropout left on answers differently each time")
+    if enable_gqa:
+        heads = _shape(query)[-3]
+        key, value = (
+            apply_or_call(lambda v: v.repeat_interleave(heads // v.shape[-3], -3), v) for v in (key, value)
+        )
+    scale = 1 / math.sqrt(_shape(query)[-1]) if scale is None else scale
+    keys = apply_or_call(lambda v: v.transpose(-2, -1), key)
+    scores = ops(aten.mul.Tensor, ops(aten.matmul.default, query, keys), scale)
+    if is_causal:
+        rows, columns = _shape(query)[-2], _shape(key)[-2]
+        like = next(p.test for p in pairs_in((query, key, value)))
+        mask = torch.ones(rows, columns, dtype=torch.bool, device=like.device).tril()
+    if mask is not None:
+        is_truth = (mask.test if is_pair(mask) else mask).dtype == torch.bool
+        if is_truth:
+            scores = ops(aten.where.self, mask, scores, torch.tensor(-math.inf, dtype=_dtype(scores)))
+        else:
+            scores = ops(aten.add.Tensor, scores, mask)
+    return ops(aten.matmul.default, ops(aten.softmax.int, scores, -1), value)
+
+
+def _shape(value: Any) -> torch.Size:
+    return value.test.shape if is_pair(value) else value.shape
+
+
+def _dtype(value: Any) -> torch.dtype:
+    return value.test.dtype if is_pair(value) else value.dtype
+
+
+def apply_or_call(function, value: Any) -> Any:
+    """A linear function of a pair, or of a constant."""
+    return apply_linear(function, value) if is_pair(value) else function(value)
+
+
+def glu(ops, x, dim=-1) -> Pair:
+    """``a · σ(b)`` of the two halves (Dauphin et al. 2017)."""
+    a, b = apply_linear(lambda v: v.chunk(2, dim), x)
+    return multiply(ops, a, ops(aten.sigmoid.default, b))
+
+
+def lerp(ops, start, end, weight) -> Any:
+    """``start + weight·(end - start)``."""
+    return ops(aten.add.Tensor, start, ops(aten.mul.Tensor, ops(aten.sub.Tensor, end, start), weight))
+
+
+def addcmul(ops, x, a, b, *, value=1) -> Any:
+    """``x + value·a·b``."""
+    return ops(aten.add.Tensor, x, ops(aten.mul.Tensor, a, b), alpha=value)
+
+
+def addcdiv(ops, x, a, b, *, value=1) -> Any:
+    """``x + value·a/b``."""
+    return ops(aten.add.Tensor, x, ops(aten.div.Tensor, a, b), alpha=value)
+
+
+def clamp_tensor(ops, x, low=None, high=None) -> Any:
+    """``min(max(x, low), high)`` with bounds that may be paired."""
+    x = x if low is None else ops(aten.maximum.default, x, low)
+    return x if high is None else ops(aten.minimum.default, x, high)
+
+
+def dropout(ops, x, p, train) -> Any:
+    """Nothing in evaluation; an error where it was left on."""
+    if train and p > 0:
+        raise UnsupportedOperation(
+            "dropout is left on, so the model answers differently each time",
+            hint="Call F.dropout with training=self.training, or use nn.Dropout.",
+        )
+    return x
+
+
+# --- max-pooling ---------------------------------------------------------------------------------------------------
+
+
+def max_pool(ops, x, kernel, stride=(), padding=0, dilation=1, ceil_mode=False) -> Any:
+    """Max-pooling over the last axes: the Shapley maximum over each window, laid out along new last axes."""
+    kernel = [kernel] if isinstance(kernel, int) else list(kernel)
+    axes = len(kernel)
+    stride, padding, dilation = (
+        list(v) * (axes if len(v) == 1 else 1) for v in (_many(stride) or kernel, _many(padding), _many(dilation))
+    )
+    ndim = x.test.ndim
+    for i in range(axes):
+        axis = ndim - axes + i
+        size = x.test.shape[axis]
+        span = dilation[i] * (kernel[i] - 1) + 1
+        steps = (size + 2 * padding[i] - span) / stride[i]
+        count = (math.ceil(steps) if ceil_mode else math.floor(steps)) + 1
+        if ceil_mode and (count - 1) * stride[i] >= size + padding[i]:
+            count -= 1
+        right = max((count - 1) * stride[i] + span - size - padding[i], 0)
+        pad = [0, 0] * (x.test.ndim - 1 - axis) + [padding[i], right]
+        x = apply_linear(lambda v, pad=pad: torch.nn.functional.pad(v, pad, value=-math.inf), x)
+        x = apply_linear(
+            lambda v, axis=axis, span=span, i=i, count=count: (
+                v.unfold(axis, span, stride[i])[..., :: dilation[i]].narrow(axis, 0, count)
+            ),
+            x,
+        )
+    return ops(aten.amax.default, x, list(range(-axes, 0)))
+
+
+def _many(value: Any) -> list[int]:
+    return [value] if isinstance(value, int) else list(value)
+
+
+def max_pool_with_indices(ops, *args, **kwargs) -> Any:
+    """`max_pool`; the positions, which differ in the pair, cannot be used."""
+    pooled = max_pool(ops, *args, **kwargs)
+    nowhere = torch.zeros_like(pooled.test, dtype=torch.int64)
+    return pooled, Pair(nowhere, nowhere - 1)
+
+
+def adaptive_max_pool(ops, x, size) -> Any:
+    """The Shapley maximum over windows of nearly equal size along the last axes."""
+    size = _many(size)
+    for i, cells in enumerate(size):
+        axis = x.test.ndim - len(size) + i
+        length = x.test.shape[axis]
+        edges = [(k * length // cells, -(-(k + 1) * length // cells)) for k in range(cells)]
+        parts = [
+            ops(aten.amax.default, apply_linear(lambda v, lo=lo, hi=hi: v.narrow(axis, lo, hi - lo), x), [axis], True)
+            for lo, hi in edges
+        ]
+        x = ops(aten.cat.default, parts, axis)
+    nowhere = torch.zeros_like(x.test, dtype=torch.int64)
+    return x, Pair(nowhere, nowhere - 1)
+
+
+# --- dtypes, einsum and PyTorch's fused transformer ------------------------------------------------------------------
+
+
+def to(ops, x, *args, **kwargs) -> Any:
+    """A conversion, whatever form its arguments have; the device is already the right one."""
+    if not is_pair(x):
+        return x.to(*args, **kwargs)
+    given = [*args, *kwargs.values()]
+    dtypes = [v for v in given if isinstance(v, torch.dtype)] + [_dtype(v) for v in given if is_pair(v)]
+    dtypes += [v.dtype for v in given if isinstance(v, Tensor)]
+    return cast(ops, x, dtypes[0]) if dtypes else x
+
+
+def type_as(ops, x, other) -> Any:
+    """To the dtype of another tensor."""
+    return cast(ops, x, _dtype(other)) if is_pair(x) else x.to(_dtype(other))
+
+
+def einsum(ops, equation: str, operands: list, *, path=None) -> Pair:
+    """One or two paired operands: linear, or the midpoint product."""
+    paired = pairs_in(operands)
+    if len(paired) > 2:
+        raise UnsupportedOperation(
+            "einsum of three or more explained operands has no rule", hint="Write it as products of two."
+        )
+    contract = lambda values: torch.einsum(equation, *values)  # noqa: E731
+    if len(paired) == 1:
+        return apply_linear(contract, operands)
+    with torch.no_grad():
+        test, base = contract(test_of(operands)), contract(base_of(operands))
+    means = [p.mean.requires_grad_() for p in paired]
+    rest = iter(means)
+    middle = contract([next(rest) if is_pair(v) else v for v in operands])
+    back = lambda m: torch.autograd.grad(middle, means, m, retain_graph=True)  # noqa: E731
+    return Pair(attach([test], back, *(p.tape for p in paired)), base)
+
+
+def native_multi_head_attention(
+    ops, query, key, value, width, heads, in_weight, in_bias, out_weight, out_bias,
+    mask=None, need_weights=True, average_weights=True, mask_type=None,
+) -> tuple[Any, Any]:  # fmt: skip
+    """The fast path of ``nn.MultiheadAttention``; its averaged weights, which it may return, are left out."""
+    parts = []
+    for i, source in enumerate((query, key, value)):
+        rows = slice(i * width, (i + 1) * width)
+        part = ops(aten.linear.default, source, in_weight[rows], None if in_bias is None else in_bias[rows])
+        split = lambda v: v.unflatten(-1, (heads, width // heads)).transpose(1, 2)  # noqa: E731
+        parts.append(apply_or_call(split, part))
+    if mask is not None:
+        mask = ~mask
+        mask = mask[:, None, None, :] if mask_type == 1 else mask
+    mixed = attention(ops, *parts, mask)
+    joined = apply_linear(lambda v: v.transpose(1, 2).flatten(-2), mixed)
+    return ops(aten.linear.default, joined, out_weight, out_bias), None
+
+
+def transformer_encoder_layer(
+    ops, x, width, heads, in_weight, in_bias, out_weight, out_bias, use_gelu, norm_first, eps,
+    norm1_weight, norm1_bias, norm2_weight, norm2_bias, weight1, bias1, weight2, bias2, mask=None, mask_type=None,
+) -> Pair:  # fmt: skip
+    """The fast path of ``nn.TransformerEncoderLayer``, as that layer's own Python writes it."""
+    add = lambda a, b: ops(aten.add.Tensor, a, b)  # noqa: E731
+
+    def attend(v):
+        return native_multi_head_attention(
+            ops, v, v, v, width, heads, in_weight, in_bias, out_weight, out_bias, mask, mask_type=mask_type
+        )[0]
+
+    def feed(v):
+        hidden = ops(aten.linear.default, v, weight1, bias1)
+        hidden = ops(aten.gelu.default if use_gelu else aten.relu.default, hidden)
+        return ops(aten.linear.default, hidden, weight2, bias2)
+
+    norm1 = lambda v: layer_norm(ops, v, [width], norm1_weight, norm1_bias, eps)  # noqa: E731
+    norm2 = lambda v: layer_norm(ops, v, [width], norm2_weight, norm2_bias, eps)  # noqa: E731
+    if norm_first:
+        x = add(x, attend(norm1(x)))
+        return add(x, feed(norm2(x)))
+    x = norm1(add(x, attend(x)))
+    return norm2(add(x, feed(x)))

@@ -1,0 +1,252 @@
+"""Walks a captured graph with pairs instead of tensors."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import core_aten_decompositions
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from explain_core.backends.torch import rules
+from explain_core.backends.torch.aliasing import mutated_roots, writes_to_first_argument
+from explain_core.backends.torch.pairs import Pair, is_pair, pairs_in, test_of
+from explain_core.backends.torch.recorder import Recorder
+from explain_core.errors import CaptureError, UnsupportedOperation
+
+_HINT = (
+    "Give it a rule with explain_core.register_rule({name!r}, rule), or write this part of the model with "
+    "operations that have one; docs/torch.md lists the kinds of rule."
+)
+
+
+class PairOps:
+    """Applies operations to pairs by their rules.
+
+    Attributes:
+        recorder: where recurrent layers write down what their gates did.
+    """
+
+    def __init__(self, recorder: Recorder, layer_names: dict[int, str] | None = None) -> None:
+        self.recorder = recorder
+        self._layer_names = layer_names or {}
+        self._used_names: dict[str, int] = {}
+        self._unnamed: dict[int, str] = {}
+
+    def __call__(self, op: Callable, *args: Any, **kwargs: Any) -> Any:
+        """Apply ``op``; without a pair among the arguments that is the operation itself.
+
+        Raises:
+            UnsupportedOperation: there is no rule.
+        """
+        if not pairs_in((args, kwargs)):
+            with torch.no_grad():
+                return op(*args, **kwargs)
+        if not isinstance(op, torch._ops.OpOverload):
+            raise UnsupportedOperation(f"{_name(op)} has no rule", hint=_HINT.format(name=_name(op)))
+        rule = rules.find_rule(op)
+        if rule is not None:
+            return rule(self, op, args, kwargs)
+        return self._take_apart(op, args, kwargs)
+
+    def layer_name(self, weight: Tensor, kind: str, layer: int | None, two_way: bool, backwards: bool) -> str:
+        """The name of one direction of one layer: module path, plus PyTorch's suffixes where there are several.
+
+        A single-step cell keeps its name over calls; so do layers, whose further calls continue in time.
+        """
+        path = self._layer_names.get(id(weight))
+        if path is None:
+            path = self._unnamed.setdefault(id(weight), f"{kind.lower()}{len(self._unnamed) or ''}")
+        if layer is None and not two_way:
+            return path
+        return f"{path}.l{layer or 0}{'_reverse' if backwards else ''}"
+
+    def _take_apart(self, op: torch._ops.OpOverload, args: tuple, kwargs: dict) -> Any:
+        """Apply an operation that PyTorch defines through simpler ones, by the rules of those."""
+        name = _name(op)
+        missing = UnsupportedOperation(f"the operation {name} has no rule", hint=_HINT.format(name=name))
+        paired = pairs_in((args, kwargs))
+
+        def with_tests(*tests: Tensor) -> Any:
+            given = iter(tests)
+            call_args, call_kwargs = pytree.tree_map(
+                lambda v: next(given) if isinstance(v, Pair) else v, (args, kwargs), is_leaf=is_pair
+            )
+            return op(*call_args, **call_kwargs)
+
+        try:
+            graph = make_fx(with_tests, decomposition_table=core_aten_decompositions())(
+                *(p.test.detach() for p in paired)
+            )
+        except RuntimeError as error:
+            raise missing from error
+        inner = [node.target for node in graph.graph.nodes if node.op == "call_function"]
+        if op in inner:
+            raise missing
+        return run_graph(graph, paired, self)
+
+
+def _name(op: Any) -> str:
+    if isinstance(op, torch._ops.OpOverload):
+        overload = "" if op._overloadname == "default" else f".{op._overloadname}"
+        return f"{op._schema.name.removeprefix('aten::')}{overload}"
+    return getattr(op, "__name__", str(op))
+
+
+@dataclass
+class Place:
+    """Where a run takes place, which may differ from where the model was captured.
+
+    ``dtype`` replaces every floating dtype of the captured graph, or is None to leave them.
+    """
+
+    device: torch.device
+    dtype: torch.dtype | None = None
+    _moved: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def constant(self, value: Any) -> Any:
+        """A constant of the graph, moved here once."""
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) not in self._moved:
+            dtype = self.dtype if value.is_floating_point() else None
+            self._moved[id(value)] = value, value.detach().to(device=self.device, dtype=dtype)
+        return self._moved[id(value)][1]
+
+    def arguments(self, values: Any) -> Any:
+        """Devices and dtypes that were written into the graph."""
+        return pytree.tree_map(self._argument, values, is_leaf=is_pair)
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, torch.device):
+            return self.device
+        if isinstance(value, torch.dtype) and value.is_floating_point:
+            return self.dtype or value
+        return value
+
+
+def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place: Place | None = None) -> Any:
+    """Run a captured graph on pairs.
+
+    Args:
+        inputs: one `Pair` or tensor for each placeholder.
+        place: where the run takes place; None for where the graph was captured.
+
+    Returns:
+        The graph's output, with pairs wherever it depends on the explained inputs.
+    """
+    roots = mutated_roots(graph.graph, [is_pair(value) for value in inputs])
+    given = iter(inputs)
+    last_use = _last_uses(graph.graph)
+    env: dict[fx.Node, Any] = {}
+    for node in graph.graph.nodes:
+        if node.op == "placeholder":
+            value = next(given)
+        elif node.op == "get_attr":
+            value = _attribute(graph, node.target)
+            value = value if place is None else place.constant(value)
+        elif node.op == "output":
+            return fx.map_arg(node.args[0], env.__getitem__)
+        else:
+            args, kwargs = fx.map_arg((node.args, _like_captured(node)), env.__getitem__)
+            if place is not None:
+                args, kwargs = place.arguments((args, kwargs))
+            value = _run_node(node, args, kwargs, ops)
+        if node in roots.paired and isinstance(value, Tensor):
+            value = Pair(value.clone(), value.clone())
+        elif node in roots.copied and isinstance(value, Tensor):
+            value = value.clone()
+        elif node.op == "placeholder" and node in roots.written:
+            value = Pair(value.test.clone(), value.base.clone(), value.flow)
+        env[node] = value
+        for done in last_use.get(node, ()):
+            del env[done]
+    raise CaptureError("the captured graph has no output")
+
+
+def _last_uses(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
+    """Which values are no longer needed after each node."""
+    last: dict[fx.Node, fx.Node] = {}
+    for node in graph.nodes:
+        for source in node.all_input_nodes:
+            last[source] = node
+    uses: dict[fx.Node, list[fx.Node]] = {}
+    for source, node in last.items():
+        uses.setdefault(node, []).append(source)
+    return uses
+
+
+def _attribute(module: Any, path: str) -> Any:
+    for part in path.split("."):
+        module = getattr(module, part)
+    return module
+
+
+def _run_node(node: fx.Node, args: tuple, kwargs: dict, ops: PairOps) -> Any:
+    op = node.target
+    try:
+        if op is operator.getitem:
+            return args[0][args[1]]
+        if getattr(op, "__name__", "") == "_set_grad_enabled":
+            return None  # torch.no_grad() in the model must not cut attributions
+        if isinstance(op, torch._ops.OpOverload):
+            if torch.Tag.nondeterministic_seeded in op.tags and rules.find_rule(op) is None:
+                raise UnsupportedOperation(
+                    f"{_name(op)} draws random numbers, so the model answers differently each time",
+                    hint="Take the randomness out of forward, for example by starting from zero states.",
+                )
+            if writes_to_first_argument(op) and pairs_in((args, kwargs)):
+                return _write(op, args, kwargs, ops)
+        return ops(op, *args, **kwargs)
+    except UnsupportedOperation as error:
+        if error.where:
+            raise
+        raise UnsupportedOperation(
+            error.what if _name(op) in error.what else f"{error.what} (operation {_name(op)})",
+            where=module_path(node),
+            hint=error.hint or _HINT.format(name=_name(op)),
+        ) from error.__cause__
+
+
+def _like_captured(node: fx.Node) -> dict:
+    """The node's keywords; a tensor made from nothing gets the dtype that was the default at capture."""
+    kwargs = dict(node.kwargs)
+    if isinstance(node.target, torch._ops.OpOverload) and not node.all_input_nodes and "dtype" not in kwargs:
+        takes_dtype = any(argument.name == "dtype" for argument in node.target._schema.arguments)
+        value = node.meta.get("val")
+        if takes_dtype and isinstance(value, Tensor):
+            kwargs["dtype"] = value.dtype
+    return kwargs
+
+
+def module_path(node: fx.Node) -> str:
+    """The path of the module that a node came from, as ``named_modules`` has it."""
+    return (node.meta.get("custom") or {}).get("module", "")
+
+
+def _write(op: torch._ops.OpOverload, args: tuple, kwargs: dict, ops: PairOps) -> Pair:
+    """An in-place operation: the result of its out-of-place twin, written into both members.
+
+    The rules keep secants and means rather than the tensors they came from, so nothing they need is overwritten.
+    """
+    target = args[0]
+    if not isinstance(target, Pair):
+        raise CaptureError(f"{_name(op)} writes into a tensor that the capture could not follow")
+    twin = getattr(torch.ops.aten, op._schema.name.removeprefix("aten::").removesuffix("_"))
+    result = ops(getattr(twin, op._overloadname), *args, **kwargs)
+    with torch.enable_grad():
+        if target.is_float:
+            target.test.copy_(result.test if is_pair(result) else result)
+            with torch.no_grad():
+                target.base.copy_(result.base if is_pair(result) else result)
+            return target
+    target.flow = result.flow if is_pair(result) else None
+    with torch.no_grad():
+        target.test.copy_(test_of(result))
+        target.base.copy_(result.base if is_pair(result) else result)
+    return target

@@ -1,0 +1,289 @@
+"""The kinds of rule, each with named slots and no knowledge of any one operation.
+
+A rule is called as ``rule(ops, op, args, kwargs)``: ``ops`` applies other operations to pairs (for rules that are
+composed), ``op`` is the ATen overload, and at least one of its arguments is a `Pair`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from explain_core.backends.torch.maximum import max_multipliers
+from explain_core.backends.torch.pairs import (
+    Pair,
+    apply_linear,
+    apply_rescale,
+    attach,
+    base_of,
+    discrete,
+    is_pair,
+    pairs_in,
+    test_of,
+    unbroadcast,
+)
+from explain_core.errors import UnsupportedOperation
+
+
+class Rule(Protocol):
+    """How multipliers go back through one operation."""
+
+    def __call__(self, ops: Any, op: Any, args: tuple, kwargs: dict) -> Any: ...
+
+
+def _refuse(what: str, hint: str = "") -> UnsupportedOperation:
+    return UnsupportedOperation(what, hint=hint)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Linear in all its paired arguments together; the rule is the ordinary vector-Jacobian product.
+
+    ``constant``: positions of arguments that must not be paired (indices, sizes, statistics).
+    """
+
+    constant: tuple[int, ...] = ()
+
+    def __call__(self, ops, op, args, kwargs):
+        held = pairs_in([args[i] for i in self.constant if i < len(args)])
+        if held:
+            raise _refuse(
+                "an index, mask or weight differs between the input and the baseline",
+                "Choose a baseline for which it is the same.",
+            )
+        floats = [p for p in pairs_in((args, kwargs)) if p.is_float]
+        if floats and len(floats) < len(pairs_in((args, kwargs))):
+            dtype = op(*test_of(args), **test_of(kwargs)).dtype
+            args, kwargs = pytree.tree_map(
+                lambda v: v.as_float(dtype) if isinstance(v, Pair) else v, (args, kwargs), is_leaf=is_pair
+            )
+        return apply_linear(lambda a, k: op(*a, **k), args, kwargs)
+
+
+@dataclass(frozen=True)
+class Bilinear:
+    """A product of two factors, each a linear function of one argument.
+
+    With both factors paired, ``Δ(a·b) = Δa·mean(b) + mean(a)·Δb``, the two-player Shapley values (Lundberg & Lee
+    2017; Chen et al. 2022): the vector-Jacobian product at the midpoint. Terms that are only added (a bias) are
+    linear. ``factors`` are the argument positions of the two.
+    """
+
+    factors: tuple[int, int] = (0, 1)
+
+    def __call__(self, ops, op, args, kwargs):
+        if sum(bool(pairs_in(args[i])) for i in self.factors if i < len(args)) < 2:
+            return Linear()(ops, op, args, kwargs)
+        with torch.no_grad():
+            test = op(*test_of(args), **test_of(kwargs))
+            base = op(*base_of(args), **base_of(kwargs))
+        paired = pairs_in((args, kwargs))
+        means = [p.mean.to(test.dtype).requires_grad_() for p in paired]
+        rest = iter(means)
+        args, kwargs = pytree.tree_map(
+            lambda v: next(rest) if isinstance(v, Pair) else v, (args, kwargs), is_leaf=is_pair
+        )
+        middle = op(*args, **kwargs)
+        back = lambda m: torch.autograd.grad(middle, means, m, retain_graph=True)  # noqa: E731
+        return Pair(attach([test], back, *(p.tape for p in paired)), base)
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """An elementwise function of one pair: ``m_a = m_y · Δy/Δa`` (Shrikumar et al. 2017).
+
+    ``secant(a, b, *rest)`` gets the remaining arguments of the operation; ``argument`` says which one is paired.
+    """
+
+    secant: Callable[..., Tensor]
+    argument: int = 0
+
+    def __call__(self, ops, op, args, kwargs):
+        pair = args[self.argument]
+        rest = args[: self.argument] + args[self.argument + 1 :]
+        if not isinstance(pair, Pair) or pairs_in((rest, kwargs)):
+            raise _refuse("a parameter of this function differs between the input and the baseline")
+        if not pair.is_float:
+            pair = pair.as_float(op(*test_of(args), **test_of(kwargs)).dtype)
+
+        def value(x: Tensor) -> Tensor:
+            return op(*args[: self.argument], x, *args[self.argument + 1 :], **kwargs)
+
+        return apply_rescale(value, lambda a, b: self.secant(a, b, *rest, **kwargs), pair)
+
+
+@dataclass(frozen=True)
+class TwoPlayers:
+    """Any elementwise function of two arguments, by two-player Shapley values.
+
+    ``m_a·Δa = ½[f(a,b) - f(a',b) + f(a,b') - f(a',b')]``, and the same for b. ``first(b, a, a')`` and
+    ``second(a, b, b')`` are the secants in one argument with the other held.
+    """
+
+    first: Callable[[Tensor, Tensor, Tensor], Tensor]
+    second: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+    def __call__(self, ops, op, args, kwargs):
+        with torch.no_grad():
+            test, base = op(*test_of(args), **kwargs), op(*base_of(args), **kwargs)
+            dtype = test.dtype
+            a, a_base, b, b_base = (
+                torch.as_tensor(v, dtype=dtype, device=test.device).expand(test.shape)
+                for operand in args[:2]
+                for v in (test_of(operand), base_of(operand))
+            )
+            slopes, tapes = [], []
+            if isinstance(args[0], Pair):
+                slopes.append((self.first(b, a, a_base) + self.first(b_base, a, a_base)) / 2)
+                tapes.append(args[0].tape)
+            if isinstance(args[1], Pair):
+                slopes.append((self.second(a, b, b_base) + self.second(a_base, b, b_base)) / 2)
+                tapes.append(args[1].tape)
+        shapes = [tape.shape for tape in tapes]
+        back = lambda m: tuple(unbroadcast(m * s, shape) for s, shape in zip(slopes, shapes, strict=True))  # noqa: E731
+        return Pair(attach([test], back, *tapes), base)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An elementwise function with whole-number or truth values (``>``, ``==``, ``and``, rounding).
+
+    It steps, so the plain quotient is exact; two arguments share by two-player Shapley values.
+    """
+
+    def __call__(self, ops, op, args, kwargs):
+        with torch.no_grad():
+            test, base = op(*test_of(args), **kwargs), op(*base_of(args), **kwargs)
+            if torch.equal(test, base) and not test.is_floating_point():
+                return test
+            where = [i for i, value in enumerate(args) if isinstance(value, Pair)]
+            number = test.dtype if test.is_floating_point() else torch.float64
+            slopes, tapes = [], []
+            for i in where:
+                steps = []
+                for others in (test_of(args), base_of(args)):
+                    up = op(*others[:i], args[i].test.detach(), *others[i + 1 :], **kwargs).to(number)
+                    down = op(*others[:i], args[i].base, *others[i + 1 :], **kwargs).to(number)
+                    steps.append(up - down)
+                moved = (steps[0] + steps[1]) / 2
+                slopes.append(torch.where(moved == 0, 0.0, moved / args[i].difference.to(number)))
+                tapes.append(args[i].tape)
+
+        def back(m: Tensor) -> tuple[Tensor, ...]:
+            parts = zip(slopes, tapes, strict=True)
+            return tuple(unbroadcast(m * slope, tape.shape).to(tape.dtype) for slope, tape in parts)
+
+        if len(where) > 2:
+            raise _refuse("three or more arguments differ between the input and the baseline")
+        flow = attach([test.to(number)], back, *tapes)
+        return Pair(flow, base) if test.is_floating_point() else discrete(test, base, flow)
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """The largest element over axes, by exact Shapley values of the max game (see `maximum`).
+
+    ``sign`` is -1 for the smallest. ``indices`` says that the operation also returns where it is.
+    """
+
+    sign: int = 1
+    indices: bool = False
+
+    def __call__(self, ops, op, args, kwargs):
+        pair, dims, keepdim = args[0], args[1] if len(args) > 1 else None, bool(args[2]) if len(args) > 2 else False
+        dims = kwargs.get("dim", dims)
+        keepdim = kwargs.get("keepdim", keepdim)
+        axes = sorted({d % pair.test.ndim for d in ([dims] if isinstance(dims, int) else dims or ())})
+        axes = axes or list(range(pair.test.ndim))
+        last = apply_linear(lambda x: _axes_last(x, axes), pair)
+        value = lambda x: x.amax(-1) if self.sign > 0 else x.amin(-1)  # noqa: E731
+        with torch.no_grad():
+            a, b = last.test.detach(), last.base
+            slope = max_multipliers(self.sign * a, self.sign * b)
+            test, base = value(a), value(b)
+        best = Pair(attach([test], lambda m: m.unsqueeze(-1) * slope, last.tape), base)
+        if keepdim:
+            shape = [1 if i in axes else n for i, n in enumerate(pair.test.shape)]
+            best = apply_linear(lambda x: x.reshape(shape), best)
+        if not self.indices:
+            return best
+        with torch.no_grad():
+            where = op(*test_of(args), **kwargs)[1], op(*base_of(args), **kwargs)[1]
+        return best, discrete(*where, None)
+
+
+def _axes_last(x: Tensor, axes: list[int]) -> Tensor:
+    kept = [i for i in range(x.ndim) if i not in axes]
+    return x.permute(*kept, *axes).flatten(len(kept))
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A table indexed by whole numbers: the point where token ids turn into floats.
+
+    The id gets ``Σ_k m_k·Δy_k`` over the axes that the table adds, as a multiplier of its flow, so that what
+    arrives at an id is its whole contribution. ``ids`` is the argument position of the ids.
+    """
+
+    ids: int
+
+    def __call__(self, ops, op, args, kwargs):
+        ids = args[self.ids]
+        if not isinstance(ids, Pair) or len(pairs_in((args, kwargs))) > 1:
+            raise _refuse("the table itself differs between the input and the baseline")
+        with torch.no_grad():
+            test, base = op(*test_of(args), **kwargs), op(*base_of(args), **kwargs)
+            added = tuple(range(ids.test.ndim, test.ndim))
+            number = test.dtype if test.is_floating_point() else torch.float64
+            change, moved = test.to(number) - base.to(number), ids.difference
+
+        def back(m: Tensor) -> Tensor:
+            by_entry = m * change
+            ops.recorder.embedding(by_entry)
+            return torch.where(moved == 0, 0.0, by_entry.sum(added, dtype=torch.float64) / moved)
+
+        flow = attach([test.to(number)], back, ids.tape)
+        return Pair(flow, base) if test.is_floating_point() else discrete(test, base, flow)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """Written as other operations on pairs: ``compose(ops, *args, **kwargs)``."""
+
+    compose: Callable[..., Any]
+
+    def __call__(self, ops, op, args, kwargs):
+        return self.compose(ops, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Same:
+    """Does not depend on values (shapes, dtypes, new tensors of the same size): taken from the test member."""
+
+    def __call__(self, ops, op, args, kwargs):
+        return op(*test_of(args), **test_of(kwargs))
+
+
+@dataclass(frozen=True)
+class Position:
+    """A position in a tensor: nothing to attribute, and an error for whatever uses it where it differs."""
+
+    def __call__(self, ops, op, args, kwargs):
+        with torch.no_grad():
+            return discrete(op(*test_of(args), **kwargs), op(*base_of(args), **kwargs), None)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Known, and known to have no exact rule."""
+
+    why: str
+
+    def __call__(self, ops, op, args, kwargs):
+        raise _refuse(self.why)
+

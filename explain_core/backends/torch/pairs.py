@@ -1,0 +1,177 @@
+"""The pair that every explained tensor is: its test and its baseline value.
+
+The test half of a float carries PyTorch's autograd tape, on which every nonlinear operation is an `attach`ed rule;
+what the tape calls a gradient is then DeepLIFT's multiplier. Whole numbers and truth values cannot be on a tape, so
+next to their two values they have a float64 *flow* that is: the same number, through which multipliers run back to
+token ids and through comparisons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from explain_core.errors import UnsupportedOperation
+
+
+@dataclass(eq=False)
+class Pair:
+    """One tensor of the model in both runs.
+
+    Attributes:
+        test: the value on the explained input. Floats: on the tape.
+        base: the value on the baseline, of the same shape and dtype; never on a tape.
+        flow: for whole numbers and truth values: ``test`` as float64 on the tape, or None where no rule leads there.
+    """
+
+    test: Tensor
+    base: Tensor
+    flow: Tensor | None = None
+
+    @property
+    def is_float(self) -> bool:
+        return self.test.is_floating_point()
+
+    @property
+    def tape(self) -> Tensor:
+        """What multipliers flow through.
+
+        Raises:
+            UnsupportedOperation: for positions and other discrete values that no rule attributes.
+        """
+        if self.is_float:
+            return self.test
+        if self.flow is None:
+            raise UnsupportedOperation(
+                "a whole-number or truth value that differs between the input and the baseline decides what is "
+                "computed here, and no rule says how to attribute that",
+                hint="Choose a baseline for which it is the same, for example one of the same lengths.",
+            )
+        return self.flow
+
+    @property
+    def difference(self) -> Tensor:
+        """``test - base`` as a float, off the tape."""
+        if self.is_float:
+            return self.test.detach() - self.base
+        return self.test.double() - self.base.double()
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean over the pair as a float, off the tape; halves first, so that it cannot overflow."""
+        if self.is_float:
+            return self.test.detach() / 2 + self.base / 2
+        return (self.test.double() + self.base.double()) / 2
+
+    def as_float(self, dtype: torch.dtype) -> Pair:
+        """The pair as floats of ``dtype``; the tape goes through the conversion."""
+        return Pair(self.tape.to(dtype), self.base.to(dtype))
+
+
+def is_pair(value: Any) -> bool:
+    return isinstance(value, Pair)
+
+
+def pick(values: Any, choose: Callable[[Pair], Any]) -> Any:
+    """``values`` with each `Pair` in it replaced by ``choose(pair)``."""
+    return pytree.tree_map(lambda v: choose(v) if isinstance(v, Pair) else v, values, is_leaf=is_pair)
+
+
+def pairs_in(values: Any) -> list[Pair]:
+    """The pairs in nested arguments, in order."""
+    return [v for v in pytree.tree_leaves(values, is_leaf=is_pair) if isinstance(v, Pair)]
+
+
+def test_of(values: Any) -> Any:
+    """The test members of all pairs, off the tape."""
+    return pick(values, lambda pair: pair.test.detach())
+
+
+def base_of(values: Any) -> Any:
+    """The baseline members of all pairs."""
+    return pick(values, lambda pair: pair.base)
+
+
+Multipliers = Callable[..., "tuple[Tensor | None, ...]"]
+
+
+class _Rule(torch.autograd.Function):
+    """A node of the tape whose value is already known and whose backward is a rule."""
+
+    @staticmethod
+    def forward(ctx, values: list[Tensor], multipliers: Multipliers, *inputs: Tensor):
+        ctx.multipliers = multipliers
+        return values[0] if len(values) == 1 else tuple(values)
+
+    @staticmethod
+    def backward(ctx, *outgoing: Tensor):
+        return None, None, *ctx.multipliers(*outgoing)
+
+
+def attach(values: list[Tensor], multipliers: Multipliers, *inputs: Tensor) -> Any:
+    """Put values on the tape behind a rule.
+
+    Args:
+        values: what the operation gave for the test member.
+        multipliers: takes the multiplier of each value, gives that of each of ``inputs`` (None for none).
+        inputs: the tapes of the operation's paired arguments.
+
+    Returns:
+        The value on the tape, or a tuple of them where there are several.
+    """
+    return _Rule.apply(values, multipliers, *inputs)
+
+
+def unbroadcast(multiplier: Tensor, shape: torch.Size) -> Tensor:
+    """Sum a multiplier over the axes along which an argument of ``shape`` was repeated."""
+    return multiplier if multiplier.shape == shape else multiplier.sum_to_size(shape)
+
+
+def discrete(test: Tensor, base: Tensor, flow: Tensor | None) -> Pair | Tensor:
+    """A pair of whole numbers or truth values; simply the value where both members agree everywhere."""
+    return test if torch.equal(test, base) else Pair(test, base, flow)
+
+
+def apply_linear(function: Callable[..., Tensor], *args: Any) -> Any:
+    """Apply a function that is linear in its pairs: plain autograd is the rule.
+
+    ``function`` may return a tensor or a sequence of tensors, and pairs may be nested in lists.
+    """
+    paired = pairs_in(args)
+    test = function(*pick(args, lambda p: p.test))
+    with torch.no_grad():
+        base = function(*base_of(args))
+    if all(p.is_float for p in paired):
+        return _zip(Pair, test, base)
+    flow = function(*pick(args, lambda p: p.tape.double())) if all(_has_tape(p) for p in paired) else None
+    if flow is None:
+        return _zip(lambda t, b: discrete(t, b, None), test, base)
+    return _zip(
+        lambda t, b, f: Pair(f.to(t.dtype), b) if t.is_floating_point() else discrete(t, b, f), test, base, flow
+    )
+
+
+def _has_tape(pair: Pair) -> bool:
+    return pair.is_float or pair.flow is not None
+
+
+def _zip(make: Callable[..., Any], *results: Any) -> Any:
+    """Combine results that are tensors, or sequences of tensors, member by member."""
+    if isinstance(results[0], Tensor):
+        return make(*results)
+    return tuple(make(*members) for members in zip(*results, strict=True))
+
+
+@torch.no_grad()
+def apply_rescale(value: Callable[[Tensor], Tensor], secant: Callable[..., Tensor], pair: Pair) -> Pair:
+    """Apply an elementwise function by the Rescale rule, ``m_a = m_y · Δy/Δa`` (Shrikumar et al. 2017)."""
+    a, b = pair.test.detach(), pair.base
+    slope = secant(a, b)
+    with torch.enable_grad():
+        test = attach([value(a)], lambda m: (m * slope,), pair.tape)
+    return Pair(test, value(b))

@@ -1,0 +1,125 @@
+"""What the gates of recurrent layers did: written down on the way, put together afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from explain_core.backends.protocol import GateTrace
+
+
+def _numpy(x: Tensor) -> np.ndarray:
+    return x.detach().cpu().numpy()
+
+
+@dataclass
+class LayerRecord:
+    """One call of one layer in one direction.
+
+    Everything is (T, N, ...) in the order in which the layer runs; ``order`` (T, N) says which timestep of the input
+    that was, where it differs, and ``valid`` (T, N) which steps are not padding.
+    """
+
+    kind: str
+    gates: tuple[str, ...]
+    recorder: Recorder
+    order: Tensor | None = None
+    valid: Tensor | None = None
+    activation: np.ndarray | None = None
+    state: np.ndarray | None = None
+    cell: np.ndarray | None = None
+    by_target: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=dict)
+    _carried: dict[int, Tensor] = field(default_factory=dict)
+
+    def forward(self, gate: Tensor, state: Tensor, cell: Tensor | None) -> None:
+        """Gate values (T, 2, N, G, H) and states (T, 2, N, H) of both members."""
+        put = lambda x: np.stack([self._in_input_order(x[:, member]) for member in (0, 1)])  # noqa: E731
+        self.activation, self.state = put(gate), put(state)
+        self.cell = None if cell is None else put(cell)
+
+    def carry(self, step: int, multiplier: Tensor) -> None:
+        """The multiplier (N, H) that goes straight on to the state before a step."""
+        self._carried[step] = multiplier
+
+    def backward(self, contribution: Tensor, change_before: Tensor | None, mass: Tensor) -> None:
+        """Contributions (T, N, G, H), the difference of the state before (T, N, H), and the mass (T, N)."""
+        if change_before is None:
+            carry = torch.zeros_like(contribution[..., 0, :])
+        else:
+            carry = torch.stack([self._carried[t] for t in range(len(mass))]) * change_before
+        self._carried.clear()
+        self.by_target[self.recorder.target] = tuple(map(self._in_input_order, (contribution, carry, mass)))
+
+    def _in_input_order(self, x: Tensor) -> np.ndarray:
+        """(T, N, ...) as run, to (N, T, ...) in the order of the input, zero on padding."""
+        if self.order is not None:
+            index = self.order.reshape(*self.order.shape, *[1] * (x.ndim - 2)).expand(x.shape)
+            x = x.gather(0, index)
+        if self.valid is not None:
+            x = torch.where(self.valid.reshape(*self.valid.shape, *[1] * (x.ndim - 2)), x, 0.0)
+        return _numpy(x.movedim(1, 0))
+
+
+class Recorder:
+    """Collects the records of one run, and knows which output is being explained."""
+
+    def __init__(self, *, gates: bool, embeddings: bool) -> None:
+        self.target = 0
+        self._gates = gates
+        self._embeddings = embeddings
+        self._layers: dict[str, list[LayerRecord]] = {}
+        self.embedded: list[dict[int, np.ndarray]] = []
+
+    def layer(self, name: str, kind: str, gates: tuple[str, ...], order=None, valid=None) -> LayerRecord | None:
+        """A record for one call of a layer, or None if gates are not wanted."""
+        if not self._gates:
+            return None
+        record = LayerRecord(kind, gates, self, order, valid)
+        self._layers.setdefault(name, []).append(record)
+        return record
+
+    def embedding(self, contribution: Tensor) -> None:
+        """The unsummed contributions (N, ..., E) of a table of embeddings."""
+        if self._embeddings:
+            if not self.embedded:
+                self.embedded.append({})
+            entry = self.embedded[0]
+            entry[self.target] = _numpy(contribution) + entry.get(self.target, 0)
+
+    def traces(self, targets: int) -> dict[str, GateTrace]:
+        """By layer name. Calls of one cell, as in a loop over time, follow one another along the time axis."""
+        return {name: _join(records, targets) for name, records in self._layers.items()}
+
+
+def _join(records: list[LayerRecord], targets: int) -> GateTrace:
+    """Records that no multiplier reached contribute nothing."""
+    first = records[0]
+
+    def by_target(part: int) -> np.ndarray:
+        return np.stack(
+            [np.concatenate([_part(r, k, part) for r in records], axis=1) for k in range(targets)]
+        )
+
+    def along_time(name: str) -> np.ndarray:
+        return np.concatenate([getattr(r, name) for r in records], axis=2)
+
+    return GateTrace(
+        kind=first.kind,
+        gates=first.gates,
+        contribution=by_target(0),
+        carry=by_target(1),
+        mass=by_target(2),
+        activation=along_time("activation"),
+        state=along_time("state"),
+        cell=None if first.cell is None else along_time("cell"),
+    )
+
+
+def _part(record: LayerRecord, target: int, part: int) -> np.ndarray:
+    if target in record.by_target:
+        return record.by_target[target][part]
+    contribution = np.zeros_like(record.activation[0])
+    return (contribution, contribution[..., 0, :], contribution[..., 0, 0])[part]

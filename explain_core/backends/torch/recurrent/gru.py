@@ -1,0 +1,73 @@
+"""The paired GRU over a whole sequence, in PyTorch's form (Cho et al. 2014, with the reset after the product).
+
+``n = tanh(W_n x + b_n + r·(U_n h + d_n))``, ``h_t = (1 - z)·n + z·h_{t-1}``, gates in the order r, z, n:
+
+    m_n = m_h · (1 - z̄)     m_z = m_h · mean(h_{t-1} - n)     m_{h,t-1} = m_h · z̄ + (gates' multipliers) · W_hh
+    m_npre = m_n · secant_tanh     m_r = m_npre · mean(U_n h + d_n)     m_{U_n h} = m_npre · r̄
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from explain_core.backends.torch import secants
+from explain_core.backends.torch.pairs import Pair, attach
+from explain_core.backends.torch.recurrent.weights import Weights, difference, means, previous, side_by_side
+
+GATES = ("reset", "update", "new")
+
+
+@torch.no_grad()
+def gru_scan(x: Pair, h0: Pair, w: Weights, record) -> Pair:
+    """Hidden states of every step: (T, N, I) and (N, H) to (T, N, H)."""
+    steps, n = x.test.shape[:2]
+    units = w.w_hh.shape[1]
+    xs, first = side_by_side(x, 1), side_by_side(h0, 0)
+    h = torch.gru(xs, first[None], w.flat, w.has_bias, 1, 0.0, False, False, False)[0]
+    before = previous(h, first)
+
+    from_x = F.linear(xs, w.w_ih, w.b_ih).view(steps, 2, n, 3, units)
+    from_h = F.linear(before, w.w_hh, w.b_hh).view(steps, 2, n, 3, units)
+    h, before = h.view(steps, 2, n, units), before.view(steps, 2, n, units)
+    pre = from_x + from_h
+    hidden_new = from_h[..., 2, :]
+    gate = torch.sigmoid(pre)
+    reset = gate[..., 0, :]
+    pre[..., 2, :] = from_x[..., 2, :] + reset * hidden_new
+    torch.tanh(pre[..., 2, :], out=gate[..., 2, :])
+
+    slope = secants.sigmoid(pre[:, 0], pre[:, 1])
+    new_slope = secants.tanh(pre[:, 0, :, 2], pre[:, 1, :, 2])
+    mean_update, mean_reset = means(gate[..., 1, :]), means(reset)
+    slope[..., 2, :] = new_slope * (1 - mean_update)  # m_npre per m_h
+    slope[..., 1, :] *= means(before) - means(gate[..., 2, :])  # m_zpre per m_h
+    slope[..., 0, :] *= means(hidden_new) * slope[..., 2, :]  # m_rpre per m_h
+
+    if record is not None:
+        record.forward(gate, h, None)
+        change = difference(pre)
+        change[..., 2, :] = difference(from_x[..., 2, :]) + mean_reset * difference(hidden_new)
+        change_h, change_before = difference(h), difference(before)
+
+    def back(m_all: Tensor) -> tuple[Tensor, ...]:
+        m_pre = torch.empty_like(slope)
+        m_h = m_all.new_zeros(n, units)
+        seen = []
+        for t in range(steps - 1, -1, -1):
+            m_h = m_h + m_all[t]
+            torch.mul(m_h.unsqueeze(1), slope[t], out=m_pre[t])
+            carried = m_h * mean_update[t]
+            if record is not None:
+                seen.append(m_h)
+                record.carry(t, carried)
+            into_h = torch.cat([m_pre[t, :, :2], (m_pre[t, :, 2] * mean_reset[t]).unsqueeze(1)], 1)
+            m_h = torch.addmm(carried, into_h.view(n, -1), w.w_hh)
+        if record is not None:
+            record.backward(m_pre * change, change_before, (torch.stack(seen[::-1]) * change_h).sum(-1))
+        return m_pre.view(steps, n, -1) @ w.w_ih, m_h
+
+    with torch.enable_grad():
+        test = attach([h[:, 0].clone()], back, x.tape, h0.tape)
+    return Pair(test, h[:, 1])

@@ -1,0 +1,104 @@
+"""The paired LSTM over a whole sequence.
+
+``c_t = f·c_{t-1} + i·g``, ``h_t = o·tanh(c_t)`` (Hochreiter & Schmidhuber 1997; Gers et al. 2000), gates in PyTorch's
+order i, f, g, o. Bars are means over the pair:
+
+    m_c += m_h · ō · secant_tanh(c, c')
+    m_o = m_h · mean(tanh c)    m_f = m_c · mean(c_{t-1})    m_i = m_c · ḡ    m_g = m_c · ī
+    m_pre = m_gate · secant of the gate's activation
+    m_{c,t-1} = m_c · f̄        m_{h,t-1} = m_pre · W_hh      m_x = m_pre · W_ih
+
+The hidden states come from PyTorch's own kernel, so all gates of all timesteps are two matrix products, and only the
+cell scan and the way back are sequential.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from explain_core.backends.torch import secants
+from explain_core.backends.torch.pairs import Pair, attach
+from explain_core.backends.torch.recurrent.weights import Weights, difference, means, previous, side_by_side
+
+GATES = ("input", "forget", "candidate", "output")
+
+
+@torch.no_grad()
+def lstm_scan(x: Pair, h0: Pair, c0: Pair, w: Weights, record) -> tuple[Pair, Pair]:
+    """Hidden and cell states of every step.
+
+    Args:
+        x: (T, N, I).
+        h0, c0: (N, P) and (N, H).
+        record: a `recorder.LayerRecord`, or None.
+
+    Returns:
+        Pairs (T, N, P) and (T, N, H).
+    """
+    steps, n = x.test.shape[:2]
+    units = w.w_hh.shape[0] // 4
+    xs, h_first, c_first = side_by_side(x, 1), side_by_side(h0, 0), side_by_side(c0, 0)
+    h = torch.lstm(xs, (h_first[None], c_first[None]), w.flat, w.has_bias, 1, 0.0, False, False, False)[0]
+
+    pre = F.linear(xs, w.w_ih, None if w.b_ih is None else w.b_ih + w.b_hh)
+    pre += F.linear(previous(h, h_first), w.w_hh)
+    pre = pre.view(steps, 2, n, 4, units)
+    gate = torch.sigmoid(pre)
+    torch.tanh(pre[..., 2, :], out=gate[..., 2, :])
+    c = _cell_states(gate, c_first.view(2, n, units))
+    c_before = previous(c, c_first.view(2, n, units))
+    tanh_c = torch.tanh(c)
+
+    mean_gate = means(gate)
+    slope = secants.sigmoid(pre[:, 0], pre[:, 1])
+    slope[..., 2, :] = secants.tanh(pre[:, 0, :, 2], pre[:, 1, :, 2])
+    slope[..., 0, :] *= mean_gate[..., 2, :]
+    slope[..., 1, :] *= means(c_before)
+    slope[..., 2, :] *= mean_gate[..., 0, :]
+    slope[..., 3, :] *= means(tanh_c)
+    keep = mean_gate[..., 1, :]
+    through_h = mean_gate[..., 3, :] * secants.tanh(c[:, 0], c[:, 1])
+    h = h.view(steps, 2, n, -1)
+
+    if record is not None:
+        record.forward(gate, h, c)
+        change_pre, change_h, change_c = difference(pre), difference(h), difference(c)
+        change_before = difference(c_before)
+
+    def back(m_h_all: Tensor, m_c_all: Tensor) -> tuple[Tensor, ...]:
+        m_pre = torch.empty_like(slope)
+        m_h, m_c = m_h_all.new_zeros(n, h.shape[-1]), m_h_all.new_zeros(n, units)
+        seen_h, seen_c = [], []
+        for t in range(steps - 1, -1, -1):
+            m_h = m_h + m_h_all[t]
+            m_c = m_c + m_c_all[t]
+            if record is not None:
+                seen_h.append(m_h)
+                seen_c.append(m_c)
+            m_out = m_h if w.w_hr is None else m_h @ w.w_hr
+            m_c = torch.addcmul(m_c, m_out, through_h[t])
+            torch.mul(m_c.unsqueeze(1), slope[t, :, :3], out=m_pre[t, :, :3])
+            torch.mul(m_out, slope[t, :, 3], out=m_pre[t, :, 3])
+            m_h = m_pre[t].view(n, -1) @ w.w_hh
+            m_c = m_c * keep[t]
+            if record is not None:
+                record.carry(t, m_c)
+        if record is not None:
+            mass = (torch.stack(seen_h[::-1]) * change_h).sum(-1) + (torch.stack(seen_c[::-1]) * change_c).sum(-1)
+            record.backward(m_pre * change_pre, change_before, mass)
+        return m_pre.view(steps, n, -1) @ w.w_ih, m_h, m_c
+
+    with torch.enable_grad():
+        h_test, c_test = attach([h[:, 0].clone(), c[:, 0].clone()], back, x.tape, h0.tape, c0.tape)
+    return Pair(h_test, h[:, 1]), Pair(c_test, c[:, 1])
+
+
+def _cell_states(gate: Tensor, first: Tensor) -> Tensor:
+    """The cell scan: gates (T, 2, N, 4, H) and the initial (2, N, H) to (T, 2, N, H)."""
+    cells = gate[..., 0, :] * gate[..., 2, :]
+    before = first
+    for t in range(len(cells)):
+        before = cells[t].addcmul_(gate[t, ..., 1, :], before)
+    return cells

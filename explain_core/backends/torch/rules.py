@@ -1,0 +1,173 @@
+"""The table from ATen operation to rule: one row an operation, nothing else.
+
+Rows are looked up as ``name.overload`` first and ``name`` second. An operation with no row that PyTorch itself defines
+through simpler ones is taken apart (`interpreter`); any other is an `UnsupportedOperation`.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from explain_core.backends.torch import compositions as composed
+from explain_core.backends.torch import secants
+from explain_core.backends.torch.kinds import (
+    Bilinear,
+    Comparison,
+    Composed,
+    Linear,
+    Lookup,
+    Maximum,
+    Position,
+    Refused,
+    Rescale,
+    Rule,
+    Same,
+    TwoPlayers,
+)
+from explain_core.backends.torch.recurrent import layers as recurrent
+
+aten = torch.ops.aten
+
+_LINEAR_IN_ALL = """
+    add add_ sub subtract rsub neg negative positive clone contiguous alias detach lift_fresh lift_fresh_copy to_dense
+    view view_as _unsafe_view reshape reshape_as flatten unflatten ravel squeeze unsqueeze expand expand_as
+    broadcast_to permute transpose movedim moveaxis swapaxes swapdims t numpy_T mT mH adjoint
+    slice narrow select split split_with_sizes chunk tensor_split hsplit vsplit unbind unsafe_chunk unsafe_split
+    unsafe_split_with_sizes unfold as_strided view_as_real diagonal diag diag_embed tril triu
+    cat concat concatenate stack hstack vstack dstack column_stack flip fliplr flipud roll rot90 repeat tile
+    sum mean cumsum nansum trace copy sum_to_size pad constant_pad_nd reflection_pad1d reflection_pad2d
+    replication_pad1d replication_pad2d avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d
+    _adaptive_avg_pool2d upsample_nearest1d upsample_nearest2d upsample_linear1d upsample_bilinear2d
+    pixel_shuffle im2col col2im zero fill diff pin_memory data identity
+""".split()
+
+_WITH_CONSTANT_INDEX = {
+    "index": 1, "index_select": 2, "gather": 2, "take": 1, "take_along_dim": 1, "masked_select": 1,
+    "index_put": 1, "_unsafe_index": 1, "_unsafe_index_put": 1, "index_add": 2, "index_copy": 2, "index_fill": 2,
+    "scatter": 2, "scatter_add": 2, "masked_scatter": 1, "repeat_interleave": 1, "slice_scatter": 2,
+    "select_scatter": 3, "slice_backward": 1,
+}  # fmt: skip
+
+_PRODUCTS = {
+    "matmul": (0, 1), "mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "vdot": (0, 1), "inner": (0, 1),
+    "outer": (0, 1), "ger": (0, 1), "kron": (0, 1), "linear": (0, 1), "bilinear": (0, 1), "tensordot": (0, 1),
+    "linalg_vecdot": (0, 1), "linalg_matmul": (0, 1), "cross": (0, 1), "linalg_cross": (0, 1),
+    "addmm": (1, 2), "addmv": (1, 2), "addbmm": (1, 2), "baddbmm": (1, 2), "addr": (1, 2),
+    "conv1d": (0, 1), "conv2d": (0, 1), "conv3d": (0, 1), "convolution": (0, 1), "_convolution": (0, 1),
+    "conv_transpose1d": (0, 1), "conv_transpose2d": (0, 1), "conv_transpose3d": (0, 1),
+}  # fmt: skip
+
+_ELEMENTWISE = {
+    "tanh": secants.tanh, "sigmoid": secants.sigmoid, "relu": secants.relu, "relu6": secants.relu6,
+    "leaky_relu": secants.leaky_relu, "prelu": secants.prelu, "_prelu_kernel": secants.prelu,
+    "elu": secants.elu, "selu": secants.selu, "celu": secants.celu, "gelu": secants.gelu, "silu": secants.silu,
+    "mish": secants.mish, "softplus": secants.softplus, "log_sigmoid": secants.log_sigmoid,
+    "hardtanh": lambda a, b, low=-1.0, high=1.0: secants.clamp(a, b, low, high),
+    "hardsigmoid": secants.hardsigmoid, "hardswish": secants.hardswish, "hardshrink": secants.hardshrink,
+    "softshrink": secants.softshrink, "threshold": secants.threshold, "abs": secants.absolute,
+    "absolute": secants.absolute, "clamp": secants.clamp, "clip": secants.clamp,
+    "clamp_min": lambda a, b, low: secants.clamp(a, b, low, None),
+    "clamp_max": lambda a, b, high: secants.clamp(a, b, None, high),
+    "exp": secants.exp, "exp2": secants.exp2, "expm1": secants.exp, "log": secants.log, "log2": secants.log2,
+    "log10": secants.log10, "log1p": secants.log1p, "sqrt": secants.sqrt, "rsqrt": secants.rsqrt,
+    "square": secants.square, "reciprocal": secants.reciprocal, "sin": secants.sin, "cos": secants.cos,
+    "tan": secants.tan, "atan": secants.atan, "arctan": secants.atan, "sinh": secants.sinh, "cosh": secants.cosh,
+    "asinh": secants.asinh, "erf": secants.erf, "special_erf": secants.erf, "erfc": secants.erfc,
+    "special_expit": secants.sigmoid, "special_expm1": secants.exp, "pow.Tensor_Scalar": secants.power,
+}  # fmt: skip
+
+_STEPS = """
+    gt ge lt le eq ne greater greater_equal less less_equal not_equal logical_and logical_or logical_xor logical_not
+    bitwise_and bitwise_or bitwise_xor bitwise_not __and__ __or__ __xor__ sign sgn floor ceil round trunc fix
+    floor_divide heaviside isnan isinf isfinite
+""".split()
+
+_SHAPES = """
+    size sym_size sym_stride sym_numel sym_storage_offset stride numel dim is_contiguous is_floating_point is_complex
+    zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_empty_strided is_same_size
+    result_type device layout
+""".split()
+
+_TWO_PLAYERS = {
+    "maximum": TwoPlayers(secants.maximum_with, secants.maximum_with),
+    "max.other": TwoPlayers(secants.maximum_with, secants.maximum_with),
+    "fmax": TwoPlayers(secants.maximum_with, secants.maximum_with),
+    "minimum": TwoPlayers(secants.minimum_with, secants.minimum_with),
+    "min.other": TwoPlayers(secants.minimum_with, secants.minimum_with),
+    "fmin": TwoPlayers(secants.minimum_with, secants.minimum_with),
+    "pow": TwoPlayers(lambda p, a, b: secants.power(a, b, p), secants.exponential),
+    "atan2": TwoPlayers(secants.atan2_numerator, secants.atan2_denominator),
+    "arctan2": TwoPlayers(secants.atan2_numerator, secants.atan2_denominator),
+}
+
+_COMPOSED = {
+    "mul": composed.multiply, "multiply": composed.multiply, "div": composed.divide, "divide": composed.divide,
+    "true_divide": composed.divide, "where": composed.where, "masked_fill": composed.masked_fill,
+    "softmax": composed.softmax, "_softmax": lambda ops, x, dim, half: composed.softmax(ops, x, dim),
+    "log_softmax": composed.log_softmax, "_log_softmax": lambda ops, x, dim, half: composed.log_softmax(ops, x, dim),
+    "logsumexp": composed.logsumexp, "layer_norm": composed.layer_norm, "rms_norm": composed.rms_norm,
+    "group_norm": composed.group_norm, "instance_norm": composed.instance_norm, "batch_norm": composed.batch_norm,
+    "var.correction": composed.variance, "std.correction": composed.standard_deviation,
+    "linalg_vector_norm": composed.vector_norm, "scaled_dot_product_attention": composed.attention,
+    "glu": composed.glu, "lerp": composed.lerp, "addcmul": composed.addcmul, "addcdiv": composed.addcdiv,
+    "clamp.Tensor": composed.clamp_tensor, "clip.Tensor": composed.clamp_tensor,
+    "clamp_min.Tensor": lambda ops, x, low: composed.clamp_tensor(ops, x, low),
+    "clamp_max.Tensor": lambda ops, x, high: composed.clamp_tensor(ops, x, None, high),
+    "dropout": composed.dropout, "feature_dropout": composed.dropout, "alpha_dropout": composed.dropout,
+    "feature_alpha_dropout": composed.dropout, "einsum": composed.einsum,
+    "max_pool1d": composed.max_pool, "max_pool2d": composed.max_pool, "max_pool3d": composed.max_pool,
+    "max_pool1d_with_indices": composed.max_pool_with_indices,
+    "max_pool2d_with_indices": composed.max_pool_with_indices, "adaptive_max_pool1d": composed.adaptive_max_pool,
+    "adaptive_max_pool2d": composed.adaptive_max_pool, "to": composed.to, "_to_copy": composed.to,
+    "type_as": composed.type_as, "float": lambda ops, x: composed.cast(ops, x, torch.float32),
+    "_transformer_encoder_layer_fwd": composed.transformer_encoder_layer,
+    "_native_multi_head_attention": composed.native_multi_head_attention,
+    "lstm.input": recurrent.lstm, "lstm.data": recurrent.lstm_packed, "lstm_cell": recurrent.lstm_cell,
+    "gru.input": recurrent.gru, "gru.data": recurrent.gru_packed, "gru_cell": recurrent.gru_cell,
+    "rnn_tanh.input": recurrent.rnn_tanh, "rnn_tanh.data": recurrent.rnn_tanh_packed,
+    "rnn_relu.input": recurrent.rnn_relu, "rnn_relu.data": recurrent.rnn_relu_packed,
+    "rnn_tanh_cell": recurrent.rnn_tanh_cell, "rnn_relu_cell": recurrent.rnn_relu_cell,
+}  # fmt: skip
+
+RULES: dict[str, Rule] = {
+    **{name: Linear() for name in _LINEAR_IN_ALL},
+    **{name: Linear(constant=(at,)) for name, at in _WITH_CONSTANT_INDEX.items()},
+    **{name: Bilinear(factors) for name, factors in _PRODUCTS.items()},
+    **{name: Rescale(secant) for name, secant in _ELEMENTWISE.items()},
+    **{name: Comparison() for name in _STEPS},
+    **{name: Same() for name in _SHAPES},
+    **{name: Composed(function) for name, function in _COMPOSED.items()},
+    **_TWO_PLAYERS,
+    "pow.Scalar": Rescale(lambda a, b, base: secants.exponential(base, a, b), argument=1),
+    "rsub.Scalar": Linear(),
+    "embedding": Lookup(ids=1),
+    "one_hot": Lookup(ids=0),
+    "amax": Maximum(),
+    "amin": Maximum(sign=-1),
+    "max": Maximum(),
+    "min": Maximum(sign=-1),
+    "max.dim": Maximum(indices=True),
+    "min.dim": Maximum(sign=-1, indices=True),
+    "bernoulli": Refused("the model draws random numbers, so it answers differently each time"),
+    "argmax": Position(),
+    "argmin": Position(),
+}
+"""Rule by ATen operation name (without ``aten::``), or ``name.overload``."""
+
+
+def register_rule(name: str, rule: Rule) -> None:
+    """Give an operation a rule, or replace one.
+
+    Args:
+        name: the operation as errors name it, without ``aten::``: ``"erfinv"``, or ``"pow.Scalar"`` for one overload.
+            Operations of another namespace keep it: ``"mylib::gate"``.
+        rule: one of the kinds, e.g. ``Rescale(secant)`` with ``secant(a, b)`` the difference quotient of an
+            elementwise function, or ``Linear()``; or any callable ``rule(ops, op, args, kwargs)``.
+    """
+    RULES[name] = rule
+
+
+def find_rule(op: torch._ops.OpOverload) -> Rule | None:
+    """The rule of an operation, if it has one."""
+    name = op._schema.name.removeprefix("aten::")
+    return RULES.get(f"{name}.{op._schema.overload_name or 'default'}") or RULES.get(name)

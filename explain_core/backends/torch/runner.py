@@ -1,0 +1,303 @@
+"""The torch `Runner`: a captured model, ready to explain rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from explain_core.backends.protocol import ModelOutput, PairAttribution, Target
+from explain_core.backends.torch.capture import (
+    Captured,
+    capture,
+    model_device,
+    model_dtype,
+    private_copy,
+    run,
+    token_inputs,
+)
+from explain_core.backends.torch.interpreter import PairOps, Place, run_graph
+from explain_core.backends.torch.pairs import Pair, is_pair
+from explain_core.backends.torch.recorder import Recorder
+from explain_core.errors import BackendError, CaptureError, CompletenessError, InputError, NonFiniteError
+
+
+def accepts(model: Any) -> bool:
+    """Whether this backend explains ``model``."""
+    return isinstance(model, (nn.Module, torch.export.ExportedProgram))
+
+
+def open_runner(
+    model: Any, arguments: Any, *, sample_axes: Sequence[int], device: str = "auto", precision: str | None = None
+) -> TorchRunner:
+    """Make a model ready to explain rows of the shape of ``arguments``.
+
+    Args:
+        model: an ``nn.Module``, a TorchScript module or an exported program; it is not changed.
+        arguments: names, arrays and how to call the model with them (`explain_core.inputs.Arguments`).
+        sample_axes: the sample axis of each array.
+        device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
+        precision: "float32", "float64" or None for the model's own.
+    """
+    return TorchRunner(model, arguments, tuple(sample_axes), _device(device), precision)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BackendError(f"there is no device {name!r}", hint='Use "auto", "cpu", "cuda" or "cuda:0".') from error
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise BackendError(f"{name!r} was asked for, and PyTorch sees {count} CUDA devices", hint='Use device="cpu".')
+    return device
+
+
+class TorchRunner:
+    """See `explain_core.backends.protocol.Runner`."""
+
+    def __init__(
+        self, model: Any, arguments: Any, sample_axes: tuple[int, ...], device: torch.device, precision: str | None
+    ) -> None:
+        module = model.module() if isinstance(model, torch.export.ExportedProgram) else model
+        self._model = private_copy(module)
+        _check_weights(self._model)
+        if model_dtype(self._model) in (torch.float16, torch.bfloat16):
+            self._model.float()
+        self._arguments = arguments
+        self._sample_axes = sample_axes
+        own = model_dtype(self._model)
+        wanted = None if precision is None else getattr(torch, precision)
+        self._place = Place(device, None if wanted in (None, own) else wanted)
+        self._dtype = wanted or own
+        self.device, self.dtype = str(device), str(self._dtype).removeprefix("torch.")
+
+        leaves = self._leaves(arguments.leaves)
+        tokens = token_inputs(self._call, leaves)
+        self.explained = tuple(leaf.is_floating_point() or i in tokens for i, leaf in enumerate(leaves))
+        if not any(self.explained):
+            raise InputError("no input can be explained: there is no floating input and no token ids")
+        self._constants: list[np.ndarray] | None = None
+        self._captured: Captured | None = None
+        self._capture(arguments.leaves)
+        values, names = run(self._model, self._call, leaves)
+        self._output_axes = self._find_output_axes(values, leaves)
+        self.outputs = tuple(
+            ModelOutput(name, tuple(np.delete(value.shape, axis)) if axis is not None else tuple(value.shape))
+            for name, value, axis in zip(names, values, self._output_axes, strict=True)
+        )
+        self.notes = _notes(module, own)
+
+    def _call(self, *leaves: Tensor) -> Any:
+        args, kwargs = self._arguments.rebuild(list(leaves))
+        return self._model(*args, **kwargs)
+
+    def _leaves(self, arrays: Sequence[np.ndarray]) -> list[Tensor]:
+        """Arrays as the model takes them, where the model is."""
+        dtype, device = model_dtype(self._model), model_device(self._model)
+        tensors = [torch.from_numpy(np.array(array)) for array in arrays]
+        return [t.to(device=device, dtype=dtype if t.is_floating_point() else None) for t in tensors]
+
+    def _capture(self, arrays: Sequence[np.ndarray]) -> Captured:
+        """The recorded model; recorded anew when an input that is not explained has changed."""
+        constants = [np.asarray(a) for a, explained in zip(arrays, self.explained, strict=True) if not explained]
+        shapes = [a.shape for a in arrays]
+        same = self._constants is not None and all(map(np.array_equal, constants, self._constants))
+        if not same or shapes != self._shapes:
+            leaves = self._leaves(arrays)
+            traced = [leaf for leaf, explained in zip(leaves, self.explained, strict=True) if explained]
+
+            def call(*tensors: Tensor) -> Any:
+                given = iter(tensors)
+                return self._call(
+                    *(next(given) if e else leaf for leaf, e in zip(leaves, self.explained, strict=True))
+                )
+
+            self._captured = capture(self._model, call, traced)
+            self._constants, self._shapes = constants, shapes
+        return self._captured
+
+    def _find_output_axes(self, values: list[Tensor], leaves: list[Tensor]) -> list[int | None]:
+        """The sample axis of each output: the one whose size is the number of samples.
+
+        Where two axes have that size, the model is run on one sample more to see which one grows.
+        """
+        if self._sample_axes[0] is None:
+            return [None] * len(values)
+        n = leaves[0].shape[self._sample_axes[0]]
+        choices = [[axis for axis, size in enumerate(v.shape) if size == n] for v in values]
+        if all(len(axes) == 1 for axes in choices):
+            return [axes[0] for axes in choices]
+        more = [
+            torch.cat([leaf, leaf.narrow(axis, 0, 1)], axis)
+            for leaf, axis in zip(leaves, self._sample_axes, strict=True)
+        ]
+        try:
+            grown, _ = run(self._model, self._call, more)
+        except CaptureError:  # the model takes one batch size only
+            grown = None
+        found: list[int | None] = []
+        for i, (value, axes) in enumerate(zip(values, choices, strict=True)):
+            if grown is not None and grown[i].ndim == value.ndim:
+                axes = [a for a in range(value.ndim) if grown[i].shape[a] != value.shape[a]]
+            if not axes and n == 1 and value.ndim == 0:
+                found.append(None)  # the sample axis of a single sample was squeezed away
+            elif not axes:
+                raise CaptureError(
+                    f"the output has shape {tuple(value.shape)}, in which no axis has the {n} samples of the input",
+                    hint="Tell the sample axis of the inputs with sample_axis= (None for input without one).",
+                )
+            else:
+                found.append(axes[0])
+        return found
+
+    def attribute(
+        self,
+        test: Sequence[np.ndarray],
+        baseline: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        *,
+        gates: bool,
+        embeddings: bool,
+    ) -> PairAttribution:
+        """Explain N rows: see `explain_core.backends.protocol`."""
+        captured = self._capture(test)
+        recorder = Recorder(gates=gates, embeddings=embeddings)
+        starts = [
+            self._start(t, b)
+            for t, b, explained in zip(self._leaves(test), self._leaves(baseline), self.explained, strict=True)
+            if explained
+        ]
+        names = {
+            id(self._place.constant(value)): captured.weight_names[value.data_ptr()].rpartition(".")[0]
+            for value in vars(captured.graph).get("_parameters", {}).values()
+            if value is not None and value.data_ptr() in captured.weight_names
+        }
+        names |= {
+            id(self._place.constant(value)): captured.weight_names[value.data_ptr()].rpartition(".")[0]
+            for value in vars(captured.graph).values()
+            if isinstance(value, Tensor) and value.data_ptr() in captured.weight_names
+        }
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
+            inputs = [Pair(pair.test.view_as(pair.test), pair.base, pair.flow) for pair, _ in starts]
+            outputs = run_graph(captured.graph, inputs, PairOps(recorder, names), self._place)
+            prediction, base_prediction, columns = [], [], []
+            for target in targets:
+                column = self._column(outputs[target.output], target)
+                columns.append(column.test if is_pair(column) else column)
+                prediction.append(_array(columns[-1]))
+                base_prediction.append(_array(column.base if is_pair(column) else column))
+            multipliers = self._multipliers(columns, [leaf for _, leaf in starts], recorder)
+        prediction, base_prediction = np.stack(prediction), np.stack(base_prediction)
+        _check_finite(prediction, "the prediction")
+        _check_finite(base_prediction, "the prediction for the baseline")
+
+        attributions: list[np.ndarray | None] = []
+        at = iter(range(len(starts)))
+        for explained, axis in zip(self.explained, self._sample_axes, strict=True):
+            if not explained:
+                attributions.append(None)
+                continue
+            i = next(at)
+            change = starts[i][0].difference
+            per_target = [
+                torch.where(change == 0, 0.0, m[i].to(change.dtype) * change).to(self._dtype) for m in multipliers
+            ]
+            stacked = torch.stack(per_target)
+            _check_multipliers(stacked)
+            attributions.append(_array(stacked.unsqueeze(1) if axis is None else stacked.movedim(axis + 1, 1)))
+        embedded = recorder.embedded[0] if recorder.embedded else {}
+        return PairAttribution(
+            prediction=prediction,
+            baseline_prediction=base_prediction,
+            attributions=attributions,
+            gates=recorder.traces(len(targets)),
+            embeddings=self._embeddings(embedded, len(targets)),
+        )
+
+    def _start(self, test: Tensor, base: Tensor) -> tuple[Pair, Tensor]:
+        """The pair of an input, and the leaf of the tape at which its multiplier arrives."""
+        test, base = (self._place.constant(v.clone()) for v in (test, base))
+        if test.is_floating_point():
+            leaf = test.requires_grad_()
+            return Pair(leaf, base), leaf
+        flow = test.double().requires_grad_()
+        return Pair(test, base, flow), flow
+
+    def _column(self, output: Any, target: Target) -> Any:
+        """One explained scalar per sample, (N,)."""
+        axis = self._output_axes[target.output]
+
+        def pick(value: Tensor) -> Tensor:
+            value = value.unsqueeze(0) if axis is None else value.movedim(axis, 0)
+            return value[(slice(None), *target.index)]
+
+        if is_pair(output):
+            if not output.is_float:
+                raise CaptureError("the chosen output is a whole number or truth value, which has no attribution")
+            return Pair(pick(output.test), pick(output.base))
+        return pick(output)
+
+    def _multipliers(self, columns: list[Tensor], leaves: list[Tensor], recorder: Recorder) -> list[list[Tensor]]:
+        """For each output, the multiplier of each explained input."""
+        found = []
+        for k, column in enumerate(columns):
+            recorder.target = k
+            if column.requires_grad:
+                grads = torch.autograd.grad(
+                    column.sum(), leaves, retain_graph=k + 1 < len(columns), allow_unused=True
+                )
+            else:
+                grads = [None] * len(leaves)
+            found.append([torch.zeros_like(x) if g is None else g for g, x in zip(grads, leaves, strict=True)])
+        return found
+
+    def _embeddings(self, embedded: dict[int, np.ndarray], targets: int) -> dict[int, np.ndarray]:
+        """Unsummed attributions (K, N, ..., E) of the token input, where there is exactly one."""
+        if not embedded:
+            return {}
+        tokens = [i for i, a in enumerate(self._arguments.leaves) if self.explained[i] and a.dtype.kind in "iu"]
+        if len(tokens) != 1:
+            return {}
+        some = next(iter(embedded.values()))
+        return {tokens[0]: np.stack([embedded.get(k, np.zeros_like(some)) for k in range(targets)])}
+
+
+def _array(x: Tensor) -> np.ndarray:
+    return x.detach().cpu().numpy()
+
+
+def _check_weights(model: nn.Module) -> None:
+    for name, weight in (*model.named_parameters(), *model.named_buffers()):
+        if weight.is_floating_point() and not torch.isfinite(weight).all():
+            kind = "NaN" if torch.isnan(weight).any() else "infinity"
+            raise NonFiniteError(f"the weight {name!r} contains {kind}", where=name, hint="Was training diverging?")
+
+
+def _check_finite(values: np.ndarray, what: str) -> None:
+    bad = ~np.isfinite(values)
+    if bad.any():
+        k, n = (int(v) for v in np.argwhere(bad)[0])
+        raise NonFiniteError(f"{what} of sample {n}, output {k} is {values[k, n]}", where=f"sample {n}")
+
+
+def _check_multipliers(attributions: Tensor) -> None:
+    if not torch.isfinite(attributions).all():
+        raise CompletenessError(
+            "an attribution is not finite: a multiplier overflowed, as for a function with an infinite slope",
+            hint='Try precision="float64".',
+        )
+
+
+def _notes(model: nn.Module, own: torch.dtype) -> tuple[str, ...]:
+    notes = []
+    if isinstance(model, nn.Module) and any(part.training for part in model.modules()):
+        notes.append("The model was in training mode; it was explained as in evaluation (no dropout).")
+    return tuple(notes)

@@ -1,0 +1,417 @@
+"""Difference quotients ``(f(a) - f(b)) / (a - b)`` that stay accurate for every difference, zero included.
+
+The Rescale rule of DeepLIFT (Shrikumar et al. 2017, section 3.5.1) multiplies by this quotient. Computed as it is
+written it loses all digits as ``a - b`` shrinks; switching to the derivative below a threshold is wrong on both
+sides of it. Here each function has a closed form in which nothing cancels, or is composed from such forms by
+
+    chain     ``secant(g∘f) = secant_g(f(a), f(b)) · secant_f(a, b)``
+    product   ``secant(f·g) = secant_f · mean(g) + mean(f) · secant_g``
+
+or, where there is no closed form, is the mean of the derivative over ``[b, a]`` by Gauss-Legendre quadrature for
+differences up to one half, and the plain quotient above that, where little cancels.
+
+All functions take two float tensors of one shape and return a tensor of that shape. At ``a == b`` they return the
+derivative. They are symmetric in ``a`` and ``b``. Nothing here records autograd history.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Function = Callable[[Tensor], Tensor]
+Secant = Callable[[Tensor, Tensor], Tensor]
+
+
+def gap(a: Tensor, b: Tensor) -> Tensor:
+    """``|a - b|``, and zero where both are the same infinity."""
+    return torch.where(a == b, 0.0, (a - b).abs())
+
+
+def decay(u: Tensor) -> Tensor:
+    """``(1 - exp(-u)) / u`` for ``u >= 0``; 1 at 0."""
+    return torch.where(u == 0, 1.0, -torch.expm1(-u) / u)
+
+
+def quotient(f: Function, a: Tensor, b: Tensor, at_equal: Tensor | float) -> Tensor:
+    """The plain quotient, with a given value where ``a == b``."""
+    return torch.where(a == b, at_equal, (f(a) - f(b)) / (a - b))
+
+
+# --- the recurrent gates -----------------------------------------------------------------------------------------
+
+
+def tanh(a: Tensor, b: Tensor) -> Tensor:
+    """``sinh(a - b) / (cosh a · cosh b · (a - b))``, written so that no exponential can overflow.
+
+    With ``p = exp(-2|a|)``, ``q = exp(-2|b|)`` and ``u = |a - b|`` it is
+    ``2 · E · (1 - exp(-2u))/u / ((1 + p)(1 + q))``, where ``E`` is ``max(p, q)`` for equal signs and 1 otherwise.
+    """
+    p, q = torch.exp(-2 * a.abs()), torch.exp(-2 * b.abs())
+    same_sign = torch.signbit(a) == torch.signbit(b)
+    scale = torch.where(same_sign, torch.maximum(p, q), 1.0)
+    return 4 * scale * decay(2 * gap(a, b)) / ((1 + p) * (1 + q))
+
+
+def sigmoid(a: Tensor, b: Tensor) -> Tensor:
+    """``σ(a) = (1 + tanh(a/2)) / 2``."""
+    return tanh(a / 2, b / 2) / 4
+
+
+# --- piecewise linear functions ----------------------------------------------------------------------------------
+
+
+def piecewise_linear(f: Function, knots: tuple[float, ...], slopes: tuple[float, ...]) -> Secant:
+    """Secant of a continuous or stepping function that is linear between ``knots``.
+
+    Args:
+        f: the function itself.
+        knots: where the slope changes, ascending.
+        slopes: one more than knots. A knot belongs to the piece on its left.
+    """
+
+    def secant(a: Tensor, b: Tensor) -> Tensor:
+        at = torch.tensor(knots, dtype=a.dtype, device=a.device)
+        piece_a, piece_b = torch.bucketize(a, at), torch.bucketize(b, at)
+        slope = torch.tensor(slopes, dtype=a.dtype, device=a.device)[piece_a]
+        return torch.where(piece_a == piece_b, slope, quotient(f, a, b, slope))
+
+    return secant
+
+
+relu = piecewise_linear(torch.relu, (0.0,), (0.0, 1.0))
+absolute = piecewise_linear(torch.abs, (0.0,), (-1.0, 1.0))
+relu6 = piecewise_linear(torch.nn.functional.relu6, (0.0, 6.0), (0.0, 1.0, 0.0))
+hardsigmoid = piecewise_linear(torch.nn.functional.hardsigmoid, (-3.0, 3.0), (0.0, 1 / 6, 0.0))
+
+
+def clamp(a: Tensor, b: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
+    """``min(max(a, low), high)`` with constant bounds; a missing bound is infinite."""
+    low = -math.inf if low is None else low
+    high = math.inf if high is None else high
+    return piecewise_linear(lambda x: x.clamp(low, high), (low, high), (0.0, 1.0, 0.0))(a, b)
+
+
+def leaky_relu(a: Tensor, b: Tensor, slope: float = 0.01) -> Tensor:
+    """``max(a, 0) + slope · min(a, 0)``."""
+    positive = relu(a, b)
+    return positive + slope * (1 - positive)
+
+
+def prelu(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """`leaky_relu` with one constant slope, or one for each channel (axis 1)."""
+    if weight.numel() > 1:
+        weight = weight.reshape(-1, *[1] * (a.ndim - 2))
+    positive = relu(a, b)
+    return positive + weight * (1 - positive)
+
+
+def threshold(a: Tensor, b: Tensor, at: float, value: float) -> Tensor:
+    """``a`` above ``at``, else ``value``."""
+    return piecewise_linear(lambda x: torch.threshold(x, at, value), (at,), (0.0, 1.0))(a, b)
+
+
+def hardshrink(a: Tensor, b: Tensor, width: float = 0.5) -> Tensor:
+    """``a`` outside ``[-width, width]``, else 0."""
+    f = lambda x: torch.nn.functional.hardshrink(x, width)  # noqa: E731
+    return piecewise_linear(f, (-width, width), (1.0, 0.0, 1.0))(a, b)
+
+
+def softshrink(a: Tensor, b: Tensor, width: float = 0.5) -> Tensor:
+    """``a`` moved towards zero by ``width``, 0 inside."""
+    f = lambda x: torch.nn.functional.softshrink(x, width)  # noqa: E731
+    return piecewise_linear(f, (-width, width), (1.0, 0.0, 1.0))(a, b)
+
+
+def step(f: Function) -> Secant:
+    """Secant of a function that is constant between jumps (sign, floor, round, a comparison)."""
+    return lambda a, b: quotient(f, a, b, 0.0)
+
+
+# --- exponentials and logarithms ---------------------------------------------------------------------------------
+
+
+def exp(a: Tensor, b: Tensor) -> Tensor:
+    """``exp(max(a, b)) · (1 - exp(-u))/u``."""
+    return torch.exp(torch.maximum(a, b)) * decay(gap(a, b))
+
+
+def exp2(a: Tensor, b: Tensor) -> Tensor:
+    """``2^a = exp(a ln 2)``, with the power itself taken in base 2."""
+    return torch.exp2(torch.maximum(a, b)) * decay(gap(a, b) * math.log(2)) * math.log(2)
+
+
+def log(a: Tensor, b: Tensor) -> Tensor:
+    """``log1p(u / min(a, b)) / u``."""
+    low, u = torch.minimum(a, b), gap(a, b)
+    return torch.where(u == 0, 1 / low, torch.log1p(u / low) / u)
+
+
+def log2(a: Tensor, b: Tensor) -> Tensor:
+    """``log(a) / log(2)``."""
+    return log(a, b) / math.log(2)
+
+
+def log10(a: Tensor, b: Tensor) -> Tensor:
+    """``log(a) / log(10)``."""
+    return log(a, b) / math.log(10)
+
+
+def log1p(a: Tensor, b: Tensor) -> Tensor:
+    """``log1p(u / (1 + min(a, b))) / u``."""
+    low, u = 1 + torch.minimum(a, b), gap(a, b)
+    return torch.where(u == 0, 1 / low, torch.log1p(u / low) / u)
+
+
+def softplus(a: Tensor, b: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """``log(1 + exp(βa)) / β``.
+
+    Up to a difference of one it is ``log1p(σ(low)·expm1(u)) / u``; above that, with
+    ``softplus(x) = max(x, 0) + log1p(exp(-|x|))``, both parts are subtracted without loss. PyTorch's switch to the
+    identity above ``threshold`` changes values by less than ``exp(-threshold)`` and is followed where both members
+    are above it.
+    """
+    x, y = beta * a, beta * b
+    low, u = torch.minimum(x, y), gap(x, y)
+    near = torch.where(u == 0, torch.sigmoid(low), torch.log1p(torch.sigmoid(low) * torch.expm1(u)) / u)
+    tail = torch.log1p(torch.exp(-x.abs())) - torch.log1p(torch.exp(-y.abs()))
+    far = (x.clamp(min=0) - y.clamp(min=0) + tail) / (x - y)
+    smooth = torch.where(u <= 1, near, far)
+    return torch.where(low > threshold, 1.0, smooth)
+
+
+def log_sigmoid(a: Tensor, b: Tensor) -> Tensor:
+    """``log σ(a) = -softplus(-a)``."""
+    return softplus(-a, -b, threshold=math.inf)
+
+
+def elu(a: Tensor, b: Tensor, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Tensor:
+    """``scale · (max(a, 0) + alpha · expm1(input_scale · min(a, 0)))``; also SELU and CELU."""
+    positive = relu(a, b)
+    negative = exp(input_scale * a.clamp(max=0), input_scale * b.clamp(max=0)) * (1 - positive)
+    return scale * (positive + alpha * input_scale * negative)
+
+
+def selu(a: Tensor, b: Tensor) -> Tensor:
+    """Klambauer et al. 2017, with their constants."""
+    return elu(a, b, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
+
+
+def celu(a: Tensor, b: Tensor, alpha: float = 1.0) -> Tensor:
+    """``max(a, 0) + alpha · expm1(min(a, 0) / alpha)``."""
+    return elu(a, b, alpha, 1.0, 1 / alpha)
+
+
+# --- powers ------------------------------------------------------------------------------------------------------
+
+
+def square(a: Tensor, b: Tensor) -> Tensor:
+    """``a + b``."""
+    return a + b
+
+
+def sqrt(a: Tensor, b: Tensor) -> Tensor:
+    """``1 / (√a + √b)``. At ``a = b = 0``, where it is infinite but meets no difference, 0."""
+    total = torch.sqrt(a) + torch.sqrt(b)
+    return torch.where(total == 0, 0.0, 1 / total)
+
+
+def reciprocal(a: Tensor, b: Tensor) -> Tensor:
+    """``-1 / (a·b)``, by two divisions so that the product cannot overflow."""
+    return -1 / a / b
+
+
+def rsqrt(a: Tensor, b: Tensor) -> Tensor:
+    """``-1 / (√a·√b·(√a + √b))``."""
+    root_a, root_b = torch.sqrt(a), torch.sqrt(b)
+    return -1 / (root_a * root_b * (root_a + root_b))
+
+
+def power(a: Tensor, b: Tensor, exponent: float | Tensor) -> Tensor:
+    """``a ** exponent`` with an exponent that both members share.
+
+    Small whole exponents are sums of products. Others are ``low^k · expm1(k·log1p(u/low)) / u`` for bases of one
+    sign; across zero the plain quotient loses nothing.
+    """
+    if not isinstance(exponent, Tensor) and float(exponent).is_integer() and abs(exponent) <= 16:
+        whole = abs(int(exponent))
+        if whole == 0:
+            return torch.zeros_like(a)
+        total = sum(a**i * b ** (whole - 1 - i) for i in range(whole))
+        return total if exponent > 0 else -total / a**whole / b**whole
+    low = torch.where(a.abs() < b.abs(), a, b)
+    high = torch.where(a.abs() < b.abs(), b, a)
+    grown = torch.expm1(exponent * torch.log1p((high - low) / low)) * low**exponent / (high - low)
+    one_sign = (torch.signbit(a) == torch.signbit(b)) & (low != 0)
+    derivative = torch.where(a == 0, 0.0, exponent * a ** (exponent - 1))
+    apart = quotient(lambda x: x**exponent, a, b, derivative)
+    return torch.where((a != b) & one_sign, grown, apart)
+
+
+def exponential(base: float | Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """``base ** a`` with a base that both members share: ``exp(a·ln base)``; a base of zero steps at ``a = 0``."""
+    base = torch.as_tensor(base, dtype=a.dtype, device=a.device)
+    rate = torch.log(base)
+    smooth = exp(a * rate, b * rate) * rate
+    return torch.where(base == 0, quotient(lambda x: torch.pow(base, x), a, b, 0.0), smooth)
+
+
+# --- circular and hyperbolic functions ---------------------------------------------------------------------------
+
+
+def sinc(x: Tensor) -> Tensor:
+    """``sin(x) / x``; 1 at 0."""
+    return torch.where(x == 0, 1.0, torch.sin(x) / x)
+
+
+def sin(a: Tensor, b: Tensor) -> Tensor:
+    """``cos((a + b)/2) · sinc((a - b)/2)``."""
+    return torch.cos((a + b) / 2) * sinc((a - b) / 2)
+
+
+def cos(a: Tensor, b: Tensor) -> Tensor:
+    """``-sin((a + b)/2) · sinc((a - b)/2)``."""
+    return -torch.sin((a + b) / 2) * sinc((a - b) / 2)
+
+
+def atan(a: Tensor, b: Tensor) -> Tensor:
+    """``atan((a - b) / (1 + a·b)) / (a - b)`` for equal signs; the plain quotient otherwise loses nothing."""
+    u = a - b
+    near = torch.where(u == 0, 1 / (1 + a * a), torch.atan(u / (1 + a * b)) / u)
+    return torch.where(a * b >= 0, near, (torch.atan(a) - torch.atan(b)) / u)
+
+
+def softsign(a: Tensor, b: Tensor) -> Tensor:
+    """``a / (1 + |a|)``: ``(1 + |a||b| - a·b/...)`` reduces to one quotient for each sign pattern."""
+    bottom = (1 + a.abs()) * (1 + b.abs())
+    across = torch.where(a * b < 0, 2 * a.abs() * b.abs() / (a.abs() + b.abs()), 0.0)
+    return (1 + across) / bottom
+
+
+# --- by quadrature -----------------------------------------------------------------------------------------------
+
+_NODES, _WEIGHTS = (tuple(float(v) for v in part) for part in np.polynomial.legendre.leggauss(12))
+
+
+def smooth(f: Function, derivative: Function, apart: Secant | None = None) -> Secant:
+    """Secant of a smooth function with no closed form.
+
+    Differences up to one half: the mean of the derivative over the interval by 12-point Gauss-Legendre quadrature
+    (exact to rounding for functions whose scale is about one). Larger: ``apart``, by default the plain quotient.
+    """
+
+    def secant(a: Tensor, b: Tensor) -> Tensor:
+        middle, half = (a + b) / 2, (a - b) / 2
+        nodes = zip(_NODES, _WEIGHTS, strict=True)
+        near = sum(weight / 2 * derivative(middle + node * half) for node, weight in nodes)
+        far = (f(a) - f(b)) / (a - b) if apart is None else apart(a, b)
+        return torch.where((a - b).abs() <= 0.5, near, far)
+
+    return secant
+
+
+def _erf_apart(a: Tensor, b: Tensor) -> Tensor:
+    """In the tails ``erf`` is nearly one, so the difference is taken between its complements."""
+    sign = torch.where(a + b < 0, -1.0, 1.0)
+    return (torch.erfc(sign * b) - torch.erfc(sign * a)) / (sign * (a - b))
+
+
+erf = smooth(torch.erf, lambda x: 2 / math.sqrt(math.pi) * torch.exp(-x * x), _erf_apart)
+sinh = smooth(torch.sinh, torch.cosh)
+cosh = smooth(torch.cosh, torch.sinh)
+tan = smooth(torch.tan, lambda x: 1 / torch.cos(x) ** 2)
+asinh = smooth(torch.asinh, lambda x: torch.rsqrt(1 + x * x))
+
+
+def erfc(a: Tensor, b: Tensor) -> Tensor:
+    """``1 - erf(a)``."""
+    return -erf(a, b)
+
+
+# --- composed activations ----------------------------------------------------------------------------------------
+
+
+def gated(gate: Function, gate_secant: Secant) -> Secant:
+    """Secant of ``a · gate(a)``, by the product form."""
+
+    def secant(a: Tensor, b: Tensor) -> Tensor:
+        return (gate(a) + gate(b)) / 2 + (a + b) / 2 * gate_secant(a, b)
+
+    return secant
+
+
+def _normal_cdf(x: Tensor) -> Tensor:
+    return torch.erfc(-x / math.sqrt(2)) / 2
+
+
+def _normal_cdf_secant(a: Tensor, b: Tensor) -> Tensor:
+    return erf(a / math.sqrt(2), b / math.sqrt(2)) / (2 * math.sqrt(2))
+
+
+_TANH_GELU = math.sqrt(2 / math.pi)
+
+
+def _tanh_gelu_argument(x: Tensor) -> Tensor:
+    return _TANH_GELU * (x + 0.044715 * x**3)
+
+
+def _tanh_gelu_gate(x: Tensor) -> Tensor:
+    return torch.sigmoid(2 * _tanh_gelu_argument(x))
+
+
+def _tanh_gelu_gate_secant(a: Tensor, b: Tensor) -> Tensor:
+    argument = _TANH_GELU * (1 + 0.044715 * (a * a + a * b + b * b))
+    return 2 * argument * sigmoid(2 * _tanh_gelu_argument(a), 2 * _tanh_gelu_argument(b))
+
+
+silu = gated(torch.sigmoid, sigmoid)
+hardswish = gated(torch.nn.functional.hardsigmoid, hardsigmoid)
+mish = gated(
+    lambda x: torch.tanh(torch.nn.functional.softplus(x)),
+    lambda a, b: tanh(*map(torch.nn.functional.softplus, (a, b))) * softplus(a, b),
+)
+_gelu_erf = gated(_normal_cdf, _normal_cdf_secant)
+_gelu_tanh = gated(_tanh_gelu_gate, _tanh_gelu_gate_secant)
+
+
+def gelu(a: Tensor, b: Tensor, approximate: str = "none") -> Tensor:
+    """``a · Φ(a)`` (Hendrycks & Gimpel 2016), exactly or by its tanh approximation."""
+    return _gelu_tanh(a, b) if approximate == "tanh" else _gelu_erf(a, b)
+
+
+def tanhshrink(a: Tensor, b: Tensor) -> Tensor:
+    """``a - tanh(a)``."""
+    return 1 - tanh(a, b)
+
+
+# --- two arguments, the other one held -----------------------------------------------------------------------------
+
+
+def maximum_with(other: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """``max(·, other)``; at a tie with no difference, one half as in PyTorch's gradient."""
+    above, below = (a > other) & (b > other), (a < other) & (b < other)
+    crossing = quotient(lambda x: torch.maximum(x, other), a, b, 0.5)
+    return torch.where(above, 1.0, torch.where(below, 0.0, crossing))
+
+
+def minimum_with(other: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """``min(·, other) = -max(-·, -other)``."""
+    return maximum_with(-other, -a, -b)
+
+
+def atan2_numerator(denominator: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """``atan2(·, denominator)``: the angle between the two rays, except across the cut, where nothing cancels."""
+    direct = quotient(lambda y: torch.atan2(y, denominator), a, b, denominator / (a * a + denominator * denominator))
+    turn = torch.atan2(denominator * (a - b), denominator * denominator + a * b) / (a - b)
+    across_cut = (denominator < 0) & (torch.signbit(a) != torch.signbit(b))
+    return torch.where((a == b) | across_cut, direct, turn)
+
+
+def atan2_denominator(numerator: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """``atan2(numerator, ·)``: the angle between the two rays."""
+    turn = torch.atan2(numerator * (b - a), numerator * numerator + a * b) / (a - b)
+    return torch.where(a == b, -numerator / (a * a + numerator * numerator), turn)

@@ -1,0 +1,186 @@
+"""Many pairs of rows (sample, baseline) explained in batches of one size, and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from explain_core.backends.protocol import GateTrace, PairAttribution, Runner, Target
+
+STEPS_AT_ONCE = 64_000
+"""Rows times timesteps in one batch: keeps the memory of a batch in the order of a gigabyte at 256 units."""
+
+MOST_ROWS = 256
+
+
+class Plan:
+    """Which rows go together.
+
+    Args:
+        leaves: the model's inputs as the model takes them.
+        axes: the sample axis of each, or None.
+    """
+
+    def __init__(self, leaves: Sequence[np.ndarray], axes: Sequence[int | None]) -> None:
+        self._axes = axes
+        self._leaves = [leaf[None] if axis is None else np.moveaxis(leaf, axis, 0) for leaf, axis in zip(leaves, axes, strict=True)]
+        self.count = len(self._leaves[0])
+        steps = max((leaf.shape[1] for leaf in self._leaves if leaf.ndim > 1), default=1)
+        limit = 1 if axes[0] is None else max(1, min(MOST_ROWS, STEPS_AT_ONCE // steps))
+        self.rows_at_once = min(self.count, limit)
+        self._limit = limit
+        self._baselines: list[np.ndarray] = []
+        self._explained: tuple[bool, ...] = ()
+        self.baseline_count = 1
+        self._background = False
+        self.notes: list[str] = []
+
+    def one_by_one(self) -> None:
+        """For models that take a batch of one."""
+        self.rows_at_once = self._limit = 1
+
+    def all_at_once(self) -> None:
+        """For models that take just this batch."""
+        self.rows_at_once = self._limit = self.count
+
+    def first_rows(self) -> list[np.ndarray]:
+        """Inputs of the size of a batch."""
+        return [self._in_layout(leaf[: self.rows_at_once], axis) for leaf, axis in zip(self._leaves, self._axes, strict=True)]
+
+    def set_baselines(self, baselines: list[np.ndarray], explained: tuple[bool, ...], background: bool) -> None:
+        """The baseline of each explained input, (B, ...)."""
+        self._baselines, self._explained, self._background = baselines, explained, background
+        if background:
+            self.baseline_count = max(len(b) for b, e in zip(baselines, explained, strict=True) if e)
+
+    def samples(self, i: int) -> np.ndarray:
+        """Input ``i``, (N, ...)."""
+        return self._leaves[i]
+
+    def mean_baseline(self, i: int) -> np.ndarray:
+        """The baseline of input ``i`` for each sample, (N, ...): the mean over a background."""
+        base = self._baselines[i]
+        if self._background and len(base) > 1:
+            kind = np.result_type(base, np.float32) if base.dtype.kind == "f" else float
+            base = base.mean(0, keepdims=True, dtype=float).astype(kind)
+        return np.broadcast_to(base, self._leaves[i].shape)
+
+    def batches(self) -> list[np.ndarray]:
+        """Rows as (sample, baseline) numbers, (R, 2) a batch, all baselines of one background in turn.
+
+        Batches hold whole rounds through the samples where they can, so that inputs that are not explained (lengths,
+        masks) are the same in each.
+        """
+        if self._background:
+            rows = [(n, b) for b in range(self.baseline_count) for n in range(self.count)]
+        else:
+            rows = [(n, n) for n in range(self.count)]
+        if self.count == self.rows_at_once and self._background:
+            rounds = max(1, self._limit // self.count)
+            self.rows_at_once = self.count * min(rounds, self.baseline_count)
+        size = self.rows_at_once
+        return [np.array(rows[i : i + size]) for i in range(0, len(rows), size)]
+
+    def inputs(self, rows: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The test and the baseline members of a batch, filled up to its size by repeating the last row."""
+        short = self.rows_at_once - len(rows)
+        rows = np.concatenate([rows, np.repeat(rows[-1:], short, 0)]) if short else rows
+        test, base = [], []
+        for i, (leaf, axis) in enumerate(zip(self._leaves, self._axes, strict=True)):
+            members = leaf[rows[:, 0]]
+            test.append(self._in_layout(members, axis))
+            if self._explained[i]:
+                at = rows[:, 1] if len(self._baselines[i]) > 1 else np.zeros(len(rows), int)
+                members = self._baselines[i][at]
+            base.append(self._in_layout(members, axis))
+        return test, base
+
+    @staticmethod
+    def _in_layout(rows: np.ndarray, axis: int | None) -> np.ndarray:
+        return rows[0] if axis is None else np.ascontiguousarray(np.moveaxis(rows, 0, axis))
+
+
+class _Mean:
+    """A mean over the rows of each sample, in float64, (K, N, ...), along a given sample axis."""
+
+    def __init__(self, count: int, share: float) -> None:
+        self._count, self._share = count, share
+        self._total: np.ndarray | None = None
+        self._dtype: np.dtype | None = None
+
+    def add(self, part: np.ndarray, samples: np.ndarray) -> None:
+        """``part`` (K, R, ...) of the given samples (R,)."""
+        if self._total is None:
+            self._total = np.zeros((part.shape[0], self._count, *part.shape[2:]))
+            self._dtype = part.dtype
+        np.add.at(self._total, (slice(None), samples), part[:, : len(samples)] * self._share)
+
+    def value(self) -> np.ndarray:
+        return self._total.astype(self._dtype)
+
+
+def attribute_rows(
+    runner: Runner,
+    plan: Plan,
+    targets: Sequence[Target],
+    gates: bool,
+    embeddings: bool,
+    say: Callable[[float, str], None],
+) -> PairAttribution:
+    """Explain all rows; the result has N samples, averaged over a background."""
+    batches = plan.batches()
+    means: dict[tuple, _Mean] = {}
+
+    def add(key: tuple, part: np.ndarray, samples: np.ndarray) -> None:
+        means.setdefault(key, _Mean(plan.count, 1 / plan.baseline_count)).add(part, samples)
+
+    kinds: dict[str, GateTrace] = {}
+    for number, rows in enumerate(batches):
+        say(number / len(batches), f"Explaining batch {number + 1} of {len(batches)}" if len(batches) > 1 else "Explaining")
+        test, base = plan.inputs(rows)
+        result = runner.attribute(test, base, targets, gates=gates, embeddings=embeddings)
+        samples = rows[:, 0]
+        add(("prediction",), result.prediction, samples)
+        add(("baseline",), result.baseline_prediction, samples)
+        for i, part in enumerate(result.attributions):
+            if part is not None:
+                add(("attributions", i), part, samples)
+        for i, part in result.embeddings.items():
+            add(("embeddings", i), part, samples)
+        for name, trace in result.gates.items():
+            if trace.mass.shape[1] != plan.rows_at_once:
+                note = f"Layer {name} does not run on one row for each sample, so its gates are not shown."
+                plan.notes.extend([note] if note not in plan.notes else [])
+                continue
+            kinds[name] = trace
+            for part in GATE_PARTS:
+                array = getattr(trace, part)
+                if array is not None:
+                    add(("gates", name, part), array, samples)
+
+    def gather(kind: str) -> dict[int, np.ndarray]:
+        return {key[1]: mean.value() for key, mean in means.items() if key[0] == kind}
+
+    attributions = gather("attributions")
+    return PairAttribution(
+        prediction=means[("prediction",)].value(),
+        baseline_prediction=means[("baseline",)].value(),
+        attributions=[attributions.get(i) for i in range(len(runner.explained))],
+        gates={
+            name: GateTrace(
+                trace.kind,
+                trace.gates,
+                **{
+                    part: means[("gates", name, part)].value() if ("gates", name, part) in means else None
+                    for part in GATE_PARTS
+                },
+            )
+            for name, trace in kinds.items()
+        },
+        embeddings=gather("embeddings"),
+    )
+
+
+GATE_PARTS = ("contribution", "carry", "mass", "activation", "state", "cell")
+"""The arrays of a `GateTrace`; all have the rows on axis 1."""

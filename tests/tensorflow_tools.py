@@ -1,4 +1,6 @@
-"""What the tests of the TensorFlow engine share: the arguments object, and what every explanation must satisfy."""
+"""What the tests of the TensorFlow engine share: the arguments object, and what every explanation must
+satisfy.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def explain(model, test, base, targets=None, count=1, **options) -> PairAttribut
 
 
 def residual(found: PairAttribution) -> float:
-    """The largest |Σφ - Δf| over Σ|φ|, beyond the rounding of the predictions themselves (4 units in the last place)."""
+    """The largest |Σφ - Δf| over Σ|φ|, beyond the rounding of the predictions themselves (4 units in the
+    last place).
+    """
     parts = [a.reshape(*a.shape[:2], -1).astype(np.float64) for a in found.attributions if a is not None]
     total = sum(part.sum(-1) for part in parts)
     size = sum(np.abs(part).sum(-1) for part in parts)

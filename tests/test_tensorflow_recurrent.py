@@ -28,6 +28,12 @@ def pair(steps: int = STEPS, samples: int = SAMPLES) -> tuple[np.ndarray, np.nda
     return draw(samples, steps, FEATURES, seed=1), draw(samples, steps, FEATURES, seed=2)
 
 
+def rows() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """`pair` as a model's only input."""
+    test, base = pair()
+    return [test], [base]
+
+
 def sequential(*layers, steps: int | None = STEPS, samples: int | None = None):
     model = keras.Sequential([keras.Input((steps, FEATURES), batch_size=samples), *layers])
     # Biases start at zero, which would hide a bias in the wrong place.
@@ -120,7 +126,7 @@ def test_two_way_layer_without_a_merge():
     ahead, back = L.Bidirectional(L.LSTM(4), merge_mode=None)(inputs)
     model = keras.Model(inputs, L.Dense(1)(L.Multiply()([ahead, back])))
     layers = ["bidirectional/forward_lstm", "bidirectional/backward_lstm"]
-    assert_exact(model, *map(lambda x: [x], pair()), layers=layers)
+    assert_exact(model, *rows(), layers=layers)
 
 
 @pytest.mark.parametrize("kind", [L.LSTM, L.GRU, L.SimpleRNN])
@@ -156,7 +162,7 @@ def test_states_that_a_layer_returns():
     inputs = keras.Input((STEPS, FEATURES))
     out, hidden, cell = L.LSTM(4, return_state=True)(inputs)
     model = keras.Model(inputs, {"out": L.Dense(1)(out), "cell": L.Dense(1)(cell), "hidden": hidden})
-    found = assert_exact(model, *map(lambda x: [x], pair()), layers=["lstm"])
+    found = assert_exact(model, *rows(), layers=["lstm"])
     assert found.attributions[0].shape == (3, SAMPLES, STEPS, FEATURES)
 
 
@@ -212,7 +218,7 @@ def test_masked_sample_is_the_sample_cut_to_its_length(kind, wrap):
 def test_gates_of_a_reversed_layer_are_in_the_order_of_the_input():
     """Only the last step that a layer reads has a state before it that is zero: for this one, the first."""
     model = sequential(L.LSTM(4, go_backwards=True), L.Dense(1))
-    trace = explain(model, *map(lambda x: [x], pair())).gates["lstm"]
+    trace = explain(model, *rows()).gates["lstm"]
     np.testing.assert_array_equal(trace.carry[:, :, -1], 0)
     assert np.abs(trace.carry[:, :, 0]).min() > 0
     assert trace.contribution.shape == (1, SAMPLES, STEPS, 4, 4)
@@ -224,7 +230,7 @@ def test_target_that_passes_a_layer_by_gets_nothing_from_it():
     inputs = keras.Input((STEPS, FEATURES))
     outputs = [L.Dense(1)(L.Flatten()(inputs)), L.Dense(1)(L.LSTM(4)(inputs))]
     model = keras.Model(inputs, outputs)
-    trace = explain(model, *map(lambda x: [x], pair())).gates["lstm"]
+    trace = explain(model, *rows()).gates["lstm"]
     assert np.all(trace.contribution[0] == 0)
     assert np.all(trace.mass[0] == 0)
     assert np.abs(trace.mass[1]).min() > 0
@@ -257,7 +263,7 @@ class Peephole(keras.layers.Layer):
 
 def test_unknown_cell_goes_through_the_interpreter():
     model = sequential(L.RNN(Peephole(4)), L.Dense(1))
-    assert_exact(model, *map(lambda x: [x], pair()), layers=[])
+    assert_exact(model, *rows(), layers=[])
 
 
 def test_subclass_of_a_known_cell_is_not_taken_for_it():
@@ -266,7 +272,7 @@ def test_subclass_of_a_known_cell_is_not_taken_for_it():
             return super().call(2 * inputs, states, training)
 
     model = sequential(L.RNN(Louder(4)), L.Dense(1))
-    found = assert_exact(model, *map(lambda x: [x], pair()), layers=[])
+    found = assert_exact(model, *rows(), layers=[])
     np.testing.assert_allclose(found.prediction[0], model(pair()[0]).numpy()[:, 0], atol=1e-6)
 
 
@@ -275,7 +281,7 @@ def test_nothing_stays_on_the_layers_of_keras():
     model = sequential(L.LSTM(4), L.Dense(1))
     weights = [w.numpy() for w in model.weights]
     runner = runner_of(model, [pair()[0]])
-    runner.attribute(*map(lambda x: [x], pair()), first_targets(runner), gates=False, embeddings=False)
+    runner.attribute(*rows(), first_targets(runner), gates=False, embeddings=False)
     assert [cls.__dict__["inner_loop"] for cls in (L.RNN, L.LSTM, L.GRU)] == originals
     for variable, before in zip(model.weights, weights, strict=True):
         np.testing.assert_array_equal(variable, before)

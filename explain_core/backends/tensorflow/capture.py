@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -44,12 +44,14 @@ class Captured:
         captured: variables and constants that the graph takes from outside.
         layers: the recurrent layers by the mark that their loop was traced under.
         outputs: name and static shape of each tensor that the model returns.
+        rows: the number of samples that it was traced for; None for any.
     """
 
     program: Program
     captured: list[tf.Tensor]
     layers: dict[str, Layer]
     outputs: list[tuple[str, tf.TensorShape]]
+    rows: int | None = None
 
 
 _kept: weakref.WeakKeyDictionary[Any, dict[Any, Captured]] = weakref.WeakKeyDictionary()
@@ -99,7 +101,8 @@ def _try(
                 tf.TensorSpec(shape, tf.float32 if single and leaf.dtype == np.float64 else leaf.dtype)
             )
         try:
-            return _trace(model, arguments, specs, precision)
+            traced = _trace(model, arguments, specs, precision)
+            return traced if open_batch else replace(traced, rows=leaves[0].shape[sample_axes[0]])
         except _TRACE_ERRORS as error:
             failure = failure or error
     raise CaptureError(

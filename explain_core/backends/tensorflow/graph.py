@@ -138,7 +138,7 @@ def _bind(operation: tf.Operation, precision: Precision) -> Run:
 def _plan(
     operation: tf.Operation, raw: Callable[..., Any], precision: Precision
 ) -> tuple[list[tuple[str, int | None]], dict[str, Any]]:
-    """Names of the inputs, each with its width if it is a list, and the attributes to call the raw op with."""
+    """The inputs' names, each with its width if it is a list, and the attributes to call with."""
     definition = operation.op_def
     inferred, widths = {""}, []
     for argument in definition.input_arg:

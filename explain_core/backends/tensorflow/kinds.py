@@ -24,8 +24,8 @@ def refuse(node: Node, why: str) -> UnsupportedOperation:
     return UnsupportedOperation(
         f"TensorFlow operation {node.type!r}: {why}",
         where=node.place or node.operation.name,
-        hint="Register a rule with explain_core.backends.tensorflow.register_rule "
-        f"({node.type!r}, rule); docs/tensorflow.md shows how.",
+        hint=f"Register a rule with explain_core.backends.tensorflow.register_rule({node.type!r}, rule); "
+        "docs/tensorflow.md shows how.",
     )
 
 

@@ -5,6 +5,7 @@ op.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import tensorflow as tf
 
@@ -58,9 +59,20 @@ def softmax(node: Node, values: Sequence[Value]) -> list[Value]:
 
 
 def batch_norm(node: Node, values: Sequence[Value]) -> list[Value]:
-    """Linear with the moving statistics, which a model predicts with; statistics of the batch would mix its
-    samples.
+    """Linear with the moving statistics, which a model predicts with; those of a batch would mix its samples.
+
+    Written out, since the fused kernel knows no double precision. Its further outputs serve training only.
     """
     if node.attribute("is_training"):
         raise refuse(node, "it normalises by the statistics of the batch, as in training")
-    return linear(0)(node, values)
+    last = node.attribute("data_format").decode().endswith("C")
+
+    def run(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        x, *statistics = tensors
+        broadcast = [1] * x.shape.rank
+        broadcast[-1 if last else 1] = -1
+        scale, offset, mean, variance = (tf.reshape(tf.cast(t, x.dtype), broadcast) for t in statistics)
+        y = (x - mean) * (tf.math.rsqrt(variance + node.attribute("epsilon")) * scale) + offset
+        return [y, *[tf.zeros_like(y)] * (len(node.outputs) - 1)]
+
+    return linear(0)(replace(node, run=run), values)

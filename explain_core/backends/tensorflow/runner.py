@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ...errors import BackendError, TargetError
+from ...errors import BackendError, CaptureError, InputError, TargetError
 from ..protocol import ModelOutput, PairAttribution, Target
 from .capture import Arguments, capture
 from .graph import Precision
@@ -102,8 +102,8 @@ class TensorFlowRunner:
             for (name, shape), sample in zip(self._captured.outputs, self._output_axes, strict=True)
         )
         self.notes = tuple(
-            f"Input {name!r} holds whole numbers or flags that index no table: it is the same for the sample and "
-            "its baseline, and is not explained."
+            f"Input {name!r} holds whole numbers or flags that index no table: it is the same for the "
+            "sample and its baseline, and is not explained."
             for name, explained in zip(arguments.names, self.explained, strict=True)
             if not explained
         )
@@ -117,6 +117,7 @@ class TensorFlowRunner:
         gates: bool,
         embeddings: bool,
     ) -> PairAttribution:
+        self._check(test)
         with tf.device(self._device), _full_precision():
             inputs = [
                 _Input(*given, self._precision) for given in zip(test, baseline, self.explained, strict=True)
@@ -128,7 +129,14 @@ class TensorFlowRunner:
             with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
                 tape.watch([i.source for i in inputs if i.source is not None])
                 captured = [self._precision.cast(t) for t in self._captured.captured]
-                results = interpreter.run([*(i.value for i in inputs), *captured])
+                try:
+                    results = interpreter.run([*(i.value for i in inputs), *captured])
+                except tf.errors.OpError as error:
+                    raise CaptureError(
+                        f"the model fails on these rows: {error.message}",
+                        hint="Rows must have the shapes that the runner was opened with. "
+                        "An operation that knows no double precision runs with precision='float32' only.",
+                    ) from error
             ran = [layer for layer in layers.values() if layer.facts]
             explained = []
             for number, target in enumerate(targets):
@@ -150,14 +158,21 @@ class TensorFlowRunner:
                 },
             )
 
+    def _check(self, test: Sequence[np.ndarray]) -> None:
+        rows, needed = test[0].shape[self._sample_axes[0]], self._captured.rows
+        if needed not in (None, rows):
+            raise InputError(
+                f"{rows} samples were given to a model that works on {needed} at a time only",
+                hint=f"Explain {needed} samples at a time, or open a runner for {rows}.",
+            )
+
     def _explain(
         self, tape: tf.GradientTape, results: Sequence[Value], target: Target, inputs: Sequence[_Input]
     ) -> _Explained:
         out, axis = results[target.output], self._output_axes[target.output]
         if not test(out).dtype.is_floating:
-            raise TargetError(
-                f"output {self.outputs[target.output].name!r} is not a floating number, so it has no share"
-            )
+            name = self.outputs[target.output].name
+            raise TargetError(f"output {name!r} is not a floating number, so nothing adds up to it")
         place = (*target.index[:axis], slice(None), *target.index[axis:])
         seed = np.zeros(test(out).shape, test(out).dtype.as_numpy_dtype)
         seed[place] = 1

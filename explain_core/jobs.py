@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from explain_core.backends import get_backend
+from explain_core.backends.protocol import ModelOutput
+from explain_core.explain import explain as run
+from explain_core.explanation import Explanation
+from explain_core.inputs import read_arguments, sample_axes
 from explain_core.models import LoadedModel, ModelSummary, load_model
 from explain_core.worker import Report
 
@@ -28,7 +33,7 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """What the app learns of a model: its summary, and the devices that can run it (id, name for people)."""
+    """What the app learns of a model: its summary, and the devices that can run it (id and name)."""
 
     summary: ModelSummary
     devices: tuple[tuple[str, str], ...]
@@ -45,7 +50,7 @@ class Request:
     background: bool = False
     backend: str = "auto"
     device: str = "auto"
-    outputs: tuple[str, ...] | None = None
+    output_names: tuple[str, ...] | None = None
 
 
 def warm_up(report: Report) -> None:
@@ -62,12 +67,21 @@ def open_model(report: Report, source: ModelSource) -> OpenedModel:
     return OpenedModel(_open(source).summary, _devices())
 
 
+def try_out(report: Report, source: ModelSource, inputs: Any) -> tuple[ModelOutput, ...]:
+    """Run the model once and say what it returns, so that an output can be chosen before explaining."""
+    report(0.3, "Trying the model on the sequence")
+    model = _open(source).module
+    arguments = read_arguments(model, inputs)
+    runner = get_backend("auto", model).open_runner(
+        model, arguments, sample_axes=sample_axes(arguments, 0), device="cpu", precision=None
+    )
+    return runner.outputs
+
+
 def explain(report: Report, request: Request, result: Path) -> None:
     """Explain, and leave the `Explanation` in the file ``result``."""
     report(0.02, "Opening the model")
     model = _open(request.model)
-    from explain_core import explain as run
-
     explanation = run(
         model,
         request.inputs,
@@ -76,10 +90,26 @@ def explain(report: Report, request: Request, result: Path) -> None:
         backend=request.backend,
         device=request.device,
         background=request.background,
+        output_names=None if request.output_names is None else list(request.output_names),
         progress=lambda fraction, message: report(0.05 + 0.9 * fraction, message),
     )
     report(0.97, "Writing the result")
-    explanation.save(result)
+    _with_lengths(explanation, request.inputs).save(result)
+
+
+def _with_lengths(explanation: Explanation, inputs: Any) -> Explanation:
+    """Carry over how long the padded sequences are, so that charts leave the padding out."""
+    series = next(iter(inputs.values())) if isinstance(inputs, dict) else inputs
+    if "length" not in getattr(series, "coords", ()):
+        return explanation
+    length = {"length": ("sample", series["length"].values)}
+    return replace(
+        explanation,
+        attributions=explanation.attributions.assign_coords(length),
+        inputs=explanation.inputs.assign_coords(length),
+        baselines=explanation.baselines.assign_coords(length),
+        gates={name: gates.assign_coords(length) for name, gates in explanation.gates.items()},
+    )
 
 
 def _open(source: ModelSource) -> LoadedModel:

@@ -16,29 +16,28 @@ from explain_core.models.shapes import Recurrent, Shapes, find_recurrent
 CHOICES: dict[str, tuple[str, ...]] = {
     "read": ("last step", "final state", "mean over time", "max over time", "every step"),
     "nonlinearity": ("tanh", "relu"),
-    "head_activation": ("none", "relu", "tanh", "sigmoid", "gelu"),
+    "head_activation": ("relu", "none", "tanh", "sigmoid", "gelu"),
     "output_activation": ("none", "softmax", "sigmoid", "tanh", "relu"),
-    "axes": ("sample, time, feature", "time, sample, feature"),
 }
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a state dict cannot say. Each has the value that most models have; see `CHOICES` for the others.
+    """What a state dict cannot say. Each has the value that most models have, said in the model's notes.
+
+    `CHOICES` has the other values.
 
     Attributes:
         read: what the head gets of the recurrent output.
         nonlinearity: of ``nn.RNN`` layers.
-        head_activation: between the Linear layers of the head; must be given when there are several.
+        head_activation: between the Linear layers of the head, where there are several.
         output_activation: after the last Linear layer.
-        axes: order of the axes in the input that the model takes (``batch_first`` in PyTorch).
     """
 
     read: str = "last step"
     nonlinearity: str = "tanh"
-    head_activation: str | None = None
+    head_activation: str = "relu"
     output_activation: str = "none"
-    axes: str = "sample, time, feature"
 
     @classmethod
     def of(cls, given: Mapping[str, Any], where: str) -> Options:
@@ -80,19 +79,17 @@ class Architecture:
 
     @property
     def assumptions(self) -> tuple[str, ...]:
-        """What was taken for granted, one sentence each."""
+        """What the file does not say, one sentence each."""
         options = self.options
-        said = [f"Sequences enter as ({options.axes})."]
-        if self.head and options.read in ("last step", "final state"):
-            said.append(f"The head reads the {options.read} of the recurrent layers.")
-        elif self.head:
-            said.append(f"The head reads the {options.read.replace('over time', 'of all steps')}.")
+        said = ["Sequences enter as (sample, time, feature), in PyTorch's words batch_first."]
+        if self.head:
+            said.append(f"The head reads: {options.read}.")
         if any(layer.kind == "RNN" for layer in self.recurrent):
-            said.append(f"RNN layers use {options.nonlinearity}.")
+            said.append(f"Activation in the recurrent layers: {options.nonlinearity}.")
         if len(self.head) > 1:
             said.append(f"Activation between the Linear layers: {options.head_activation}.")
         said.append(f"Activation after the last layer: {options.output_activation}.")
-        return tuple(said)
+        return tuple(f"Not in the file, so assumed or chosen. {sentence}" for sentence in said)
 
     @property
     def choices(self) -> dict[str, tuple[str, ...]]:
@@ -129,12 +126,6 @@ def infer(shapes: Shapes, options: Options, where: str) -> Architecture:
             size = " × ".join(map(str, shape)) or "scalar"
             raise _cannot_tell(f"{name!r} ({size}) belongs to no layer of such a stack", where)
     _check_sizes(embedding, recurrent, head, where)
-    if len(head) > 1 and options.head_activation is None:
-        raise ModelFileError(
-            f"The head has {len(head)} Linear layers, and a state dict does not say what is between them.",
-            where=where,
-            hint='Say it: architecture={"head_activation": "relu"}, or "none", "tanh", "sigmoid", "gelu".',
-        )
     return Architecture(embedding, tuple(recurrent), tuple(head), options)
 
 

@@ -21,15 +21,13 @@ _ACTIVATIONS = {
 class Stack(nn.Module):
     """Embedding (or none), recurrent layers in a row, a way to read them, Linear layers.
 
-    Takes (sample, time, feature), or token ids (sample, time) when there is an embedding; with
-    ``axes="time, sample, feature"`` the first two are the other way round.
+    Takes (sample, time, feature), or token ids (sample, time) when there is an embedding.
     """
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         options = architecture.options
         self._read = options.read
-        self._time_first = options.axes.startswith("time")
         self._embedding: tuple[
             nn.Module, ...
         ] = ()  # a tuple, so that the module is registered under one name only
@@ -37,14 +35,14 @@ class Stack(nn.Module):
             path, tokens, size = architecture.embedding
             self._embedding = (_place(self, path, nn.Embedding(tokens, size)),)
         self._recurrent = tuple(
-            _place(self, layer.path, _recurrent(layer, options.nonlinearity, not self._time_first))
+            _place(self, layer.path, _recurrent(layer, options.nonlinearity))
             for layer in architecture.recurrent
         )
         self._head = tuple(
             _place(self, linear.path, nn.Linear(linear.input_size, linear.output_size, linear.bias))
             for linear in architecture.head
         )
-        self._between = _ACTIVATIONS[options.head_activation or "none"]()
+        self._between = _ACTIVATIONS[options.head_activation]()
         self._after = _ACTIVATIONS[options.output_activation]()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -59,13 +57,12 @@ class Stack(nn.Module):
         return self._after(x)
 
     def _reduce(self, x: torch.Tensor, final) -> torch.Tensor:
-        time = 0 if self._time_first else 1
         if self._read == "last step":
-            return x.select(time, -1)
+            return x[:, -1]
         if self._read == "mean over time":
-            return x.mean(time)
+            return x.mean(1)
         if self._read == "max over time":
-            return x.amax(time)
+            return x.amax(1)
         if self._read == "every step":
             return x
         hidden = final[0] if isinstance(final, tuple) else final
@@ -73,7 +70,7 @@ class Stack(nn.Module):
         return torch.cat(tuple(hidden[-directions:]), dim=-1)
 
 
-def _recurrent(layer: Recurrent, nonlinearity: str, batch_first: bool) -> nn.Module:
+def _recurrent(layer: Recurrent, nonlinearity: str) -> nn.Module:
     kind = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}[layer.kind]
     extra = {"nonlinearity": nonlinearity} if layer.kind == "RNN" else {}
     if layer.proj_size:
@@ -83,7 +80,7 @@ def _recurrent(layer: Recurrent, nonlinearity: str, batch_first: bool) -> nn.Mod
         layer.hidden_size,
         layer.num_layers,
         bias=layer.bias,
-        batch_first=batch_first,
+        batch_first=True,
         bidirectional=layer.bidirectional,
         **extra,
     )

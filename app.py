@@ -1,0 +1,28 @@
+"""PairLift's dashboard: `streamlit run app.py`."""
+
+
+def main() -> None:
+    # Imported here, since worker processes import this file by its name and need no Streamlit.
+    import streamlit as st
+
+    from ui import frame
+    from ui.errors import boundary
+
+    st.set_page_config("PairLift", "assets/icon.svg", layout="wide")
+    st.logo("assets/logo.svg", size="large")
+    page = st.navigation(
+        [
+            st.Page("pages/explanation.py", title="Explanation", icon=":material/grid_on:", default=True),
+            st.Page("pages/layers.py", title="Inside the layers", icon=":material/memory:"),
+            st.Page("pages/model.py", title="Model and data", icon=":material/schema:"),
+            st.Page("pages/how.py", title="How it works", icon=":material/menu_book:"),
+        ],
+        position="top",
+    )
+    frame.prepare()
+    with boundary():
+        page.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Prediction against baseline prediction, and which values of the sequence made the difference."""
+
+import streamlit as st
+
+from explain_core.figures import attribution_figure, cell_detail, click_detail, prediction_figure
+from explain_core.models.hints import EXPORT_HINT
+from ui import frame
+from ui.downloads import offer_downloads
+from ui.errors import code_in, plain
+from ui.words import Shown, headline, number, share, signed, strongest
+
+EXPORT_CODE = "import torch\n\n" + code_in(EXPORT_HINT)
+PLAIN_CHART = {"displayModeBar": False}
+TOTALS = {"feature": "By feature", "time": "By timestep"}
+
+
+def draw() -> None:
+    choice = frame.choice()
+    if choice.subject is not None:
+        st.title(plain(choice.subject.title))
+    else:
+        st.title("Explain your own model")
+        if choice.waiting is None and choice.error is None:
+            draw_welcome()
+    if shown := frame.explanation():
+        output = frame.choose_output(shown)
+        draw_numbers(shown, output)
+        draw_chart(shown, output)
+        draw_totals(shown, output)
+
+
+def draw_welcome() -> None:
+    st.markdown(
+        "Give a model and a sequence in the sidebar. PairLift says how much each value of the sequence moved "
+        "the model's prediction, and the parts add up to the whole.\n\n"
+        "**Model.** A PyTorch file: `.pt2` from `torch.export`, TorchScript, or a state dict of a plain "
+        "stack (embedding, LSTM, GRU or RNN layers, Linear layers).\n\n"
+        "**Sequence.** A CSV file with a header and one row per timestep; several sequences have a column "
+        "`sequence` with their names. Or a NumPy `.npy` file of (time, feature) or (sample, time, feature)."
+    )
+    with st.expander("How do I make a .pt2 file?", icon=":material/code:"):
+        st.code(EXPORT_CODE, language="python")
+
+
+def draw_numbers(shown: Shown, output: str) -> None:
+    subject, (prediction, baseline) = shown.subject, shown.values(output)
+    st.markdown(headline(shown, output))
+    numbers = [
+        ("Prediction", number(prediction, subject.output_unit)),
+        ("Baseline prediction", number(baseline, subject.output_unit)),
+        ("Difference", signed(prediction - baseline, subject.output_unit)),
+    ]
+    if subject.observed is not None:
+        is_text = isinstance(subject.observed, str)
+        observed = subject.observed if is_text else number(subject.observed, subject.output_unit)
+        numbers.append(("What really happened", observed))
+    with st.container(horizontal=True):
+        for label, value in numbers:
+            st.metric(label, value, border=True)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        frame.draw_residual(shown, output)
+        offer_downloads(shown)
+
+
+@st.fragment
+def draw_chart(shown: Shown, output: str) -> None:
+    ex = shown.explanation
+    detail = st.container()
+    clicked = st.plotly_chart(
+        attribution_figure(ex, 0, output, theme=frame.theme(), titled=False),
+        key=f"chart {shown.file} {output}",
+        on_select="rerun",
+        selection_mode="points",
+        theme=None,
+        config=PLAIN_CHART,
+        alt=f"Input, totals per timestep and attribution of each value to {output}",
+    )
+    points = [point for point in clicked.selection.points if point.get("customdata")]
+    with detail:
+        if points:
+            draw_cell("Chosen", click_detail(ex, 0, output, points[0]["customdata"]), shown)
+        else:
+            draw_cell("Largest share", cell_detail(ex, 0, output, **strongest(shown, output)), shown)
+
+
+def draw_cell(word: str, cell: dict, shown: Shown) -> None:
+    unit = shown.subject.units.get(cell["feature"], "")
+    where = [plain(part) for part in (cell["feature"] or "all features", cell["time"]) if part]
+    with st.container(border=True):
+        st.markdown(
+            f"**{word}: {', '.join(where)}.** Value {number(cell['input'], unit)}, baseline "
+            f"{number(cell['baseline'], unit)}. Moved the prediction by "
+            f"**{signed(cell['attribution'], shown.subject.output_unit)}**, {share(cell['share'])} of all "
+            "movement.  \n:gray[Click a cell or a bar of the chart to see it here.]"
+        )
+
+
+def draw_totals(shown: Shown, output: str) -> None:
+    st.subheader("From the baseline's prediction to this one")
+    by = st.segmented_control(
+        "Totals",
+        list(TOTALS),
+        format_func=TOTALS.get,
+        default="feature",
+        required=True,
+        key="totals by",
+        label_visibility="collapsed",
+    )
+    st.plotly_chart(
+        prediction_figure(
+            shown.explanation,
+            0,
+            output,
+            by=by,
+            units=shown.subject.units,
+            theme=frame.theme(),
+            titled=False,
+        ),
+        key=f"totals {shown.file} {output} {by}",
+        theme=None,
+        config=PLAIN_CHART,
+        alt=f"Steps from the baseline's prediction to the prediction of {output}",
+    )
+
+
+draw()

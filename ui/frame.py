@@ -1,0 +1,115 @@
+"""What stands around every page: the session, the sidebar, and the job that the page waits for."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from explain_core.explanation import Explanation
+from ui.errors import show
+from ui.session import Outcome, Session, was_cancelled
+from ui.sidebar import Choice, draw
+from ui.subjects import request_key
+from ui.words import Shown
+
+
+def session() -> Session:
+    """This person's session, made at the first run."""
+    if "session" not in st.session_state:
+        st.session_state["session"] = Session()
+    return st.session_state["session"]
+
+
+def prepare() -> None:
+    """Draw the sidebar and leave the choice for the page."""
+    with st.sidebar:
+        try:
+            st.session_state["choice"] = draw(session())
+        except Exception as error:  # part of the app's boundary: the sidebar is too narrow to show it there
+            st.session_state["choice"] = Choice(error=error)
+
+
+def choice() -> Choice:
+    """What stands in the sidebar."""
+    return st.session_state["choice"]
+
+
+def theme() -> str:
+    """The theme that figures are drawn for: "light" or "dark"."""
+    return st.context.theme.type or "light"
+
+
+def explanation() -> Shown | None:
+    """The explanation that was asked for; None, with words on the page, while there is none."""
+    asked = choice()
+    if asked.error is not None:
+        show(asked.error)
+        return None
+    if asked.waiting is not None:
+        wait_or_say(asked.waiting)
+        return None
+    if asked.request is None:
+        return None
+    key = request_key(asked.request)
+    if not asked.asked and not session().knows(key):
+        st.info("Ready. Press **Explain** in the sidebar.", icon=":material/play_arrow:")
+        return None
+    outcome = session().explanation(key, asked.request)
+    if outcome.running or outcome.error:
+        wait_or_say(outcome, key)
+        return None
+    file = str(session().result_file(key))
+    return Shown(asked.subject, asked.baseline, _load(key, file), file)
+
+
+def choose_output(shown: Shown) -> str:
+    """Ask which of several outputs to look at; one output needs no question."""
+    outputs = shown.explanation.outputs
+    if len(outputs) == 1:
+        return outputs[0]
+    answer = shown.likeliest
+    return st.selectbox(
+        shown.subject.output_label,
+        outputs,
+        index=outputs.index(answer),
+        format_func=lambda name: f"{name} (largest)" if name == answer else name,
+        key=f"output {shown.file}",
+        width=320,
+    )
+
+
+def draw_residual(shown: Shown, output: str) -> None:
+    """Whether the shares add up, in words; stands beside every attribution."""
+    words = shown.explanation.residual_in_words(0, output)
+    fine = shown.explanation.adds_up(0, output)
+    icon, colour = (":material/check_circle:", "green") if fine else (":material/error:", "red")
+    st.badge(words[0].upper() + words[1:], icon=icon, color=colour)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _load(key: str, file: str) -> Explanation:
+    return Explanation.load(file)
+
+
+def wait_or_say(outcome: Outcome, key: str | None = None) -> None:
+    """Show a job's progress while it runs, and what it failed of."""
+    if outcome.running:
+        _watch(outcome)
+    elif was_cancelled(outcome.error):
+        st.info("Cancelled.", icon=":material/cancel:")
+    elif outcome.error:
+        show(outcome.error)
+    if not outcome.running and key and st.button("Try again", key="again", icon=":material/refresh:"):
+        session().forget(key)
+        st.rerun()
+
+
+@st.fragment(run_every=0.3)
+def _watch(outcome: Outcome) -> None:
+    """Show progress until the job ends, then draw the whole page anew."""
+    outcome.settle()
+    if not outcome.running:
+        st.rerun()
+    progress = outcome.job.progress
+    with st.container(border=True):
+        st.progress(min(progress.fraction, 1.0), f"{progress.message} · {outcome.job.seconds:.0f} s")
+        st.button("Cancel", key="cancel", icon=":material/close:", on_click=outcome.job.cancel)

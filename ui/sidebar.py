@@ -1,0 +1,190 @@
+"""The choices that all pages share: what to explain, against what, and on which device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import streamlit as st
+import xarray as xr
+
+from explain_core.demos import Demo, list_demos, load_demo
+from explain_core.jobs import ModelSource, OpenedModel, Request, open_model, try_out
+from explain_core.sequences import load_sequences
+from ui.errors import plain
+from ui.outputs import choose_output
+from ui.session import Outcome, Session
+from ui.subjects import (
+    Baseline,
+    Subject,
+    demo_baselines,
+    demo_subject,
+    digest,
+    upload_baselines,
+    upload_subject,
+)
+
+BACKENDS = {"auto": "Automatic", "torch": "PyTorch"}
+OPTION_WORDS = {
+    "read": "The last layer reads",
+    "nonlinearity": "Activation in the recurrent layer",
+    "head_activation": "Activation between the last layers",
+    "output_activation": "Activation of the output",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What stands in the sidebar.
+
+    ``opening`` is the job that opens the model, ``waiting`` one that must end before anything is explained.
+    ``request`` is None until all is there; ``asked`` says whether it is to be run.
+    """
+
+    demo: Demo | None = None
+    opening: Outcome | None = None
+    subject: Subject | None = None
+    baseline: Baseline | None = None
+    request: Request | None = None
+    asked: bool = False
+    waiting: Outcome | None = None
+    error: Exception | None = None
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _demo(slug: str) -> Demo:
+    return load_demo(slug)
+
+
+def draw(session: Session) -> Choice:
+    """Draw the sidebar and return what is chosen."""
+    demos = {demo.slug: demo.title.partition(":")[0] for demo in list_demos() if demo.framework in BACKENDS}
+    source = st.segmented_control(
+        "Explain",
+        ["demo", "files"],
+        format_func={"demo": "A demo", "files": "My own files"}.get,
+        default="demo",
+        required=True,
+        key="source",
+        width="stretch",
+    )
+    if source == "demo":
+        return _draw_demo(session, demos)
+    return _draw_files(session)
+
+
+def _draw_demo(session: Session, demos: dict[str, str]) -> Choice:
+    demo = _demo(st.selectbox("Demo", list(demos), format_func=demos.get, key="demo"))
+    names = list(demo.names)
+    name = st.selectbox(
+        "Sequence", names, index=names.index(demo.default_sequence), key=f"sequence {demo.slug}"
+    )
+    subject = demo_subject(demo, demo.index(name))
+    if subject.note:
+        st.caption(subject.note[0].upper() + subject.note[1:])
+    baseline = _choose_baseline(demo_baselines(demo), demo.slug)
+    opening = session.outcome(("open", subject.model.path, ()), open_model, subject.model)
+    backend, device = _settings(opening.value)
+    request = subject.request(baseline, None, backend, device)
+    return Choice(demo, opening, subject, baseline, request, asked=True)
+
+
+def _draw_files(session: Session) -> Choice:
+    model = _upload(
+        session, "Model", "model", "A PyTorch model: .pt2 from torch.export, TorchScript, or a state dict"
+    )
+    options = st.container()
+    data = _upload(session, "Sequence", "data", "CSV with a header, one row per timestep, or NPY")
+    if model is None:
+        return Choice()
+    with options:
+        opening, source = _open(session, model)
+    if opening.value is None:
+        return Choice(opening=opening, waiting=opening)
+    if data is None:
+        return Choice(opening=opening)
+    sequences = load_sequences(data)
+    subject, trying = _prepare(session, source, opening.value, sequences)
+    if trying.value is None:
+        return Choice(opening=opening, waiting=trying)
+    target, names = choose_output(trying.value)
+    subject = replace(subject, output_names=names)
+    baseline = _choose_baseline(_file_baselines(session, sequences, subject), "files")
+    button = st.container()
+    with st.expander("My own baseline", icon=":material/upload_file:"):
+        _upload(
+            session, "Baseline", "baseline", "One sequence like the one to explain, one timestep, or several"
+        )
+    backend, device = _settings(opening.value)
+    asked = button.button(
+        "Explain", key="explain", type="primary", icon=":material/play_arrow:", width="stretch"
+    )
+    request = subject.request(baseline, target, backend, device)
+    return Choice(None, opening, subject, baseline, request, asked)
+
+
+def _upload(session: Session, label: str, key: str, words: str) -> Path | None:
+    """A file uploader that remembers its file while the sidebar shows something else."""
+
+    def changed() -> None:
+        file = st.session_state[f"upload {key}"]
+        st.session_state[f"path {key}"] = session.keep_upload(file.name, file.getvalue()) if file else None
+
+    st.file_uploader(label, key=f"upload {key}", on_change=changed, help=words)
+    path = st.session_state.get(f"path {key}")
+    if path is not None and st.session_state[f"upload {key}"] is None:
+        st.caption(f":material/attach_file: {plain(path.name)}")
+    return path
+
+
+def _open(session: Session, path: Path) -> tuple[Outcome, ModelSource]:
+    """Open the model; a state dict once more with what the person says about it."""
+    source = ModelSource(path)
+    opening = session.outcome(("open", path, ()), open_model, source)
+    if opening.value is None or not opening.value.summary.options:
+        return opening, source
+    with st.expander("What the file does not say", expanded=True, icon=":material/help:"):
+        chosen = {
+            name: st.selectbox(OPTION_WORDS[name], values, key=f"option {name}")
+            for name, values in opening.value.summary.options.items()
+        }
+    source = ModelSource(path, chosen)
+    return session.outcome(("open", path, tuple(chosen.items())), open_model, source), source
+
+
+def _prepare(
+    session: Session, source: ModelSource, opened: OpenedModel, sequences: xr.DataArray
+) -> tuple[Subject, Outcome]:
+    """Choose a sequence and try the model on it."""
+    names = [str(name) for name in sequences["sample"].values]
+    index = 0
+    if len(names) > 1:
+        index = names.index(st.selectbox("Sequence", names, key="sequence files"))
+    subject = upload_subject(source, opened.summary, sequences, index)
+    key = ("try", source.path, tuple(source.architecture.items()), digest(subject.inputs))
+    return subject, session.outcome(key, try_out, source, subject.inputs)
+
+
+def _choose_baseline(baselines: list[Baseline], key: str) -> Baseline:
+    by_label = {baseline.label: baseline for baseline in baselines}
+    label = st.selectbox(
+        "Compare with",
+        list(by_label),
+        key=f"baseline {key}",
+        help="An explanation says why the model answers this and not that: what it is compared with decides.",
+    )
+    return by_label[label]
+
+
+def _file_baselines(session: Session, sequences: xr.DataArray, subject: Subject) -> list[Baseline]:
+    path = st.session_state.get("path baseline")
+    own = load_sequences(path) if path is not None else None
+    return upload_baselines(sequences, own, subject.series)
+
+
+def _settings(opened: OpenedModel | None) -> tuple[str, str]:
+    devices = {"auto": "Automatic", **dict(opened.devices if opened else ())}
+    with st.expander("Settings", icon=":material/tune:"):
+        backend = st.selectbox("Engine", list(BACKENDS), format_func=BACKENDS.get, key="backend")
+        device = st.selectbox("Runs on", list(devices), format_func=devices.get, key="device")
+    return backend, device

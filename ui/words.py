@@ -1,0 +1,87 @@
+"""What a result says, in sentences for people who did not train the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from explain_core.explanation import Explanation
+from ui.subjects import Baseline, Subject
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A finished explanation with what was asked."""
+
+    subject: Subject
+    baseline: Baseline
+    explanation: Explanation
+    file: str
+
+    @property
+    def is_classification(self) -> bool:
+        return len(self.explanation.outputs) > 1
+
+    @property
+    def likeliest(self) -> str:
+        """The output with the largest prediction."""
+        return self.explanation.outputs[int(self.explanation.prediction[0].values.argmax())]
+
+    def values(self, output: str) -> tuple[float, float]:
+        """Prediction and baseline prediction of one output."""
+        column = self.explanation.output_position(output)
+        return float(self.explanation.prediction[0, column]), float(
+            self.explanation.baseline_prediction[0, column]
+        )
+
+
+def number(value: float, unit: str = "") -> str:
+    """A number for people, with a real minus sign."""
+    return f"{value:,.4g}".replace("-", "−") + (f" {unit}" if unit else "")
+
+
+def signed(value: float, unit: str = "") -> str:
+    """A number with its sign."""
+    return f"{value:+,.3g}".replace("-", "−") + (f" {unit}" if unit else "")
+
+
+def share(fraction: float) -> str:
+    """A part of the whole, in percent."""
+    percent = 100 * abs(fraction)
+    return (
+        "less than 0.1 %" if 0 < percent < 0.1 else f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"
+    )
+
+
+def headline(shown: Shown, output: str) -> str:
+    """Prediction against baseline prediction in one sentence, as Markdown."""
+    prediction, baseline = shown.values(output)
+    unit = shown.subject.output_unit
+    of = f" for **{output}**" if shown.is_classification else ""
+    return (
+        f"The model predicts **{number(prediction, unit)}**{of}. For {shown.baseline.words} it predicts "
+        f"{number(baseline, unit)}. Below, every value of the sequence has its share of the difference of "
+        f"**{signed(prediction - baseline, unit)}**: orange raises the prediction, blue lowers it."
+    )
+
+
+def strongest(shown: Shown, output: str) -> dict[str, object]:
+    """The cell with the largest share, as arguments of `cell_detail`."""
+    explanation = shown.explanation
+    one = explanation.sel(output=[output]).attributions
+    part = next(iter(one.values())) if isinstance(one, dict) else one
+    values = part.isel(sample=0).transpose("time", ...).values.reshape(part.sizes.get("time", 1), -1)
+    time, feature = np.unravel_index(np.abs(values).argmax(), values.shape)
+    return {"time": (int(time), int(time)), "feature": int(feature)}
+
+
+LAYER_WORDS = {
+    "LSTM": "An LSTM layer keeps a memory. At every timestep its **input gate** lets something new in, its "
+    "**candidate** says what, its **forget gate** keeps or drops what was there, and its **output gate** "
+    "decides what the next layer sees.",
+    "GRU": "A GRU layer keeps a memory. At every timestep its **update gate** decides how much of the memory "
+    "is replaced, its **new** values say by what, and its **reset gate** how much of the past they are made "
+    "from.",
+    "RNN": "A plain recurrent layer mixes its memory with the new input at every timestep.",
+}

@@ -1,0 +1,40 @@
+# Every target sets itself up: a virtual environment in .venv and the pinned requirements, once.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The newest Python that is supported and installed; `make PYTHON=... app` takes another.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: app test lint bench fuzz clean
+
+app: $(VENV)/.app-ready ## open the dashboard; APP_FLAGS="--server.headless true" for a machine without a screen
+	$(BIN)/python -m streamlit run app.py $(APP_FLAGS)
+
+test: $(VENV)/.dev-ready ## all tests; TEST_FLAGS="-k worker" for some
+	$(BIN)/python -m pytest $(TEST_FLAGS)
+
+lint: $(VENV)/.dev-ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+bench: $(VENV)/.dev-ready ## the measured tables of the README
+	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
+
+fuzz: $(VENV)/.dev-ready ## the long sweeps that `make test` leaves out
+	$(BIN)/python -m pytest -m fuzz $(TEST_FLAGS)
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "PairLift needs Python 3.11, 3.12 or 3.13, and none was found."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.app-ready: requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev-ready: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install -r requirements-dev.txt
+	@touch $@ $(VENV)/.app-ready
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

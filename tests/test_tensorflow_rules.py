@@ -357,7 +357,7 @@ class Weighted(tf.Module):
     def __call__(self, x):
         out = self.operation(x)
         weights = np.random.default_rng(7).normal(size=out.shape).astype(np.float32)
-        return tf.reshape(tf.reduce_sum(out * tf.cast(weights, out.dtype)), [1])
+        return tf.reduce_sum(out * tf.cast(weights, out.dtype))
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -367,7 +367,7 @@ def test_operation_is_complete(name):
     test, base = draw(3, 4, 3, seed=1), draw(3, 4, 3, seed=2)
     target = [Target(0, (), "sum")]
     for precision, bound in (("float32", 2e-6), ("float64", 1e-13)):  # measured: at most 5e-7 and 2e-15
-        runner = runner_of(model, [test], precision=precision)
+        runner = runner_of(model, [test], precision=precision, sample_axes=(None,))
         types = {node.type for node in runner._captured.program.nodes}
         assert name in types
         if precision == "float64" and name in SINGLE_ONLY:
@@ -406,14 +406,14 @@ def test_operation_tends_to_its_derivative(name):
     model = Weighted(OPERATIONS[name])
     test = draw(3, 4, 3, seed=1).astype(np.float64)
     base = test + 1e-9 * draw(3, 4, 3, seed=2)
-    runner = runner_of(model, [test], precision="float64")
+    runner = runner_of(model, [test], precision="float64", sample_axes=(None,))
     found = runner.attribute([test], [base], [Target(0, (), "sum")], gates=False, embeddings=False)
     x = tf.constant(test, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = model(x)
     gradient = tf.convert_to_tensor(tape.gradient(y, x)).numpy()
-    np.testing.assert_allclose(found.attributions[0][0] / (test - base), gradient, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(found.attributions[0][0, 0] / (test - base), gradient, rtol=2e-4, atol=2e-4)
 
 
 def test_two_players_share_by_shapley_values():
@@ -422,13 +422,13 @@ def test_two_players_share_by_shapley_values():
     b, b_ = b[:1], b_[:1]
     for operation in (tf.multiply, tf.divide, tf.maximum, tf.minimum, tf.math.squared_difference, tf.pow):
         model = Pairwise(operation)
-        runner = runner_of(model, [a.numpy(), b.numpy()], precision="float64")
+        runner = runner_of(model, [a.numpy(), b.numpy()], precision="float64", sample_axes=(None, None))
         rows = [t.numpy() for t in (a, b)], [t.numpy() for t in (a_, b_)]
         found = runner.attribute(*rows, [Target(0, (), "sum")], gates=False, embeddings=False).attributions
         share = (operation(a, b) - operation(a_, b) + operation(a, b_) - operation(a_, b_)) / 2
         other = (operation(a, b) - operation(a, b_) + operation(a_, b) - operation(a_, b_)) / 2
-        np.testing.assert_allclose(found[0][0], share, rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(found[1][0, 0], tf.reduce_sum(other, 0), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found[0][0, 0], share, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found[1][0, 0, 0], tf.reduce_sum(other, 0), rtol=1e-9, atol=1e-12)
 
 
 class Pairwise(tf.Module):
@@ -437,7 +437,7 @@ class Pairwise(tf.Module):
         self.operation = operation
 
     def __call__(self, a, b):
-        return tf.reshape(tf.reduce_sum(self.operation(a, b)), [1])
+        return tf.reduce_sum(self.operation(a, b))
 
 
 # --- What is not in the table
@@ -447,7 +447,7 @@ class Pairwise(tf.Module):
 def test_unknown_operation_says_what_where_and_how_to_go_on():
     model = Weighted(lambda x: tf.math.lgamma(x + 5))
     test, base = draw(3, 4, 3, seed=1), draw(3, 4, 3, seed=2)
-    runner = runner_of(model, [test])
+    runner = runner_of(model, [test], sample_axes=(None,))
     with pytest.raises(UnsupportedOperation, match="'Lgamma'") as caught:
         runner.attribute([test], [base], [Target(0, (), "sum")], gates=False, embeddings=False)
     assert "register_rule('Lgamma', rule)" in caught.value.hint
@@ -458,7 +458,7 @@ def test_a_rule_can_be_registered(monkeypatch):
     model = Weighted(tf.tan)
     test, base = 0.3 * draw(3, 4, 3, seed=1), 0.3 * draw(3, 4, 3, seed=2)
     register_rule("Tan", elementwise(lambda a, b: (tf.tan(a) - tf.tan(b)) / (a - b)))
-    runner = runner_of(model, [test], precision="float64")
+    runner = runner_of(model, [test], precision="float64", sample_axes=(None,))
     found = runner.attribute([test], [base], [Target(0, (), "sum")], gates=False, embeddings=False)
     gap = found.attributions[0].sum() - (found.prediction - found.baseline_prediction)
     assert abs(gap[0, 0]) <= 1e-13
@@ -480,7 +480,7 @@ def test_pair_where_a_rule_has_none_is_refused():
     )
     test, base = draw(3, 4, 3, seed=1), draw(3, 4, 3, seed=2)
     with pytest.raises(UnsupportedOperation, match="its input number 1"):
-        runner_of(model, [test]).attribute(
+        runner_of(model, [test], sample_axes=(None,)).attribute(
             [test], [base], [Target(0, (), "sum")], gates=False, embeddings=False
         )
 
@@ -495,6 +495,6 @@ def test_training_mode_normalisation_is_refused():
     )
     test, base = draw(3, 4, 3, seed=1), draw(3, 4, 3, seed=2)
     with pytest.raises(UnsupportedOperation, match="as in training"):
-        runner_of(model, [test]).attribute(
+        runner_of(model, [test], sample_axes=(None,)).attribute(
             [test], [base], [Target(0, (), "sum")], gates=False, embeddings=False
         )

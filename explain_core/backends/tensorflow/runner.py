@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ...errors import BackendError, CaptureError, InputError, TargetError
+from ...errors import BackendError, CaptureError, InputError, NonFiniteError, TargetError
 from ..protocol import ModelOutput, PairAttribution, Target
 from .capture import Arguments, capture
-from .graph import Precision
+from .graph import LOW_PRECISION, Precision
 from .ids import are_ids
 from .interpreter import Interpreter
 from .pairs import Discrete, Leaf, Pair, Value, base, is_paired, test
@@ -24,7 +24,7 @@ def open_runner(
     model: Any,
     arguments: Arguments,
     *,
-    sample_axes: tuple[int, ...],
+    sample_axes: tuple[int | None, ...],
     device: str = "auto",
     precision: str | None = None,
     fuse: bool = True,
@@ -35,7 +35,8 @@ def open_runner(
         model: a Keras model or layer, a ``tf.Module`` that can be called, a loaded SavedModel, or a
             ``tf.function``.
         arguments: what the model is called with: ``names``, ``leaves`` and ``rebuild``.
-        sample_axes: the sample axis of each leaf.
+        sample_axes: the sample axis of each leaf; None for a model that takes one sequence without such an
+            axis.
         device: "auto", "cpu", "cuda" or "cuda:<number>".
         precision: "float32", "float64", or None for the model's own.
         fuse: whether recurrent Keras layers run as one operation each, or as the loops that they are traced
@@ -82,12 +83,12 @@ class TensorFlowRunner:
         self,
         model: Any,
         arguments: Arguments,
-        sample_axes: tuple[int, ...],
+        sample_axes: tuple[int | None, ...],
         device: str,
         precision: Precision,
         fuse: bool,
     ) -> None:
-        self._sample_axes, self._device, self._precision, self._fuse = sample_axes, device, precision, fuse
+        self._sample_axes, self._place, self._precision, self._fuse = sample_axes, device, precision, fuse
         self._model_name = getattr(model, "name", "")
         leaves = [np.asarray(leaf) for leaf in arguments.leaves]
         self._captured = capture(model, arguments, leaves, sample_axes, precision)
@@ -96,16 +97,32 @@ class TensorFlowRunner:
             or bool(np.issubdtype(leaf.dtype, np.integer) and are_ids(self._captured.program, number))
             for number, leaf in enumerate(leaves)
         )
-        self._output_axes = [_sample_axis(shape) for _, shape in self._captured.outputs]
+        if not any(self.explained):
+            raise InputError("no input can be explained: there is no floating input and no ids")
+        rows = 1 if sample_axes[0] is None else leaves[0].shape[sample_axes[0]]
+        self._rows = self._captured.rows  # the number of samples that the model is fixed to
+        self._output_axes = [self._sample_axis(shape, rows) for _, shape, _ in self._captured.outputs]
         self.outputs = tuple(
             ModelOutput(name, tuple(size for axis, size in enumerate(shape) if axis != sample))
-            for (name, shape), sample in zip(self._captured.outputs, self._output_axes, strict=True)
+            for (name, shape, _), sample in zip(self._captured.outputs, self._output_axes, strict=True)
         )
-        self.notes = tuple(
-            f"Input {name!r} holds whole numbers or flags that index no table: it is the same for the "
-            "sample and its baseline, and is not explained."
-            for name, explained in zip(arguments.names, self.explained, strict=True)
-            if not explained
+        types = [kind for _, _, kind in self._captured.outputs]
+        self.device = "cuda" + device.removeprefix("/GPU") if "GPU" in device else "cpu"
+        self.dtype = next((precision(kind).name for kind in types if kind.is_floating), "float32")
+        self.notes = (*_constant_inputs(arguments.names, self.explained), *_half_precision(types))
+
+    def _sample_axis(self, shape: tf.TensorShape, rows: int) -> int | None:
+        """The axis of an output whose size was left open when tracing, or is the number of samples."""
+        if self._sample_axes[0] is None or (shape.rank == 0 and rows == 1):
+            return None
+        if None in list(shape):
+            return list(shape).index(None)
+        if rows in list(shape):  # a fixed number of samples, as in a stateful layer
+            self._rows = rows
+            return list(shape).index(rows)
+        raise CaptureError(
+            f"the output has shape {tuple(shape)}, in which no axis has the samples of the input",
+            hint="Tell the sample axis of the inputs with sample_axis= (None for input without one).",
         )
 
     def attribute(
@@ -117,26 +134,18 @@ class TensorFlowRunner:
         gates: bool,
         embeddings: bool,
     ) -> PairAttribution:
-        self._check(test)
-        with tf.device(self._device), _full_precision():
+        """Explain N rows: see `protocol`."""
+        self._check_rows(test)
+        with tf.device(self._place), _full_precision():
             inputs = [
                 _Input(*given, self._precision) for given in zip(test, baseline, self.explained, strict=True)
             ]
             layers = {
                 mark: FusedLayer(layer, self._precision) for mark, layer in self._captured.layers.items()
             }
-            interpreter = Interpreter(self._captured.program, layers if self._fuse else {})
             with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
                 tape.watch([i.source for i in inputs if i.source is not None])
-                captured = [self._precision.cast(t) for t in self._captured.captured]
-                try:
-                    results = interpreter.run([*(i.value for i in inputs), *captured])
-                except tf.errors.OpError as error:
-                    raise CaptureError(
-                        f"the model fails on these rows: {error.message}",
-                        hint="Rows must have the shapes that the runner was opened with. "
-                        "An operation that knows no double precision runs with precision='float32' only.",
-                    ) from error
+                results = self._run(inputs, layers if self._fuse else {})
             ran = [layer for layer in layers.values() if layer.facts]
             explained = []
             for number, target in enumerate(targets):
@@ -144,10 +153,14 @@ class TensorFlowRunner:
                 for layer in ran:
                     layer.end_pass(number)
             return PairAttribution(
-                prediction=np.stack([e.prediction for e in explained]),
-                baseline_prediction=np.stack([e.baseline for e in explained]),
+                prediction=_finite(np.stack([e.prediction for e in explained]), "prediction"),
+                baseline_prediction=_finite(
+                    np.stack([e.baseline for e in explained]), "prediction for the baseline"
+                ),
                 attributions=[
-                    self._by_sample([e.inputs[i] for e in explained], i) if flag else None
+                    _finite(self._by_sample([e.inputs[i] for e in explained], i), "attribution")
+                    if flag
+                    else None
                     for i, flag in enumerate(self.explained)
                 ],
                 gates=dict(zip(self._names(ran), [f.trace() for f in ran], strict=True)) if gates else {},
@@ -158,13 +171,25 @@ class TensorFlowRunner:
                 },
             )
 
-    def _check(self, test: Sequence[np.ndarray]) -> None:
-        rows, needed = test[0].shape[self._sample_axes[0]], self._captured.rows
-        if needed not in (None, rows):
+    def _check_rows(self, test: Sequence[np.ndarray]) -> None:
+        needed = self._rows
+        rows = needed if needed is None else test[0].shape[self._sample_axes[0]]
+        if needed != rows:
             raise InputError(
                 f"{rows} samples were given to a model that works on {needed} at a time only",
                 hint=f"Explain {needed} samples at a time, or open a runner for {rows}.",
             )
+
+    def _run(self, inputs: Sequence[_Input], layers: dict[str, FusedLayer]) -> list[Value]:
+        captured = [self._precision.cast(t) for t in self._captured.captured]
+        try:
+            return Interpreter(self._captured.program, layers).run([*(i.value for i in inputs), *captured])
+        except tf.errors.OpError as error:
+            raise CaptureError(
+                f"the model fails on these rows: {error.message}",
+                hint="Rows must have the shapes that the runner was opened with. An operation that knows no "
+                "double precision runs with precision='float32' only.",
+            ) from error
 
     def _explain(
         self, tape: tf.GradientTape, results: Sequence[Value], target: Target, inputs: Sequence[_Input]
@@ -173,7 +198,7 @@ class TensorFlowRunner:
         if not test(out).dtype.is_floating:
             name = self.outputs[target.output].name
             raise TargetError(f"output {name!r} is not a floating number, so nothing adds up to it")
-        place = (*target.index[:axis], slice(None), *target.index[axis:])
+        place = target.index if axis is None else (*target.index[:axis], slice(None), *target.index[axis:])
         seed = np.zeros(test(out).shape, test(out).dtype.as_numpy_dtype)
         seed[place] = 1
         sources = [i.source for i in inputs]
@@ -189,8 +214,8 @@ class TensorFlowRunner:
             for ms, i in zip(at_vectors, inputs, strict=True)
         ]
         return _Explained(
-            prediction=test(out).numpy()[place],
-            baseline=base(out).numpy()[place],
+            prediction=np.atleast_1d(test(out).numpy()[place]),
+            baseline=np.atleast_1d(base(out).numpy()[place]),
             inputs=[
                 None if i.source is None else _product(m, tf.broadcast_to(i.difference, i.source.shape))
                 for m, i in zip(multipliers, inputs, strict=True)
@@ -199,7 +224,8 @@ class TensorFlowRunner:
         )
 
     def _by_sample(self, arrays: Sequence[np.ndarray], leaf: int) -> np.ndarray:
-        return np.moveaxis(np.stack(arrays), self._sample_axes[leaf] + 1, 1)
+        stacked, axis = np.stack(arrays), self._sample_axes[leaf]
+        return stacked[:, None] if axis is None else np.moveaxis(stacked, axis + 1, 1)
 
     def _names(self, layers: Iterable[FusedLayer]) -> list[str]:
         """Paths inside the model; a layer that is called again gets a number."""
@@ -217,11 +243,27 @@ def _product(multiplier: tf.Tensor | None, difference: tf.Tensor) -> np.ndarray:
     return (multiplier * tf.cast(difference, multiplier.dtype)).numpy()
 
 
-def _sample_axis(shape: tf.TensorShape) -> int:
-    """The axis of an output whose size was left open when tracing; the first if the model needed a fixed
-    size.
-    """
-    return next((axis for axis, size in enumerate(shape) if size is None), 0)
+def _finite(values: np.ndarray, what: str) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise NonFiniteError(
+            f"the {what} has a NaN or an infinity",
+            hint="A weight may be one, or the inputs too large for the model; look at its own predictions.",
+        )
+    return values
+
+
+def _constant_inputs(names: Sequence[str], explained: Sequence[bool]) -> list[str]:
+    return [
+        f"Input {name!r} holds whole numbers or flags that index no table: it is the same for the sample "
+        "and its baseline, and is not explained."
+        for name, flag in zip(names, explained, strict=True)
+        if not flag
+    ]
+
+
+def _half_precision(types: Sequence[tf.DType]) -> list[str]:
+    half = [kind.name for kind in types if kind in LOW_PRECISION]
+    return [f"The model computes in {half[0]}; it is explained in float32."] if half else []
 
 
 def _device(name: str) -> str:

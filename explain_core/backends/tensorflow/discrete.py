@@ -20,18 +20,16 @@ from .pairs import Discrete, Pair, Value, attach, base, detach, is_paired, settl
 
 
 def game(node: Node, values: Sequence[Value]) -> list[Value]:
-    """Comparisons and logic of two inputs: the Shapley shares of the change of the truth value."""
-    a, b = (detach(test(value)) for value in values)
-    a_base, b_base = base(values[0]), base(values[1])
-    (y,), (y_base,) = node.run([a, b]), node.run([a_base, b_base])
+    """Truth of one input or two: the Shapley shares of its change."""
+    tests, bases = [detach(test(v)) for v in values], [base(v) for v in values]
+    (y,), (y_base,) = node.run(tests), node.run(bases)
     paired = [value for value in values if is_paired(value)]
     kind = next(v.test.dtype if isinstance(v, Pair) else v.credit.dtype for v in paired)
-    if len(paired) == 1:
-        shares = [tf.ones(y.shape, kind)]
-    else:
-        truth = [tf.cast(t, kind) for t in (y, *node.run([a_base, b]), *node.run([a, b_base]), y_base)]
-        change = truth[0] - truth[3]
-        share = tf.math.divide_no_nan((truth[0] - truth[1] + truth[2] - truth[3]) / 2, change)
+    shares = [tf.ones(y.shape, kind)]
+    if len(paired) == 2:
+        mixed = *node.run([bases[0], tests[1]]), *node.run([tests[0], bases[1]])
+        both, second, first, none = (tf.cast(truth, kind) for truth in (y, *mixed, y_base))
+        share = tf.math.divide_no_nan((both - second + first - none) / 2, both - none)
         shares = [share, 1 - share]
     return [settle(y, y_base, _credit(paired, shares, tf.zeros(y.shape, kind)))]
 

@@ -201,14 +201,13 @@ class TensorFlowRunner:
         place = target.index if axis is None else (*target.index[:axis], slice(None), *target.index[axis:])
         seed = np.zeros(test(out).shape, test(out).dtype.as_numpy_dtype)
         seed[place] = 1
-        sources = [i.source for i in inputs]
+        sources = [[] if i.source is None else [i.source] for i in inputs]
         vectors = [[tensor for tensor, _ in i.leaf.embedded] for i in inputs]
-        if is_paired(out):
+        multipliers, at_vectors = tf.nest.map_structure(lambda _: None, [sources, vectors])
+        if is_paired(out):  # else this output does not depend on the explained inputs
             multipliers, at_vectors = tape.gradient(
                 out.test, [sources, vectors], output_gradients=tf.constant(seed)
             )
-        else:  # this output does not depend on the explained inputs
-            multipliers, at_vectors = [None] * len(sources), [[None] * len(v) for v in vectors]
         embeddings = [
             [_product(m, change) for m, (_, change) in zip(ms, i.leaf.embedded, strict=True)]
             for ms, i in zip(at_vectors, inputs, strict=True)
@@ -217,7 +216,7 @@ class TensorFlowRunner:
             prediction=np.atleast_1d(test(out).numpy()[place]),
             baseline=np.atleast_1d(base(out).numpy()[place]),
             inputs=[
-                None if i.source is None else _product(m, tf.broadcast_to(i.difference, i.source.shape))
+                _product(m[0], tf.broadcast_to(i.difference, i.source.shape)) if m else None
                 for m, i in zip(multipliers, inputs, strict=True)
             ],
             embeddings=[np.concatenate(parts, -1) if parts else None for parts in embeddings],

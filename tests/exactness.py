@@ -16,6 +16,9 @@ import explain_core as xc
 
 # |residual| over the sum of |attributions|; the promise of the engine.
 RESIDUAL = {torch.float32: 1e-5, torch.float64: 1e-12}
+# At every step, in roundings of states and gates. Measured: 1.4 with saturated gates and over 5,000 steps; 11
+# where relu's pre-activation is a small sum of large terms.
+CONSERVED = 50
 # Difference to the reference, per element, over the largest attribution of that sample and output.
 AGREEMENT = {torch.float32: 1e-5, torch.float64: 1e-10}
 DTYPES = (torch.float32, torch.float64)
@@ -226,7 +229,7 @@ def check(
     )
     assert set(expected.gates) <= set(ex.gates), f"gates of {list(ex.gates)} only"
     for name, dataset in ex.gates.items():
-        assert_conserved(dataset, name, residual)
+        assert_conserved(dataset, name, dtype)
     if not compare:
         return
     for i, (part, wanted) in enumerate(zip(found, expected.attributions, strict=True)):
@@ -239,11 +242,26 @@ def check(
             close(array if "output" in dataset.dims else array[None], values, agreement, 2, f"{name} {part}")
 
 
-def assert_conserved(dataset, name: str, bound: float) -> None:
-    """At every step, the states' mass is what the gates and the carry account for."""
+def assert_conserved(dataset, name: str, dtype: torch.dtype) -> None:
+    """At every step, the states' mass is what the gates and the carry account for, but for rounding.
+
+    What a gate or a state is off by is its unit of rounding over its difference within the pair.
+    """
     data = dataset.astype(np.float64)
-    gates, carry = data["contribution"].sum(("gate", "unit")), data["carry"].sum("unit")
-    size = np.abs(data["contribution"]).sum(("gate", "unit")) + np.abs(data["carry"]).sum("unit")
-    off = np.abs(data["mass"] - gates - carry)
-    worst = (off / size.where(size > 0, 1)).max()
-    assert worst <= bound, f"{name} does not conserve: {float(worst):.2e} of its contributions at some step"
+    gates, carry = data["contribution"], data["carry"]
+    off = np.abs(data["mass"] - gates.sum(("gate", "unit")) - carry.sum("unit"))
+    eps, tiny = torch.finfo(dtype).eps, torch.finfo(dtype).tiny
+    own = np.abs(gates) * rounding_of(data["activation"], eps)
+    through = np.abs(gates).sum("gate") + np.abs(carry)
+    states = [rounding_of(data[part], eps) for part in ("state", "cell") if part in data]
+    passed = sum(through * (state if "unit" in state.dims else state.max(state.dims[-1])) for state in states)
+    worst = float((off / (own.sum(("gate", "unit")) + passed.sum("unit") + tiny)).max())
+    assert worst <= CONSERVED, f"{name} does not conserve: {worst:.2e} roundings off at some step"
+
+
+def rounding_of(pairs, eps: float):
+    """Relative error of ``a - a'`` when both are rounded; at most 1."""
+    test, base = pairs.sel(member="test", drop=True), pairs.sel(member="baseline", drop=True)
+    difference = np.abs(test - base)
+    size = eps * (np.abs(test) + np.abs(base))
+    return (size / difference.where(difference > size, size)).where(size > 0, 1.0)

@@ -14,12 +14,12 @@ import explain_core as xc
 
 def same_net(p: peers.Problem, dtype: torch.dtype) -> Net:
     """The problem's weights in `nn.LSTM` or `nn.GRU`."""
-    recurrent = getattr(nn, p.kind)(peers.FEATURES, peers.HIDDEN, batch_first=True)
-    head = nn.Linear(peers.HIDDEN, 1, bias=False)
+    recurrent = getattr(nn, p.kind)(peers.FEATURES, peers.HIDDEN, batch_first=True).to(dtype)
+    head = nn.Linear(peers.HIDDEN, 1, bias=False).to(dtype)
     tensors = {name: torch.from_numpy(array) for name, array in p.weights.items()}
     head.load_state_dict({"weight": tensors.pop("head")})
     recurrent.load_state_dict(tensors)
-    return Net(lambda net, x: net.head(net.rnn(x)[0][:, -1]), rnn=recurrent, head=head).to(dtype).eval()
+    return Net(lambda net, x: net.head(net.rnn(x)[0][:, -1]), rnn=recurrent, head=head).eval()
 
 
 @pytest.mark.parametrize("name", peers.PROBLEMS)

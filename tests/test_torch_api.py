@@ -160,7 +160,7 @@ def test_target_that_is_not_there_is_refused(target):
     ("given", "same_as"),
     [
         ("zeros", np.zeros((SAMPLES, STEPS, FEATURES))),
-        ("mean", np.broadcast_to(series().mean(0), (SAMPLES, STEPS, FEATURES))),
+        ("mean", np.broadcast_to(series().mean((0, 1)), (SAMPLES, STEPS, FEATURES))),
         (series(1, 1), np.broadcast_to(series(1, 1), (SAMPLES, STEPS, FEATURES))),
         (series(1, 1)[0], np.broadcast_to(series(1, 1), (SAMPLES, STEPS, FEATURES))),
         (series(1), series(1)),
@@ -233,7 +233,8 @@ def test_input_equal_to_the_baseline_gets_zeros(dtype):
     assert not attributions[:, [0, 2]].any()
     assert attributions[:, 1].any()
     assert np.count_nonzero(attributions[:, 1]) == 2
-    assert not ex.residual.values[[0, 2]].any()
+    # The halves of a pair may round differently by their place in the batch.
+    assert np.abs(ex.residual.values[[0, 2]]).max() <= 2 * np.finfo(dtype).eps
     assert np.isfinite(ex.relative_residual).all()
 
 

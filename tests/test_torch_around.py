@@ -25,7 +25,7 @@ from cases import (
 from exactness import DTYPES, Net, draw, weights_of
 from reference import layers, paired
 from reference.layers import linear
-from reference.paired import PairedArray, concat, elementwise, max_over, softmax, stack
+from reference.paired import PairedArray, concat, elementwise, max_over, softmax, softmax_by_quotient, stack
 from torch import nn
 
 import explain_core as xc
@@ -401,7 +401,7 @@ STYLES = {
             ),
             head=head,
         ),
-        lambda w, x: flat(w, softmax(recurrent(w, "lstm", x), 0)),
+        lambda w, x: flat(w, softmax_by_quotient(recurrent(w, "lstm", x), 0)),
     ),
     "shuffled-axes": Case(
         with_lstm(

@@ -62,7 +62,9 @@ def test_saturated_gates(kind, dtype):
         for weight in net.rnn.parameters():
             weight.mul_(10)
     x = draw(0, 3, 20, FEATURES)
-    assert_exact(net, [x], mirror_of(net, kind), dtype=dtype, agreement=SATURATED[dtype])
+    # Where a tanh net saturates, the pair's predictions differ by hardly more than float32 resolves.
+    rounding = 1 if kind == "RNN" else 0
+    assert_exact(net, [x], mirror_of(net, kind), dtype=dtype, agreement=SATURATED[dtype], rounding=rounding)
 
 
 # In a saturated net the next steps amplify the rounding of one step, in the model's own prediction too.
@@ -91,7 +93,7 @@ def test_tiny_differences_from_an_ordinary_baseline(kind, gap):
     assert np.isfinite(found).all()
     # To first order in the gap, and never further off than rounding of the states allows.
     np.testing.assert_allclose(found, expected, atol=(10 * gap + 1e-9) * np.abs(expected).max())
-    rounding = 1e-15 * np.abs(ex.prediction.values).max()
+    rounding = 2 * np.finfo(np.float64).eps  # of states of order 1
     assert np.abs(ex.residual.values).max() <= rounding + 1e-12 * np.abs(found).sum()
 
 

@@ -497,27 +497,27 @@ def max_over(pair: PairedArray, axis: int) -> PairedArray:
 # --- Compositions ------------------------------------------------------------------------------------------
 
 
-def softmax(pair: PairedArray, axis: int = -1) -> PairedArray:
-    """``exp(a - s)/Σ exp(a - s)``, with one shift `s` for both members of the pair.
-
-    Complete, but only sound where the pair's logits are near each other: if all of them differ by D, then y
-    does not differ at all, yet the attributions grow as ``sinh(D)/D`` and their sum drowns in their rounding.
-    See `softmax_by_logarithm`.
-    """
-    shift = np.maximum(pair.test, pair.base).max(axis=axis, keepdims=True)
-    raised = elementwise(pair - shift, exp)
-    return raised / raised.sum(axis=axis, keepdims=True)
-
-
 def log_softmax(pair: PairedArray, axis: int = -1) -> PairedArray:
     shift = np.maximum(pair.test, pair.base).max(axis=axis, keepdims=True)
     shifted = pair - shift
     return shifted - elementwise(elementwise(shifted, exp).sum(axis=axis, keepdims=True), log)
 
 
-def softmax_by_logarithm(pair: PairedArray, axis: int = -1) -> PairedArray:
-    """``exp(a - log Σ exp(a))``, each function by the Rescale rule: complete, and bounded there too."""
+def softmax(pair: PairedArray, axis: int = -1) -> PairedArray:
+    """``exp(a - log Σ exp(a))``, each function by the Rescale rule."""
     return elementwise(log_softmax(pair, axis), exp)
+
+
+def softmax_by_quotient(pair: PairedArray, axis: int = -1) -> PairedArray:
+    """``exp(a - s)/Σ exp(a - s)``, with one shift `s` for both members of the pair.
+
+    What a model that divides by hand gets. Complete too, but only sound where the pair's logits are near each
+    other: if all of them differ by D, then y does not differ at all, yet the attributions grow as
+    ``sinh(D)/D`` and their sum drowns in their rounding.
+    """
+    shift = np.maximum(pair.test, pair.base).max(axis=axis, keepdims=True)
+    raised = elementwise(pair - shift, exp)
+    return raised / raised.sum(axis=axis, keepdims=True)
 
 
 def normalise(pair: PairedArray, axis, eps: float = 1e-5) -> PairedArray:

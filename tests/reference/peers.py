@@ -23,7 +23,7 @@ PROBLEMS = ("LSTM-1", "LSTM-10", "LSTM-20", "GRU-1", "GRU-10", "GRU-20")  # kind
 class Problem:
     kind: str
     steps: int
-    weights: dict[str, np.ndarray]  # PyTorch's names, float32, and the head's (1, H)
+    weights: dict[str, np.ndarray]  # PyTorch's names, and the head's (1, H)
     test: np.ndarray  # (N, T, I)
     base: np.ndarray  # (1, T, I)
 

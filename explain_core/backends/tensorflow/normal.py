@@ -13,51 +13,50 @@ from .kinds import linear, refuse
 from .pairs import Pair, Value, attach, detach
 
 
-def _log_sum_exp(t: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_logsumexp(t, axis=-1, keepdims=True)
+def _share_of_log_sum_exp(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """``ΔL / Δa_i`` for ``L = log Σ exp(a)``: ``secant_log(S, S') · secant_exp(a - c, a' - c)``.
+
+    Any shift c that both members share gives the same. With ``c = max(L, L')`` the first factor is one over
+    the secant of exp between ``L - c`` and ``L' - c``, and nothing overflows however far apart the members
+    are.
+    """
+    top = tf.reduce_max(
+        tf.maximum(a, b), axis=-1, keepdims=True
+    )  # small numbers keep the digits of differences
+    a, b = a - top, b - top
+    total, total_base = (tf.reduce_logsumexp(t, axis=-1, keepdims=True) for t in (a, b))
+    c = tf.maximum(total, total_base)
+    return secants.exp(a - c, b - c) / secants.exp(total - c, total_base - c)
 
 
 def log_softmax(node: Node, values: Sequence[Value]) -> list[Value]:
-    """``y_i = a_i - L`` with ``L = log Σ exp``: ``m_a = m_y - (Σ m_y) · m_L``.
-
-    ``m_L = secant_log(S, S') · secant_exp(a - c, a' - c)`` for any shift c that both members share. With
-    ``c = max(L, L')`` the first factor is one over the secant of exp between ``L - c`` and ``L' - c``, and
-    nothing overflows however far apart the members are.
-    """
+    """``y_i = a_i - L``: ``m_a = m_y - (Σ m_y) · m_L``."""
     (pair,) = values
     a, b = detach(pair.test), pair.base
     (y,), (y_base,) = node.run([a]), node.run([b])
-    total, total_base = _log_sum_exp(a), _log_sum_exp(b)
-    c = tf.maximum(total, total_base)
-    share = secants.exp(a - c, b - c) / secants.exp(total - c, total_base - c)
+    share = _share_of_log_sum_exp(a, b)
     out = attach([pair.test], y, lambda dy: dy - tf.reduce_sum(dy, -1, keepdims=True) * share)
     return [Pair(out, y_base)]
 
 
 def softmax(node: Node, values: Sequence[Value]) -> list[Value]:
-    """``y_i = e_i / S`` with ``e = exp(a - c)``, ``S = Σ e`` and one shift c for both members.
+    """``y_i = exp(a_i - L)``: the Rescale rule for exp, then as in `log_softmax`.
 
-    The rules of exp and of division multiply out to a form in which the shift and all overflow are gone:
-    ``m_a = ½ secant_exp(a - L', a' - L') · (m_y - <m_y>) + ½ secant_exp(a - L, a' - L) · (m_y - <m_y>')``
-    where <·> and <·>' are means weighted by y and y'.
+    Not ``exp(a_i) / Σ exp(a_j)``: that is complete too, but when all logits move together by D, which
+    changes no probability, it shares out contributions that grow like ``sinh(D)/D``, and their sum drowns
+    in their rounding.
     """
     (pair,) = values
     a, b = detach(pair.test), pair.base
     (y,), (y_base,) = node.run([a]), node.run([b])
-    total, total_base = _log_sum_exp(a), _log_sum_exp(b)
-    over_base = secants.exp(a - total_base, b - total_base) / 2
-    over_test = secants.exp(a - total, b - total) / 2
+    slope = secants.exp(tf.nn.log_softmax(a), tf.nn.log_softmax(b))
+    share = _share_of_log_sum_exp(a, b)
 
     def backward(dy: tf.Tensor) -> tf.Tensor:
-        return over_base * _beyond_mean(dy, y) + over_test * _beyond_mean(dy, y_base)
+        dz = dy * slope
+        return dz - tf.reduce_sum(dz, -1, keepdims=True) * share
 
     return [Pair(attach([pair.test], y, backward), y_base)]
-
-
-def _beyond_mean(m: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """``m - Σ weights·m``, measured from the element with the largest weight so that it does not cancel."""
-    m -= tf.gather(m, tf.argmax(weights, -1)[..., None], batch_dims=m.shape.rank - 1)
-    return m - tf.reduce_sum(weights * m, -1, keepdims=True)
 
 
 def batch_norm(node: Node, values: Sequence[Value]) -> list[Value]:

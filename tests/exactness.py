@@ -169,7 +169,6 @@ def assert_exact(
     agreement: float | None = None,
     residual: float | None = None,
     rounding: float = 0,
-    compare: bool = True,
     **options,
 ) -> xc.Explanation:
     """Explain `model` and hold the result against the reference.
@@ -183,7 +182,6 @@ def assert_exact(
         agreement, residual: instead of the usual bounds.
         rounding: units in the last place of 1 that prediction and residual may be off besides; for nets whose
             inner values are of order 1 and whose output may hardly depend on the input.
-        compare: False where the reference has a rule of its own, so that only completeness can be compared.
         options: passed to `explain`.
     """
     numpy_type = np.float32 if dtype == torch.float32 else np.float64
@@ -200,7 +198,7 @@ def assert_exact(
     with unchanged(model):
         ex = xc.explain(model, pack(*test), baselines=pack(*base), backend="torch", device="cpu", **options)
     expected = reference(mirror, test, base, targets)
-    check(ex, expected, dtype, agreement or AGREEMENT[dtype], residual or RESIDUAL[dtype], rounding, compare)
+    check(ex, expected, dtype, agreement or AGREEMENT[dtype], residual or RESIDUAL[dtype], rounding)
     return ex
 
 
@@ -211,7 +209,6 @@ def check(
     agreement: float,
     residual: float,
     rounding: float = 0,
-    compare: bool = True,
 ) -> None:
     unit = rounding * torch.finfo(dtype).eps
     for name in ("prediction", "baseline_prediction"):
@@ -230,8 +227,6 @@ def check(
     assert set(expected.gates) <= set(ex.gates), f"gates of {list(ex.gates)} only"
     for name, dataset in ex.gates.items():
         assert_conserved(dataset, name, dtype)
-    if not compare:
-        return
     for i, (part, wanted) in enumerate(zip(found, expected.attributions, strict=True)):
         close(part, wanted, agreement, 2, f"attributions of input {i}")
     for name, wanted in expected.gates.items():

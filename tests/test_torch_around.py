@@ -144,6 +144,11 @@ def on_steps(net, x):
     return net.head(net.norm(x).flatten(1))
 
 
+def pool_by_three(x: PairedArray) -> PairedArray:
+    """Maxima over windows of three: (C, T) -> (C, T - 2)."""
+    return stack([max_over(x[:, t : t + 3], 1) for t in range(STEPS - 2)]).transpose(1, 0)
+
+
 def root_mean_square(w, x):
     mean = elementwise(x, paired.square).average(-1, keepdims=True)
     eps = float(np.finfo(np.float64).eps)
@@ -278,6 +283,15 @@ LAYERS = {
         lambda w, x: flat(
             w, max_over(linear(w, x, "first.").transpose(1, 0).reshape(FEATURES, STEPS // 2, 2), 2)
         ),
+    ),
+    "MaxPool1d-overlapping": Case(
+        lambda: Net(
+            lambda net, x: net.head(net.pool(net.first(x).transpose(1, 2)).flatten(1)),
+            first=nn.Linear(FEATURES, FEATURES),
+            pool=nn.MaxPool1d(3, stride=1),
+            head=head((STEPS - 2) * FEATURES),
+        ),
+        lambda w, x: flat(w, pool_by_three(linear(w, x, "first.").transpose(1, 0))),
     ),
 }
 

@@ -18,7 +18,14 @@ import tensorflow as tf
 import explain_core as xc
 from explain_core.backends.protocol import Target
 from explain_core.backends.tensorflow import accepts
-from explain_core.errors import BackendError, CaptureError, InputError, NonFiniteError, UnsupportedOperation
+from explain_core.errors import (
+    BackendError,
+    CaptureError,
+    CompletenessError,
+    InputError,
+    NonFiniteError,
+    UnsupportedOperation,
+)
 
 L = keras.layers
 ops = keras.ops
@@ -67,23 +74,17 @@ AROUND = {
     "max pooling": lambda x: L.MaxPooling1D(3, strides=2, padding="same")(x),
     "global pooling": lambda x: L.Concatenate()([L.GlobalMaxPooling1D()(x), L.GlobalAveragePooling1D()(x)]),
     "attention": attention_of,
-    "attention with scores": lambda x: L.Attention(use_scale=True, score_mode="concat")(
-        [x, x, L.Dense(4)(x)]
-    ),
+    "attention with scores": lambda x: L.Attention(use_scale=True, score_mode="concat")([x, x, L.Dense(4)(x)]),
     "additive attention": lambda x: L.AdditiveAttention()([x, x]),
     "multi-head attention": lambda x: L.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True),
     "grouped attention": lambda x: L.GroupQueryAttention(2, 4, 2)(x, x),
     "permute and reshape": lambda x: L.Reshape((3, -1))(L.Permute((2, 1))(x)),
-    "merging": lambda x: L.Subtract()(
-        [L.Multiply()([x, L.Dense(4)(x)]), L.Maximum()([x, L.Average()([x, 2 * x])])]
-    ),
+    "merging": lambda x: L.Subtract()([L.Multiply()([x, L.Dense(4)(x)]), L.Maximum()([x, L.Average()([x, 2 * x])])]),
     "dot product": lambda x: L.Dot((2, 2), normalize=True)([x, L.Dense(4)(x)]),
     "padding and cropping": lambda x: L.Cropping1D(2)(L.ZeroPadding1D(3)(x)),
     "repeat": lambda x: L.RepeatVector(3)(L.Flatten()(x)),
     "upsampling": lambda x: L.UpSampling1D(2)(x),
-    "activations": lambda x: (
-        L.LeakyReLU()(x) + L.ELU()(x) + L.PReLU()(x) + L.Softmax(1)(x) + L.ReLU(1, 0.1, 0.2)(x)
-    ),
+    "activations": lambda x: L.LeakyReLU()(x) + L.ELU()(x) + L.PReLU()(x) + L.Softmax(1)(x) + L.ReLU(1, 0.1, 0.2)(x),
     "keras activations": lambda x: sum(
         L.Activation(name)(x)
         for name in ("mish", "hard_swish", "celu", "hard_tanh", "soft_shrink", "squareplus", "log_softmax")
@@ -106,13 +107,9 @@ def test_layer_in_front_of_a_recurrent_one(name):
     model = keras.Model(inputs, L.Dense(2)(out))
     shake(model)
     test, base = pair()
-    found = assert_exact(
-        model, test, base, layers=["gru"] if "gru" in [layer.name for layer in model.layers] else []
-    )
+    found = assert_exact(model, test, base, layers=["gru"] if "gru" in [layer.name for layer in model.layers] else [])
     np.testing.assert_allclose(found.prediction[0], model(test[0]).numpy()[:, 0], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(
-        found.baseline_prediction[0], model(base[0]).numpy()[:, 0], rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(found.baseline_prediction[0], model(base[0]).numpy()[:, 0], rtol=1e-5, atol=1e-5)
 
 
 # --- Ids and masks
@@ -179,9 +176,19 @@ def test_attention_over_masked_ids():
     others = np.where(IDS == 0, 0, IDS % 7 + 1)
     found = assert_exact(model, [IDS], [others])
     np.testing.assert_array_equal(found.attributions[0][0][IDS == 0], 0)
-    # Where the masks differ, the members' scores are a billion apart, and nine digits of them are lost.
+
+
+def test_attention_whose_padding_differs_within_the_pair_is_refused():
+    """Keras writes -2.4e38 into masked scores. Where only one member's row is masked, nothing is left of
+    the other's digits; the result does not add up and must not be returned.
+    """
+    inputs = keras.Input((STEPS,), dtype="int32")
+    x = L.Embedding(8, 4, mask_zero=True)(inputs)
+    model = keras.Model(inputs, L.Dense(1)(L.GlobalAveragePooling1D()(L.MultiHeadAttention(2, 3)(x, x))))
     shorter = np.where(BASE_IDS.any(1, keepdims=True), BASE_IDS, [[1, 0, 0, 0, 0, 0]])
-    assert residual(explain(model, [IDS], [shorter], precision="float64")) <= 1e-6
+    for precision in ("float32", "float64"):
+        with pytest.raises((NonFiniteError, CompletenessError)):
+            xc.explain(model, IDS, shorter, precision=precision)
 
 
 def test_lengths_are_the_same_for_both_members():
@@ -193,9 +200,7 @@ def test_lengths_are_the_same_for_both_members():
     runner = runner_of(model, [test, given], as_list=True)
     assert runner.explained == (True, False)
     assert "'input1'" in runner.notes[0]
-    found = runner.attribute(
-        [test, given], [base, given], first_targets(runner), gates=True, embeddings=False
-    )
+    found = runner.attribute([test, given], [base, given], first_targets(runner), gates=True, embeddings=False)
     assert found.attributions[1] is None
     assert residual(found) <= 1e-6
     assert leak(found) <= 1e-6
@@ -485,8 +490,7 @@ class HandWritten(keras.layers.Layer):
 
     def build(self, shape):
         self.kernels = [
-            self.add_weight(shape=(shape[-1] + self.units, self.units), name=f"kernel{gate}")
-            for gate in range(4)
+            self.add_weight(shape=(shape[-1] + self.units, self.units), name=f"kernel{gate}") for gate in range(4)
         ]
 
     def call(self, x):
@@ -498,9 +502,7 @@ class HandWritten(keras.layers.Layer):
         return h
 
 
-@pytest.mark.filterwarnings(
-    "ignore::UserWarning:shap", "ignore:.*structure of `inputs`"
-)  # how shap calls Keras
+@pytest.mark.filterwarnings("ignore::UserWarning:shap", "ignore:.*structure of `inputs`")  # how shap calls Keras
 @pytest.mark.parametrize("steps", [1, 3, 10])
 def test_shap_says_the_same_of_a_cell_written_out_by_hand(steps):
     """Both in double precision: in single, shap's quotients of small differences keep four or five digits."""

@@ -14,7 +14,11 @@ NAMED = ("zeros", "mean")
 
 
 def resolve_baselines(
-    baselines: Any, arguments: Arguments, axes: tuple[int | None, ...], explained: tuple[bool, ...], background: bool
+    baselines: Any,
+    arguments: Arguments,
+    axes: tuple[int | None, ...],
+    explained: tuple[bool, ...],
+    background: bool,
 ) -> list[np.ndarray]:
     """The baseline of every explained input, sample axis first.
 

@@ -34,7 +34,7 @@ def explain(
     background: bool = False,
     precision: str | None = None,
     *,
-    sample_axis: int | None | Mapping[str, int] = 0,
+    sample_axis: int | Mapping[str, int] | None = 0,
     output_names: list[str] | None = None,
     keep_embeddings: bool = False,
     keep_gates: bool = True,
@@ -88,9 +88,7 @@ def explain(
     base = resolve_baselines(baselines, arguments, axes, runner.explained, background)
     targets, keep_output = select_targets(target, runner.outputs, output_names)
     plan.set_baselines(base, runner.explained, background)
-    result = attribute_rows(
-        runner, plan, targets, keep_gates, keep_embeddings, lambda f, m: say(0.1 + 0.85 * f, m)
-    )
+    result = attribute_rows(runner, plan, targets, keep_gates, keep_embeddings, lambda f, m: say(0.1 + 0.85 * f, m))
     say(0.95, "Labelling the result")
     labelled = [
         _label(arguments, axes, runner, i, plan, values)
@@ -138,7 +136,12 @@ def _open(open_for: Callable[[list[np.ndarray]], Runner], plan: Plan) -> Runner:
 
 
 def _label(
-    arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, i: int, plan: Plan, attributions: np.ndarray
+    arguments: Arguments,
+    axes: tuple[int | None, ...],
+    runner: Runner,
+    i: int,
+    plan: Plan,
+    attributions: np.ndarray,
 ) -> LabelledInput:
     """Names and labels for the axes of one explained input."""
     axis = axes[i]
@@ -147,7 +150,9 @@ def _label(
     kept = [a for a in range(arguments.leaves[i].ndim) if a != axis]
     labels = arguments.labels[i] if arguments.labels else {}
     coords = {dim: labels[a] for dim, a in zip(dims, kept, strict=True) if a in labels}
-    return LabelledInput(arguments.names[i], values, baseline, attributions, dims, coords)
+    if "times" in labels and "time" in dims:
+        coords["time"] = labels["times"]
+    return LabelledInput(arguments.names[i], values, baseline, attributions, dims, coords, lengths=labels.get("length"))
 
 
 def _dims(values: np.ndarray, is_state: bool) -> tuple[str, ...]:

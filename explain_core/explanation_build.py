@@ -73,9 +73,7 @@ def build_explanation(
     }
     unique_labels([item.name for item in inputs], len(inputs), "input")
 
-    def by_output(
-        array: np.ndarray, dims: Sequence[str], extra: Mapping[str, Any], name: str = ""
-    ) -> xr.DataArray:
+    def by_output(array: np.ndarray, dims: Sequence[str], extra: Mapping[str, Any], name: str = "") -> xr.DataArray:
         labels = {"sample": coords["sample"], **extra}
         if not keep_output:
             (array,) = array
@@ -101,13 +99,9 @@ def build_explanation(
         inputs=values if several else values[inputs[0].name],
         baselines=baselines if several else baselines[inputs[0].name],
         prediction=xr.DataArray(prediction, coords, ("sample", "output"), "prediction"),
-        baseline_prediction=xr.DataArray(
-            baseline_prediction, coords, ("sample", "output"), "baseline_prediction"
-        ),
+        baseline_prediction=xr.DataArray(baseline_prediction, coords, ("sample", "output"), "baseline_prediction"),
         gates={
-            name: _gate_dataset(
-                trace, by_output, coords["sample"], _time_labels(attributions, trace.mass.shape[-1])
-            )
+            name: _gate_dataset(trace, by_output, coords["sample"], _time_labels(attributions, trace.mass.shape[-1]))
             for name, trace in (gates or {}).items()
         },
         embedding_attributions=embeddings,
@@ -141,9 +135,7 @@ def _time_labels(attributions: Mapping[str, xr.DataArray], steps: int) -> dict[s
     found = [a for a in attributions.values() if a.sizes.get("time") == steps]
     if not found or not all(found[0]["time"].equals(other["time"]) for other in found):
         return {"time": np.arange(steps)}
-    return {
-        name: found[0][name].variable for name in ("time", "time_label", "length") if name in found[0].coords
-    }
+    return {name: found[0][name].variable for name in ("time", "time_label", "length") if name in found[0].coords}
 
 
 def _gate_dataset(trace: GateTrace, by_output: Callable, sample: np.ndarray, time: dict) -> xr.Dataset:
@@ -156,7 +148,11 @@ def _gate_dataset(trace: GateTrace, by_output: Callable, sample: np.ndarray, tim
     pair = {"member": label_array(["test", "baseline"]), "sample": sample, **time, **unit}
     dims = ("member", "sample", "time", "unit")
     variables["activation"] = xr.DataArray(trace.activation, {**pair, **gate}, (*dims[:3], "gate", "unit"))
-    variables["state"] = xr.DataArray(trace.state, pair, dims)
+    if trace.state.shape[-1] == len(unit["unit"]):
+        variables["state"] = xr.DataArray(trace.state, pair, dims)
+    else:  # a projected LSTM has fewer hidden states than cells
+        plain = {name: label for name, label in pair.items() if name != "unit"}
+        variables["state"] = xr.DataArray(trace.state, plain, (*dims[:3], "projection"))
     if trace.cell is not None:
         variables["cell"] = xr.DataArray(trace.cell, pair, dims)
     return xr.Dataset(variables, attrs={"kind": trace.kind})

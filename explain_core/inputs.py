@@ -11,6 +11,8 @@ import numpy as np
 
 from explain_core.errors import InputError, NonFiniteError
 
+Labels = dict[int | str, np.ndarray]
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -20,13 +22,14 @@ class Arguments:
         names: of each array, unique: the parameter's name, with positions for nested ones ("hx.0").
         leaves: the arrays.
         rebuild: turns as many arrays (or tensors) back into ``(args, kwargs)``.
-        labels: for each array, labels of its axes by axis number, as far as the input had them.
+        labels: for each array, as far as the input had them: labels of its axes by axis number, and under "times" and
+            "length" time labels (sample, time) and lengths (sample,) that differ between samples.
     """
 
     names: tuple[str, ...]
     leaves: list[np.ndarray]
     rebuild: Callable[[list[Any]], tuple[tuple, dict]]
-    labels: list[dict[int, np.ndarray]] = field(default_factory=list)
+    labels: list[Labels] = field(default_factory=list)
 
     def with_leaves(self, leaves: list[np.ndarray]) -> Arguments:
         """The same call with other arrays."""
@@ -46,7 +49,7 @@ def read_arguments(model: Any, inputs: Any) -> Arguments:
     """
     names: list[str] = []
     leaves: list[np.ndarray] = []
-    labels: list[dict[int, np.ndarray]] = []
+    labels: list[Labels] = []
 
     def visit(value: Any, name: str) -> Any:
         """The structure of ``value`` with numbers of leaves in place of arrays."""
@@ -92,17 +95,18 @@ def is_nested(value: Any) -> bool:
     return isinstance(value, list) and any(hasattr(item, "shape") or isinstance(item, tuple) for item in value)
 
 
-def as_array(value: Any, name: str) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+def as_array(value: Any, name: str) -> tuple[np.ndarray, Labels]:
     """Numbers as a numpy array, and the labels of its axes where it has any.
 
     Raises:
         InputError: it is not numbers.
     """
-    labels: dict[int, np.ndarray] = {}
+    labels: Labels = {}
     if hasattr(value, "detach"):  # a torch tensor
         value = value.detach().cpu()
     if hasattr(value, "dims") and hasattr(value, "coords"):  # xarray
         labels = {i: value[dim].values for i, dim in enumerate(value.dims) if dim in value.coords}
+        labels |= {name: value[name].values for name in ("times", "length") if name in value.coords}
         value = value.values
     elif hasattr(value, "columns"):  # pandas: one sequence
         labels = {1: np.asarray(value.columns)}
@@ -144,7 +148,7 @@ def check_finite(array: np.ndarray, name: str, what: str) -> None:
     )
 
 
-def sample_axes(arguments: Arguments, sample_axis: int | None | Mapping[str, int]) -> tuple[int | None, ...]:
+def sample_axes(arguments: Arguments, sample_axis: int | Mapping[str, int] | None) -> tuple[int | None, ...]:
     """The sample axis of each array.
 
     Args:
@@ -169,14 +173,15 @@ def sample_axes(arguments: Arguments, sample_axis: int | None | Mapping[str, int
         if name in given:
             axes.append(given[name] % leaf.ndim)
             continue
-        fits = [a for a in dict.fromkeys((axis if leaf.ndim == first.ndim else 0, 0, 1)) if leaf.shape[a : a + 1] == (samples,)]
+        usual = dict.fromkeys((axis if leaf.ndim == first.ndim else 0, 0, 1))
+        fits = [a for a in usual if leaf.shape[a : a + 1] == (samples,)]
         if not fits:
             raise InputError(
                 f"it has shape {leaf.shape}, and {first_name!r} has {samples} samples",
                 where=name,
                 hint="All inputs need the same number of samples; sample_axis={name: axis} says where they are.",
             )
-        if len(fits) > 1 and leaf.ndim == 3 and first_name != name and fits[0] != fits[1] and _is_state_like(leaf, first):
+        if len(fits) > 1 and leaf.ndim == 3 and leaf.shape != first.shape:
             raise InputError(
                 f"it has shape {leaf.shape}: two axes have the {samples} samples",
                 where=name,
@@ -184,10 +189,6 @@ def sample_axes(arguments: Arguments, sample_axis: int | None | Mapping[str, int
             )
         axes.append(fits[0])
     return tuple(axes)
-
-
-def _is_state_like(leaf: np.ndarray, first: np.ndarray) -> bool:
-    return leaf.shape != first.shape
 
 
 def _parameters(model: Any) -> list[inspect.Parameter]:

@@ -24,7 +24,9 @@ class Plan:
 
     def __init__(self, leaves: Sequence[np.ndarray], axes: Sequence[int | None]) -> None:
         self._axes = axes
-        self._leaves = [leaf[None] if axis is None else np.moveaxis(leaf, axis, 0) for leaf, axis in zip(leaves, axes, strict=True)]
+        self._leaves = [
+            leaf[None] if axis is None else np.moveaxis(leaf, axis, 0) for leaf, axis in zip(leaves, axes, strict=True)
+        ]
         self.count = len(self._leaves[0])
         steps = max((leaf.shape[1] for leaf in self._leaves if leaf.ndim > 1), default=1)
         limit = 1 if axes[0] is None else max(1, min(MOST_ROWS, STEPS_AT_ONCE // steps))
@@ -46,7 +48,10 @@ class Plan:
 
     def first_rows(self) -> list[np.ndarray]:
         """Inputs of the size of a batch."""
-        return [self._in_layout(leaf[: self.rows_at_once], axis) for leaf, axis in zip(self._leaves, self._axes, strict=True)]
+        return [
+            self._in_layout(leaf[: self.rows_at_once], axis)
+            for leaf, axis in zip(self._leaves, self._axes, strict=True)
+        ]
 
     def set_baselines(self, baselines: list[np.ndarray], explained: tuple[bool, ...], background: bool) -> None:
         """The baseline of each explained input, (B, ...)."""
@@ -137,7 +142,10 @@ def attribute_rows(
 
     kinds: dict[str, GateTrace] = {}
     for number, rows in enumerate(batches):
-        say(number / len(batches), f"Explaining batch {number + 1} of {len(batches)}" if len(batches) > 1 else "Explaining")
+        say(
+            number / len(batches),
+            f"Explaining batch {number + 1} of {len(batches)}" if len(batches) > 1 else "Explaining",
+        )
         test, base = plan.inputs(rows)
         result = runner.attribute(test, base, targets, gates=gates, embeddings=embeddings)
         samples = rows[:, 0]

@@ -14,7 +14,9 @@ MOST_OUTPUTS = 512
 """With ``target=None`` every output is explained, up to this many."""
 
 
-def select_targets(target: Any, outputs: Sequence[ModelOutput], names: Sequence[str] | None = None) -> tuple[list[Target], bool]:
+def select_targets(
+    target: Any, outputs: Sequence[ModelOutput], names: Sequence[str] | None = None
+) -> tuple[list[Target], bool]:
     """Turn ``target`` into explained scalars.
 
     Args:

@@ -16,12 +16,19 @@ from torch import fx
 
 @dataclass(frozen=True)
 class Roots:
-    """``paired``: constants that must start as pairs. ``copied``: other constants that are written to.
-    ``written``: explained inputs that are written to."""
+    """What is written to.
+
+    Attributes:
+        paired: constants that must start as pairs.
+        copied: other constants.
+        written: explained inputs.
+        splits: operations with several views as their result, through one of which something is written.
+    """
 
     paired: frozenset[fx.Node]
     copied: frozenset[fx.Node]
     written: frozenset[fx.Node]
+    splits: frozenset[fx.Node]
 
 
 def writes_to_first_argument(op: torch._ops.OpOverload) -> bool:
@@ -45,9 +52,7 @@ def mutated_roots(graph: fx.Graph, explained: list[bool]) -> Roots:
     paired_roots: set[fx.Node] = set()
     while True:
         paired = _reached(graph, starts | paired_roots)
-        more = {
-            target for target, node in writes if node in paired or any(n in paired for n in node.all_input_nodes)
-        }
+        more = {target for target, node in writes if node in paired or any(n in paired for n in node.all_input_nodes)}
         if more <= paired_roots:
             break
         paired_roots |= more
@@ -56,6 +61,7 @@ def mutated_roots(graph: fx.Graph, explained: list[bool]) -> Roots:
         paired=frozenset(paired_roots - starts),
         copied=frozenset(written - paired_roots - starts),
         written=frozenset(written & starts),
+        splits=frozenset(_splits(node.args[0]) for _, node in writes) - {None},
     )
 
 
@@ -73,6 +79,16 @@ def _viewed(node: fx.Node) -> fx.Node | None:
         arguments = node.target._schema.arguments
         if arguments and arguments[0].alias_info is not None:
             return node.args[0]
+    return None
+
+
+def _splits(node: fx.Node) -> fx.Node | None:
+    """The operation with several results that a view was taken from, if any."""
+    while node is not None:
+        source = _viewed(node)
+        if node.target is operator.getitem and source is not None and _viewed(source) is not None:
+            return source
+        node = source
     return None
 
 

@@ -32,11 +32,13 @@ class Captured:
         graph: takes the traced inputs, gives the tensors that the model returned.
         outputs: the name of each of them.
         weight_names: for weights by memory address, their full names.
+        packed_orders: for packed sequences by batch sizes, which sample each row is.
     """
 
     graph: fx.GraphModule
     outputs: tuple[str, ...]
     weight_names: dict[int, str]
+    packed_orders: dict[tuple[int, ...], tuple[int, ...]]
 
 
 def private_copy(model: nn.Module) -> nn.Module:
@@ -71,10 +73,10 @@ def _eval(module: nn.Module) -> None:
         part.training = False
 
 
-def model_dtype(model: nn.Module) -> torch.dtype:
-    """The dtype of the first floating weight; float32 for a model without any."""
+def model_dtype(model: nn.Module, otherwise: torch.dtype = torch.float32) -> torch.dtype:
+    """The dtype of the first floating weight."""
     weights = (*model.parameters(), *model.buffers())
-    return next((w.dtype for w in weights if w.is_floating_point()), torch.float32)
+    return next((w.dtype for w in weights if w.is_floating_point()), otherwise)
 
 
 def model_device(model: nn.Module) -> torch.device:
@@ -99,15 +101,15 @@ def capture(model: nn.Module, call: Callable[..., Any], traced: Sequence[Tensor]
         names[:] = found
         return outputs
 
-    with _recording(model), PackingMode(), torch.no_grad():
+    with _recording(model) as running, PackingMode() as packing, torch.no_grad():
         try:
             graph = make_fx(flat, pre_dispatch=True)(*traced)
         except ExplainError:
             raise
         except Exception as error:
-            raise _explained(error) from error
+            raise _explained(error, running[-1][0] if running else "") from error
     weights = {w.data_ptr(): name for name, w in (*model.named_parameters(), *model.named_buffers()) if w.numel()}
-    return Captured(graph, tuple(names), weights)
+    return Captured(graph, tuple(names), weights, packing.orders)
 
 
 def run(model: nn.Module, call: Callable[..., Any], tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[str]]:
@@ -132,28 +134,25 @@ def _path_name(path: tuple) -> str:
     return ".".join(pytree.keystr((part,)).strip("[].'\"") for part in path) or "output"
 
 
-def _explained(error: Exception) -> CaptureError:
+def _explained(error: Exception, where: str = "") -> CaptureError:
     text = str(error).strip().splitlines()
     first = text[0] if text else type(error).__name__
     if "tracing tensor" in first or isinstance(error, fx.proxy.TraceError):
         return CaptureError(
             "the model decides by the values of its input what to compute (an if, a loop or .item() on a tensor)",
-            where=_raised_in(error),
+            where=where,
             hint="The test and the baseline run could then differ. Use torch.where, or masks and lengths that are "
             "given as inputs of their own.",
         )
-    return CaptureError(
-        f"the model failed on these inputs: {type(error).__name__}: {first}", where=_raised_in(error)
-    )
-
-
-def _raised_in(error: Exception) -> str:
-    return getattr(error, "_module_path", "")
+    return CaptureError(f"the model failed on these inputs: {type(error).__name__}: {first}", where=where)
 
 
 @contextmanager
-def _recording(model: nn.Module) -> Iterator[None]:
-    """Label nodes with their module's path, keep transformers off their fast path, and put all of it back."""
+def _recording(model: nn.Module) -> Iterator[list[tuple[str, Any]]]:
+    """Label nodes with their module's path, keep transformers off their fast path, and put all of it back.
+
+    Yields the modules that are running, outermost first.
+    """
     handles = []
     open_modules: list[tuple[str, Any]] = []
 
@@ -177,13 +176,12 @@ def _recording(model: nn.Module) -> Iterator[None]:
     try:
         with fx_traceback.preserve_node_meta(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
-            yield
-    except Exception as error:
-        error._module_path = open_modules[-1][0] if open_modules else ""
-        raise
+            try:
+                yield open_modules
+            finally:
+                while open_modules:
+                    open_modules.pop()[1].__exit__(None, None, None)
     finally:
-        while open_modules:
-            open_modules.pop()[1].__exit__(None, None, None)
         torch.backends.mha.set_fastpath_enabled(fast_path)
         for handle in handles:
             handle.remove()
@@ -192,7 +190,8 @@ def _recording(model: nn.Module) -> Iterator[None]:
 class _Taint(TorchDispatchMode):
     """Follows whole-number inputs to the tables that turn them into floats."""
 
-    _TABLES = ("aten::embedding", "aten::one_hot", "aten::scatter", "aten::scatter_")
+    # One-hot codes are made by scattering ones.
+    _TABLES = (torch.ops.aten.embedding.default, torch.ops.aten.scatter.value, torch.ops.aten.scatter_.value)
 
     def __init__(self, inputs: dict[int, Tensor]) -> None:
         super().__init__()
@@ -205,7 +204,7 @@ class _Taint(TorchDispatchMode):
         tensors = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)]
         sources = frozenset().union(*(self._sources.get(id(t), ()) for t in tensors))
         if sources:
-            if func._schema.name in self._TABLES:
+            if func in self._TABLES:
                 self.tokens |= sources
             for value in pytree.tree_leaves(result):
                 if isinstance(value, Tensor) and not value.is_floating_point():
@@ -225,4 +224,3 @@ def token_inputs(call: Callable[..., Any], leaves: Sequence[Tensor]) -> set[int]
         except Exception as error:
             raise _explained(error) from error
     return taint.tokens
-

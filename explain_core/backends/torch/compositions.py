@@ -8,7 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explain_core.backends.torch.pairs import Pair, apply_linear, attach, base_of, is_pair, pairs_in, test_of, unbroadcast
+from explain_core.backends.torch.pairs import (
+    Pair,
+    apply_linear,
+    attach,
+    base_of,
+    is_pair,
+    pairs_in,
+    test_of,
+    unbroadcast,
+)
 from explain_core.backends.torch.secants import reciprocal
 from explain_core.backends.torch.softmax import logsumexp_slope, softmax_rule
 from explain_core.errors import UnsupportedOperation
@@ -243,9 +252,7 @@ def attention(ops, query, key, value, mask=None, dropout_p=0.0, is_causal=False,
         raise UnsupportedOperation("attention with dropout left on answers differently each time")
     if enable_gqa:
         heads = _shape(query)[-3]
-        key, value = (
-            apply_or_call(lambda v: v.repeat_interleave(heads // v.shape[-3], -3), v) for v in (key, value)
-        )
+        key, value = (apply_or_call(lambda v: v.repeat_interleave(heads // v.shape[-3], -3), v) for v in (key, value))
     scale = 1 / math.sqrt(_shape(query)[-1]) if scale is None else scale
     keys = apply_or_call(lambda v: v.transpose(-2, -1), key)
     scores = ops(aten.mul.Tensor, ops(aten.matmul.default, query, keys), scale)
@@ -302,6 +309,13 @@ def clamp_tensor(ops, x, low=None, high=None) -> Any:
     return x if high is None else ops(aten.minimum.default, x, high)
 
 
+def rrelu(ops, x, lower=1 / 8, upper=1 / 3, training=False, generator=None) -> Any:
+    """Leaky ReLU with the mean slope in evaluation; random in training."""
+    if training:
+        raise UnsupportedOperation("rrelu in training mode draws random numbers")
+    return ops(aten.leaky_relu.default, x, (lower + upper) / 2)
+
+
 def dropout(ops, x, p, train) -> Any:
     """Nothing in evaluation; an error where it was left on."""
     if train and p > 0:
@@ -335,9 +349,9 @@ def max_pool(ops, x, kernel, stride=(), padding=0, dilation=1, ceil_mode=False) 
         pad = [0, 0] * (x.test.ndim - 1 - axis) + [padding[i], right]
         x = apply_linear(lambda v, pad=pad: torch.nn.functional.pad(v, pad, value=-math.inf), x)
         x = apply_linear(
-            lambda v, axis=axis, span=span, i=i, count=count: (
-                v.unfold(axis, span, stride[i])[..., :: dilation[i]].narrow(axis, 0, count)
-            ),
+            lambda v, axis=axis, span=span, i=i, count=count: v.unfold(axis, span, stride[i])[
+                ..., :: dilation[i]
+            ].narrow(axis, 0, count),
             x,
         )
     return ops(aten.amax.default, x, list(range(-axes, 0)))
@@ -362,8 +376,8 @@ def adaptive_max_pool(ops, x, size) -> Any:
         length = x.test.shape[axis]
         edges = [(k * length // cells, -(-(k + 1) * length // cells)) for k in range(cells)]
         parts = [
-            ops(aten.amax.default, apply_linear(lambda v, lo=lo, hi=hi: v.narrow(axis, lo, hi - lo), x), [axis], True)
-            for lo, hi in edges
+            ops(aten.amax.default, ops(aten.narrow.default, x, axis, low, high - low), [axis], True)
+            for low, high in edges
         ]
         x = ops(aten.cat.default, parts, axis)
     nowhere = torch.zeros_like(x.test, dtype=torch.int64)

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from explain_core.backends.torch import rules
 from explain_core.backends.torch.aliasing import mutated_roots, writes_to_first_argument
-from explain_core.backends.torch.pairs import Pair, is_pair, pairs_in, test_of
+from explain_core.backends.torch.pairs import Pair, is_pair, pairs_in
 from explain_core.backends.torch.recorder import Recorder
 from explain_core.errors import CaptureError, UnsupportedOperation
 
@@ -30,12 +30,18 @@ class PairOps:
 
     Attributes:
         recorder: where recurrent layers write down what their gates did.
+        packed_orders: for packed sequences by batch sizes, which sample each row is.
     """
 
-    def __init__(self, recorder: Recorder, layer_names: dict[int, str] | None = None) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        layer_names: dict[int, str],
+        packed_orders: dict[tuple[int, ...], tuple[int, ...]],
+    ) -> None:
         self.recorder = recorder
-        self._layer_names = layer_names or {}
-        self._used_names: dict[str, int] = {}
+        self.packed_orders = packed_orders
+        self._layer_names = layer_names
         self._unnamed: dict[int, str] = {}
 
     def __call__(self, op: Callable, *args: Any, **kwargs: Any) -> Any:
@@ -60,7 +66,7 @@ class PairOps:
         A single-step cell keeps its name over calls; so do layers, whose further calls continue in time.
         """
         path = self._layer_names.get(id(weight))
-        if path is None:
+        if not path:
             path = self._unnamed.setdefault(id(weight), f"{kind.lower()}{len(self._unnamed) or ''}")
         if layer is None and not two_way:
             return path
@@ -157,6 +163,8 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
             if place is not None:
                 args, kwargs = place.arguments((args, kwargs))
             value = _run_node(node, args, kwargs, ops)
+            if node in roots.splits and pairs_in(args):
+                value = _single_views(args[0], value)
         if node in roots.paired and isinstance(value, Tensor):
             value = Pair(value.clone(), value.clone())
         elif node in roots.copied and isinstance(value, Tensor):
@@ -229,6 +237,14 @@ def module_path(node: fx.Node) -> str:
     return (node.meta.get("custom") or {}).get("module", "")
 
 
+def _single_views(whole: Pair, parts: Sequence[Pair]) -> tuple[Pair, ...]:
+    """The parts of ``split`` and its like as views one by one, which PyTorch allows to be written to."""
+    return tuple(
+        Pair(whole.test.as_strided(p.test.shape, p.test.stride(), p.test.storage_offset()), p.base, p.flow)
+        for p in parts
+    )
+
+
 def _write(op: torch._ops.OpOverload, args: tuple, kwargs: dict, ops: PairOps) -> Pair:
     """An in-place operation: the result of its out-of-place twin, written into both members.
 
@@ -239,14 +255,14 @@ def _write(op: torch._ops.OpOverload, args: tuple, kwargs: dict, ops: PairOps) -
         raise CaptureError(f"{_name(op)} writes into a tensor that the capture could not follow")
     twin = getattr(torch.ops.aten, op._schema.name.removeprefix("aten::").removesuffix("_"))
     result = ops(getattr(twin, op._overloadname), *args, **kwargs)
-    with torch.enable_grad():
-        if target.is_float:
-            target.test.copy_(result.test if is_pair(result) else result)
-            with torch.no_grad():
-                target.base.copy_(result.base if is_pair(result) else result)
-            return target
-    target.flow = result.flow if is_pair(result) else None
+    if not is_pair(result):
+        result = torch.as_tensor(result, dtype=target.test.dtype, device=target.test.device)
+        result = Pair(result, result)
+    if target.is_float:
+        target.test.copy_(result.tape)
+    else:
+        target.flow = result.flow
+        target.test.copy_(result.test.detach())
     with torch.no_grad():
-        target.test.copy_(test_of(result))
-        target.base.copy_(result.base if is_pair(result) else result)
+        target.base.copy_(result.base)
     return target

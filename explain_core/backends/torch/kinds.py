@@ -195,7 +195,11 @@ class Maximum:
     indices: bool = False
 
     def __call__(self, ops, op, args, kwargs):
-        pair, dims, keepdim = args[0], args[1] if len(args) > 1 else None, bool(args[2]) if len(args) > 2 else False
+        pair, dims, keepdim = (
+            args[0],
+            args[1] if len(args) > 1 else None,
+            bool(args[2]) if len(args) > 2 else False,
+        )
         dims = kwargs.get("dim", dims)
         keepdim = kwargs.get("keepdim", keepdim)
         axes = sorted({d % pair.test.ndim for d in ([dims] if isinstance(dims, int) else dims or ())})
@@ -286,4 +290,3 @@ class Refused:
 
     def __call__(self, ops, op, args, kwargs):
         raise _refuse(self.why)
-

@@ -9,33 +9,56 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import (
+    disable_proxy_modes_tracing,
+    get_innermost_proxy_mode,
+    get_proxy_slot,
+)
 from torch.overrides import TorchFunctionMode
 
 from explain_core.errors import CaptureError
 
 
 class PackingMode(TorchFunctionMode):
-    """While active, packing and unpacking are recorded as index operations."""
+    """While active, packing and unpacking are recorded as index operations.
+
+    Attributes:
+        orders: by the batch sizes of a packed sequence, which sample each of its rows is, longest first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.orders: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._batch_sizes: list[Tensor] = []
+        self._sorted: list[tuple[Tensor, Tensor]] = []
 
     def __torch_function__(self, func, types, args=(), kwargs=None) -> Any:
+        kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name == "_pack_padded_sequence":
-            return _pack(*args, **(kwargs or {}))
+            data, sizes = _pack(*args, **kwargs)
+            self._batch_sizes.append(sizes)
+            with disable_proxy_modes_tracing():
+                lengths = args[1]
+                order = next((o.tolist() for by_length, o in self._sorted if by_length is lengths), None)
+                self.orders[tuple(sizes.tolist())] = tuple(order or range(len(lengths)))
+            return data, sizes
+        if name == "sort":
+            result = func(*args, **kwargs)
+            self._sorted.append(tuple(result))
+            return result
         if name == "_pad_packed_sequence":
-            return _unpack(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+            return _unpack(*args, **kwargs)
+        if name == "__getitem__" and any(args[0] is sizes for sizes in self._batch_sizes):
+            with disable_proxy_modes_tracing():
+                return int(func(*args))  # how many samples there are; recurrent modules read it
+        return func(*args, **kwargs)
 
 
 def _pack(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
     """Rows in packed order (all samples at step 0, then at step 1, ...) and how many samples each step has."""
-    try:
-        counts = lengths.tolist()
-    except RuntimeError as error:
-        raise CaptureError(
-            "the lengths of packed sequences are computed from the explained input",
-            hint="Give the lengths to the model as an input of their own.",
-        ) from error
+    counts = _constant_list(lengths)
     if batch_first:
         padded = padded.transpose(0, 1)
     steps, samples = padded.shape[:2]
@@ -47,14 +70,43 @@ def _pack(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, T
     sizes = [sum(count > step for count in counts) for step in range(max(counts))]
     rows = [step * samples + sample for step, size in enumerate(sizes) for sample in range(size)]
     index = torch.tensor(rows, device=padded.device)
-    return padded.flatten(0, 1).index_select(0, index), torch.tensor(sizes)
+    with disable_proxy_modes_tracing():
+        batch_sizes = torch.tensor(sizes)
+    return padded.flatten(0, 1).index_select(0, index), batch_sizes
+
+
+def _constant_list(values: Tensor) -> list[int]:
+    """The numbers in a tensor that must not depend on the traced inputs.
+
+    Raises:
+        CaptureError: it does.
+    """
+    mode = get_innermost_proxy_mode()
+    traced = None if mode is None else get_proxy_slot(values, mode.tracer, None, lambda slot: slot.proxy.node)
+    if traced is not None and any(node.op == "placeholder" for node in _ancestors(traced)):
+        raise CaptureError(
+            "the lengths of packed sequences are computed from the explained input",
+            hint="Give the lengths to the model as an input of their own.",
+        )
+    with disable_proxy_modes_tracing():
+        return values.tolist()
+
+
+def _ancestors(node: fx.Node) -> set[fx.Node]:
+    found, todo = {node}, [node]
+    while todo:
+        for source in todo.pop().all_input_nodes:
+            if source not in found:
+                found.add(source)
+                todo.append(source)
+    return found
 
 
 def _unpack(
     data: Tensor, batch_sizes: Tensor, batch_first: bool, padding_value: float, total_length: int = -1
 ) -> tuple[Tensor, Tensor]:
     """Padded sequences (T, N, ...), or (N, T, ...), and their lengths."""
-    sizes = batch_sizes.tolist()
+    sizes = _constant_list(batch_sizes)
     steps, samples = max(len(sizes), total_length), sizes[0]
     rows = [step * samples + sample for step, size in enumerate(sizes) for sample in range(size)]
     index = torch.tensor(rows, device=data.device)

@@ -97,7 +97,7 @@ def base_of(values: Any) -> Any:
     return pick(values, lambda pair: pair.base)
 
 
-Multipliers = Callable[..., "tuple[Tensor | None, ...]"]
+Multipliers = Callable[..., "Tensor | tuple[Tensor, ...]"]
 
 
 class _Rule(torch.autograd.Function):
@@ -110,7 +110,8 @@ class _Rule(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *outgoing: Tensor):
-        return None, None, *ctx.multipliers(*outgoing)
+        incoming = ctx.multipliers(*outgoing)
+        return None, None, *((incoming,) if isinstance(incoming, Tensor) else incoming)
 
 
 def attach(values: list[Tensor], multipliers: Multipliers, *inputs: Tensor) -> Any:
@@ -118,7 +119,7 @@ def attach(values: list[Tensor], multipliers: Multipliers, *inputs: Tensor) -> A
 
     Args:
         values: what the operation gave for the test member.
-        multipliers: takes the multiplier of each value, gives that of each of ``inputs`` (None for none).
+        multipliers: takes the multiplier of each value, gives that of each of ``inputs``.
         inputs: the tapes of the operation's paired arguments.
 
     Returns:
@@ -152,7 +153,10 @@ def apply_linear(function: Callable[..., Tensor], *args: Any) -> Any:
     if flow is None:
         return _zip(lambda t, b: discrete(t, b, None), test, base)
     return _zip(
-        lambda t, b, f: Pair(f.to(t.dtype), b) if t.is_floating_point() else discrete(t, b, f), test, base, flow
+        lambda t, b, f: Pair(f.to(t.dtype), b) if t.is_floating_point() else discrete(t, b, f),
+        test,
+        base,
+        flow,
     )
 
 
@@ -173,5 +177,5 @@ def apply_rescale(value: Callable[[Tensor], Tensor], secant: Callable[..., Tenso
     a, b = pair.test.detach(), pair.base
     slope = secant(a, b)
     with torch.enable_grad():
-        test = attach([value(a)], lambda m: (m * slope,), pair.tape)
+        test = attach([value(a)], lambda m: m * slope, pair.tape)
     return Pair(test, value(b))

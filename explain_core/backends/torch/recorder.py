@@ -20,7 +20,7 @@ class LayerRecord:
     """One call of one layer in one direction.
 
     Everything is (T, N, ...) in the order in which the layer runs; ``order`` (T, N) says which timestep of the input
-    that was, where it differs, and ``valid`` (T, N) which steps are not padding.
+    that was, where it differs, ``valid`` (T, N) which steps are not padding, and ``samples`` which sample each row is.
     """
 
     kind: str
@@ -28,6 +28,7 @@ class LayerRecord:
     recorder: Recorder
     order: Tensor | None = None
     valid: Tensor | None = None
+    samples: tuple[int, ...] | None = None
     activation: np.ndarray | None = None
     state: np.ndarray | None = None
     cell: np.ndarray | None = None
@@ -35,8 +36,8 @@ class LayerRecord:
     _carried: dict[int, Tensor] = field(default_factory=dict)
 
     def forward(self, gate: Tensor, state: Tensor, cell: Tensor | None) -> None:
-        """Gate values (T, 2, N, G, H) and states (T, 2, N, H) of both members."""
-        put = lambda x: np.stack([self._in_input_order(x[:, member]) for member in (0, 1)])  # noqa: E731
+        """Gate values (2, T, N, G, H) and states (2, T, N, H) of both members."""
+        put = lambda x: np.stack([self._in_input_order(member) for member in x])  # noqa: E731
         self.activation, self.state = put(gate), put(state)
         self.cell = None if cell is None else put(cell)
 
@@ -60,7 +61,8 @@ class LayerRecord:
             x = x.gather(0, index)
         if self.valid is not None:
             x = torch.where(self.valid.reshape(*self.valid.shape, *[1] * (x.ndim - 2)), x, 0.0)
-        return _numpy(x.movedim(1, 0))
+        rows = _numpy(x.movedim(1, 0))
+        return rows if self.samples is None else rows[np.argsort(self.samples)]
 
 
 class Recorder:
@@ -73,11 +75,13 @@ class Recorder:
         self._layers: dict[str, list[LayerRecord]] = {}
         self.embedded: list[dict[int, np.ndarray]] = []
 
-    def layer(self, name: str, kind: str, gates: tuple[str, ...], order=None, valid=None) -> LayerRecord | None:
+    def layer(
+        self, name: str, kind: str, gates: tuple[str, ...], order=None, valid=None, samples=None
+    ) -> LayerRecord | None:
         """A record for one call of a layer, or None if gates are not wanted."""
         if not self._gates:
             return None
-        record = LayerRecord(kind, gates, self, order, valid)
+        record = LayerRecord(kind, gates, self, order, valid, samples)
         self._layers.setdefault(name, []).append(record)
         return record
 
@@ -99,9 +103,7 @@ def _join(records: list[LayerRecord], targets: int) -> GateTrace:
     first = records[0]
 
     def by_target(part: int) -> np.ndarray:
-        return np.stack(
-            [np.concatenate([_part(r, k, part) for r in records], axis=1) for k in range(targets)]
-        )
+        return np.stack([np.concatenate([_part(r, k, part) for r in records], axis=1) for k in range(targets)])
 
     def along_time(name: str) -> np.ndarray:
         return np.concatenate([getattr(r, name) for r in records], axis=2)

@@ -32,7 +32,12 @@ def accepts(model: Any) -> bool:
 
 
 def open_runner(
-    model: Any, arguments: Any, *, sample_axes: Sequence[int], device: str = "auto", precision: str | None = None
+    model: Any,
+    arguments: Any,
+    *,
+    sample_axes: Sequence[int],
+    device: str = "auto",
+    precision: str | None = None,
 ) -> TorchRunner:
     """Make a model ready to explain rows of the shape of ``arguments``.
 
@@ -43,7 +48,8 @@ def open_runner(
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
         precision: "float32", "float64" or None for the model's own.
     """
-    return TorchRunner(model, arguments, tuple(sample_axes), _device(device), precision)
+    with torch.inference_mode(False):  # the tape is needed, wherever explain() is called
+        return TorchRunner(model, arguments, tuple(sample_axes), _device(device), precision)
 
 
 def _device(name: str) -> torch.device:
@@ -63,7 +69,12 @@ class TorchRunner:
     """See `explain_core.backends.protocol.Runner`."""
 
     def __init__(
-        self, model: Any, arguments: Any, sample_axes: tuple[int, ...], device: torch.device, precision: str | None
+        self,
+        model: Any,
+        arguments: Any,
+        sample_axes: tuple[int, ...],
+        device: torch.device,
+        precision: str | None,
     ) -> None:
         module = model.module() if isinstance(model, torch.export.ExportedProgram) else model
         self._model = private_copy(module)
@@ -72,7 +83,9 @@ class TorchRunner:
             self._model.float()
         self._arguments = arguments
         self._sample_axes = sample_axes
-        own = model_dtype(self._model)
+        floats = [leaf.dtype for leaf in arguments.leaves if leaf.dtype.kind == "f"]
+        double_input = bool(floats) and all(dtype == np.float64 for dtype in floats)
+        self._own_dtype = own = model_dtype(self._model, otherwise=torch.float64 if double_input else torch.float32)
         wanted = None if precision is None else getattr(torch, precision)
         self._place = Place(device, None if wanted in (None, own) else wanted)
         self._dtype = wanted or own
@@ -87,12 +100,13 @@ class TorchRunner:
         self._captured: Captured | None = None
         self._capture(arguments.leaves)
         values, names = run(self._model, self._call, leaves)
+        self._opened_with, self._own_outputs = list(arguments.leaves), values
         self._output_axes = self._find_output_axes(values, leaves)
         self.outputs = tuple(
             ModelOutput(name, tuple(np.delete(value.shape, axis)) if axis is not None else tuple(value.shape))
             for name, value, axis in zip(names, values, self._output_axes, strict=True)
         )
-        self.notes = _notes(module, own)
+        self.notes = _notes(module)
 
     def _call(self, *leaves: Tensor) -> Any:
         args, kwargs = self._arguments.rebuild(list(leaves))
@@ -100,7 +114,7 @@ class TorchRunner:
 
     def _leaves(self, arrays: Sequence[np.ndarray]) -> list[Tensor]:
         """Arrays as the model takes them, where the model is."""
-        dtype, device = model_dtype(self._model), model_device(self._model)
+        dtype, device = self._own_dtype, model_device(self._model)
         tensors = [torch.from_numpy(np.array(array)) for array in arrays]
         return [t.to(device=device, dtype=dtype if t.is_floating_point() else None) for t in tensors]
 
@@ -115,9 +129,7 @@ class TorchRunner:
 
             def call(*tensors: Tensor) -> Any:
                 given = iter(tensors)
-                return self._call(
-                    *(next(given) if e else leaf for leaf, e in zip(leaves, self.explained, strict=True))
-                )
+                return self._call(*(next(given) if e else leaf for leaf, e in zip(leaves, self.explained, strict=True)))
 
             self._captured = capture(self._model, call, traced)
             self._constants, self._shapes = constants, shapes
@@ -167,27 +179,25 @@ class TorchRunner:
         embeddings: bool,
     ) -> PairAttribution:
         """Explain N rows: see `explain_core.backends.protocol`."""
+        with torch.inference_mode(False):
+            return self._attribute(test, baseline, targets, Recorder(gates=gates, embeddings=embeddings))
+
+    def _attribute(
+        self,
+        test: Sequence[np.ndarray],
+        baseline: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        recorder: Recorder,
+    ) -> PairAttribution:
         captured = self._capture(test)
-        recorder = Recorder(gates=gates, embeddings=embeddings)
         starts = [
-            self._start(t, b)
-            for t, b, explained in zip(self._leaves(test), self._leaves(baseline), self.explained, strict=True)
-            if explained
+            self._start(t, b) for t, b, explained in zip(test, baseline, self.explained, strict=True) if explained
         ]
-        names = {
-            id(self._place.constant(value)): captured.weight_names[value.data_ptr()].rpartition(".")[0]
-            for value in vars(captured.graph).get("_parameters", {}).values()
-            if value is not None and value.data_ptr() in captured.weight_names
-        }
-        names |= {
-            id(self._place.constant(value)): captured.weight_names[value.data_ptr()].rpartition(".")[0]
-            for value in vars(captured.graph).values()
-            if isinstance(value, Tensor) and value.data_ptr() in captured.weight_names
-        }
+        names = self._layer_names(captured)
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
             inputs = [Pair(pair.test.view_as(pair.test), pair.base, pair.flow) for pair, _ in starts]
-            outputs = run_graph(captured.graph, inputs, PairOps(recorder, names), self._place)
+            outputs = run_graph(captured.graph, inputs, PairOps(recorder, names, captured.packed_orders), self._place)
             prediction, base_prediction, columns = [], [], []
             for target in targets:
                 column = self._column(outputs[target.output], target)
@@ -198,6 +208,7 @@ class TorchRunner:
         prediction, base_prediction = np.stack(prediction), np.stack(base_prediction)
         _check_finite(prediction, "the prediction")
         _check_finite(base_prediction, "the prediction for the baseline")
+        self._check_prediction(test, prediction, targets)
 
         attributions: list[np.ndarray | None] = []
         at = iter(range(len(starts)))
@@ -222,9 +233,35 @@ class TorchRunner:
             embeddings=self._embeddings(embedded, len(targets)),
         )
 
-    def _start(self, test: Tensor, base: Tensor) -> tuple[Pair, Tensor]:
+    def _layer_names(self, captured: Captured) -> dict[int, str]:
+        """Module paths by the identity of the weights as the run uses them."""
+        names = {}
+        for node in captured.graph.graph.find_nodes(op="get_attr"):
+            weight = getattr(captured.graph, node.target)
+            if isinstance(weight, Tensor) and weight.data_ptr() in captured.weight_names:
+                path = captured.weight_names[weight.data_ptr()].rpartition(".")[0]
+                names[id(self._place.constant(weight))] = path
+        return {key: path for key, path in names.items() if path}
+
+    def _check_prediction(self, test: Sequence[np.ndarray], prediction: np.ndarray, targets: Sequence[Target]) -> None:
+        """What was explained must be what the model itself says."""
+        if not all(map(np.array_equal, test, self._opened_with)):
+            return
+        for k, target in enumerate(targets):
+            own = _array(self._column(self._own_outputs[target.output], target))
+            if not np.allclose(own, prediction[k], rtol=1e-3, atol=1e-4 * np.abs(own).max(), equal_nan=True):
+                raise CaptureError(
+                    f"asked twice, the model gives different predictions: {own.flat[0]:.6g} and "
+                    f"{prediction[k].flat[0]:.6g} for the first sample",
+                    hint="Something random or kept between calls is in its forward; only a model that answers the "
+                    "same each time can be explained.",
+                )
+
+    def _start(self, test: np.ndarray, base: np.ndarray) -> tuple[Pair, Tensor]:
         """The pair of an input, and the leaf of the tape at which its multiplier arrives."""
-        test, base = (self._place.constant(v.clone()) for v in (test, base))
+        test, base = (torch.from_numpy(np.array(v)).to(self._place.device) for v in (test, base))
+        if test.is_floating_point():
+            test, base = test.to(self._dtype), base.to(self._dtype)
         if test.is_floating_point():
             leaf = test.requires_grad_()
             return Pair(leaf, base), leaf
@@ -251,9 +288,7 @@ class TorchRunner:
         for k, column in enumerate(columns):
             recorder.target = k
             if column.requires_grad:
-                grads = torch.autograd.grad(
-                    column.sum(), leaves, retain_graph=k + 1 < len(columns), allow_unused=True
-                )
+                grads = torch.autograd.grad(column.sum(), leaves, retain_graph=k + 1 < len(columns), allow_unused=True)
             else:
                 grads = [None] * len(leaves)
             found.append([torch.zeros_like(x) if g is None else g for g, x in zip(grads, leaves, strict=True)])
@@ -296,7 +331,7 @@ def _check_multipliers(attributions: Tensor) -> None:
         )
 
 
-def _notes(model: nn.Module, own: torch.dtype) -> tuple[str, ...]:
+def _notes(model: nn.Module) -> tuple[str, ...]:
     notes = []
     if isinstance(model, nn.Module) and any(part.training for part in model.modules()):
         notes.append("The model was in training mode; it was explained as in evaluation (no dropout).")

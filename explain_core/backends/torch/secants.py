@@ -76,7 +76,7 @@ def piecewise_linear(f: Function, knots: tuple[float, ...], slopes: tuple[float,
 
     def secant(a: Tensor, b: Tensor) -> Tensor:
         at = torch.tensor(knots, dtype=a.dtype, device=a.device)
-        piece_a, piece_b = torch.bucketize(a, at), torch.bucketize(b, at)
+        piece_a, piece_b = (torch.bucketize(x.contiguous(), at) for x in (a, b))
         slope = torch.tensor(slopes, dtype=a.dtype, device=a.device)[piece_a]
         return torch.where(piece_a == piece_b, slope, quotient(f, a, b, slope))
 

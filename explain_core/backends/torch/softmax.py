@@ -1,14 +1,13 @@
-"""Softmax and log-sum-exp of a pair, in closed form.
+"""Softmax and log-sum-exp of a pair, in closed forms that cannot overflow.
 
-Both are composed from the rules for ``exp``, ``+``, ``÷`` and ``log`` with one shift shared by both members. Done op
-by op that overflows, or cancels, when the members' log-sum-exps ``L`` and ``L'`` are far apart. Multiplied out, the
-shift drops out. With ``y``, ``y'`` the softmaxes, ``M = max(x, x')`` and ``φ(u) = (1 - exp(-u))/u``:
+With ``M = max(x, x')``, ``L`` and ``L'`` the members' log-sum-exps and ``φ(u) = (1 - exp(-u))/u``, the rules for
+``exp``, the sum and ``log`` multiply out to
 
-    softmax     m_x[i] = ½ φ(|Δx[i]|) · ( exp(M[i] - L') Σ_j (m[i] - m[j]) y[j] + exp(M[i] - L) Σ_j (m[i] - m[j]) y'[j] )
-    logsumexp   m_x[i] = m · exp(M[i] - max(L, L')) · φ(|Δx[i]|) / φ(|L - L'|)
+    share[i] = Δ logsumexp / Δx[i] = exp(M[i] - max(L, L')) · φ(|Δx[i]|) / φ(|L - L'|)
 
-In the sums the term ``j = i`` is zero; it is kept from cancelling by measuring all ``m`` from the one at the largest
-``y``.
+whatever shift the members share. Softmax is taken as ``exp(x - logsumexp(x))``, not as ``exp(x) / Σ exp(x)``: both are
+complete, but the second shares out contributions that grow as ``sinh(D)/D`` when all logits move together by ``D``,
+although the softmax then does not move at all, and their sum drowns in their rounding. See docs/torch.md.
 """
 
 from __future__ import annotations
@@ -18,26 +17,26 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from explain_core.backends.torch import secants
 from explain_core.backends.torch.secants import decay, gap
 
 
-def _spread(m: Tensor, y: Tensor) -> Tensor:
-    """``Σ_j (m[i] - m[j]) y[j]`` over the last axis."""
-    m = m - m.gather(-1, y.argmax(-1, keepdim=True))
-    return m - (m * y).sum(-1, keepdim=True)
+def logsumexp_slope(x: Tensor, x_base: Tensor) -> Tensor:
+    """``Δ logsumexp / Δx[i]`` over the last axis, as the composed rules share it out; between 0 and 1."""
+    shift = torch.maximum(x, x_base).amax(-1, keepdim=True)  # near zero, differences of logits keep their digits
+    x, x_base = x - shift, x_base - shift
+    total, total_base = torch.logsumexp(x, -1, keepdim=True), torch.logsumexp(x_base, -1, keepdim=True)
+    weight = torch.exp(torch.maximum(x, x_base) - torch.maximum(total, total_base))
+    return weight * decay(gap(x, x_base)) / decay(gap(total, total_base))
 
 
 def softmax_rule(x: Tensor, x_base: Tensor) -> Callable[[Tensor], Tensor]:
     """The multiplier of ``x`` given that of its softmax over the last axis."""
-    y, y_base = torch.softmax(x, -1), torch.softmax(x_base, -1)
-    total, total_base = torch.logsumexp(x, -1, keepdim=True), torch.logsumexp(x_base, -1, keepdim=True)
-    high, shape = torch.maximum(x, x_base), decay(gap(x, x_base)) / 2
-    of_test, of_base = torch.exp(high - total_base) * shape, torch.exp(high - total) * shape
-    return lambda m: of_test * _spread(m, y) + of_base * _spread(m, y_base)
+    share = logsumexp_slope(x, x_base)
+    slope = secants.exp(torch.log_softmax(x, -1), torch.log_softmax(x_base, -1))
 
+    def back(m: Tensor) -> Tensor:
+        m = m * slope
+        return m - m.sum(-1, keepdim=True) * share
 
-def logsumexp_slope(x: Tensor, x_base: Tensor) -> Tensor:
-    """``Δ logsumexp / Δx[i]`` over the last axis, as the composed rules share it out."""
-    total, total_base = torch.logsumexp(x, -1, keepdim=True), torch.logsumexp(x_base, -1, keepdim=True)
-    weight = torch.exp(torch.maximum(x, x_base) - torch.maximum(total, total_base))
-    return weight * decay(gap(x, x_base)) / decay(gap(total, total_base))
+    return back

@@ -9,12 +9,18 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from explain_core.backends.torch import secants
 from explain_core.backends.torch.pairs import Pair, attach
-from explain_core.backends.torch.recurrent.weights import Weights, difference, means, previous, side_by_side
+from explain_core.backends.torch.recurrent.weights import (
+    Weights,
+    both,
+    difference,
+    previous,
+    project,
+    run_kernel,
+)
 
 GATES = ("reset", "update", "new")
 
@@ -24,13 +30,12 @@ def gru_scan(x: Pair, h0: Pair, w: Weights, record) -> Pair:
     """Hidden states of every step: (T, N, I) and (N, H) to (T, N, H)."""
     steps, n = x.test.shape[:2]
     units = w.w_hh.shape[1]
-    xs, first = side_by_side(x, 1), side_by_side(h0, 0)
-    h = torch.gru(xs, first[None], w.flat, w.has_bias, 1, 0.0, False, False, False)[0]
+    xs, first = both(x), both(h0)
+    h = run_kernel(torch.gru, xs, lambda i: first[i, None], w)
     before = previous(h, first)
 
-    from_x = F.linear(xs, w.w_ih, w.b_ih).view(steps, 2, n, 3, units)
-    from_h = F.linear(before, w.w_hh, w.b_hh).view(steps, 2, n, 3, units)
-    h, before = h.view(steps, 2, n, units), before.view(steps, 2, n, units)
+    from_x = project(xs, w.w_ih, w.b_ih).view(2, steps, n, 3, units)
+    from_h = project(before, w.w_hh, w.b_hh).view(2, steps, n, 3, units)
     pre = from_x + from_h
     hidden_new = from_h[..., 2, :]
     gate = torch.sigmoid(pre)
@@ -38,12 +43,12 @@ def gru_scan(x: Pair, h0: Pair, w: Weights, record) -> Pair:
     pre[..., 2, :] = from_x[..., 2, :] + reset * hidden_new
     torch.tanh(pre[..., 2, :], out=gate[..., 2, :])
 
-    slope = secants.sigmoid(pre[:, 0], pre[:, 1])
-    new_slope = secants.tanh(pre[:, 0, :, 2], pre[:, 1, :, 2])
-    mean_update, mean_reset = means(gate[..., 1, :]), means(reset)
+    slope = secants.sigmoid(pre[0], pre[1])
+    new_slope = secants.tanh(pre[0, ..., 2, :], pre[1, ..., 2, :])
+    mean_update, mean_reset = gate[..., 1, :].mean(0), reset.mean(0)
     slope[..., 2, :] = new_slope * (1 - mean_update)  # m_npre per m_h
-    slope[..., 1, :] *= means(before) - means(gate[..., 2, :])  # m_zpre per m_h
-    slope[..., 0, :] *= means(hidden_new) * slope[..., 2, :]  # m_rpre per m_h
+    slope[..., 1, :] *= (before - gate[..., 2, :]).mean(0)  # m_zpre per m_h
+    slope[..., 0, :] *= hidden_new.mean(0) * slope[..., 2, :]  # m_rpre per m_h
 
     if record is not None:
         record.forward(gate, h, None)
@@ -69,5 +74,5 @@ def gru_scan(x: Pair, h0: Pair, w: Weights, record) -> Pair:
         return m_pre.view(steps, n, -1) @ w.w_ih, m_h
 
     with torch.enable_grad():
-        test = attach([h[:, 0].clone()], back, x.tape, h0.tape)
-    return Pair(test, h[:, 1])
+        test = attach([h[0]], back, x.tape, h0.tape)
+    return Pair(test, h[1])

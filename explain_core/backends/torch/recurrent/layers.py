@@ -14,6 +14,7 @@ from explain_core.backends.torch.recurrent import gru as gru_module
 from explain_core.backends.torch.recurrent import lstm as lstm_module
 from explain_core.backends.torch.recurrent import rnn as rnn_module
 from explain_core.backends.torch.recurrent.weights import Weights, as_pair, require_constant
+from explain_core.errors import UnsupportedOperation
 
 States = tuple[Pair, ...]
 
@@ -40,15 +41,23 @@ RNN_RELU = Cell("RNN", rnn_module.GATES, lambda x, s, w, record: (rnn_module.rnn
 
 
 def _stack(
-    ops, cell: Cell, x: Pair, states: list, parameters: list[Tensor], layers: int, two_way: bool,
+    ops,
+    cell: Cell,
+    x: Pair,
+    states: list,
+    parameters: list[Tensor],
+    layers: int,
+    two_way: bool,
     lengths: Tensor | None = None,
-) -> tuple[Pair, list[Pair]]:  # fmt: skip
+    samples: tuple[int, ...] | None = None,
+) -> tuple[Pair, list[Pair]]:
     """Run all layers and directions.
 
     Args:
         x: (T, N, I).
         states: initial states, each (layers·directions, N, H).
         lengths: (N,) for padded sequences.
+        samples: which sample each row is, where they are in another order.
 
     Returns:
         Outputs (T, N, directions·P), zero on padding, and the final states, each (layers·directions, N, H).
@@ -66,7 +75,7 @@ def _stack(
             first = tuple(apply_linear(lambda s, at=at: s[at], state) for state in states)
             backwards = direction == 1
             name = ops.layer_name(weights.w_ih, cell.kind, layer if layers > 1 else None, two_way, backwards)
-            record = ops.recorder.layer(name, cell.kind, cell.gates, order if backwards else None, valid)
+            record = ops.recorder.layer(name, cell.kind, cell.gates, order if backwards else None, valid, samples)
             given = apply_linear(lambda v: _reorder(v, order), x) if backwards else x
             run = cell.scan(given, first, weights, record)
             for final, state in zip(finals, run, strict=True):
@@ -108,8 +117,6 @@ def _at(x: Tensor, last: Tensor | None) -> Tensor:
 
 def _check_dropout(dropout: float, train: bool, layers: int) -> None:
     if train and dropout > 0 and layers > 1:
-        from explain_core.errors import UnsupportedOperation
-
         raise UnsupportedOperation("dropout between recurrent layers is left on")
 
 
@@ -156,7 +163,8 @@ def _packed_rule(cell: Cell) -> Callable:
             return v.new_zeros(steps * n, v.shape[-1]).index_copy(0, rows, v).view(steps, n, -1)
 
         grid = apply_linear(spread, data)
-        out, finals = _stack(ops, cell, grid, states, parameters, layers, two_way, filled.sum(0))
+        samples = ops.packed_orders.get(tuple(batch_sizes.tolist()))
+        out, finals = _stack(ops, cell, grid, states, parameters, layers, two_way, filled.sum(0), samples)
         return (apply_linear(lambda v: v.flatten(0, 1)[rows], out), *finals)
 
     return rule

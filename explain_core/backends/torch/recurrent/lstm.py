@@ -15,12 +15,18 @@ cell scan and the way back are sequential.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from explain_core.backends.torch import secants
 from explain_core.backends.torch.pairs import Pair, attach
-from explain_core.backends.torch.recurrent.weights import Weights, difference, means, previous, side_by_side
+from explain_core.backends.torch.recurrent.weights import (
+    Weights,
+    both,
+    difference,
+    previous,
+    project,
+    run_kernel,
+)
 
 GATES = ("input", "forget", "candidate", "output")
 
@@ -39,28 +45,25 @@ def lstm_scan(x: Pair, h0: Pair, c0: Pair, w: Weights, record) -> tuple[Pair, Pa
     """
     steps, n = x.test.shape[:2]
     units = w.w_hh.shape[0] // 4
-    xs, h_first, c_first = side_by_side(x, 1), side_by_side(h0, 0), side_by_side(c0, 0)
-    h = torch.lstm(xs, (h_first[None], c_first[None]), w.flat, w.has_bias, 1, 0.0, False, False, False)[0]
+    xs, h_first, c_first = both(x), both(h0), both(c0)
+    h = run_kernel(torch.lstm, xs, lambda i: (h_first[i, None], c_first[i, None]), w)
 
-    pre = F.linear(xs, w.w_ih, None if w.b_ih is None else w.b_ih + w.b_hh)
-    pre += F.linear(previous(h, h_first), w.w_hh)
-    pre = pre.view(steps, 2, n, 4, units)
+    pre = project(xs, w.w_ih, None if w.b_ih is None else w.b_ih + w.b_hh)
+    pre = project(previous(h, h_first), w.w_hh, None, onto=pre).view(2, steps, n, 4, units)
     gate = torch.sigmoid(pre)
     torch.tanh(pre[..., 2, :], out=gate[..., 2, :])
-    c = _cell_states(gate, c_first.view(2, n, units))
-    c_before = previous(c, c_first.view(2, n, units))
-    tanh_c = torch.tanh(c)
+    c = _cell_states(gate, c_first)
+    c_before = previous(c, c_first)
 
-    mean_gate = means(gate)
-    slope = secants.sigmoid(pre[:, 0], pre[:, 1])
-    slope[..., 2, :] = secants.tanh(pre[:, 0, :, 2], pre[:, 1, :, 2])
+    mean_gate = gate.mean(0)
+    slope = secants.sigmoid(pre[0], pre[1])
+    slope[..., 2, :] = secants.tanh(pre[0, ..., 2, :], pre[1, ..., 2, :])
     slope[..., 0, :] *= mean_gate[..., 2, :]
-    slope[..., 1, :] *= means(c_before)
+    slope[..., 1, :] *= c_before.mean(0)
     slope[..., 2, :] *= mean_gate[..., 0, :]
-    slope[..., 3, :] *= means(tanh_c)
+    slope[..., 3, :] *= torch.tanh(c).mean(0)
     keep = mean_gate[..., 1, :]
-    through_h = mean_gate[..., 3, :] * secants.tanh(c[:, 0], c[:, 1])
-    h = h.view(steps, 2, n, -1)
+    through_h = mean_gate[..., 3, :] * secants.tanh(c[0], c[1])
 
     if record is not None:
         record.forward(gate, h, c)
@@ -91,14 +94,14 @@ def lstm_scan(x: Pair, h0: Pair, c0: Pair, w: Weights, record) -> tuple[Pair, Pa
         return m_pre.view(steps, n, -1) @ w.w_ih, m_h, m_c
 
     with torch.enable_grad():
-        h_test, c_test = attach([h[:, 0].clone(), c[:, 0].clone()], back, x.tape, h0.tape, c0.tape)
-    return Pair(h_test, h[:, 1]), Pair(c_test, c[:, 1])
+        h_test, c_test = attach([h[0], c[0]], back, x.tape, h0.tape, c0.tape)
+    return Pair(h_test, h[1]), Pair(c_test, c[1])
 
 
 def _cell_states(gate: Tensor, first: Tensor) -> Tensor:
-    """The cell scan: gates (T, 2, N, 4, H) and the initial (2, N, H) to (T, 2, N, H)."""
+    """The cell scan: gates (2, T, N, 4, H) and the initial (2, N, H) to (2, T, N, H)."""
     cells = gate[..., 0, :] * gate[..., 2, :]
     before = first
-    for t in range(len(cells)):
-        before = cells[t].addcmul_(gate[t, ..., 1, :], before)
+    for t in range(cells.shape[1]):
+        before = cells[:, t].addcmul_(gate[:, t, :, 1], before)
     return cells

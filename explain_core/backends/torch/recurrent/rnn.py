@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from explain_core.backends.torch import secants
 from explain_core.backends.torch.pairs import Pair, attach
-from explain_core.backends.torch.recurrent.weights import Weights, difference, previous, side_by_side
+from explain_core.backends.torch.recurrent.weights import (
+    Weights,
+    both,
+    difference,
+    previous,
+    project,
+    run_kernel,
+)
 
 GATES = ("new",)
 _KERNELS = {"tanh": (torch.rnn_tanh, secants.tanh), "relu": (torch.rnn_relu, secants.relu)}
@@ -18,14 +24,12 @@ _KERNELS = {"tanh": (torch.rnn_tanh, secants.tanh), "relu": (torch.rnn_relu, sec
 def rnn_scan(x: Pair, h0: Pair, w: Weights, activation: str, record) -> Pair:
     """Hidden states of every step: (T, N, I) and (N, H) to (T, N, H). ``activation`` is ``tanh`` or ``relu``."""
     kernel, secant = _KERNELS[activation]
-    steps, n = x.test.shape[:2]
-    units = w.w_hh.shape[0]
-    xs, first = side_by_side(x, 1), side_by_side(h0, 0)
-    h = kernel(xs, first[None], w.flat, w.has_bias, 1, 0.0, False, False, False)[0]
-    pre = F.linear(xs, w.w_ih, None if w.b_ih is None else w.b_ih + w.b_hh)
-    pre += F.linear(previous(h, first), w.w_hh)
-    pre, h = pre.view(steps, 2, n, units), h.view(steps, 2, n, units)
-    slope = secant(pre[:, 0], pre[:, 1])
+    n, units = x.test.shape[1], w.w_hh.shape[0]
+    xs, first = both(x), both(h0)
+    h = run_kernel(kernel, xs, lambda i: first[i, None], w)
+    pre = project(xs, w.w_ih, None if w.b_ih is None else w.b_ih + w.b_hh)
+    pre = project(previous(h, first), w.w_hh, None, onto=pre)
+    slope = secant(pre[0], pre[1])
 
     if record is not None:
         record.forward(h.unsqueeze(-2), h, None)
@@ -35,7 +39,7 @@ def rnn_scan(x: Pair, h0: Pair, w: Weights, activation: str, record) -> Pair:
         m_pre = torch.empty_like(slope)
         m_h = m_all.new_zeros(n, units)
         seen = []
-        for t in range(steps - 1, -1, -1):
+        for t in range(len(slope) - 1, -1, -1):
             m_h = m_h + m_all[t]
             if record is not None:
                 seen.append(m_h)
@@ -47,5 +51,5 @@ def rnn_scan(x: Pair, h0: Pair, w: Weights, activation: str, record) -> Pair:
         return m_pre @ w.w_ih, m_h
 
     with torch.enable_grad():
-        test = attach([h[:, 0].clone()], back, x.tape, h0.tape)
-    return Pair(test, h[:, 1])
+        test = attach([h[0]], back, x.tape, h0.tape)
+    return Pair(test, h[1])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,21 +49,43 @@ def require_constant(parameters: list) -> None:
         raise UnsupportedOperation("the weights of a recurrent layer depend on the explained input")
 
 
-def side_by_side(pair: Pair, axis: int) -> Tensor:
-    """Both members in one batch, test rows first, off the tape."""
-    return torch.cat([pair.test.detach(), pair.base], axis)
+def both(pair: Pair) -> Tensor:
+    """Both members along a new first axis, the test first, off the tape."""
+    return torch.stack([pair.test.detach(), pair.base])
 
 
-def means(both: Tensor) -> Tensor:
-    """(T, 2, N, ...) to the mean over the pair, (T, N, ...)."""
-    return both.mean(1)
-
-
-def difference(both: Tensor) -> Tensor:
-    """(T, 2, N, ...) to test minus baseline, (T, N, ...)."""
-    return both[:, 0] - both[:, 1]
+def difference(members: Tensor) -> Tensor:
+    """(2, ...) to test minus baseline."""
+    return members[0] - members[1]
 
 
 def previous(states: Tensor, first: Tensor) -> Tensor:
-    """States before each step: (T, N, H) and the initial (N, H) to (T, N, H)."""
-    return torch.cat([first[None], states[:-1]])
+    """States before each step: (2, T, N, H) and the initial (2, N, H) to (2, T, N, H)."""
+    return torch.cat([first.unsqueeze(1), states[:, :-1]], 1)
+
+
+def project(x: Tensor, weight: Tensor, bias: Tensor | None, onto: Tensor | None = None) -> Tensor:
+    """``x · Wᵀ + b`` of all timesteps, (2, T, N, I) to (2, T, N, G·H), added to ``onto`` in place where given.
+
+    One product for each member: equal members then give equal results to the last bit, which rows of one larger
+    product need not.
+    """
+    out = x.new_empty(*x.shape[:-1], len(weight)) if onto is None else onto
+    for member, result in zip(x, out, strict=True):
+        flat, rows = result.flatten(0, 1), member.flatten(0, 1)
+        if onto is not None:
+            flat.addmm_(rows, weight.t())
+        elif bias is None:
+            torch.mm(rows, weight.t(), out=flat)
+        else:
+            torch.addmm(bias, rows, weight.t(), out=flat)
+    return out
+
+
+def run_kernel(kernel: Callable, x: Tensor, first: Callable[[int], Any], w: Weights) -> Tensor:
+    """Hidden states (2, T, N, P) by PyTorch's own one-layer kernel, each member by itself as in `project`.
+
+    ``first(member)`` gives the kernel's initial state.
+    """
+    arguments = (w.flat, w.has_bias, 1, 0.0, False, False, False)
+    return torch.stack([kernel(x[i], first(i), *arguments)[0] for i in (0, 1)])

@@ -107,22 +107,25 @@ class Plan:
 
 
 class _Mean:
-    """A mean over the rows of each sample, in float64, (K, N, ...), along a given sample axis."""
+    """The mean over the rows of each sample, in float64 where there are several, (K, N, ...)."""
 
-    def __init__(self, count: int, share: float) -> None:
-        self._count, self._share = count, share
+    def __init__(self, samples: int, rows_of_each: int) -> None:
+        self._samples, self._rows_of_each = samples, rows_of_each
         self._total: np.ndarray | None = None
         self._dtype: np.dtype | None = None
 
     def add(self, part: np.ndarray, samples: np.ndarray) -> None:
-        """``part`` (K, R, ...) of the given samples (R,)."""
+        """``part`` (K, R, ...), of which the first rows are of the given samples; the rest is filling."""
         if self._total is None:
-            self._total = np.zeros((part.shape[0], self._count, *part.shape[2:]))
             self._dtype = part.dtype
-        np.add.at(self._total, (slice(None), samples), part[:, : len(samples)] * self._share)
+            exact = part.dtype if self._rows_of_each == 1 else np.float64
+            self._total = np.zeros((part.shape[0], self._samples, *part.shape[2:]), exact)
+        rounds = np.flatnonzero(np.diff(samples) <= 0) + 1  # within a round no sample comes twice
+        for first, end in zip([0, *rounds], [*rounds, len(samples)], strict=True):
+            self._total[:, samples[first:end]] += part[:, first:end]
 
     def value(self) -> np.ndarray:
-        return self._total.astype(self._dtype)
+        return (self._total / self._rows_of_each).astype(self._dtype) if self._rows_of_each > 1 else self._total
 
 
 def attribute_rows(
@@ -138,7 +141,7 @@ def attribute_rows(
     means: dict[tuple, _Mean] = {}
 
     def add(key: tuple, part: np.ndarray, samples: np.ndarray) -> None:
-        means.setdefault(key, _Mean(plan.count, 1 / plan.baseline_count)).add(part, samples)
+        means.setdefault(key, _Mean(plan.count, plan.baseline_count)).add(part, samples)
 
     kinds: dict[str, GateTrace] = {}
     for number, rows in enumerate(batches):

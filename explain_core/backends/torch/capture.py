@@ -31,12 +31,14 @@ class Captured:
     Attributes:
         graph: takes the traced inputs, gives the tensors that the model returned.
         outputs: the name of each of them.
+        values: what they were.
         weight_names: for weights by memory address, their full names.
         packed_orders: for packed sequences by batch sizes, which sample each row is.
     """
 
     graph: fx.GraphModule
     outputs: tuple[str, ...]
+    values: tuple[Tensor, ...]
     weight_names: dict[int, str]
     packed_orders: dict[tuple[int, ...], tuple[int, ...]]
 
@@ -95,10 +97,11 @@ def capture(model: nn.Module, call: Callable[..., Any], traced: Sequence[Tensor]
         CaptureError: the model fails on these inputs, or decides by their values what to compute.
     """
     names: list[str] = []
+    values: list[Tensor] = []
 
     def flat(*tensors: Tensor) -> list[Tensor]:
         outputs, found = _tensors(call(*tensors))
-        names[:] = found
+        names[:], values[:] = found, outputs
         return outputs
 
     with _recording(model) as running, PackingMode() as packing, torch.no_grad():
@@ -109,14 +112,14 @@ def capture(model: nn.Module, call: Callable[..., Any], traced: Sequence[Tensor]
         except Exception as error:
             raise _explained(error, running[-1][0] if running else "") from error
     weights = {w.data_ptr(): name for name, w in (*model.named_parameters(), *model.named_buffers()) if w.numel()}
-    return Captured(graph, tuple(names), weights, packing.orders)
+    return Captured(graph, tuple(names), tuple(values), weights, packing.orders)
 
 
-def run(model: nn.Module, call: Callable[..., Any], tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[str]]:
-    """Run ``call(*tensors)`` without recording: the tensors that the model returns, and their names."""
+def run(call: Callable[..., Any], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Run ``call(*tensors)`` without recording: the tensors that the model returns."""
     with torch.no_grad():
         try:
-            return _tensors(call(*tensors))
+            return _tensors(call(*tensors))[0]
         except Exception as error:
             raise _explained(error) from error
 

@@ -98,13 +98,12 @@ class TorchRunner:
             raise InputError("no input can be explained: there is no floating input and no token ids")
         self._constants: list[np.ndarray] | None = None
         self._captured: Captured | None = None
-        self._capture(arguments.leaves)
-        values, names = run(self._model, self._call, leaves)
-        self._opened_with, self._own_outputs = list(arguments.leaves), values
-        self._output_axes = self._find_output_axes(values, leaves)
+        captured = self._capture(arguments.leaves)
+        self._opened_with, self._own_outputs = list(arguments.leaves), captured.values
+        self._output_axes = self._find_output_axes(captured.values, leaves)
         self.outputs = tuple(
             ModelOutput(name, tuple(np.delete(value.shape, axis)) if axis is not None else tuple(value.shape))
-            for name, value, axis in zip(names, values, self._output_axes, strict=True)
+            for name, value, axis in zip(captured.outputs, captured.values, self._output_axes, strict=True)
         )
         self.notes = _notes(module)
 
@@ -135,7 +134,7 @@ class TorchRunner:
             self._constants, self._shapes = constants, shapes
         return self._captured
 
-    def _find_output_axes(self, values: list[Tensor], leaves: list[Tensor]) -> list[int | None]:
+    def _find_output_axes(self, values: Sequence[Tensor], leaves: list[Tensor]) -> list[int | None]:
         """The sample axis of each output: the one whose size is the number of samples.
 
         Where two axes have that size, the model is run on one sample more to see which one grows.
@@ -151,7 +150,7 @@ class TorchRunner:
             for leaf, axis in zip(leaves, self._sample_axes, strict=True)
         ]
         try:
-            grown, _ = run(self._model, self._call, more)
+            grown = run(self._call, more)
         except CaptureError:  # the model takes one batch size only
             grown = None
         found: list[int | None] = []

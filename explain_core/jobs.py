@@ -94,6 +94,7 @@ def explain(report: Report, request: Request, result: Path) -> None:
         progress=lambda fraction, message: report(0.05 + 0.9 * fraction, message),
     )
     report(0.97, "Writing the result")
+    explanation.notes.extend(model.notes)
     _with_lengths(explanation, request.inputs).save(result)
 
 

@@ -194,9 +194,7 @@ def _rows(text: str, separator: str, path: Path) -> dict[int, list[str]]:
             if any(cells):
                 rows[reader.line_num] = cells
     except csv.Error as error:
-        raise SequenceFileError(
-            f"The file is not CSV: {error}.", where=f"{path.name}, row {reader.line_num}"
-        ) from None
+        raise SequenceFileError(f"The file is not CSV: {error}.", where=f"{path.name}, row {reader.line_num}") from None
     return rows
 
 

@@ -18,6 +18,7 @@ def draw() -> None:
     choice = frame.choice()
     if choice.subject is not None:
         st.title(plain(choice.subject.title))
+        st.caption(plain(choice.subject.sequence))
     else:
         st.title("Explain your own model")
         if choice.waiting is None and choice.error is None:
@@ -60,6 +61,8 @@ def draw_numbers(shown: Shown, output: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         frame.draw_residual(shown, output)
         offer_downloads(shown)
+    for note in shown.explanation.notes:
+        st.caption(f":material/info: {plain(note)}")
 
 
 @st.fragment

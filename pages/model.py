@@ -70,14 +70,9 @@ def draw_summary(summary: ModelSummary) -> None:
 def shape_in_words(shape: tuple[int | None, ...] | None) -> str:
     if shape is None:
         return "of a shape that the file does not tell"
-    names = (
-        ["samples", "timesteps", "features"]
-        if len(shape) <= 3
-        else [f"axis {i + 1}" for i in range(len(shape))]
-    )
+    names = ["samples", "timesteps", "features"] if len(shape) <= 3 else [f"axis {i + 1}" for i in range(len(shape))]
     return " × ".join(
-        f"{'any number of' if size is None else size} {name}"
-        for size, name in zip(shape, names, strict=False)
+        f"{'any number of' if size is None else size} {name}" for size, name in zip(shape, names, strict=False)
     )
 
 

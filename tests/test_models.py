@@ -139,9 +139,7 @@ class TestExported:
         def moved(text):
             return text.replace(b'{"type": "cpu", "index": null}', b'{"type": "cuda", "index": 0}')
 
-        path = tamper(
-            exported, tmp_path / "gpu.pt2", **{"models/model.json": moved, "weights_config.json": moved}
-        )
+        path = tamper(exported, tmp_path / "gpu.pt2", **{"models/model.json": moved, "weights_config.json": moved})
         assert b'"cuda"' in path.read_bytes()
         args = (torch.randn(2, 7, 4), torch.tensor([7, 3]))
         torch.testing.assert_close(load_model(path).module(*args), load_model(exported).module(*args))
@@ -162,6 +160,20 @@ class TestExported:
         x = torch.randn(*args)
         loaded = load_model(export(model, (x,), tmp_path / "model.pt2"))
         torch.testing.assert_close(loaded.module(x), model(x))
+
+    @pytest.mark.parametrize(
+        "layer", [nn.Dropout(0.5), nn.BatchNorm1d(7), nn.LSTM(4, 4, 2, dropout=0.5, batch_first=True)]
+    )
+    def test_a_model_exported_in_training_mode_is_refused(self, layer, tmp_path):
+        with warnings.catch_warnings():  # the exporter's own
+            warnings.simplefilter("ignore")
+            program = torch.export.export(layer.train(), (torch.randn(2, 7, 4),))
+        torch.export.save(program, tmp_path / "m.pt2")
+        with pytest.raises(ModelFileError, match="exported in training mode"):
+            load_model(tmp_path / "m.pt2")
+
+    def test_the_module_is_in_evaluation_mode(self, exported):
+        assert not any(part.training for part in load_model(exported).module.modules())
 
     def test_architecture_is_refused(self, exported):
         with pytest.raises(ModelFileError, match="whole architecture"):
@@ -271,9 +283,7 @@ def test_a_prepared_export_is_refused_by_name_and_runs_nothing(attack, exported,
     assert "antigravity" not in sys.modules
 
 
-@pytest.mark.parametrize(
-    "attack", ["pickled weight", "pickled constant", "opaque object", "symbolic size", "guard"]
-)
+@pytest.mark.parametrize("attack", ["pickled weight", "pickled constant", "opaque object", "symbolic size", "guard"])
 def test_the_attacks_are_real(attack, exported, tmp_path):
     """PyTorch's own loader runs them: where this fails, PyTorch has closed the hole."""
     canary = tmp_path / "canary"

@@ -116,9 +116,7 @@ class TestNpy:
 
         return save
 
-    @pytest.mark.parametrize(
-        ("shape", "expected"), [((5,), (1, 5, 1)), ((5, 2), (1, 5, 2)), ((3, 5, 2), (3, 5, 2))]
-    )
+    @pytest.mark.parametrize(("shape", "expected"), [((5,), (1, 5, 1)), ((5, 2), (1, 5, 2)), ((3, 5, 2), (3, 5, 2))])
     def test_shapes(self, saved, shape, expected):
         array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         found = load_sequences(saved(array))

@@ -160,9 +160,7 @@ def test_the_process_leaves_when_the_app_is_killed(tmp_path):
         "import os, sys; sys.path[:0] = ['tests', '.']; from test_worker import Worker, pid\n"
         "if __name__ == '__main__': print(Worker().run(pid).result(), flush=True); os.kill(os.getpid(), 9)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1]
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
     process = int(done.stdout)
     deadline = time.monotonic() + 10
     while is_running(process):

@@ -37,16 +37,14 @@ def show(error: Exception) -> None:
         return
     where = f"  \n:small[in {plain(error.where)}]" if error.where else ""
     words, code = _words_in(error.hint), code_in(error.hint)
-    st.error(
-        f"**{plain(error.what)}**{where}" + (f"\n\n{plain(words)}" if words else ""), icon=":material/error:"
-    )
+    st.error(f"**{plain(error.what)}**{where}" + (f"\n\n{plain(words)}" if words else ""), icon=":material/error:")
     if code:
         st.code(code, language="python")
 
 
 def plain(text: object) -> str:
     """Text as it is: Markdown would read marks in it."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|$~:^])", r"\\\1", str(text)).replace("\n", "  \n")
+    return re.sub(r"([\\`*_{}\[\]<>()#|$~^]|:(?=\w))", r"\\\1", str(text)).replace("\n", "  \n")
 
 
 def code_in(hint: str) -> str:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from explain_core.explanation import Explanation
 from ui.errors import show
-from ui.session import Outcome, Session, was_cancelled
+from ui.session import Outcome, Session
 from ui.sidebar import Choice, draw
 from ui.subjects import request_key
 from ui.words import Shown
@@ -30,7 +30,7 @@ def prepare() -> None:
 
 def choice() -> Choice:
     """What stands in the sidebar."""
-    return st.session_state["choice"]
+    return st.session_state.get("choice", Choice())
 
 
 def theme() -> str:
@@ -55,7 +55,7 @@ def explanation() -> Shown | None:
         return None
     outcome = session().explanation(key, asked.request)
     if outcome.running or outcome.error:
-        wait_or_say(outcome, key)
+        wait_or_say(outcome)
         return None
     file = str(session().result_file(key))
     return Shown(asked.subject, asked.baseline, _load(key, file), file)
@@ -90,17 +90,16 @@ def _load(key: str, file: str) -> Explanation:
     return Explanation.load(file)
 
 
-def wait_or_say(outcome: Outcome, key: str | None = None) -> None:
+def wait_or_say(outcome: Outcome) -> None:
     """Show a job's progress while it runs, and what it failed of."""
     if outcome.running:
         _watch(outcome)
-    elif was_cancelled(outcome.error):
+    elif outcome.was_cancelled:
         st.info("Cancelled.", icon=":material/cancel:")
     elif outcome.error:
         show(outcome.error)
-    if not outcome.running and key and st.button("Try again", key="again", icon=":material/refresh:"):
-        session().forget(key)
-        st.rerun()
+    if outcome.may_go_better:
+        st.button("Try again", key="again", icon=":material/refresh:", on_click=outcome.restart)
 
 
 @st.fragment(run_every=0.3)

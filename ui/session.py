@@ -10,6 +10,7 @@ import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ _KEPT_UPLOADS = 8
 class Outcome:
     """What is known of a job: still running, its value, or its error."""
 
+    start: Callable[[], Job]
     job: Job
     value: Any = None
     error: ExplainError | UnexpectedFailure | None = None
@@ -33,6 +35,20 @@ class Outcome:
     @property
     def running(self) -> bool:
         return not self.settled
+
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether the job ended because somebody pressed cancel."""
+        return isinstance(self.error, JobError) and "cancelled" in self.error.what
+
+    @property
+    def may_go_better(self) -> bool:
+        """Whether the same job could end otherwise next time: it was stopped, or its process died."""
+        return isinstance(self.error, JobError | UnexpectedFailure)
+
+    def restart(self) -> None:
+        """Do the same job again."""
+        self.job, self.value, self.error, self.settled = self.start(), None, None, False
 
     def settle(self) -> None:
         """Take the job's result, if it has ended."""
@@ -58,7 +74,8 @@ class Session:
     def outcome(self, key: Hashable, task: Callable[..., Any], *args: Any) -> Outcome:
         """The outcome of ``task(*args)``; starts it the first time that ``key`` is asked for."""
         if key not in self._outcomes:
-            self._outcomes[key] = Outcome(self.worker.run(task, *args))
+            start = partial(self.worker.run, task, *args)
+            self._outcomes[key] = Outcome(start, start())
             while len(self._outcomes) > _KEPT_OUTCOMES:
                 self._outcomes.popitem(last=False)[1].job.cancel()
         self._outcomes.move_to_end(key)
@@ -69,10 +86,6 @@ class Session:
         """Whether a job was started for the key."""
         return key in self._outcomes
 
-    def forget(self, key: Hashable) -> None:
-        """Let the next `outcome` start anew."""
-        self._outcomes.pop(key, None)
-
     def explanation(self, key: str, request: Request) -> Outcome:
         """The explanation of a request, in a file. One that still runs for an earlier request is stopped."""
         before, self._explaining = self._explaining, key
@@ -81,7 +94,7 @@ class Session:
             outcome.settle()
             if outcome.running:
                 outcome.job.cancel()
-                self.forget(before)
+                del self._outcomes[before]
         return self.outcome(key, explain, request, self.result_file(key))
 
     def keep_upload(self, name: str, data: bytes) -> Path:
@@ -103,8 +116,3 @@ class Session:
         folder = self.worker.folder / "results"
         folder.mkdir(exist_ok=True)
         return folder / f"{key}.nc"
-
-
-def was_cancelled(error: Exception | None) -> bool:
-    """Whether a job ended because somebody pressed cancel."""
-    return isinstance(error, JobError) and "cancelled" in error.what

@@ -76,9 +76,7 @@ def draw(session: Session) -> Choice:
 def _draw_demo(session: Session, demos: dict[str, str]) -> Choice:
     demo = _demo(st.selectbox("Demo", list(demos), format_func=demos.get, key="demo"))
     names = list(demo.names)
-    name = st.selectbox(
-        "Sequence", names, index=names.index(demo.default_sequence), key=f"sequence {demo.slug}"
-    )
+    name = st.selectbox("Sequence", names, index=names.index(demo.default_sequence), key=f"sequence {demo.slug}")
     subject = demo_subject(demo, demo.index(name))
     if subject.note:
         st.caption(subject.note[0].upper() + subject.note[1:])
@@ -90,9 +88,7 @@ def _draw_demo(session: Session, demos: dict[str, str]) -> Choice:
 
 
 def _draw_files(session: Session) -> Choice:
-    model = _upload(
-        session, "Model", "model", "A PyTorch model: .pt2 from torch.export, TorchScript, or a state dict"
-    )
+    model = _upload(session, "Model", "model", "A PyTorch model: .pt2 from torch.export, TorchScript, or a state dict")
     options = st.container()
     data = _upload(session, "Sequence", "data", "CSV with a header, one row per timestep, or NPY")
     if model is None:
@@ -112,13 +108,9 @@ def _draw_files(session: Session) -> Choice:
     baseline = _choose_baseline(_file_baselines(session, sequences, subject), "files")
     button = st.container()
     with st.expander("My own baseline", icon=":material/upload_file:"):
-        _upload(
-            session, "Baseline", "baseline", "One sequence like the one to explain, one timestep, or several"
-        )
+        _upload(session, "Baseline", "baseline", "One sequence like the one to explain, one timestep, or several")
     backend, device = _settings(opening.value)
-    asked = button.button(
-        "Explain", key="explain", type="primary", icon=":material/play_arrow:", width="stretch"
-    )
+    asked = button.button("Explain", key="explain", type="primary", icon=":material/play_arrow:", width="stretch")
     request = subject.request(baseline, target, backend, device)
     return Choice(None, opening, subject, baseline, request, asked)
 

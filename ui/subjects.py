@@ -165,9 +165,7 @@ def _padded_times(times: tuple[str, ...], size: int) -> np.ndarray:
 # Uploads.
 
 
-def upload_subject(
-    source: ModelSource, summary: ModelSummary, sequences: xr.DataArray, index: int
-) -> Subject:
+def upload_subject(source: ModelSource, summary: ModelSummary, sequences: xr.DataArray, index: int) -> Subject:
     """One uploaded sequence in the form that the opened model takes.
 
     Raises:
@@ -182,9 +180,7 @@ def upload_subject(
     )
 
 
-def upload_baselines(
-    sequences: xr.DataArray, own: xr.DataArray | None, fitted: xr.DataArray
-) -> list[Baseline]:
+def upload_baselines(sequences: xr.DataArray, own: xr.DataArray | None, fitted: xr.DataArray) -> list[Baseline]:
     """Zeros, the average of what was uploaded, and the person's own file, which comes first when given."""
     found = [Baseline("Zeros", "a sequence of zeros", "zeros")]
     if "feature" in fitted.dims:

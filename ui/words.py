@@ -31,9 +31,7 @@ class Shown:
     def values(self, output: str) -> tuple[float, float]:
         """Prediction and baseline prediction of one output."""
         column = self.explanation.output_position(output)
-        return float(self.explanation.prediction[0, column]), float(
-            self.explanation.baseline_prediction[0, column]
-        )
+        return float(self.explanation.prediction[0, column]), float(self.explanation.baseline_prediction[0, column])
 
 
 def number(value: float, unit: str = "") -> str:
@@ -49,9 +47,7 @@ def signed(value: float, unit: str = "") -> str:
 def share(fraction: float) -> str:
     """A part of the whole, in percent."""
     percent = 100 * abs(fraction)
-    return (
-        "less than 0.1 %" if 0 < percent < 0.1 else f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"
-    )
+    return "less than 0.1 %" if 0 < percent < 0.1 else f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"
 
 
 def headline(shown: Shown, output: str) -> str:

@@ -135,12 +135,7 @@ def _recurrent_names(layer: Recurrent) -> list[str]:
     parts += ["bias_ih", "bias_hh"] if layer.bias else []
     parts += ["weight_hr"] if layer.proj_size else []
     ends = [""] + (["_reverse"] if layer.bidirectional else [])
-    return [
-        f"{prefix}{part}_l{number}{end}"
-        for number in range(layer.num_layers)
-        for part in parts
-        for end in ends
-    ]
+    return [f"{prefix}{part}_l{number}{end}" for number in range(layer.num_layers) for part in parts for end in ends]
 
 
 def _check_sizes(

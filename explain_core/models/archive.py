@@ -58,8 +58,7 @@ def _check_sizes(infos: list[zipfile.ZipInfo], name: str) -> None:
     total = sum(info.file_size for info in infos)
     if total > MAX_UNPACKED_BYTES:
         raise ModelFileError(
-            f"The archive would unpack to {total / 2**30:.1f} GiB; "
-            f"the limit is {MAX_UNPACKED_BYTES / 2**30:.0f} GiB.",
+            f"The archive would unpack to {total / 2**30:.1f} GiB; the limit is {MAX_UNPACKED_BYTES / 2**30:.0f} GiB.",
             where=name,
             hint="PairLift is made for models that fit in memory several times over.",
         )

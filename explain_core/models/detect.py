@@ -8,9 +8,7 @@ from pathlib import Path
 from explain_core.errors import ModelFileError
 from explain_core.models.hints import EXPORT_HINT
 
-_LEGACY_TORCH = (
-    b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6: a magic number, pickled
-)
+_LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6: a magic number, pickled
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HEAD = 4096
 
@@ -27,9 +25,7 @@ def detect_format(path: Path) -> str:
             hint="Check the path, and that it is a file and not a folder.",
         ) from None
     if not head:
-        raise ModelFileError(
-            "The model file is empty.", where=path.name, hint="Copy it again from where it was made."
-        )
+        raise ModelFileError("The model file is empty.", where=path.name, hint="Copy it again from where it was made.")
     if head.startswith(b"PK\x03\x04"):
         return _detect_zip(path)
     if head.startswith(_LEGACY_TORCH):

@@ -48,6 +48,7 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
     # Example inputs are a pickle, read without limits when a safe reading fails; and nobody here needs them.
     clean[_SAMPLE] = b""
     program = _load(pack(clean), path.name)
+    _refuse_training_mode(program, path.name)
     return _describe(program)
 
 
@@ -95,6 +96,21 @@ def _load(buffer: io.BytesIO, name: str) -> torch.export.ExportedProgram:
         ) from error
 
 
+def _refuse_training_mode(program: torch.export.ExportedProgram, where: str) -> None:
+    """A program keeps the mode that it was exported in, and no flag can change it later."""
+    for node in program.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        arguments = {} if schema is None else {a.name: v for a, v in zip(schema.arguments, node.args, strict=False)}
+        is_random = arguments.get("train") and (arguments.get("p") or arguments.get("dropout"))
+        if is_random or (schema is not None and "norm" in schema.name and arguments.get("training")):
+            raise ModelFileError(
+                "The model was exported in training mode, with dropout or batch statistics on: it answers "
+                "differently each time.",
+                where=f"{where}: {schema.name}",
+                hint="Export it again after model.eval(). " + EXPORT_HINT,
+            )
+
+
 def _describe(program: torch.export.ExportedProgram) -> LoadedModel:
     shapes = {name: tuple(tensor.shape) for name, tensor in program.state_dict.items()}
     parameters = {name: shapes[name] for name in program.graph_signature.parameters}
@@ -112,6 +128,8 @@ def _describe(program: torch.export.ExportedProgram) -> LoadedModel:
         notes=notes,
     )
     module = program.module()
+    for part in module.modules():  # eval() is not for exported modules, and what it would change is in the graph
+        part.training = False
     return LoadedModel("torch", module, "torch.export", summary, notes, program=program)
 
 

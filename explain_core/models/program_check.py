@@ -103,9 +103,7 @@ def _drop_metadata(value: Any) -> None:
     if isinstance(value, dict):
         if isinstance(value.get("metadata"), dict):
             value["metadata"] = {
-                key: text
-                for key, text in value["metadata"].items()
-                if key in _KEPT_METADATA and isinstance(text, str)
+                key: text for key, text in value["metadata"].items() if key in _KEPT_METADATA and isinstance(text, str)
             }
         for inner in value.values():
             _drop_metadata(inner)
@@ -180,12 +178,7 @@ def _is_plain_tree(text: str) -> bool:
         spec = json.loads(text)
     except json.JSONDecodeError:
         return False
-    return (
-        isinstance(spec, list)
-        and len(spec) == 2
-        and isinstance(spec[0], int)
-        and _is_plain_tree_node(spec[1])
-    )
+    return isinstance(spec, list) and len(spec) == 2 and isinstance(spec[0], int) and _is_plain_tree_node(spec[1])
 
 
 def _is_plain_tree_node(node: Any) -> bool:

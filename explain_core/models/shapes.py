@@ -56,9 +56,7 @@ def find_recurrent(shapes: Shapes) -> list[Recurrent]:
     return [layer for layer in layers if layer is not None]
 
 
-def _recurrent(
-    path: str, weights: Mapping[tuple[str, int, bool], tuple[int, ...]], shapes: Shapes
-) -> Recurrent | None:
+def _recurrent(path: str, weights: Mapping[tuple[str, int, bool], tuple[int, ...]], shapes: Shapes) -> Recurrent | None:
     first = ("ih", 0, False), ("hh", 0, False)
     if not all(key in weights for key in first):
         return None

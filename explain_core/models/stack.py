@@ -28,15 +28,12 @@ class Stack(nn.Module):
         super().__init__()
         options = architecture.options
         self._read = options.read
-        self._embedding: tuple[
-            nn.Module, ...
-        ] = ()  # a tuple, so that the module is registered under one name only
+        self._embedding: tuple[nn.Module, ...] = ()  # a tuple, so that the module is registered under one name only
         if architecture.embedding:
             path, tokens, size = architecture.embedding
             self._embedding = (_place(self, path, nn.Embedding(tokens, size)),)
         self._recurrent = tuple(
-            _place(self, layer.path, _recurrent(layer, options.nonlinearity))
-            for layer in architecture.recurrent
+            _place(self, layer.path, _recurrent(layer, options.nonlinearity)) for layer in architecture.recurrent
         )
         self._head = tuple(
             _place(self, linear.path, nn.Linear(linear.input_size, linear.output_size, linear.bias))

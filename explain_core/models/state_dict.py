@@ -49,8 +49,7 @@ def _read(path: Path) -> Any:
         found = re.search(r"GLOBAL (\S+)", str(error))
         what = f" It asks for {found[1]!r}." if found else ""
         raise ModelFileError(
-            "The file is a pickled Python object, not plain weights; opening it could run any code in it."
-            + what,
+            "The file is a pickled Python object, not plain weights; opening it could run any code in it." + what,
             where=path.name,
             hint="Save the weights alone with torch.save(model.state_dict(), path), or export the model. "
             + EXPORT_HINT,
@@ -78,8 +77,7 @@ def _find_weights(content: Any, where: str) -> dict[str, torch.Tensor]:
     raise ModelFileError(
         f"The file is not a state dict: {what}.",
         where=where,
-        hint="Save the weights alone with torch.save(model.state_dict(), path), or export the model. "
-        + EXPORT_HINT,
+        hint="Save the weights alone with torch.save(model.state_dict(), path), or export the model. " + EXPORT_HINT,
     )
 
 

@@ -29,9 +29,7 @@ _IGNORED = re.compile(
     r"code/.*\.debug_pkl|\.data/serialization_id|\.format_version|\.storage_alignment|extra/.*|traced_inputs.*"
 )
 # Words that only code with side effects needs; as words, since a call can be spelled in many ways.
-_FORBIDDEN_WORDS = re.compile(
-    rb"\b(save|from_file|__setstate__|__torch__\.torch\.classes|ops\.(?!prim\b|aten\b)\w+)\b"
-)
+_FORBIDDEN_WORDS = re.compile(rb"\b(save|from_file|__setstate__|__torch__\.torch\.classes|ops\.(?!prim\b|aten\b)\w+)\b")
 _GETATTR = re.compile(rb'getattr\([^"\n]*"[^"\n]*\\')  # an escaped name could spell a forbidden word
 _ALLOWED_NAMESPACES = ("aten::", "prim::")
 _FORBIDDEN_OPERATORS = ("aten::save", "aten::from_file", "prim::PythonOp")
@@ -70,9 +68,7 @@ def _check_source(name: str, source: bytes, where: str) -> None:
 def _load(entries: Mapping[str, bytes], name: str) -> torch.jit.ScriptModule:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # TorchScript files remain, whatever the future
+            warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript files remain, whatever the future
             return torch.jit.load(pack(entries), map_location="cpu")
     except READER_ERRORS as error:
         raise ModelFileError(
@@ -109,9 +105,7 @@ def _describe(module: torch.jit.ScriptModule) -> LoadedModel:
     return LoadedModel("torch", module, "torchscript", summary)
 
 
-def _inputs(
-    module: torch.jit.ScriptModule, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[ExpectedInput, ...]:
+def _inputs(module: torch.jit.ScriptModule, shapes: Mapping[str, tuple[int, ...]]) -> tuple[ExpectedInput, ...]:
     """What `forward` takes. Sizes are known only where the first layer with parameters is a recurrent one."""
     names = [argument.name for argument in module.forward.schema.arguments[1:]]
     recurrent = find_recurrent(shapes)
@@ -119,6 +113,5 @@ def _inputs(
     starts_recurrent = bool(recurrent) and recurrent[0].path == first
     shape = (None, None, recurrent[0].input_size) if starts_recurrent else None
     return tuple(
-        ExpectedInput(name, shape if position == 0 else None, "float32")
-        for position, name in enumerate(names)
+        ExpectedInput(name, shape if position == 0 else None, "float32") for position, name in enumerate(names)
     )

@@ -1,0 +1,302 @@
+"""The pages, run by Streamlit's own test runner with the real worker: what they show, and what errors say."""
+
+import io
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+from torch import nn
+
+from explain_core.demos import list_demos, load_demo
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["pages/explanation.py", "pages/layers.py", "pages/model.py", "pages/how.py"]
+SOON = 90  # seconds in which every job of these tests surely ends
+
+
+@pytest.fixture
+def app(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=SOON)
+    yield app
+    if "session" in app.session_state:
+        app.session_state["session"].worker.close()
+
+
+def wait(app):
+    """Run until no job is under way, as the browser does through the polling fragment."""
+    deadline = time.monotonic() + SOON
+    app.run()
+    while any(button.key == "cancel" for button in app.button):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        app.run()
+    assert not app.exception
+    return app
+
+
+def text(app):
+    """All words on the page."""
+    parts = [*app.title, *app.markdown, *app.caption, *app.info, *app.error, *app.subheader, *app.code]
+    parts = [str(part.value) for part in parts]
+    return "\n".join(parts + [f"{metric.label}: {metric.value}" for metric in app.metric])
+
+
+class Regressor(nn.Module):
+    def __init__(self, outputs=1):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 8, batch_first=True)
+        self.head = nn.Linear(8, outputs)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+def state_dict(outputs=1):
+    torch.manual_seed(0)
+    buffer = io.BytesIO()
+    torch.save(Regressor(outputs).state_dict(), buffer)
+    return buffer.getvalue()
+
+
+def exported(steps=5):
+    torch.manual_seed(0)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():  # the exporter's own
+        warnings.simplefilter("ignore")
+        program = torch.export.export(Regressor(), (torch.randn(2, steps, 3),))
+    torch.export.save(program, buffer)
+    return buffer.getvalue()
+
+
+CSV = b"speed,slope,load\n" + b"\n".join(b"%d,%.1f,0" % (i, i / 2) for i in range(5))
+
+
+def upload(app, model=None, data=None, baseline=None):
+    """Choose own files, as a person does one after the other."""
+    if app.segmented_control(key="source").value != "files":
+        app.segmented_control(key="source").set_value("files")
+        wait(app)
+    for key, file in (("model", model), ("data", data), ("baseline", baseline)):
+        if file is not None:
+            app.file_uploader(key=f"upload {key}").set_value((*file, "application/octet-stream"))
+            wait(app)
+    return app
+
+
+def test_the_app_opens_on_a_demo_with_a_result_nobody_asked_for(app):
+    wait(app)
+    demo = load_demo(list_demos()[0].slug)
+    assert app.title[0].value == demo.title
+    metrics = {metric.label: metric.value for metric in app.metric}
+    predicted = demo.held_out[demo.index(demo.default_sequence)].predicted[0]
+    assert float(metrics["Prediction"].split()[0]) == pytest.approx(predicted, rel=1e-3)
+    assert "What really happened" in metrics
+    assert "Adds up" in text(app)
+    assert "Largest share" in text(app)
+    assert len(app.get("plotly_chart")) == 2
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_of_every_demo(app, page):
+    wait(app)
+    for demo in list_demos():
+        if demo.slug not in app.selectbox(key="demo").options and demo.framework != "torch":
+            continue  # the app offers what it can open
+        app.selectbox(key="demo").set_value(demo.slug)
+        app.switch_page(page)
+        wait(app)
+        assert not app.error
+        assert app.title
+
+
+def test_another_sequence_and_baseline_of_a_demo(app):
+    wait(app)
+    before = text(app)
+    slug = app.selectbox(key="demo").value
+    app.selectbox(key=f"sequence {slug}").select_index(0)
+    wait(app)
+    between = text(app)
+    app.selectbox(key=f"baseline {slug}").set_value("Zeros")
+    wait(app)
+    assert len({before, between, text(app)}) == 3
+    assert "a sequence of zeros" in text(app)
+
+
+def test_gates_page_shows_each_layer(app):
+    wait(app)
+    app.switch_page("pages/layers.py")
+    wait(app)
+    assert app.main.selectbox[0].label == "Layer"
+    assert "Adds up" in text(app)
+    app.segmented_control(key="gates by").set_value("unit")
+    wait(app)
+    assert len(app.get("plotly_chart")) == 2
+
+
+def test_uploaded_state_dict_and_csv(app):
+    wait(app)
+    upload(app, ("walk.pth", state_dict()), ("walk.csv", CSV))
+    assert "Press **Explain**" in text(app)
+    assert app.selectbox(key="option read").options[0] == "last step"
+    app.button(key="explain").click()
+    wait(app)
+    assert app.title[0].value == "walk.pth"
+    assert "Adds up" in text(app)
+    torch.manual_seed(0)
+    x = torch.tensor(np.loadtxt(io.BytesIO(CSV), delimiter=",", skiprows=1), dtype=torch.float32)
+    predicted = Regressor()(x[None]).item()
+    assert float(app.metric[0].value.replace("−", "-")) == pytest.approx(predicted, rel=1e-3)
+    assert "Not in the file, so assumed or chosen. The head reads: last step." in text(app)
+
+
+def test_a_choice_that_completes_the_state_dict_changes_the_prediction(app):
+    wait(app)
+    upload(app, ("walk.pth", state_dict()), ("walk.csv", CSV))
+    app.button(key="explain").click()
+    wait(app)
+    before = app.metric[0].value
+    app.selectbox(key="option read").set_value("mean over time")
+    wait(app)
+    app.button(key="explain").click()
+    wait(app)
+    assert app.metric[0].value != before
+
+
+def test_several_outputs_have_names(app):
+    wait(app)
+    upload(app, ("walk.pth", state_dict(outputs=2)), ("walk.csv", CSV))
+    app.text_input(key="output names").set_value("rising, falling")
+    wait(app)
+    app.button(key="explain").click()
+    wait(app)
+    assert {option.removesuffix(" (largest)") for option in app.main.selectbox[0].options} == {
+        "rising",
+        "falling",
+    }
+
+
+def test_an_output_at_every_step_is_chosen_by_time_and_number(app):
+    wait(app)
+    upload(app, ("walk.pth", state_dict(outputs=2)), ("walk.csv", CSV))
+    app.selectbox(key="option read").set_value("every step")
+    wait(app)
+    assert app.number_input(key="output step 0").value == 5
+    app.number_input(key="output step 0").set_value(2)
+    app.number_input(key="output unit").set_value(2)
+    app.button(key="explain").click()
+    wait(app)
+    assert "Adds up" in text(app)
+
+
+def test_own_baseline(app):
+    wait(app)
+    upload(app, ("walk.pth", state_dict()), ("walk.csv", CSV), ("rest.csv", b"a,b,c\n1,1,1\n"))
+    assert app.selectbox(key="baseline files").options[0] == "My baseline file"
+    app.selectbox(key="baseline files").set_value("My baseline file")
+    wait(app)
+    app.button(key="explain").click()
+    wait(app)
+    assert "your baseline" in text(app)
+
+
+def test_many_sequences_of_unequal_lengths(app):
+    wait(app)
+    many = b"sequence,a,b,c\n" + b"".join(b"%s,1,2,3\n" % name for name in (b"p", b"p", b"q", b"q", b"q"))
+    upload(app, ("walk.pth", state_dict()), ("walks.csv", many))
+    app.selectbox(key="sequence files").set_value("q")
+    wait(app)
+    app.selectbox(key="baseline files").set_value("Average of my sequences")
+    wait(app)
+    app.button(key="explain").click()
+    wait(app)
+    assert "q" in text(app)
+    assert "adds up" in text(app).lower()
+
+
+def test_files_are_remembered_while_looking_at_a_demo(app):
+    wait(app)
+    upload(app, ("walk.pth", state_dict()), ("walk.csv", CSV))
+    app.segmented_control(key="source").set_value("demo")
+    wait(app)
+    app.segmented_control(key="source").set_value("files")
+    wait(app)
+    assert app.title[0].value == "walk.pth"
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "said"),
+    [
+        (b"", None, "The model file is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", None, "git-LFS pointer"),
+        (state_dict(), b"a,b,c\n1,2,x\n", "'x' is not a finite number"),
+        (state_dict(), b"a,b\n1,2\n", "The model takes 3 features; the sequence has 2: a, b"),
+        (exported(), b"a,b,c\n1,2,3\n", "The model takes exactly 5 timesteps; the sequence has 1"),
+    ],
+    ids=["empty model", "pointer", "text in numbers", "features", "timesteps"],
+)
+def test_errors_say_what_and_the_app_goes_on(app, model, data, said):
+    wait(app)
+    upload(app, ("model.pt2", model), data and ("walk.csv", data))
+    assert len(app.error) == 1
+    assert said.replace("-", "\\-") in app.error[0].value.replace("\\-", "-").replace("-", "\\-")
+    upload(app, ("walk.pth", state_dict()), ("walk.csv", CSV))
+    assert not app.error
+    app.segmented_control(key="source").set_value("demo")
+    wait(app)
+    assert "Adds up" in text(app)
+
+
+def test_cancel_and_try_again(app):
+    wait(app)
+    upload(app, ("walk.pth", state_dict()), ("walk.csv", CSV))
+    app.button(key="explain").click()
+    app.run()
+    if any(button.key == "cancel" for button in app.button):  # else the job was faster than this test
+        app.button(key="cancel").click()
+        wait(app)
+        assert "Cancelled" in text(app)
+        app.button(key="again").click()
+        wait(app)
+    assert "Adds up" in text(app)
+
+
+def test_a_bug_gets_an_id_that_is_in_the_log(app, monkeypatch, caplog):
+    wait(app)
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("explain_core.figures.attribution_figure", fail)
+    app.run()
+    shown = app.error[0].value
+    number = shown.split("`")[1]
+    assert "secret" not in shown
+    assert any(number in record.getMessage() for record in caplog.records)
+
+
+def test_the_apps_own_process_imports_no_framework():
+    code = """
+import os, sys
+from streamlit.testing.v1 import AppTest
+import time
+if __name__ == "__main__":
+    app = AppTest.from_file(os.path.abspath("app.py"), default_timeout=90).run()
+    while any(button.key == "cancel" for button in app.button):
+        time.sleep(0.1)
+        app.run()
+    assert app.metric, app
+    for page in ("pages/layers.py", "pages/model.py", "pages/how.py"):
+        app.switch_page(page).run()
+        assert not app.exception
+    print(sorted({"torch", "tensorflow", "keras", "jax"} & set(sys.modules)))
+    app.session_state["session"].worker.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=SOON)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -46,7 +46,7 @@ class GateTrace:
     carry: np.ndarray  # (K, N, T, H): what goes straight on to the state before
     mass: np.ndarray  # (K, N, T)
     activation: np.ndarray  # (2, N, T, G, H): gate values, test member first, then baseline
-    state: np.ndarray  # (2, N, T, H): hidden state h_t of both members
+    state: np.ndarray  # (2, N, T, H): hidden state h_t of both members; (2, N, T, P) where it is projected
     cell: np.ndarray | None = None  # (2, N, T, H): cell state c_t, for LSTM
 
 
@@ -67,6 +67,8 @@ class Runner(Protocol):
     explained: tuple[bool, ...]  # per input leaf: floats and token ids are; lengths and masks are not
     outputs: tuple[ModelOutput, ...]
     notes: tuple[str, ...]  # things the person should know, in plain words
+    device: str  # where it runs: "cpu", "cuda", "cuda:1"
+    dtype: str  # "float32" or "float64"
 
     def attribute(
         self,

@@ -162,6 +162,17 @@ def test_padded_ids_are_the_ids_cut_to_their_length(pool):
     assert distance(whole[..., :3], cut) <= 1e-12
 
 
+def test_ids_into_a_model_of_doubles():
+    keras.config.set_floatx("float64")
+    try:
+        model = id_model(L.GRU(3))
+        found = explain(model, [IDS], [BASE_IDS])
+    finally:
+        keras.config.set_floatx("float32")
+    assert found.prediction.dtype == np.float64
+    assert residual(found) <= 1e-12
+
+
 def test_ids_as_unit_vectors():
     inputs = keras.Input((STEPS,), dtype="int32")
     model = keras.Model(inputs, L.Dense(1)(L.LSTM(3)(ops.one_hot(inputs, 8))))

@@ -115,6 +115,4 @@ def _trace(
         concrete = tf.function(call, autograph=False).get_concrete_function(*specs)
     graph = concrete.graph
     outputs = [(name, t.shape, t.dtype) for name, t in zip(names, graph.outputs, strict=True)]
-    return Captured(
-        compile_graph(graph, precision), list(concrete.captured_inputs), dict(layers), outputs, rows
-    )
+    return Captured(compile_graph(graph, precision), list(concrete.captured_inputs), dict(layers), outputs, rows)

@@ -1,5 +1,4 @@
-"""The paired step of each recurrent cell: how it runs, the multipliers of its gates, and what each gate
-contributes.
+"""The paired step of each recurrent cell: how it runs, its multipliers, and what each gate contributes.
 
 Shapes: T timesteps, N pairs, M = 2N rows (the N test members, then the N baselines), H units, G gates. A
 bar is the mean over the pair, Δ the difference, ``s`` the secant of an activation between its
@@ -67,8 +66,8 @@ class Cell(Protocol):
     """One kind of cell, with its options.
 
     ``x`` is the input's part of the pre-activations, bias included: (..., M, G·H). ``h`` and ``c`` are the
-    states before the step, (..., M, H). ``m_h`` and ``m_c`` are the multipliers of ``h̃`` and ``c̃``, (...,
-    N, H).
+    states before the step, (..., M, H). ``m_h`` and ``m_c`` are the multipliers of ``h̃`` and
+    ``c̃``, (..., N, H).
     """
 
     names: ClassVar[tuple[str, ...]]  # in the order that a GateTrace gives them
@@ -91,9 +90,7 @@ class Cell(Protocol):
         """Multipliers of ``h`` and ``c`` before the step."""
 
     def carry(self, factors: Tensors, m_h, m_c, h, c) -> tf.Tensor:
-        """Contribution that goes on to the state before without passing a gate's pre-activation, (..., N,
-        H).
-        """
+        """Contribution that goes on to the state before, past the gates, (..., N, H)."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,4 @@
-"""Rules for integers and booleans in which test and baseline differ, and for where they meet floating
-numbers.
+"""Rules for integers and booleans in which test and baseline differ, and for where they meet floats.
 
 A step function has no useful derivative, but its Rescale multiplier ``Δy/Δa`` is a plain finite number
 wherever its value differs between the members. So a padding mask that comes from the input, or an id looked
@@ -16,7 +15,7 @@ import tensorflow as tf
 
 from .graph import Node
 from .kinds import check, elementwise_discrete, linear, movement, refuse
-from .pairs import Discrete, Pair, Value, attach, base, detach, is_paired, settle, test, unbroadcast
+from .pairs import CREDIT, Discrete, Pair, Value, attach, base, detach, is_paired, settle, test, unbroadcast
 
 
 def game(node: Node, values: Sequence[Value]) -> list[Value]:
@@ -24,27 +23,24 @@ def game(node: Node, values: Sequence[Value]) -> list[Value]:
     tests, bases = [detach(test(v)) for v in values], [base(v) for v in values]
     (y,), (y_base,) = node.run(tests), node.run(bases)
     paired = [value for value in values if is_paired(value)]
-    kind = next(v.test.dtype if isinstance(v, Pair) else v.credit.dtype for v in paired)
-    shares = [tf.ones(y.shape, kind)]
+    shares = [tf.ones(y.shape, CREDIT)]
     if len(paired) == 2:
         mixed = *node.run([bases[0], tests[1]]), *node.run([tests[0], bases[1]])
-        both, second, first, none = (tf.cast(truth, kind) for truth in (y, *mixed, y_base))
+        both, second, first, none = (tf.cast(truth, CREDIT) for truth in (y, *mixed, y_base))
         share = tf.math.divide_no_nan((both - second + first - none) / 2, both - none)
         shares = [share, 1 - share]
-    return [settle(y, y_base, _credit(paired, shares, tf.zeros(y.shape, kind)))]
+    return [settle(y, y_base, _credit(paired, shares, tf.zeros(y.shape, CREDIT)))]
 
 
 def _credit(paired: Sequence[Value], shares: Sequence[tf.Tensor], zeros: tf.Tensor) -> tf.Tensor:
-    """A credit whose contributions go to the inputs by their shares; to a floating one as multipliers, over
-    Δ.
-    """
+    """A credit that goes on to the inputs by their shares; divided by Δ for a floating one, as a multiplier."""
 
     def backward(contribution: tf.Tensor) -> list[tf.Tensor]:
         gradients = []
         for value, share in zip(paired, shares, strict=True):
             part = contribution * share
             if isinstance(value, Pair):
-                part = tf.math.divide_no_nan(part, value.test - value.base)
+                part = tf.math.divide_no_nan(part, tf.cast(value.test - value.base, CREDIT))
             gradients.append(unbroadcast(part, value.test.shape))
         return gradients
 
@@ -52,38 +48,33 @@ def _credit(paired: Sequence[Value], shares: Sequence[tf.Tensor], zeros: tf.Tens
 
 
 def quantifier(node: Node, values: Sequence[Value]) -> list[Value]:
-    """Any and All over axes. Where they change, one member is uniform, so those that differ share equally
-    (symmetry).
-    """
+    """Any and All over axes. Where they change, one member is uniform, so elements that differ share equally."""
     check(node, values, (0,))
     mask, axes = values
     (y,), (y_base,) = node.run([mask.test, axes]), node.run([mask.base, axes])
-    changed = tf.cast(mask.test != mask.base, mask.credit.dtype)
-    share = tf.math.divide_no_nan(changed, tf.reduce_sum(changed, axis=axes, keepdims=True))
-    kept = tf.reduce_sum(changed, axis=axes, keepdims=True).shape
+    changed = tf.cast(mask.test != mask.base, CREDIT)
+    count = tf.reduce_sum(changed, axis=axes, keepdims=True)
+    share = tf.math.divide_no_nan(changed, count)
 
     def backward(contribution: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(contribution, kept) * share
+        return tf.reshape(contribution, count.shape) * share
 
-    return [settle(y, y_base, attach([mask.credit], tf.zeros(y.shape, changed.dtype), backward))]
+    return [settle(y, y_base, attach([mask.credit], tf.zeros(y.shape, CREDIT), backward))]
 
 
 def cast(node: Node, values: Sequence[Value]) -> list[Value]:
-    """Between floating types a linear map; to a number or from one, where contributions turn into
-    multipliers.
-    """
+    """Linear between floating types; between floats and the rest, multipliers and contributions meet."""
     (value,) = values
     (y,), (y_base,) = node.run([test(value)]), node.run([base(value)])
     if isinstance(value, Pair):
         if y.dtype.is_floating:
             return [replace(pair, leaf=value.leaf) for pair in linear(0)(node, values)]
-        share = tf.ones_like(value.base)
-        return [settle(y, y_base, _credit([value], [share], tf.zeros_like(value.base)), value.leaf)]
+        credit = _credit([value], [tf.ones(y.shape, CREDIT)], tf.zeros(y.shape, CREDIT))
+        return [settle(y, y_base, credit, value.leaf)]
     if not y.dtype.is_floating:
         return [settle(y, y_base, value.credit, value.leaf)]
     change = y - y_base
-    credit = tf.cast(value.credit, y.dtype)
-    return [Pair(attach([credit], y, lambda dy: dy * change), y_base, value.leaf)]
+    return [Pair(attach([value.credit], y, lambda dy: dy * change), y_base, value.leaf)]
 
 
 def select(node: Node, values: Sequence[Value]) -> list[Value]:
@@ -116,12 +107,9 @@ def gather(node: Node, values: Sequence[Value]) -> list[Value]:
     if not isinstance(ids, Discrete):
         return movement(0)(node, values)
     check(node, values, (0, 1))
-    if not test(table).dtype.is_floating or (
-        "batch_dims" in node.operation.node_def.attr and node.attribute("batch_dims")
-    ):
-        raise refuse(
-            node, "no rule for ids that differ between test and baseline, by batch or in a table of integers"
-        )
+    by_batch = "batch_dims" in node.operation.node_def.attr and node.attribute("batch_dims")
+    if by_batch or not test(table).dtype.is_floating:
+        raise refuse(node, "no rule for ids that differ within the pair, by batch or in a table of integers")
 
     def look_up(entries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         return node.run([entries, rows, *axis])[0]

@@ -16,11 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 LOW_PRECISION = (tf.float16, tf.bfloat16)
-STORED_TYPE = (
-    "ReadVariableOp",
-    "VarHandleOp",
-    "ResourceGather",
-)  # ops whose dtype is that of the variable itself
+STORED_TYPE = ("ReadVariableOp", "VarHandleOp", "ResourceGather")  # their dtype is that of the variable itself
 
 Run = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
 

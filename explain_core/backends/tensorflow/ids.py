@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from .graph import Node, Program
 
-# What an id may go through on its way and still be one. Comparisons make masks of it, and arithmetic a
-# number.
+# What an id may go through and still be one. Comparisons make masks of it, and most arithmetic a number.
 _ON_THE_WAY = frozenset(
     (
         "AddV2",
@@ -41,9 +40,7 @@ _FUNCTIONS = {
 
 
 def are_ids(program: Program, argument: int) -> bool:
-    """Whether the program's argument of that number is looked up in a table, here or in a function called
-    from here.
-    """
+    """Whether the program's argument of that number is looked up in a table, here or in a function it calls."""
     reached = {program.arguments[argument]}
     for node in program.nodes:
         hits = [position for position, slot in enumerate(node.inputs) if slot in reached]

@@ -1,5 +1,4 @@
-"""Walks a traced graph with pairs: plain nodes run as they are, paired ones by their rule, and control flow
-here.
+"""Walks a traced graph with pairs: plain nodes run as they are, paired ones by their rule.
 
 The walk is eager. Loops, branches and variables therefore meet actual values, so a loop over time needs no
 more than a Python ``while``, and TensorFlow's gradient tape records the test member as it goes.
@@ -45,17 +44,14 @@ class Interpreter:
 
     Args:
         program: the traced model.
-        fused: recurrent layers by the mark that their loop was traced under; each takes the arguments of
-            the marked
-            function, and returns its results or None if the loop is to be interpreted after all.
+        fused: recurrent layers by the mark that their loop was traced under. Each takes the arguments of the
+            marked function and returns its results, or None if the loop is to be interpreted after all.
     """
 
     def __init__(self, program: Program, fused: Mapping[str | None, Fused]) -> None:
         self._program = program
         self._fused = fused
-        self._assigned: dict[
-            object, Value
-        ] = {}  # variables that the graph writes; the model's own stay as they are
+        self._assigned: dict[object, Value] = {}  # what the graph writes; the model's variables stay as they are
 
     def run(self, arguments: Sequence[Value]) -> list[Value]:
         return self._walk(self._program, arguments)
@@ -144,9 +140,7 @@ class Interpreter:
         if node.type != "AssignVariableOp":
             (before,) = self._read(program, node, [variable])
             if is_paired(before) or is_paired(value):
-                raise refuse(
-                    node, "a variable is changed in place by something that depends on the explained inputs"
-                )
+                raise refuse(node, "it adds what depends on the explained inputs to a variable")
             value = before + value if node.type == "AssignAddVariableOp" else before - value
         self._assigned[variable.ref()] = value
         return []

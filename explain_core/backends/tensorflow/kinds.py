@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from ...errors import UnsupportedOperation
 from .graph import Node
-from .pairs import Discrete, Leaf, Pair, Value, attach, base, detach, is_paired, settle, test, unbroadcast
+from .pairs import CREDIT, Discrete, Leaf, Pair, Value, attach, base, detach, is_paired, settle, test, unbroadcast
 from .secants import Secant
 
 Rule = Callable[[Node, Sequence[Value]], list[Value]]
@@ -21,6 +21,7 @@ BinarySecant = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def refuse(node: Node, why: str) -> UnsupportedOperation:
+    """The error to raise where there is no rule: it names the operation, the layer, and what to do."""
     return UnsupportedOperation(
         f"TensorFlow operation {node.type!r}: {why}",
         where=node.place or node.operation.name,
@@ -70,17 +71,13 @@ def movement(*positions: int, among: slice | None = None) -> Rule:
         moved = _covered(values, positions, among)
         check(node, values, moved)
         tests, bases = node.run([test(v) for v in values]), node.run([base(v) for v in values])
-        none = discrete[0].credit.dtype
         credits = node.run(
             [
-                v.credit if is_paired(v) else tf.zeros(v.shape, none) if number in moved else v
+                v.credit if is_paired(v) else tf.zeros(v.shape, CREDIT) if number in moved else v
                 for number, v in enumerate(values)
             ]
         )
-        return [
-            settle(t, b, c, leaf=_unchanged(discrete, t, b))
-            for t, b, c in zip(tests, bases, credits, strict=True)
-        ]
+        return [settle(t, b, c, leaf=_unchanged(discrete, t, b)) for t, b, c in zip(tests, bases, credits, strict=True)]
 
     return rule
 
@@ -88,34 +85,27 @@ def movement(*positions: int, among: slice | None = None) -> Rule:
 def _unchanged(discrete: list[Discrete], t: tf.Tensor, b: tf.Tensor) -> Leaf | None:
     """The input that these are still the ids of, if nothing has moved after all."""
     for value in discrete:
-        if (
-            value.leaf
-            and value.test.shape == t.shape
-            and bool(tf.reduce_all((value.test == t) & (value.base == b)))
-        ):
+        if not value.leaf or value.test.shape != t.shape:
+            continue
+        if bool(tf.reduce_all((value.test == t) & (value.base == b))):
             return value.leaf
     return None
 
 
 def elementwise_discrete(node: Node, values: Sequence[Value]) -> list[Value]:
-    """Any function of the elements of one `Discrete`: each output's change is due to the one element it was
-    made of.
-    """
+    """Any function of the elements of one `Discrete`: an output's change is due to the element it came from."""
     discrete = [value for value in values if is_paired(value)]
     if len(discrete) != 1 or len(node.outputs) != 1:
         raise refuse(node, "there is no rule for it on integers or masks in which test and baseline differ")
     (only,) = discrete
     (t,), (b,) = node.run([test(v) for v in values]), node.run([base(v) for v in values])
     given = [1] * (t.shape.rank - only.test.shape.rank) + list(only.test.shape)
-    if (
-        any(size not in (1, out) for size, out in zip(given, t.shape, strict=False))
-        or len(given) > t.shape.rank
-    ):
+    if len(given) > t.shape.rank or any(a not in (1, b) for a, b in zip(given, t.shape, strict=True)):
         raise refuse(node, "it does not act element by element on the integers given to it")
     return [settle(t, b, tf.broadcast_to(only.credit, t.shape))]
 
 
-def elementwise(secant: Secant | Callable[[Node], Secant]) -> Rule:
+def elementwise(secant: Secant) -> Rule:
     """One floating input, ``y = σ(a)``: the Rescale rule, ``m_a = m_y · Δy/Δa``."""
 
     def rule(node: Node, values: Sequence[Value]) -> list[Value]:
@@ -131,9 +121,7 @@ def elementwise(secant: Secant | Callable[[Node], Secant]) -> Rule:
 
 
 def parametrised(make: Callable[..., Secant], *attributes: str) -> Rule:
-    """`elementwise` whose secant takes attributes of the node, or its further inputs where there are no
-    names.
-    """
+    """`elementwise` for a secant made from attributes of the node or, without names, from its further inputs."""
 
     def rule(node: Node, values: Sequence[Value]) -> list[Value]:
         check(node, values, (0,))
@@ -171,8 +159,7 @@ def binary(first: BinarySecant, second: BinarySecant) -> Rule:
 
 
 def averaged(secant: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor], *, second: bool) -> BinarySecant:
-    """The Shapley multiplier of one argument: its secant, with the other argument held at each member in
-    turn.
+    """The Shapley multiplier of one argument: its secant, the other argument held at each member in turn.
 
     Args:
         secant: of (other argument, value, value of the other member).
@@ -184,8 +171,7 @@ def averaged(secant: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor], *, 
 
 
 def bilinear(first: int, second: int) -> Rule:
-    """Linear in each of two inputs (matrix products, convolutions): the gradient taken at the midpoint of
-    the other.
+    """Linear in each of two inputs (matrix products, convolutions): the gradient at the other's midpoint.
 
     ``f(a, b) - f(a', b') = f(Δa, b̄) + f(ā, Δb)``, the two-player Shapley value again.
     """

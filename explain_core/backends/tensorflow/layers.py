@@ -83,9 +83,7 @@ def _marked(original: Callable, plain_loop: Callable) -> Callable:
         if marks is None:
             return original(self, sequences, initial_state, mask, training)
         layer = _describe(self, mask)
-        if (
-            layer is None
-        ):  # the plain loop also where Keras would take a cuDNN kernel, which cannot be looked into
+        if layer is None:  # the plain loop, also where Keras would take a kernel that cannot be looked into
             return plain_loop(self, sequences, initial_state, mask, training)
         mark = f"pairlift_recurrent_{len(marks)}"
         marks[mark] = layer
@@ -131,9 +129,7 @@ def _describe(layer: Any, mask: Any) -> Layer | None:
 
 
 def _name(activation: Any) -> str | None:
-    """The name of an activation that the fused cells have, by identity: a name alone could be anybody's
-    function.
-    """
+    """The name of an activation that the fused cells have; by identity, as anybody can take a name."""
     import keras
 
     from .cells import ACTIVATIONS

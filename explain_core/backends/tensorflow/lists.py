@@ -74,9 +74,7 @@ def _pop(node: Node, values: Sequence[Value]) -> list[Value]:
 
 def _whole(node: Node, values: Sequence[Value]) -> list[Value]:
     elements, shape = values
-    return [
-        _stack(node, [_empty(node, elements, shape) if item is None else item for item in elements.items])
-    ]
+    return [_stack(node, [_empty(node, elements, shape) if item is None else item for item in elements.items])]
 
 
 def _chosen(node: Node, values: Sequence[Value]) -> list[Value]:

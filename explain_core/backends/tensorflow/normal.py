@@ -20,9 +20,7 @@ def _share_of_log_sum_exp(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     the secant of exp between ``L - c`` and ``L' - c``, and nothing overflows however far apart the members
     are.
     """
-    top = tf.reduce_max(
-        tf.maximum(a, b), axis=-1, keepdims=True
-    )  # small numbers keep the digits of differences
+    top = tf.reduce_max(tf.maximum(a, b), axis=-1, keepdims=True)  # small numbers keep the digits of differences
     a, b = a - top, b - top
     total, total_base = (tf.reduce_logsumexp(t, axis=-1, keepdims=True) for t in (a, b))
     c = tf.maximum(total, total_base)

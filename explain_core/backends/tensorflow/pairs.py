@@ -3,8 +3,7 @@
 Every edge carries one of
 
 - a plain ``tf.Tensor``: the same for both members (weights, constants, shapes, loop counters);
-- a `Pair`: a floating tensor of the test member, which is on the gradient tape, and one of the baseline,
-which is not;
+- a `Pair`: floats of the test member, which are on the gradient tape, and of the baseline, which are not;
 - a `Discrete`: integers or booleans in which the members differ (token ids, padding masks);
 - `Elements`: what TensorFlow calls a TensorList, the storage of its loops.
 """
@@ -20,9 +19,7 @@ import tensorflow as tf
 
 @dataclass
 class Leaf:
-    """An input of ids, and where they turned into vectors: (the test member's vectors, the difference they
-    make).
-    """
+    """An input of ids, and where they turned into vectors: the test member's, and the difference they make."""
 
     embedded: list[tuple[tf.Tensor, tf.Tensor]] = field(default_factory=list)
 
@@ -34,6 +31,9 @@ class Pair:
     test: tf.Tensor
     base: tf.Tensor
     leaf: Leaf | None = None  # the input this is, as long as nothing but its type has changed
+
+
+CREDIT = tf.float64  # one type for all, whatever the model's: credits of ids and of masks meet
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Elements:
 
 
 Value = tf.Tensor | Pair | Discrete | Elements
-VJP = Callable[..., list[tf.Tensor | None]]
+VJP = Callable[..., tf.Tensor | list[tf.Tensor]]
 
 
 def is_paired(value: Value) -> bool:
@@ -81,23 +81,21 @@ def detach(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def attach(inputs: list[tf.Tensor], output: Any, backward: VJP) -> Any:
-    """Put a tensor or a list of them on the tape, as a function of ``inputs`` with the gradient
-    ``backward``.
-    """
+    """Put a tensor (or a list) on the tape, as a function of ``inputs`` with the gradient ``backward``."""
+
+    def gradient(*d_output: tf.Tensor) -> list[tf.Tensor]:
+        parts = tf.nest.flatten(backward(*d_output))
+        return [tf.cast(part, tensor.dtype) for part, tensor in zip(parts, inputs, strict=True)]
 
     @tf.custom_gradient
     def recorded(*_):
-        return output, backward
+        return output, gradient
 
     return recorded(*inputs)
 
 
-def settle(
-    test_member: tf.Tensor, base_member: tf.Tensor, credit: tf.Tensor, leaf: Leaf | None = None
-) -> Value:
-    """A `Discrete`, or the plain tensor where both members are the same: then nothing can be attributed to
-    it.
-    """
+def settle(test_member: tf.Tensor, base_member: tf.Tensor, credit: tf.Tensor, leaf: Leaf | None = None) -> Value:
+    """A `Discrete`, or the plain tensor if both members are the same: then it moves nothing."""
     if bool(tf.reduce_all(test_member == base_member)):
         return test_member
     return Discrete(test_member, base_member, credit, leaf)

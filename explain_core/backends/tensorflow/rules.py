@@ -25,13 +25,10 @@ _quotient = binary(
 _safe_quotient = binary(
     lambda a, a_, b, b_: _mean(tf.math.reciprocal_no_nan(b), tf.math.reciprocal_no_nan(b_)),
     lambda a, a_, b, b_: (
-        _mean(a, a_)
-        * tf.math.divide_no_nan(tf.math.reciprocal_no_nan(b) - tf.math.reciprocal_no_nan(b_), b - b_)
+        _mean(a, a_) * tf.math.divide_no_nan(tf.math.reciprocal_no_nan(b) - tf.math.reciprocal_no_nan(b_), b - b_)
     ),
 )
-_squared_difference = binary(
-    lambda a, a_, b, b_: (a - b) + (a_ - b_), lambda a, a_, b, b_: (b - a) + (b_ - a_)
-)
+_squared_difference = binary(lambda a, a_, b, b_: (a - b) + (a_ - b_), lambda a, a_, b, b_: (b - a) + (b_ - a_))
 
 
 def _upper(other: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -16,7 +16,7 @@ from .capture import Arguments, capture
 from .graph import LOW_PRECISION, Precision
 from .ids import are_ids
 from .interpreter import Interpreter
-from .pairs import Discrete, Leaf, Pair, Value, base, is_paired, test
+from .pairs import CREDIT, Discrete, Leaf, Pair, Value, base, is_paired, test
 from .recurrent import FusedLayer
 
 
@@ -32,27 +32,20 @@ def open_runner(
     """Trace ``model`` on inputs of the given shapes and make it ready to explain rows of such shapes.
 
     Args:
-        model: a Keras model or layer, a ``tf.Module`` that can be called, a loaded SavedModel, or a
-            ``tf.function``.
+        model: a Keras model or layer, a callable ``tf.Module``, a loaded SavedModel, or a ``tf.function``.
         arguments: what the model is called with: ``names``, ``leaves`` and ``rebuild``.
-        sample_axes: the sample axis of each leaf; None for a model that takes one sequence without such an
-            axis.
+        sample_axes: the sample axis of each leaf; None for a model that takes one sequence without it.
         device: "auto", "cpu", "cuda" or "cuda:<number>".
         precision: "float32", "float64", or None for the model's own.
-        fuse: whether recurrent Keras layers run as one operation each, or as the loops that they are traced
-            to.
+        fuse: whether recurrent Keras layers run as one operation each; else as the loops they trace to.
     """
     return TensorFlowRunner(model, arguments, sample_axes, _device(device), Precision(precision), fuse)
 
 
 class _Input:
-    """One leaf on its way in: its value for the interpreter, and the tensor on the tape that it is
-    explained by.
-    """
+    """One leaf on its way in: its value for the interpreter, and the tensor that it is explained by."""
 
-    def __init__(
-        self, given: np.ndarray, baseline: np.ndarray, explained: bool, precision: Precision
-    ) -> None:
+    def __init__(self, given: np.ndarray, baseline: np.ndarray, explained: bool, precision: Precision) -> None:
         self.leaf = Leaf()
         self.source: tf.Tensor | None = None  # its gradient is a multiplier, or for ids a contribution
         here, there = (precision.cast(tf.constant(array)) for array in (given, baseline))
@@ -62,7 +55,7 @@ class _Input:
             self.source, self.difference = here, here - there
             self.value = Pair(here, there, self.leaf)
         elif explained:
-            self.source = tf.zeros(here.shape, precision(tf.float32))
+            self.source = tf.zeros(here.shape, CREDIT)
             self.value = Discrete(here, there, self.source, self.leaf)
 
 
@@ -137,16 +130,12 @@ class TensorFlowRunner:
         """Explain N rows: see `protocol`."""
         self._check_rows(test)
         with tf.device(self._place), _full_precision():
-            inputs = [
-                _Input(*given, self._precision) for given in zip(test, baseline, self.explained, strict=True)
-            ]
-            layers = {
-                mark: FusedLayer(layer, self._precision) for mark, layer in self._captured.layers.items()
-            }
+            inputs = [_Input(*given, self._precision) for given in zip(test, baseline, self.explained, strict=True)]
+            layers = {mark: FusedLayer(layer, self._precision) for mark, layer in self._captured.layers.items()}
             with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
                 tape.watch([i.source for i in inputs if i.source is not None])
                 results = self._run(inputs, layers if self._fuse else {})
-            ran = [layer for layer in layers.values() if layer.facts]
+            ran = [layer for layer in layers.values() if layer.sweep]
             explained = []
             for number, target in enumerate(targets):
                 explained.append(self._explain(tape, results, target, inputs))
@@ -154,13 +143,9 @@ class TensorFlowRunner:
                     layer.end_pass(number)
             return PairAttribution(
                 prediction=_finite(np.stack([e.prediction for e in explained]), "prediction"),
-                baseline_prediction=_finite(
-                    np.stack([e.baseline for e in explained]), "prediction for the baseline"
-                ),
+                baseline_prediction=_finite(np.stack([e.baseline for e in explained]), "prediction for the baseline"),
                 attributions=[
-                    _finite(self._by_sample([e.inputs[i] for e in explained], i), "attribution")
-                    if flag
-                    else None
+                    _finite(self._by_sample([e.inputs[i] for e in explained], i), "attribution") if flag else None
                     for i, flag in enumerate(self.explained)
                 ],
                 gates=dict(zip(self._names(ran), [f.trace() for f in ran], strict=True)) if gates else {},
@@ -205,9 +190,7 @@ class TensorFlowRunner:
         vectors = [[tensor for tensor, _ in i.leaf.embedded] for i in inputs]
         multipliers, at_vectors = tf.nest.map_structure(lambda _: None, [sources, vectors])
         if is_paired(out):  # else this output does not depend on the explained inputs
-            multipliers, at_vectors = tape.gradient(
-                out.test, [sources, vectors], output_gradients=tf.constant(seed)
-            )
+            multipliers, at_vectors = tape.gradient(out.test, [sources, vectors], output_gradients=tf.constant(seed))
         embeddings = [
             [_product(m, change) for m, (_, change) in zip(ms, i.leaf.embedded, strict=True)]
             for ms, i in zip(at_vectors, inputs, strict=True)
@@ -223,7 +206,7 @@ class TensorFlowRunner:
         )
 
     def _by_sample(self, arrays: Sequence[np.ndarray], leaf: int) -> np.ndarray:
-        stacked, axis = np.stack(arrays), self._sample_axes[leaf]
+        stacked, axis = np.stack(arrays).astype(self.dtype), self._sample_axes[leaf]
         return stacked[:, None] if axis is None else np.moveaxis(stacked, axis + 1, 1)
 
     def _names(self, layers: Iterable[FusedLayer]) -> list[str]:

@@ -24,9 +24,7 @@ def backward(cell: Cell, *arguments) -> tuple[tf.Tensor, ...]:
 
 
 def _compiled(scan: Callable) -> Callable:
-    """``scan`` as one graph whose tensors may have any size, so that no length or batch is compiled for
-    again.
-    """
+    """``scan`` as one graph for tensors of any size, so that no length or batch is compiled for again."""
     graphs: dict[str, Callable] = {}
 
     def run(*arguments):

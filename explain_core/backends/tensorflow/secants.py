@@ -137,8 +137,7 @@ def reciprocal(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def power(exponent: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Secant of ``a ** exponent`` in a: ``low^(c-1) · ((1 + v)^c - 1) / v`` with ``v = u/low``, for one
-    sign of a and b.
+    """Secant of ``a ** exponent`` in a: ``low^(c-1) · ((1 + v)^c - 1) / v`` with ``v = u/low`` for one sign.
 
     Negative numbers have integer powers only, which are even or odd.
     """
@@ -187,9 +186,7 @@ def softsign(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def erf(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """The mean of the derivative by 16-point quadrature for u < 1/2; beyond, a difference of the smaller
-    tails.
-    """
+    """The mean of the derivative by 16-point quadrature for u < 1/2; beyond, the difference of the tails."""
     _, _, u = _order(a, b)
     nodes = tf.reshape(tf.constant(_NODES, a.dtype), [-1] + [1] * a.shape.rank)
     weights = tf.reshape(tf.constant(_WEIGHTS, a.dtype), nodes.shape)
@@ -213,9 +210,7 @@ def clip(low: tf.Tensor | float, high: tf.Tensor | float) -> Secant:
     def piece(a: tf.Tensor) -> tf.Tensor:
         return tf.cast(a > low, a.dtype) + tf.cast(a >= high, a.dtype)
 
-    return _pieces(
-        lambda a: tf.clip_by_value(a, low, high), lambda a: tf.cast((a > low) & (a < high), a.dtype), piece
-    )
+    return _pieces(lambda a: tf.clip_by_value(a, low, high), lambda a: tf.cast((a > low) & (a < high), a.dtype), piece)
 
 
 def leaky_relu(slope: float) -> Secant:

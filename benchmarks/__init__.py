@@ -1,0 +1,1 @@
+"""The measured tables of the README: `python -m benchmarks`, or one of `benchmarks.peers` and `benchmarks.speed`."""

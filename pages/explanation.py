@@ -47,9 +47,9 @@ def draw_numbers(shown: Shown, output: str) -> None:
     subject, (prediction, baseline) = shown.subject, shown.values(output)
     st.markdown(headline(shown, output))
     numbers = [
-        ("Prediction", number(prediction, subject.output_unit)),
-        ("Baseline prediction", number(baseline, subject.output_unit)),
-        ("Difference", signed(prediction - baseline, subject.output_unit)),
+        (shown.noun.capitalize(), number(prediction, shown.unit)),
+        (f"Baseline {shown.noun}", number(baseline, shown.unit)),
+        ("Difference", signed(prediction - baseline, shown.unit)),
     ]
     if subject.observed is not None:
         is_text = isinstance(subject.observed, str)
@@ -88,18 +88,20 @@ def draw_chart(shown: Shown, output: str) -> None:
 
 def draw_cell(word: str, cell: dict, shown: Shown) -> None:
     unit = shown.subject.units.get(cell["feature"], "")
-    where = [plain(part) for part in (cell["feature"] or "all features", cell["time"]) if part]
+    is_count = cell["time"].replace(" to ", "").isdigit()
+    time = f"{shown.subject.time_label.lower()} {cell['time']}" if is_count else cell["time"]
+    where = [plain(part) for part in (cell["feature"] or "all features", time) if part]
     with st.container(border=True):
         st.markdown(
             f"**{word}: {', '.join(where)}.** Value {number(cell['input'], unit)}, baseline "
-            f"{number(cell['baseline'], unit)}. Moved the prediction by "
-            f"**{signed(cell['attribution'], shown.subject.output_unit)}**, {share(cell['share'])} of all "
+            f"{number(cell['baseline'], unit)}. Moved the {shown.noun} by "
+            f"**{signed(cell['attribution'], shown.unit)}**, {share(cell['share'])} of all "
             "movement.  \n:gray[Click a cell or a bar of the chart to see it here.]"
         )
 
 
 def draw_totals(shown: Shown, output: str) -> None:
-    st.subheader("From the baseline's prediction to this one")
+    st.subheader(f"From the baseline's {shown.noun} to this one")
     by = st.segmented_control(
         "Totals",
         list(TOTALS),

@@ -67,7 +67,7 @@ def draw_contributions(shown: Shown, layer: str, output: str) -> None:
 def draw_activations(shown: Shown, layer: str) -> None:
     st.subheader("How open the gates were")
     st.markdown(
-        "0 is closed and 1 is open (a candidate's values go from −1 to 1). Solid: this sequence; dotted: the "
+        "0 is closed and 1 is open (candidate and new values go from −1 to 1). Solid: this sequence; dotted: the "
         "baseline; grey: where most units are."
     )
     units = [int(unit) for unit in shown.explanation.gates[layer]["unit"].values]

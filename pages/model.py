@@ -36,10 +36,10 @@ def draw_demo(demo: Demo) -> None:
         f"{METRICS.get(metrics.name, metrics.name)}{unit}, {better} is better, on {metrics.n} sequences "
         f"that the model never saw ({plain(metrics.split)})."
     )
-    rows = [("This model", f"{metrics.model:.3g}", "")]
+    rows = [("This model", f"{metrics.model:.3g}", "what is explained here")]
     rows += [(each.name.capitalize(), f"{each.value:.3g}", each.description) for each in metrics.references]
     table = pd.DataFrame(rows, columns=["Method", metrics.name, "What it is"])
-    st.dataframe(table, hide_index=True, key="metrics", width="stretch")
+    st.table(table.set_index("Method"), border="horizontal")
     st.caption(
         f"Data: {plain(demo.source)}. Licence: {plain(demo.licence)}. [Where it is from]({demo.url}). "
         f"{plain(demo.citation)}"

@@ -52,6 +52,7 @@ class Subject:
     output_unit: str = ""
     observed: str | float | None = None
     note: str = ""
+    time_label: str = "Timestep"
 
     @property
     def series(self) -> xr.DataArray:
@@ -136,6 +137,7 @@ def demo_subject(demo: Demo, index: int) -> Subject:
         output_names=demo.output_names if len(demo.output_names) > 1 else (demo.output_label,),
         output_unit=demo.output_unit,
         observed=held_out.observed,
+        time_label=demo.time_label,
         note=held_out.note,
     )
 

@@ -20,8 +20,28 @@ class Shown:
     file: str
 
     @property
-    def is_classification(self) -> bool:
+    def has_several(self) -> bool:
+        """Whether several outputs were explained."""
         return len(self.explanation.outputs) > 1
+
+    @property
+    def probabilities(self) -> dict[str, float] | None:
+        """Of each class, where the outputs are the scores (logits) of a classification."""
+        if self.subject.output_unit != "logit" or not self.has_several:
+            return None
+        scores = self.explanation.prediction[0].values.astype(float)
+        odds = np.exp(scores - scores.max())
+        return dict(zip(self.explanation.outputs, (odds / odds.sum()).tolist(), strict=True))
+
+    @property
+    def unit(self) -> str:
+        """Unit of the outputs; scores have none that would say anything to people."""
+        return "" if self.probabilities is not None else self.subject.output_unit
+
+    @property
+    def noun(self) -> str:
+        """What an output is called."""
+        return "score" if self.probabilities is not None else "prediction"
 
     @property
     def likeliest(self) -> str:
@@ -36,29 +56,43 @@ class Shown:
 
 def number(value: float, unit: str = "") -> str:
     """A number for people, with a real minus sign."""
-    return f"{value:,.4g}".replace("-", "−") + (f" {unit}" if unit else "")
+    return f"{value:,.4g}".replace("-", "−") + _after(unit)
 
 
 def signed(value: float, unit: str = "") -> str:
     """A number with its sign."""
-    return f"{value:+,.3g}".replace("-", "−") + (f" {unit}" if unit else "")
+    return f"{value:+,.3g}".replace("-", "−") + _after(unit)
+
+
+def _after(unit: str) -> str:
+    return f"\N{NO-BREAK SPACE}{unit}" if unit else ""
 
 
 def share(fraction: float) -> str:
     """A part of the whole, in percent."""
     percent = 100 * abs(fraction)
-    return "less than 0.1 %" if 0 < percent < 0.1 else f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"
+    digits = "less than 0.1" if 0 < percent < 0.1 else f"{percent:.2g}" if percent < 10 else f"{percent:.0f}"
+    return digits + _after("%")
 
 
 def headline(shown: Shown, output: str) -> str:
     """Prediction against baseline prediction in one sentence, as Markdown."""
     prediction, baseline = shown.values(output)
-    unit = shown.subject.output_unit
-    of = f" for **{output}**" if shown.is_classification else ""
+    unit = shown.unit
+    if shown.probabilities is None:
+        says = f"The model predicts **{number(prediction, unit)}**" + (
+            f" for **{output}**" if shown.has_several else ""
+        )
+        says += f". For {shown.baseline.words} it predicts {number(baseline, unit)}."
+    else:
+        says = (
+            f"The model's answer is **{shown.likeliest}**, with a probability of "
+            f"{share(shown.probabilities[shown.likeliest])}. Its score for **{output}** is "
+            f"**{number(prediction)}**, and {number(baseline)} for {shown.baseline.words}."
+        )
     return (
-        f"The model predicts **{number(prediction, unit)}**{of}. For {shown.baseline.words} it predicts "
-        f"{number(baseline, unit)}. Below, every value of the sequence has its share of the difference of "
-        f"**{signed(prediction - baseline, unit)}**: orange raises the prediction, blue lowers it."
+        f"{says} Below, every value of the sequence has its share of the difference of "
+        f"**{signed(prediction - baseline, unit)}**: orange raises the {shown.noun}, blue lowers it."
     )
 
 

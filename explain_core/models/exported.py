@@ -130,7 +130,7 @@ def _describe(program: torch.export.ExportedProgram) -> LoadedModel:
     module = program.module()
     for part in module.modules():  # eval() is not for exported modules, and what it would change is in the graph
         part.training = False
-    return LoadedModel("torch", module, "torch.export", summary, notes, program=program)
+    return LoadedModel("torch", module, "torch.export", summary, program=program)
 
 
 def _inputs(program: torch.export.ExportedProgram) -> list[ExpectedInput]:

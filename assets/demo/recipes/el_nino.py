@@ -45,8 +45,8 @@ TEXT = {
         "name": "x",
         "features": [
             *({"name": name, "label": label, "unit": "°C"} for name, label in REGIONS.items()),
-            {"name": "season_sin", "label": "Season, sine of the month", "unit": ""},
-            {"name": "season_cos", "label": "Season, cosine of the month", "unit": ""},
+            {"name": "season_sin", "label": "Season (sine)", "unit": ""},
+            {"name": "season_cos", "label": "Season (cosine)", "unit": ""},
         ],
         "steps": STEPS,
         "time": {"label": "Month", "unit": "month"},

@@ -39,7 +39,7 @@ TEXT = {
     "inputs": {
         "name": "x",
         "features": [
-            {"name": f"lpc_{k:02d}", "label": f"LPC cepstrum coefficient {k}", "unit": ""}
+            {"name": f"lpc_{k:02d}", "label": f"LPC coefficient {k}", "unit": ""}
             for k in range(1, COEFFICIENTS + 1)
         ],
         "steps": STEPS,

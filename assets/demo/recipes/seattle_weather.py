@@ -21,8 +21,8 @@ FEATURES = [
     {"name": "temp_max", "label": "Maximum temperature", "unit": "°C"},
     {"name": "temp_min", "label": "Minimum temperature", "unit": "°C"},
     {"name": "wind", "label": "Wind speed", "unit": "m/s"},
-    {"name": "season_sin", "label": "Season, sine of the day of the year", "unit": ""},
-    {"name": "season_cos", "label": "Season, cosine of the day of the year", "unit": ""},
+    {"name": "season_sin", "label": "Season (sine)", "unit": ""},
+    {"name": "season_cos", "label": "Season (cosine)", "unit": ""},
 ]
 TEXT = {
     "position": 1,

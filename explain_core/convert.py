@@ -115,11 +115,7 @@ def obstacles(config: Mapping[str, Any]) -> list[str]:
         config: the layer's ``get_config()``; of a ``Bidirectional`` too.
     """
     if "layer" in config:
-        found = (
-            []
-            if config["merge_mode"] == "concat"
-            else [f"merge_mode is {config['merge_mode']!r}, not 'concat'"]
-        )
+        found = [] if config["merge_mode"] == "concat" else [f"merge_mode is {config['merge_mode']!r}, not 'concat'"]
         return found + obstacles({**config["layer"]["config"], "go_backwards": False})
     allowed = ("tanh",) if "recurrent_activation" in config else ("tanh", "relu")
     found = []

@@ -485,7 +485,14 @@ def test_importing_the_backend_imports_no_framework():
 
 
 def test_explaining_imports_no_torch():
-    assert "torch" not in sys.modules
+    code = """
+import sys, numpy as np, keras, explain_core as xc
+model = keras.Sequential([keras.Input((3, 2)), keras.layers.LSTM(2)])
+xc.explain(model, np.ones((1, 3, 2), np.float32), device="cpu")
+print("tensorflow" in sys.modules, "torch" in sys.modules)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == ["True", "False"]
 
 
 # --- shap

@@ -59,9 +59,9 @@ def convolution(channels: int, width: int, dilation: int) -> Block:
     conv = nn.Conv1d(channels, width, 3, padding=dilation, dilation=dilation)
     return Block(
         Net(lambda net, x: net.conv(x.transpose(1, 2)).transpose(1, 2), conv=conv),
-        lambda w, x: layers.conv1d(
-            part(w, "conv"), x.transpose(1, 0), padding=dilation, dilation=dilation
-        ).transpose(1, 0),
+        lambda w, x: layers.conv1d(part(w, "conv"), x.transpose(1, 0), padding=dilation, dilation=dilation).transpose(
+            1, 0
+        ),
         width,
     )
 
@@ -110,9 +110,7 @@ def attention(channels: int, width: int) -> Block:
 
 
 def reversal(channels: int) -> Block:
-    return Block(
-        Net(lambda _, x: nn.functional.dropout(x.flip(1), training=False)), lambda _, x: x[::-1], channels
-    )
+    return Block(Net(lambda _, x: nn.functional.dropout(x.flip(1), training=False)), lambda _, x: x[::-1], channels)
 
 
 def residual(channels: int, inside: Callable[[int], Block]) -> Block:
@@ -123,9 +121,7 @@ def residual(channels: int, inside: Callable[[int], Block]) -> Block:
         inside=block.module,
         project=nn.Linear(block.width, channels),
     )
-    return Block(
-        module, lambda w, x: x + layers.linear(w, block.mirror(part(w, "inside"), x), "project."), channels
-    )
+    return Block(module, lambda w, x: x + layers.linear(w, block.mirror(part(w, "inside"), x), "project."), channels)
 
 
 def twice(channels: int, inside: Callable[[int], Block]) -> Block:

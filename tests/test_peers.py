@@ -33,9 +33,7 @@ def test_shap_on_written_out_cells_says_the_same(name, dtype, bound):
     ex = xc.explain(same_net(p, dtype), p.test.astype(numbers), baselines=p.base.astype(numbers))
     largest = np.abs(expected).max(axis=(1, 2), keepdims=True)
     assert (np.abs(ex.attributions.values - expected) / largest).max() <= bound
-    np.testing.assert_allclose(
-        ex.prediction.values[:, 0], peers.shap_answers()[f"{name}/prediction"], atol=1e-6
-    )
+    np.testing.assert_allclose(ex.prediction.values[:, 0], peers.shap_answers()[f"{name}/prediction"], atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -231,9 +231,7 @@ def two_branches(activation_a, activation_b, combine):
     """``combine(f(a), g(b))``: a net of two players, whose paired rules give the exact Shapley values."""
 
     def net(x: PairedArray) -> PairedArray:
-        return combine(
-            elementwise(x[0:1] * 1.7 - 0.2, activation_a), elementwise(x[1:2] * -0.9, activation_b)
-        ).sum()
+        return combine(elementwise(x[0:1] * 1.7 - 0.2, activation_a), elementwise(x[1:2] * -0.9, activation_b)).sum()
 
     return net
 
@@ -279,9 +277,7 @@ def test_maximum_is_continuous_where_an_element_does_not_differ():
             moved = base.copy()
             moved[1] += nudge
             # The game is piecewise linear in the nudged element, so this far from ties the slopes are equal.
-            np.testing.assert_allclose(
-                paired.shapley_max(test, moved), paired.shapley_max(test, base), atol=1e-5
-            )
+            np.testing.assert_allclose(paired.shapley_max(test, moved), paired.shapley_max(test, base), atol=1e-5)
 
 
 @pytest.mark.parametrize("common", [0, 5, 20, 100])

@@ -267,9 +267,7 @@ def test_tensors_are_taken_like_arrays():
 
 def test_running_twice_gives_the_same_bits():
     net, x = regressor(), series()
-    np.testing.assert_array_equal(
-        xc.explain(net, x).attributions.values, xc.explain(net, x).attributions.values
-    )
+    np.testing.assert_array_equal(xc.explain(net, x).attributions.values, xc.explain(net, x).attributions.values)
 
 
 # --- Errors ------------------------------------------------------------------------------------------------
@@ -310,6 +308,26 @@ def test_operation_without_a_rule_is_an_error_that_names_it(train):
     assert "bessel_j0" in message
     assert "body.1" in message
     assert "register_rule" in message
+
+
+def test_a_registered_rule_is_used():
+    from explain_core.backends.torch import Rescale
+
+    def secant(a, b):
+        equal = a == b
+        gap = torch.where(equal, 1.0, a - b)
+        slope = torch.special.bessel_j0(a) - torch.special.bessel_j1(a) / torch.where(a == 0, 1.0, a)
+        return torch.where(equal, slope, (torch.special.bessel_j1(a) - torch.special.bessel_j1(b)) / gap)
+
+    net = Net(lambda net, x: torch.special.bessel_j1(x).sum((1, 2)), head=nn.Linear(1, 1)).double()
+    x, base = series(), series(1)
+    base[0, 0] = x[0, 0]
+    with pytest.raises(xc.errors.UnsupportedOperation, match="bessel_j1"):
+        xc.explain(net, x, baselines=base)
+    xc.register_rule("special_bessel_j1", Rescale(secant))
+    ex = xc.explain(net, x, baselines=base)
+    expected = (torch.special.bessel_j1(torch.from_numpy(x)) - torch.special.bessel_j1(torch.from_numpy(base))).numpy()
+    np.testing.assert_allclose(ex.attributions.values, expected, atol=1e-13)
 
 
 @pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])

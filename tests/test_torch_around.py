@@ -207,10 +207,7 @@ LAYERS = {
     "LayerNorm-by-hand": Case(
         lambda: Net(
             lambda net, x: net.head(
-                (
-                    (x - x.mean(-1, keepdim=True))
-                    / torch.sqrt(x.var(-1, keepdim=True, unbiased=False) + 1e-5)
-                ).flatten(1)
+                ((x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, keepdim=True, unbiased=False) + 1e-5)).flatten(1)
             ),
             head=head(),
         ),
@@ -237,13 +234,10 @@ LAYERS = {
         flat,
     ),
     "Bilinear": Case(
-        lambda: Net(
-            lambda net, x: net.bilinear(x[:, 0], x[:, 1]), bilinear=nn.Bilinear(FEATURES, FEATURES, 2)
-        ),
+        lambda: Net(lambda net, x: net.bilinear(x[:, 0], x[:, 1]), bilinear=nn.Bilinear(FEATURES, FEATURES, 2)),
         lambda w, x: concat(
             [
-                (x[0:1] @ w["bilinear.weight"][k] @ x[1:2].transpose(1, 0)).reshape(1)
-                + w["bilinear.bias"][k : k + 1]
+                (x[0:1] @ w["bilinear.weight"][k] @ x[1:2].transpose(1, 0)).reshape(1) + w["bilinear.bias"][k : k + 1]
                 for k in range(2)
             ]
         ),
@@ -280,9 +274,7 @@ LAYERS = {
             pool=nn.MaxPool1d(2),
             head=head(STEPS * FEATURES // 2),
         ),
-        lambda w, x: flat(
-            w, max_over(linear(w, x, "first.").transpose(1, 0).reshape(FEATURES, STEPS // 2, 2), 2)
-        ),
+        lambda w, x: flat(w, max_over(linear(w, x, "first.").transpose(1, 0).reshape(FEATURES, STEPS // 2, 2), 2)),
     ),
     "MaxPool1d-overlapping": Case(
         lambda: Net(
@@ -380,39 +372,29 @@ STYLES = {
         lambda w, x: flat(w, elementwise(recurrent(w, "lstm", x), paired.square)),
     ),
     "maximum-minimum": Case(
-        with_lstm(
-            lambda net, x: net.head(torch.maximum(x, torch.minimum(net.lstm(x)[0], -x)).flatten(1)), head=head
-        ),
+        with_lstm(lambda net, x: net.head(torch.maximum(x, torch.minimum(net.lstm(x)[0], -x)).flatten(1)), head=head),
         lambda w, x: flat(
             w,
-            paired.two_arguments(
-                x, paired.two_arguments(recurrent(w, "lstm", x), -x, paired.minimum), paired.maximum
-            ),
+            paired.two_arguments(x, paired.two_arguments(recurrent(w, "lstm", x), -x, paired.minimum), paired.maximum),
         ),
     ),
     "pow-of-two-tensors": Case(
         with_lstm(lambda net, x: net.head(torch.pow(x.abs() + 0.5, net.lstm(x)[0]).flatten(1)), head=head),
         lambda w, x: flat(
             w,
-            paired.two_arguments(
-                elementwise(x, paired.absolute) + 0.5, recurrent(w, "lstm", x), paired.power_of
-            ),
+            paired.two_arguments(elementwise(x, paired.absolute) + 0.5, recurrent(w, "lstm", x), paired.power_of),
         ),
     ),
     "atan2": Case(
         with_lstm(lambda net, x: net.head(torch.atan2(net.lstm(x)[0], x.abs() + 0.1).flatten(1)), head=head),
         lambda w, x: flat(
             w,
-            paired.two_arguments(
-                recurrent(w, "lstm", x), elementwise(x, paired.absolute) + 0.1, paired.atan2
-            ),
+            paired.two_arguments(recurrent(w, "lstm", x), elementwise(x, paired.absolute) + 0.1, paired.atan2),
         ),
     ),
     "division-by-a-sum": Case(
         with_lstm(
-            lambda net, x: net.head(
-                (net.lstm(x)[0].exp() / net.lstm(x)[0].exp().sum(1, keepdim=True)).flatten(1)
-            ),
+            lambda net, x: net.head((net.lstm(x)[0].exp() / net.lstm(x)[0].exp().sum(1, keepdim=True)).flatten(1)),
             head=head,
         ),
         lambda w, x: flat(w, softmax_by_quotient(recurrent(w, "lstm", x), 0)),
@@ -420,12 +402,7 @@ STYLES = {
     "shuffled-axes": Case(
         with_lstm(
             lambda net, x: net.head(
-                net.lstm(x.flip(1).roll(1, 2))[0]
-                .permute(2, 0, 1)
-                .unflatten(2, (2, 3))
-                .movedim(0, -1)
-                .flatten(1)
-                .tanh()
+                net.lstm(x.flip(1).roll(1, 2))[0].permute(2, 0, 1).unflatten(2, (2, 3)).movedim(0, -1).flatten(1).tanh()
             ),
             head=head,
         ),
@@ -475,9 +452,7 @@ def test_tokens_get_the_sum_over_their_embedding(function, dtype):
         return net.head(net.lstm(vectors)[0][:, -1])
 
     net = (
-        with_lstm(
-            forward, embed=lambda: nn.Embedding(VOCABULARY, WIDTH, padding_idx=0), head=lambda: head(FEATURES)
-        )()
+        with_lstm(forward, embed=lambda: nn.Embedding(VOCABULARY, WIDTH, padding_idx=0), head=lambda: head(FEATURES))()
         .eval()
         .to(dtype)
     )

@@ -90,9 +90,7 @@ def encoder(**options) -> Callable[[], nn.Module]:
 
 
 def transformer(**options) -> Callable[[], nn.Module]:
-    return with_lstm(
-        lambda net, x: net.head(net.norm(net.lstm(x)[0]).flatten(1)), norm=encoder(**options), head=head
-    )
+    return with_lstm(lambda net, x: net.head(net.norm(net.lstm(x)[0]).flatten(1)), norm=encoder(**options), head=head)
 
 
 def transformer_mirror(**options):
@@ -124,9 +122,7 @@ ATTENTION = {
     ),
     "scaled-dot-product-causal": Case(
         with_lstm(
-            lambda net, x: net.head(
-                F.scaled_dot_product_attention(net.lstm(x)[0], x, x, is_causal=True).flatten(1)
-            ),
+            lambda net, x: net.head(F.scaled_dot_product_attention(net.lstm(x)[0], x, x, is_causal=True).flatten(1)),
             head=head,
         ),
         lambda w, x: flat(w, layers.attention(recurrent(w, "lstm", x), x, x, CAUSAL)),
@@ -153,15 +149,11 @@ ATTENTION = {
             attend=many_heads(),
             head=head,
         ),
-        lambda w, x: flat(
-            w, layers.multihead_attention(part(w, "attend"), *[recurrent(w, "lstm", x)] * 3, 2)
-        ),
+        lambda w, x: flat(w, layers.multihead_attention(part(w, "attend"), *[recurrent(w, "lstm", x)] * 3, 2)),
     ),
     "MultiheadAttention-masked": Case(
         with_lstm(
-            lambda net, x: net.head(
-                net.attend(*[net.lstm(x)[0]] * 3, attn_mask=causal_mask(x))[0].flatten(1)
-            ),
+            lambda net, x: net.head(net.attend(*[net.lstm(x)[0]] * 3, attn_mask=causal_mask(x))[0].flatten(1)),
             attend=many_heads(),
             head=head,
         ),
@@ -170,12 +162,8 @@ ATTENTION = {
         ),
     ),
     "TransformerEncoderLayer": Case(transformer(), transformer_mirror()),
-    "TransformerEncoderLayer-gelu": Case(
-        transformer(activation="gelu"), transformer_mirror(activation=paired.gelu)
-    ),
-    "TransformerEncoderLayer-norm-first": Case(
-        transformer(norm_first=True), transformer_mirror(norm_first=True)
-    ),
+    "TransformerEncoderLayer-gelu": Case(transformer(activation="gelu"), transformer_mirror(activation=paired.gelu)),
+    "TransformerEncoderLayer-norm-first": Case(transformer(norm_first=True), transformer_mirror(norm_first=True)),
 }
 
 

@@ -7,7 +7,7 @@ import torch
 from exactness import DTYPES, Net, assert_exact, draw, weights_of
 from reference.layers import linear
 from reference.paired import PairedArray, as_pair, concat, elementwise, relu, sigmoid, tanh
-from reference.recurrent import gru_step, lstm_step, rnn_step
+from reference.recurrent import Layer, Step, gru_step, lstm_step, rnn_step
 from torch import nn
 
 SAMPLES, STEPS, FEATURES, HIDDEN = 3, 6, 3, 4
@@ -25,13 +25,15 @@ def cell_of(kind: str, inputs: int = FEATURES, **options):
     return module(inputs, HIDDEN, **own, **options)
 
 
-def mirrored_step(kind: str, weights, x: PairedArray, states: tuple) -> tuple:
-    """States after one step, h first."""
+def mirrored_step(kind: str, weights, x: PairedArray, states: tuple) -> tuple[tuple, Step]:
+    """States after one step, h first, and the step's own nodes."""
     if kind == "LSTM":
-        return lstm_step(weights, "", x, *states)[:2]
-    if kind == "GRU":
-        return gru_step(weights, "", x, *states)[:1]
-    return rnn_step(weights, "", x, *states, kind.removeprefix("RNN-"))[:1]
+        *states, step = lstm_step(weights, "", x, *states)
+    elif kind == "GRU":
+        *states, step = gru_step(weights, "", x, *states)
+    else:
+        *states, step = rnn_step(weights, "", x, *states, kind.removeprefix("RNN-"))
+    return tuple(states), step
 
 
 def zeros(kind: str) -> tuple:
@@ -45,7 +47,7 @@ def test_one_step_is_explained_to_input_and_states(kind, bias, dtype):
     cell = cell_of(kind, bias=bias)
 
     def mirror(x, *states):
-        return concat(list(mirrored_step(kind, weights_of(cell), x, states)))
+        return concat(list(mirrored_step(kind, weights_of(cell), x, states)[0]))
 
     states = [draw(1 + i, SAMPLES, HIDDEN) for i in range(1 + (kind == "LSTM"))]
     assert_exact(
@@ -62,7 +64,7 @@ def test_one_step_from_zero_states(kind):
     cell = cell_of(kind)
 
     def mirror(x):
-        return concat(list(mirrored_step(kind, weights_of(cell), x, zeros(kind))))
+        return concat(list(mirrored_step(kind, weights_of(cell), x, zeros(kind))[0]))
 
     assert_exact(cell, [draw(0, SAMPLES, FEATURES)], mirror)
 
@@ -72,7 +74,7 @@ def test_one_unbatched_step(kind):
     cell = cell_of(kind)
 
     def mirror(x):
-        return concat(list(mirrored_step(kind, weights_of(cell), x, zeros(kind))))
+        return concat(list(mirrored_step(kind, weights_of(cell), x, zeros(kind))[0]))
 
     assert_exact(cell, [draw(0, 1, FEATURES)], mirror, pack=lambda x: x[0], sample_axis=None)
 
@@ -140,11 +142,12 @@ def test_loop_over_steps(kind, loop, dtype):
     def mirror(x):
         weights = weights_of(net)
         cell = {name.removeprefix("cell."): w for name, w in weights.items() if name.startswith("cell.")}
-        states, rows = zeros(kind), []
+        states, rows, steps = zeros(kind), [], []
         for t in range(STEPS):
-            states = mirrored_step(kind, cell, x[t], states)
+            states, step = mirrored_step(kind, cell, x[t], states)
             rows.append(states[0].reshape(1, -1))
-        return linear(weights, concat(rows), "head.")
+            steps.append(step)
+        return linear(weights, concat(rows), "head."), {"cell": Layer(kind.split("-")[0], steps)}
 
     assert_exact(net, [draw(0, SAMPLES, STEPS, FEATURES)], mirror, dtype=dtype)
 
@@ -196,8 +199,7 @@ def test_autoregressive_decoder_feeds_its_output_back():
     def mirror(x):
         weights = weights_of(net)
         encoder, decoder = (
-            {n.removeprefix(p): w for n, w in weights.items() if n.startswith(p)}
-            for p in ("encoder.", "decoder.")
+            {n.removeprefix(p): w for n, w in weights.items() if n.startswith(p)} for p in ("encoder.", "decoder.")
         )
         h = as_pair([0.0] * HIDDEN)
         for t in range(STEPS):
@@ -237,10 +239,7 @@ def lstm_by_hand_in_place(net, x):
 def lstm_by_hand_mirror(weights, x):
     h = c = as_pair([0.0] * HIDDEN)
     for t in range(STEPS):
-        pre = (
-            linear(weights, x[t].reshape(1, -1), "from_x.")[0]
-            + linear(weights, h.reshape(1, -1), "from_h.")[0]
-        )
+        pre = linear(weights, x[t].reshape(1, -1), "from_x.")[0] + linear(weights, h.reshape(1, -1), "from_h.")[0]
         i, f, g, o = (pre[k * HIDDEN : (k + 1) * HIDDEN] for k in range(4))
         c = elementwise(f, sigmoid) * c + elementwise(i, sigmoid) * elementwise(g, tanh)
         h = elementwise(o, sigmoid) * elementwise(c, tanh)

@@ -54,12 +54,8 @@ def summary_size(module, outputs_used: int) -> int:
 
 def mirrored_run(net, kind: str, x: PairedArray, **options):
     """The reference's run of ``net.rnn``, and its layers under the names that the engine gives them."""
-    weights = {
-        name.removeprefix("rnn."): value for name, value in weights_of(net).items() if name.startswith("rnn.")
-    }
-    result = run(
-        kind.split("-")[0], weights, x, nonlinearity=KINDS[kind][1].get("nonlinearity", "tanh"), **options
-    )
+    weights = {name.removeprefix("rnn."): value for name, value in weights_of(net).items() if name.startswith("rnn.")}
+    result = run(kind.split("-")[0], weights, x, nonlinearity=KINDS[kind][1].get("nonlinearity", "tanh"), **options)
     several = len(result.layers) > 1
     return result, {f"rnn.{name}" if several else "rnn": layer for name, layer in result.layers.items()}
 
@@ -259,6 +255,4 @@ def test_length_of_other_samples_does_not_matter():
     together = xc.explain(net, (x, LENGTHS), baselines="zeros").attributions
     for row in range(len(LENGTHS)):
         alone = xc.explain(net, (x[row : row + 1], LENGTHS[row : row + 1]), baselines="zeros").attributions
-        np.testing.assert_allclose(
-            alone.values[:, 0], together.values[:, row], atol=1e-12 * np.abs(alone.values).max()
-        )
+        np.testing.assert_allclose(alone.values[:, 0], together.values[:, row], atol=1e-12 * np.abs(alone.values).max())

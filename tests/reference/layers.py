@@ -59,9 +59,7 @@ def group_norm(weights: Weights, x: PairedArray, groups: int, eps: float = 1e-5)
     return y * weights["weight"][:, None] + weights["bias"][:, None]
 
 
-def attention(
-    query: PairedArray, key: PairedArray, value: PairedArray, mask: np.ndarray | None = None
-) -> PairedArray:
+def attention(query: PairedArray, key: PairedArray, value: PairedArray, mask: np.ndarray | None = None) -> PairedArray:
     """Scaled dot-product attention: (..., T, E), (..., S, E), (..., S, V) -> (..., T, V).
 
     Args:

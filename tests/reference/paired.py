@@ -350,9 +350,7 @@ def secant(function: Scalar, a: float, b: float) -> float:
     """``(f(a) - f(b))/(a - b)``, or the derivative where ``a`` equals ``b``; from the left at a kink."""
     if a == b:
         return _settled(lambda: mpmath.diff(function, mpmath.mpf(a), direction=-1))
-    return _settled(
-        lambda: (function(mpmath.mpf(a)) - function(mpmath.mpf(b))) / (mpmath.mpf(a) - mpmath.mpf(b))
-    )
+    return _settled(lambda: (function(mpmath.mpf(a)) - function(mpmath.mpf(b))) / (mpmath.mpf(a) - mpmath.mpf(b)))
 
 
 def _settled(compute: Callable[[], mpmath.mpf]) -> float:
@@ -416,9 +414,7 @@ def two_arguments(a: PairedArray, b: PairedArray, function: Callable) -> PairedA
 
     def values(x, y):
         with mpmath.workdps(DIGITS[0]):
-            return np.vectorize(lambda p, q: float(function(mpmath.mpf(p), mpmath.mpf(q))), otypes=[float])(
-                x, y
-            )
+            return np.vectorize(lambda p, q: float(function(mpmath.mpf(p), mpmath.mpf(q))), otypes=[float])(x, y)
 
     slope_a, slope_b = slopes(a, b, function), slopes(b, a, lambda y, x: function(x, y))
     return PairedArray(
@@ -489,9 +485,7 @@ def max_over(pair: PairedArray, axis: int) -> PairedArray:
     for index in np.ndindex(test.shape[:-1]):
         slope[index] = shapley_max(test[index], base[index])
     slope = np.moveaxis(slope, -1, axis)
-    return PairedArray(
-        pair.test.max(axis), pair.base.max(axis), [(pair, lambda m: np.expand_dims(m, axis) * slope)]
-    )
+    return PairedArray(pair.test.max(axis), pair.base.max(axis), [(pair, lambda m: np.expand_dims(m, axis) * slope)])
 
 
 # --- Compositions ------------------------------------------------------------------------------------------

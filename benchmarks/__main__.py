@@ -1,4 +1,4 @@
-"""Both tables, one after the other; `make bench`."""
+"""Both tables, one after the other: `make bench`, or `make bench BENCH_FLAGS="--markdown --threads 1"`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from benchmarks import peers, speed
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, epilog="Other flags go to benchmarks.speed."
+    )
     parser.add_argument("--markdown", action="store_true", help="tables as in the README")
-    options = parser.parse_args()
+    options, for_speed = parser.parse_known_args()
     flags = ["--markdown"] if options.markdown else []
     peers.main(flags)
     print()
-    speed.main(flags)
+    speed.main(flags + for_speed)
 
 
 if __name__ == "__main__":

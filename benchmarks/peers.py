@@ -134,7 +134,8 @@ def measure(case: Case, method: Callable[[nn.Module, Tensor, Tensor], Tensor]) -
     answer = Answer()
     with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("always")
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        for kind in (DeprecationWarning, PendingDeprecationWarning):
+            warnings.filterwarnings("ignore", category=kind)
         try:
             attributed = method(model, x, baseline).double().flatten(1).sum(1)
             answer.error = float((attributed - moved).abs().max() / moved.abs().max())

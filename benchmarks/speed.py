@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, help="CPU threads; PyTorch's own choice when left out")
-    parser.add_argument("--rounds", type=int, default=13, help="how often each is timed")
+    parser.add_argument("--rounds", type=int, default=9, help="how often each is timed")
     parser.add_argument("--markdown", action="store_true", help="the table as in the README")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     options = parser.parse_args(arguments)

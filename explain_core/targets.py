@@ -73,7 +73,10 @@ def _one(target: Any, outputs: Sequence[ModelOutput], names: Sequence[str] | Non
             hint="For a sequence output choose (time, unit).",
         )
     if any(not -size <= i < size for i, size in zip(index, shape, strict=True)):
-        raise TargetError(f"there is no output {target!r}: the model gives {_describe([outputs[tensor]])}")
+        raise TargetError(
+            f"there is no output {target!r}: the model gives {_describe([outputs[tensor]])}",
+            hint="Units and timesteps count from 0; negative numbers count from the end.",
+        )
     index = tuple(int(i) % size for i, size in zip(index, shape, strict=True))
     return _target(tensor, index, outputs, names)
 
@@ -97,4 +100,4 @@ def _target(tensor: int, index: tuple[int, ...], outputs: Sequence[ModelOutput],
 
 
 def _describe(outputs: Sequence[ModelOutput]) -> str:
-    return "; ".join(f"{o.name} of shape {o.shape} per sample" for o in outputs)
+    return "; ".join(f"{o.name} of shape {tuple(map(int, o.shape))} per sample" for o in outputs)

@@ -1,0 +1,49 @@
+"""Importing PairLift is cheap, and each framework stays where it is needed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import explain_core
+
+PACKAGE = Path(explain_core.__file__).parent
+HEAVY = ("torch", "tensorflow", "keras", "streamlit", "shap", "captum", "plotly")
+EXPLAIN_A_TORCH_MODEL = """
+import numpy as np, torch
+ex = explain_core.explain(torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Tanh()), np.ones((2, 3)))
+assert float(ex.relative_residual.max()) < 1e-5
+"""
+
+
+def loaded_after(code: str) -> set[str]:
+    """The top-level modules in memory after ``code`` in a fresh interpreter."""
+    program = f"import json, sys\nimport explain_core\n{code}\nprint(json.dumps([*sys.modules]))"
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PACKAGE.parent, timeout=300
+    )
+    return {name.partition(".")[0] for name in json.loads(answer.stdout.splitlines()[-1])}
+
+
+def test_import_brings_no_framework():
+    assert not loaded_after("") & set(HEAVY)
+
+
+def test_explaining_a_torch_model_brings_no_other_framework():
+    assert loaded_after(EXPLAIN_A_TORCH_MODEL) & set(HEAVY) == {"torch"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_module_imports_the_app(path):
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            imported.add(node.module.partition(".")[0])
+    assert not imported & {"streamlit", "ui", "pages", "app"}

@@ -5,10 +5,10 @@ written it loses all digits as ``a - b`` shrinks; switching to the derivative be
 sides of it. Here each function has a closed form in which nothing cancels, or is composed from such forms by
 
     chain     ``secant(g∘f) = secant_g(f(a), f(b)) · secant_f(a, b)``
-    product   ``secant(f·g) = secant_f · mean(g) + mean(f) · secant_g``
+    product   ``secant(a·g) = g(low) + high · secant_g``, ``low`` and ``high`` of the two points
 
-or, where there is no closed form, is the mean of the derivative over ``[b, a]`` by Gauss-Legendre quadrature for
-differences up to one half, and the plain quotient above that, where little cancels.
+A function of bounded range may take the plain quotient for large differences, where nothing cancels. Only the error
+function has no closed form; see there.
 
 All functions take two float tensors of one shape and return a tensor of that shape. At ``a == b`` they return the
 derivative. They are symmetric in ``a`` and ``b``. Nothing here records autograd history.
@@ -34,7 +34,12 @@ def gap(a: Tensor, b: Tensor) -> Tensor:
 
 def decay(u: Tensor) -> Tensor:
     """``(1 - exp(-u)) / u`` for ``u >= 0``; 1 at 0."""
-    return torch.where(u == 0, 1.0, -torch.expm1(-u) / u)
+    return _ratio(lambda x: -torch.expm1(-x), u)
+
+
+def _ratio(f: Function, u: Tensor) -> Tensor:
+    """``f(u) / u`` for a function that is ``u`` itself up to its rounding where ``u`` is denormal, or 0."""
+    return torch.where(u.abs() < torch.finfo(u.dtype).tiny, 1.0, f(u) / u)
 
 
 def quotient(f: Function, a: Tensor, b: Tensor, at_equal: Tensor | float) -> Tensor:
@@ -86,7 +91,6 @@ def piecewise_linear(f: Function, knots: tuple[float, ...], slopes: tuple[float,
 relu = piecewise_linear(torch.relu, (0.0,), (0.0, 1.0))
 absolute = piecewise_linear(torch.abs, (0.0,), (-1.0, 1.0))
 relu6 = piecewise_linear(torch.nn.functional.relu6, (0.0, 6.0), (0.0, 1.0, 0.0))
-hardsigmoid = piecewise_linear(torch.nn.functional.hardsigmoid, (-3.0, 3.0), (0.0, 1 / 6, 0.0))
 
 
 def clamp(a: Tensor, b: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
@@ -94,6 +98,11 @@ def clamp(a: Tensor, b: Tensor, low: float | None = None, high: float | None = N
     low = -math.inf if low is None else low
     high = math.inf if high is None else high
     return piecewise_linear(lambda x: x.clamp(low, high), (low, high), (0.0, 1.0, 0.0))(a, b)
+
+
+def hardsigmoid(a: Tensor, b: Tensor) -> Tensor:
+    """``(clamp(a, -3, 3) + 3) / 6``; without adding the 3, in which small differences would drown."""
+    return clamp(a, b, -3.0, 3.0) / 6
 
 
 def leaky_relu(a: Tensor, b: Tensor, slope: float = 0.01) -> Tensor:
@@ -127,11 +136,6 @@ def softshrink(a: Tensor, b: Tensor, width: float = 0.5) -> Tensor:
     return piecewise_linear(f, (-width, width), (1.0, 0.0, 1.0))(a, b)
 
 
-def step(f: Function) -> Secant:
-    """Secant of a function that is constant between jumps (sign, floor, round, a comparison)."""
-    return lambda a, b: quotient(f, a, b, 0.0)
-
-
 # --- exponentials and logarithms ---------------------------------------------------------------------------------
 
 
@@ -146,9 +150,10 @@ def exp2(a: Tensor, b: Tensor) -> Tensor:
 
 
 def log(a: Tensor, b: Tensor) -> Tensor:
-    """``log1p(u / min(a, b)) / u``."""
+    """``log1p(u / min(a, b)) / u``; where that ratio overflows, the logarithms are far apart."""
     low, u = torch.minimum(a, b), gap(a, b)
-    return torch.where(u == 0, 1 / low, torch.log1p(u / low) / u)
+    far = (torch.log(torch.maximum(a, b)) - torch.log(low)) / u
+    return torch.where(torch.isinf(u / low), far, _ratio(torch.log1p, u / low) / low)
 
 
 def log2(a: Tensor, b: Tensor) -> Tensor:
@@ -163,25 +168,26 @@ def log10(a: Tensor, b: Tensor) -> Tensor:
 
 def log1p(a: Tensor, b: Tensor) -> Tensor:
     """``log1p(u / (1 + min(a, b))) / u``."""
-    low, u = 1 + torch.minimum(a, b), gap(a, b)
-    return torch.where(u == 0, 1 / low, torch.log1p(u / low) / u)
+    low = 1 + torch.minimum(a, b)
+    return _ratio(torch.log1p, gap(a, b) / low) / low
 
 
 def softplus(a: Tensor, b: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """``log(1 + exp(βa)) / β``.
 
-    Up to a difference of one it is ``log1p(σ(low)·expm1(u)) / u``; above that, with
-    ``softplus(x) = max(x, 0) + log1p(exp(-|x|))``, both parts are subtracted without loss. PyTorch's switch to the
-    identity above ``threshold`` changes values by less than ``exp(-threshold)`` and is followed where both members
-    are above it.
+    Up to a difference of one it is ``log1p(σ(low)·expm1(u)) / u``, by its parts so that no difference is too small;
+    above that, with ``softplus(x) = max(x, 0) + log1p(exp(-|x|))``, both parts are subtracted without loss. PyTorch's
+    switch to the identity above ``threshold`` is followed, small as the jump is.
     """
     x, y = beta * a, beta * b
-    low, u = torch.minimum(x, y), gap(x, y)
-    near = torch.where(u == 0, torch.sigmoid(low), torch.log1p(torch.sigmoid(low) * torch.expm1(u)) / u)
-    tail = torch.log1p(torch.exp(-x.abs())) - torch.log1p(torch.exp(-y.abs()))
-    far = (x.clamp(min=0) - y.clamp(min=0) + tail) / (x - y)
-    smooth = torch.where(u <= 1, near, far)
-    return torch.where(low > threshold, 1.0, smooth)
+    low, high, u = torch.minimum(x, y), torch.maximum(x, y), gap(x, y)
+    grown = torch.sigmoid(low) * _ratio(torch.expm1, u)
+    near = grown * _ratio(torch.log1p, grown * u)
+    tail_low, tail_high = torch.log1p(torch.exp(-low.abs())), torch.log1p(torch.exp(-high.abs()))
+    far = (high.clamp(min=0) - low.clamp(min=0) + (tail_high - tail_low)) / u
+    across = (high - low.clamp(min=0) - tail_low) / u
+    switched = torch.where(low > threshold, 1.0, across)
+    return torch.where(high > threshold, switched, torch.where(u <= 1, near, far))
 
 
 def log_sigmoid(a: Tensor, b: Tensor) -> Tensor:
@@ -234,8 +240,9 @@ def rsqrt(a: Tensor, b: Tensor) -> Tensor:
 def power(a: Tensor, b: Tensor, exponent: float | Tensor) -> Tensor:
     """``a ** exponent`` with an exponent that both members share.
 
-    Small whole exponents are sums of products. Others are ``low^k · expm1(k·log1p(u/low)) / u`` for bases of one
-    sign; across zero the plain quotient loses nothing.
+    Small whole exponents are sums of products. Others are ``high^(k-1) · (1 - r^k) / (1 - r)`` with the ratio ``r`` of
+    the smaller to the larger base, ``1 - r^k`` by ``expm1`` and ``log1p`` where the power changes by less than a factor
+    of e; beyond that nothing cancels.
     """
     if not isinstance(exponent, Tensor) and float(exponent).is_integer() and abs(exponent) <= 16:
         whole = abs(int(exponent))
@@ -245,18 +252,24 @@ def power(a: Tensor, b: Tensor, exponent: float | Tensor) -> Tensor:
         return total if exponent > 0 else -total / a**whole / b**whole
     low = torch.where(a.abs() < b.abs(), a, b)
     high = torch.where(a.abs() < b.abs(), b, a)
-    grown = torch.expm1(exponent * torch.log1p((high - low) / low)) * low**exponent / (high - low)
-    one_sign = (torch.signbit(a) == torch.signbit(b)) & (low != 0)
-    derivative = torch.where(a == 0, 0.0, exponent * a ** (exponent - 1))
-    apart = quotient(lambda x: x**exponent, a, b, derivative)
-    return torch.where((a != b) & one_sign, grown, apart)
+    growth = exponent * torch.log1p((low - high) / high)
+    near = (torch.signbit(a) == torch.signbit(b)) & (growth.abs() < 1)
+    ratio = low / high
+    change = torch.where(near, -torch.expm1(growth), 1 - ratio**exponent)
+    grown = high ** (exponent - 1) * (change / ((high - low) / high))
+    falling = (high**exponent - low**exponent) / (high - low)  # whose ratio may overflow
+    apart = torch.where((torch.as_tensor(exponent, device=a.device) < 0) & ~near, falling, grown)
+    return torch.where(a == b, torch.where(a == 0, 0.0, exponent * a ** (exponent - 1)), apart)
 
 
 def exponential(base: float | Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """``base ** a`` with a base that both members share: ``exp(a·ln base)``; a base of zero steps at ``a = 0``."""
+    """``base ** a`` with a base that both members share: `exp` of ``a·ln base``, with the power itself taken in that
+    base; a base of zero steps at ``a = 0``.
+    """
     base = torch.as_tensor(base, dtype=a.dtype, device=a.device)
     rate = torch.log(base)
-    smooth = exp(a * rate, b * rate) * rate
+    top = torch.where(rate > 0, torch.maximum(a, b), torch.minimum(a, b))
+    smooth = torch.pow(base, top) * decay(gap(a, b) * rate.abs()) * rate
     return torch.where(base == 0, quotient(lambda x: torch.pow(base, x), a, b, 0.0), smooth)
 
 
@@ -265,17 +278,35 @@ def exponential(base: float | Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 def sinc(x: Tensor) -> Tensor:
     """``sin(x) / x``; 1 at 0."""
-    return torch.where(x == 0, 1.0, torch.sin(x) / x)
+    return _ratio(torch.sin, x)
+
+
+def _middle(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """``(a + b)/2`` and the rounding that it lost (Knuth's two-sum)."""
+    total = a + b
+    part = total - a
+    lost = (a - (total - part)) + (b - part)
+    return total / 2, lost / 2
 
 
 def sin(a: Tensor, b: Tensor) -> Tensor:
-    """``cos((a + b)/2) · sinc((a - b)/2)``."""
-    return torch.cos((a + b) / 2) * sinc((a - b) / 2)
+    """``cos((a + b)/2) · sinc((a - b)/2)``; the plain quotient for differences above one."""
+    middle, lost = _middle(a, b)
+    near = (torch.cos(middle) - lost * torch.sin(middle)) * sinc((a - b) / 2)
+    return torch.where(gap(a, b) <= 1, near, quotient(torch.sin, a, b, near))
 
 
 def cos(a: Tensor, b: Tensor) -> Tensor:
-    """``-sin((a + b)/2) · sinc((a - b)/2)``."""
-    return -torch.sin((a + b) / 2) * sinc((a - b) / 2)
+    """``-sin((a + b)/2) · sinc((a - b)/2)``; the plain quotient for differences above one."""
+    middle, lost = _middle(a, b)
+    near = -(torch.sin(middle) + lost * torch.cos(middle)) * sinc((a - b) / 2)
+    return torch.where(gap(a, b) <= 1, near, quotient(torch.cos, a, b, near))
+
+
+def tan(a: Tensor, b: Tensor) -> Tensor:
+    """``sinc(a - b) / (cos a · cos b)``; the plain quotient for differences above one."""
+    near = sinc(a - b) / torch.cos(a) / torch.cos(b)
+    return torch.where(gap(a, b) <= 1, near, quotient(torch.tan, a, b, near))
 
 
 def atan(a: Tensor, b: Tensor) -> Tensor:
@@ -285,11 +316,28 @@ def atan(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(a * b >= 0, near, (torch.atan(a) - torch.atan(b)) / u)
 
 
-def softsign(a: Tensor, b: Tensor) -> Tensor:
-    """``a / (1 + |a|)``: ``(1 + |a||b| - a·b/...)`` reduces to one quotient for each sign pattern."""
-    bottom = (1 + a.abs()) * (1 + b.abs())
-    across = torch.where(a * b < 0, 2 * a.abs() * b.abs() / (a.abs() + b.abs()), 0.0)
-    return (1 + across) / bottom
+def sinh(a: Tensor, b: Tensor) -> Tensor:
+    """Half of ``exp(a)`` and of ``-exp(-a)``, both of which rise."""
+    return (exp(a, b) + exp(-a, -b)) / 2
+
+
+def cosh(a: Tensor, b: Tensor) -> Tensor:
+    """``2·sinh(s/2)·sinh(d/2) / (a - b)`` with the sum and difference of ``|a|`` and ``|b|``, by `decay`."""
+    a_size, b_size = a.abs(), b.abs()
+    falls = decay(a_size + b_size) * decay(gap(a_size, b_size))
+    return (a + b) / 2 * torch.exp(torch.maximum(a_size, b_size)) * falls
+
+
+def asinh(a: Tensor, b: Tensor) -> Tensor:
+    """``asinh(u·r) / u`` with ``r = (|a| + |b|) / (|a|√(1+b²) + |b|√(1+a²))`` for equal signs."""
+    a_size, b_size = a.abs(), b.abs()
+    total = a_size + b_size
+    share = torch.where(total == 0, 0.5, a_size / total)
+    one = torch.ones_like(a)
+    slope = 1 / (share * torch.hypot(one, b) + (1 - share) * torch.hypot(one, a))
+    u = gap(a, b)
+    near = torch.where(u * slope == 0, slope, torch.asinh(u * slope) / u)
+    return torch.where(torch.signbit(a) == torch.signbit(b), near, quotient(torch.asinh, a, b, near))
 
 
 # --- by quadrature -----------------------------------------------------------------------------------------------
@@ -297,34 +345,16 @@ def softsign(a: Tensor, b: Tensor) -> Tensor:
 _NODES, _WEIGHTS = (tuple(float(v) for v in part) for part in np.polynomial.legendre.leggauss(12))
 
 
-def smooth(f: Function, derivative: Function, apart: Secant | None = None) -> Secant:
-    """Secant of a smooth function with no closed form.
-
-    Differences up to one half: the mean of the derivative over the interval by 12-point Gauss-Legendre quadrature
-    (exact to rounding for functions whose scale is about one). Larger: ``apart``, by default the plain quotient.
+def erf(a: Tensor, b: Tensor) -> Tensor:
+    """The mean of the derivative over ``[b, a]`` by 12-point Gauss-Legendre quadrature, exact to rounding for
+    differences up to one half; above that the plain quotient of ``erfc`` on the side of its tail.
     """
-
-    def secant(a: Tensor, b: Tensor) -> Tensor:
-        middle, half = (a + b) / 2, (a - b) / 2
-        nodes = zip(_NODES, _WEIGHTS, strict=True)
-        near = sum(weight / 2 * derivative(middle + node * half) for node, weight in nodes)
-        far = (f(a) - f(b)) / (a - b) if apart is None else apart(a, b)
-        return torch.where((a - b).abs() <= 0.5, near, far)
-
-    return secant
-
-
-def _erf_apart(a: Tensor, b: Tensor) -> Tensor:
-    """In the tails ``erf`` is nearly one, so the difference is taken between its complements."""
-    sign = torch.where(a + b < 0, -1.0, 1.0)
-    return (torch.erfc(sign * b) - torch.erfc(sign * a)) / (sign * (a - b))
-
-
-erf = smooth(torch.erf, lambda x: 2 / math.sqrt(math.pi) * torch.exp(-x * x), _erf_apart)
-sinh = smooth(torch.sinh, torch.cosh)
-cosh = smooth(torch.cosh, torch.sinh)
-tan = smooth(torch.tan, lambda x: 1 / torch.cos(x) ** 2)
-asinh = smooth(torch.asinh, lambda x: torch.rsqrt(1 + x * x))
+    middle, half = (a + b) / 2, (a - b) / 2
+    nodes = zip(_NODES, _WEIGHTS, strict=True)
+    near = sum(weight * torch.exp(-((middle + node * half) ** 2)) for node, weight in nodes) / math.sqrt(math.pi)
+    sign = torch.where(middle < 0, -1.0, 1.0)
+    far = quotient(lambda x: -sign * torch.erfc(sign * x), a, b, near)
+    return torch.where(gap(a, b) <= 0.5, near, far)
 
 
 def erfc(a: Tensor, b: Tensor) -> Tensor:
@@ -336,10 +366,10 @@ def erfc(a: Tensor, b: Tensor) -> Tensor:
 
 
 def gated(gate: Function, gate_secant: Secant) -> Secant:
-    """Secant of ``a · gate(a)``, by the product form."""
+    """Secant of ``a · gate(a)`` for a gate that rises from 0, by the product form in which the least cancels."""
 
     def secant(a: Tensor, b: Tensor) -> Tensor:
-        return (gate(a) + gate(b)) / 2 + (a + b) / 2 * gate_secant(a, b)
+        return gate(torch.minimum(a, b)) + torch.maximum(a, b) * gate_secant(a, b)
 
     return secant
 
@@ -383,11 +413,6 @@ def gelu(a: Tensor, b: Tensor, approximate: str = "none") -> Tensor:
     return _gelu_tanh(a, b) if approximate == "tanh" else _gelu_erf(a, b)
 
 
-def tanhshrink(a: Tensor, b: Tensor) -> Tensor:
-    """``a - tanh(a)``."""
-    return 1 - tanh(a, b)
-
-
 # --- two arguments, the other one held -----------------------------------------------------------------------------
 
 
@@ -403,15 +428,26 @@ def minimum_with(other: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return maximum_with(-other, -a, -b)
 
 
+def _angle_slope(held: Tensor, moved: Tensor) -> Tensor:
+    """The derivative ``held / (held² + moved²)``; 0 at the origin, where there is none."""
+    radius = torch.hypot(held, moved)
+    return torch.where(radius == 0, 0.0, held / radius / radius)
+
+
+def _angle_between(held: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The angle from ``(b, held)`` to ``(a, held)``, in units in which no square underflows."""
+    unit = torch.maximum(torch.maximum(a.abs(), b.abs()), held.abs())
+    d, x, y = held / unit, a / unit, b / unit
+    return torch.atan2(d * ((a - b) / unit), d * d + x * y)
+
+
 def atan2_numerator(denominator: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """``atan2(·, denominator)``: the angle between the two rays, except across the cut, where nothing cancels."""
-    direct = quotient(lambda y: torch.atan2(y, denominator), a, b, denominator / (a * a + denominator * denominator))
-    turn = torch.atan2(denominator * (a - b), denominator * denominator + a * b) / (a - b)
+    direct = quotient(lambda y: torch.atan2(y, denominator), a, b, _angle_slope(denominator, a))
     across_cut = (denominator < 0) & (torch.signbit(a) != torch.signbit(b))
-    return torch.where((a == b) | across_cut, direct, turn)
+    return torch.where((a == b) | across_cut, direct, _angle_between(denominator, a, b) / (a - b))
 
 
 def atan2_denominator(numerator: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """``atan2(numerator, ·)``: the angle between the two rays."""
-    turn = torch.atan2(numerator * (b - a), numerator * numerator + a * b) / (a - b)
-    return torch.where(a == b, -numerator / (a * a + numerator * numerator), turn)
+    return torch.where(a == b, -_angle_slope(numerator, a), -_angle_between(numerator, a, b) / (a - b))

@@ -14,9 +14,7 @@ from explain_core.errors import InputError
 FEATURES, UNITS = 3, 4
 
 
-def state_of(
-    kind: str, layers: int = 1, bidirectional: bool = False, bias: bool = True
-) -> dict[str, np.ndarray]:
+def state_of(kind: str, layers: int = 1, bidirectional: bool = False, bias: bool = True) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     rows, state = GATES[kind] * UNITS, {}
     for number in range(layers):

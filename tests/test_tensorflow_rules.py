@@ -116,9 +116,7 @@ def test_secants_are_accurate_for_every_difference(name, dtype):
     found = secant(tf.constant(pairs[:, 0]), tf.constant(pairs[:, 1])).numpy().astype(float)
     with mpmath.workdps(200):
         expected = np.array([_literal(function, a, b) for a, b in pairs])
-    kinks = {"absolute": (0,), "clip": (-1, 1), "relu": (0,), "relu6": (0, 6), "leaky relu": (0,)}.get(
-        name, ()
-    )
+    kinks = {"absolute": (0,), "clip": (-1, 1), "relu": (0,), "relu6": (0, 6), "leaky relu": (0,)}.get(name, ())
     known = np.isfinite(expected) & (np.abs(expected) < np.finfo(dtype).max)
     known &= (pairs[:, 0] != pairs[:, 1]) | ~np.isin(pairs[:, 0], kinks)
     scale = np.maximum(np.abs(expected), 1 if name in WAVING else 1e-30)
@@ -259,9 +257,7 @@ OPERATIONS = {
     ),
     "Gather": lambda x: raw.Gather(params=tf.transpose(x, [1, 0, 2]), indices=[0, 2, 2]),
     "GatherNd": lambda x: tf.gather_nd(x, [[0, 1], [1, 0], [2, 3]]),
-    "GatherV2": lambda x: tf.gather(
-        tf.sin(x), tf.math.floormod(tf.cast(8 * x[0, :, 0], tf.int32), 4), axis=1
-    ),
+    "GatherV2": lambda x: tf.gather(tf.sin(x), tf.math.floormod(tf.cast(8 * x[0, :, 0], tf.int32), 4), axis=1),
     "Greater": lambda x: _mask(x),
     "GreaterEqual": lambda x: tf.cast(x >= tf.sin(x[:, ::-1]), x.dtype),
     "Inv": lambda x: raw.Inv(x=x + 4),

@@ -11,8 +11,14 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 app: $(VENV)/.app-ready ## open the dashboard; APP_FLAGS="--server.headless true" for a machine without a screen
 	$(BIN)/python -m streamlit run app.py $(APP_FLAGS)
 
+# One run for each framework, since the two must not share a process. With flags that select none of a run's
+# tests, pytest's exit status 5 is no failure.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+NONE_IS_FINE := $(if $(TEST_FLAGS),|| [ $$? = 5 ])
+
 test: $(VENV)/.dev-ready ## all tests; TEST_FLAGS="-k worker" for some
-	$(BIN)/python -m pytest $(TEST_FLAGS)
+	$(PYTEST) -m "not tensorflow and not fuzz" $(TEST_FLAGS) $(NONE_IS_FINE)
+	$(PYTEST) -m "tensorflow and not fuzz" $(TEST_FLAGS) $(NONE_IS_FINE)
 
 lint: $(VENV)/.dev-ready
 	$(BIN)/ruff check

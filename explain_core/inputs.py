@@ -203,7 +203,7 @@ def _parameters(model: Any) -> list[inspect.Parameter]:
 def _parameter_names(model: Any, count: int) -> list[str]:
     """Names for ``count`` positional arguments: a functional Keras model's own, or those of the parameters."""
     own = [getattr(tensor, "name", None) for tensor in getattr(model, "inputs", None) or ()]
-    if len(own) == count and all(own):
+    if count > 1 and len(own) == count and all(own):
         return own
     plain = [p.name for p in _parameters(model) if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     if len(plain) >= count:

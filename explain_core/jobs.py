@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,9 +17,10 @@ from explain_core.backends.protocol import ModelOutput
 from explain_core.explain import explain as run
 from explain_core.explanation import Explanation
 from explain_core.inputs import read_arguments, sample_axes
-from explain_core.models import LoadedModel, ModelSummary, load_model
+from explain_core.models import LoadedModel, ModelSummary, framework_of, load_model
 from explain_core.worker import Report
 
+FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 _KEPT_MODELS = 2
 _models: OrderedDict[tuple, LoadedModel] = OrderedDict()  # of this process, by content and options
 
@@ -29,6 +31,11 @@ class ModelSource:
 
     path: Path
     architecture: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def framework(self) -> str:
+        """The framework that opens it, "torch" or "tensorflow". A process is to import one of them only."""
+        return framework_of(self.path)
 
 
 @dataclass(frozen=True)
@@ -53,18 +60,25 @@ class Request:
     output_names: tuple[str, ...] | None = None
 
 
-def warm_up(report: Report) -> None:
+def warm_up(report: Report, framework: str = "torch") -> None:
     """Import the framework ahead of the first job, which is most of the waiting."""
-    report(0.1, "Starting PyTorch")
-    import torch
+    report(0.1, f"Starting {FRAMEWORKS[framework]}")
+    if framework == "torch":
+        import torch
 
-    torch.zeros(1)
+        torch.zeros(1)
+    else:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # it reports its own start otherwise
+        import tensorflow as tf
+
+        tf.zeros(1)
 
 
 def open_model(report: Report, source: ModelSource) -> OpenedModel:
     """Open a model and keep it for later jobs."""
     report(0.1, "Opening the model")
-    return OpenedModel(_open(source).summary, _devices())
+    model = _open(source)
+    return OpenedModel(model.summary, _devices(model.framework))
 
 
 def try_out(report: Report, source: ModelSource, inputs: Any) -> tuple[ModelOutput, ...]:
@@ -128,8 +142,14 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _devices() -> tuple[tuple[str, str], ...]:
-    import torch
+def _devices(framework: str) -> tuple[tuple[str, str], ...]:
+    if framework == "torch":
+        import torch
 
-    cards = [(f"cuda:{i}", torch.cuda.get_device_name(i)) for i in range(torch.cuda.device_count())]
-    return (("cpu", "Processor (CPU)"), *cards)
+        cards = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    else:
+        import tensorflow as tf
+
+        found = tf.config.list_physical_devices("GPU")
+        cards = [tf.config.experimental.get_device_details(card).get("device_name", card.name) for card in found]
+    return (("cpu", "Processor (CPU)"), *((f"cuda:{i}", name) for i, name in enumerate(cards)))

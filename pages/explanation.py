@@ -35,7 +35,8 @@ def draw_welcome() -> None:
         "Give a model and a sequence in the sidebar. PairLift says how much each value of the sequence moved "
         "the model's prediction, and the parts add up to the whole.\n\n"
         "**Model.** A PyTorch file: `.pt2` from `torch.export`, TorchScript, or a state dict of a plain "
-        "stack (embedding, LSTM, GRU or RNN layers, Linear layers).\n\n"
+        "stack (embedding, LSTM, GRU or RNN layers, Linear layers). Or a `.keras` file from `model.save` of "
+        "Keras 3, of Keras's own layers.\n\n"
         "**Sequence.** A CSV file with a header and one row per timestep; several sequences have a column "
         "`sequence` with their names. Or a NumPy `.npy` file of (time, feature) or (sample, time, feature)."
     )

@@ -26,7 +26,7 @@ def app(monkeypatch):
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=SOON)
     yield app
     if "session" in app.session_state:
-        app.session_state["session"].worker.close()
+        app.session_state["session"].close()
 
 
 def wait(app):
@@ -296,7 +296,7 @@ if __name__ == "__main__":
         app.switch_page(page).run()
         assert not app.exception
     print(sorted({"torch", "tensorflow", "keras", "jax"} & set(sys.modules)))
-    app.session_state["session"].worker.close()
+    app.session_state["session"].close()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=SOON)
     assert done.stdout.strip() == "[]", done.stderr

@@ -472,7 +472,7 @@ def test_other_files_get_their_real_cause(content, said, tmp_path):
 
 def test_other_archives_get_their_real_cause(tmp_path):
     for names, said in (
-        (["config.json", "metadata.json"], "Keras"),
+        (["config.json", "metadata.json"], "lacks 'model.weights.h5'"),
         (["readme.txt"], "no model that PairLift"),
     ):
         with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:

@@ -1,4 +1,4 @@
-"""One person's session: a worker of their own, the jobs it was given, and what came of them.
+"""One person's session: workers of their own, the jobs it was given, and what came of them.
 
 No Streamlit here.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from explain_core.errors import ExplainError, JobError
-from explain_core.jobs import Request, explain, warm_up
+from explain_core.jobs import ModelSource, Request, explain, warm_up
 from explain_core.worker import Job, UnexpectedFailure, Worker
 
 _KEPT_OUTCOMES = 24
@@ -62,19 +62,35 @@ class Outcome:
 
 
 class Session:
-    """Jobs by key: the first to ask for a key starts its job, the others see how it is."""
+    """Jobs by key: the first to ask for a key starts its job, the others see how it is.
+
+    Every framework has a process of its own, since one process must not hold both; that of TensorFlow starts with the
+    first Keras model. ``worker`` is PyTorch's, and its folder has the files of both.
+    """
 
     def __init__(self) -> None:
         self.worker = Worker()
+        self._workers = {"torch": self.worker}
         self._outcomes: OrderedDict[Hashable, Outcome] = OrderedDict()
         self._uploads: OrderedDict[str, Path] = OrderedDict()
         self._explaining: str | None = None
         self.worker.run(warm_up)
 
-    def outcome(self, key: Hashable, task: Callable[..., Any], *args: Any) -> Outcome:
-        """The outcome of ``task(*args)``; starts it the first time that ``key`` is asked for."""
+    def close(self) -> None:
+        """Stop the processes and remove their files."""
+        for worker in self._workers.values():
+            worker.close()
+
+    def _worker_of(self, framework: str) -> Worker:
+        if framework not in self._workers:
+            self._workers[framework] = Worker()
+            self._workers[framework].run(warm_up, framework)
+        return self._workers[framework]
+
+    def outcome(self, key: Hashable, model: ModelSource, task: Callable[..., Any], *args: Any) -> Outcome:
+        """The outcome of ``task(*args)`` on a model; starts it the first time that ``key`` is asked for."""
         if key not in self._outcomes:
-            start = partial(self.worker.run, task, *args)
+            start = partial(self._worker_of(model.framework).run, task, *args)
             self._outcomes[key] = Outcome(start, start())
             while len(self._outcomes) > _KEPT_OUTCOMES:
                 self._outcomes.popitem(last=False)[1].job.cancel()
@@ -95,7 +111,7 @@ class Session:
             if outcome.running:
                 outcome.job.cancel()
                 del self._outcomes[before]
-        return self.outcome(key, explain, request, self.result_file(key))
+        return self.outcome(key, request.model, explain, request, self.result_file(key))
 
     def keep_upload(self, name: str, data: bytes) -> Path:
         """Write an uploaded file to the session's folder; the oldest make room."""

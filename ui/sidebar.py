@@ -8,8 +8,9 @@ from pathlib import Path
 import streamlit as st
 import xarray as xr
 
+from explain_core.backends import is_installed
 from explain_core.demos import Demo, list_demos, load_demo
-from explain_core.jobs import ModelSource, OpenedModel, Request, open_model, try_out
+from explain_core.jobs import FRAMEWORKS, ModelSource, OpenedModel, Request, open_model, try_out
 from explain_core.sequences import load_sequences
 from ui.errors import plain
 from ui.outputs import choose_output
@@ -24,7 +25,7 @@ from ui.subjects import (
     upload_subject,
 )
 
-BACKENDS = {"auto": "Automatic", "torch": "PyTorch"}
+BACKENDS = {"auto": "Automatic", **FRAMEWORKS}
 OPTION_WORDS = {
     "read": "The last layer reads",
     "nonlinearity": "Activation in the recurrent layer",
@@ -58,7 +59,7 @@ def _demo(slug: str) -> Demo:
 
 def draw(session: Session) -> Choice:
     """Draw the sidebar and return what is chosen."""
-    demos = {demo.slug: demo.title.partition(":")[0] for demo in list_demos() if demo.framework in BACKENDS}
+    demos = {demo.slug: demo.title.partition(":")[0] for demo in list_demos() if is_installed(demo.framework)}
     source = st.segmented_control(
         "Explain",
         ["demo", "files"],
@@ -81,14 +82,15 @@ def _draw_demo(session: Session, demos: dict[str, str]) -> Choice:
     if subject.note:
         st.caption(subject.note[0].upper() + subject.note[1:])
     baseline = _choose_baseline(demo_baselines(demo), demo.slug)
-    opening = session.outcome(("open", subject.model.path, ()), open_model, subject.model)
+    opening = session.outcome(("open", subject.model.path, ()), subject.model, open_model, subject.model)
     backend, device = _settings(opening.value)
     request = subject.request(baseline, None, backend, device)
     return Choice(demo, opening, subject, baseline, request, asked=True)
 
 
 def _draw_files(session: Session) -> Choice:
-    model = _upload(session, "Model", "model", "A PyTorch model: .pt2 from torch.export, TorchScript, or a state dict")
+    words = "PyTorch: .pt2 from torch.export, TorchScript, or a state dict. Keras: .keras from model.save of Keras 3"
+    model = _upload(session, "Model", "model", words)
     options = st.container()
     data = _upload(session, "Sequence", "data", "CSV with a header, one row per timestep, or NPY")
     if model is None:
@@ -132,7 +134,7 @@ def _upload(session: Session, label: str, key: str, words: str) -> Path | None:
 def _open(session: Session, path: Path) -> tuple[Outcome, ModelSource]:
     """Open the model; a state dict once more with what the person says about it."""
     source = ModelSource(path)
-    opening = session.outcome(("open", path, ()), open_model, source)
+    opening = session.outcome(("open", path, ()), source, open_model, source)
     if opening.value is None or not opening.value.summary.options:
         return opening, source
     with st.expander("What the file does not say", expanded=True, icon=":material/help:"):
@@ -141,7 +143,7 @@ def _open(session: Session, path: Path) -> tuple[Outcome, ModelSource]:
             for name, values in opening.value.summary.options.items()
         }
     source = ModelSource(path, chosen)
-    return session.outcome(("open", path, tuple(chosen.items())), open_model, source), source
+    return session.outcome(("open", path, tuple(chosen.items())), source, open_model, source), source
 
 
 def _prepare(
@@ -154,7 +156,7 @@ def _prepare(
         index = names.index(st.selectbox("Sequence", names, key="sequence files"))
     subject = upload_subject(source, opened.summary, sequences, index)
     key = ("try", source.path, tuple(source.architecture.items()), digest(subject.inputs))
-    return subject, session.outcome(key, try_out, source, subject.inputs)
+    return subject, session.outcome(key, source, try_out, source, subject.inputs)
 
 
 def _choose_baseline(baselines: list[Baseline], key: str) -> Baseline:
@@ -177,6 +179,12 @@ def _file_baselines(session: Session, sequences: xr.DataArray, subject: Subject)
 def _settings(opened: OpenedModel | None) -> tuple[str, str]:
     devices = {"auto": "Automatic", **dict(opened.devices if opened else ())}
     with st.expander("Settings", icon=":material/tune:"):
-        backend = st.selectbox("Engine", list(BACKENDS), format_func=BACKENDS.get, key="backend")
+        backend = st.selectbox(
+            "Engine",
+            list(BACKENDS),
+            format_func=BACKENDS.get,
+            key="backend",
+            help="Each engine explains the models of its own framework; Automatic goes by the model.",
+        )
         device = st.selectbox("Runs on", list(devices), format_func=devices.get, key="device")
     return backend, device

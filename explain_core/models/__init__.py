@@ -12,29 +12,43 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from explain_core.errors import ModelFileError
 from explain_core.models.detect import detect_format
 from explain_core.models.loaded import ExpectedInput, LayerSummary, LoadedModel, ModelSummary
 
-__all__ = ["ExpectedInput", "LayerSummary", "LoadedModel", "ModelSummary", "load_model"]
+__all__ = ["ExpectedInput", "LayerSummary", "LoadedModel", "ModelSummary", "framework_of", "load_model"]
 
 _OPENERS = {
     "torch.export": "explain_core.models.exported",
     "torchscript": "explain_core.models.torchscript",
     "state dict": "explain_core.models.state_dict",
+    "keras": "explain_core.models.keras_file",
 }
+
+
+def framework_of(path: str | PathLike[str]) -> str:
+    """The framework that opens a model file, "torch" or "tensorflow"; "torch" for a file that none opens.
+
+    Looks at the head of the file and an archive's table of contents only, and imports no framework.
+    """
+    try:
+        return "tensorflow" if detect_format(Path(path)) == "keras" else "torch"
+    except ModelFileError:  # opening it says why
+        return "torch"
 
 
 def load_model(path: str | PathLike[str], *, architecture: Mapping[str, Any] | None = None) -> LoadedModel:
     """Open a model file.
 
     Args:
-        path: a `.pt2` file from ``torch.export.save``, a TorchScript archive, or a PyTorch state dict
-            (bare, or under ``state_dict`` in a checkpoint).
+        path: a `.pt2` file from ``torch.export.save``, a TorchScript archive, a PyTorch state dict (bare, or under
+            ``state_dict`` in a checkpoint), or a `.keras` file from ``model.save`` of Keras 3.
         architecture: what a state dict cannot say about its model; see
             `explain_core.models.architecture.Options` for the names. Only state dicts take it.
 
     Raises:
         ModelFileError: the file cannot be opened, or must not be; says why and what to do.
+        BackendError: the framework of the file is not there.
     """
     path = Path(path)
     opener = import_module(_OPENERS[detect_format(path)])

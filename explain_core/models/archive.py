@@ -1,4 +1,4 @@
-"""Reading the zip archives that PyTorch writes, and handing on only what was looked at.
+"""Reading the zip archives that frameworks write, and handing on only what was looked at.
 
 PyTorch reads archives with its own C++ reader, which can see other entries than Python's (names that differ
 in case, entries given twice, a second table of contents). So what was checked here is written to a new
@@ -18,8 +18,15 @@ MAX_UNPACKED_BYTES = 4 * 2**30
 _ROOT = "model"  # the one folder that PyTorch expects around all entries
 
 
-def read_entries(path: Path) -> dict[str, bytes]:
-    """Every entry of the archive by its name below the root folder.
+def read_entries(
+    path: Path, *, in_root: bool = True, rewrite: str = "torch.export.save, torch.jit.save or torch.save"
+) -> dict[str, bytes]:
+    """Every entry of the archive by its name.
+
+    Args:
+        path: the archive.
+        in_root: take names below the one root folder, as PyTorch writes them.
+        rewrite: what writes such archives, for the errors.
 
     Raises:
         ModelFileError: damaged, too large once unpacked, or with names given twice.
@@ -28,7 +35,9 @@ def read_entries(path: Path) -> dict[str, bytes]:
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
             _check_sizes(infos, path.name)
-            entries = [(info.filename.partition("/")[2], archive.read(info)) for info in infos]
+            entries = [
+                (info.filename.partition("/")[2] if in_root else info.filename, archive.read(info)) for info in infos
+            ]
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError) as error:
         raise ModelFileError(
             f"The model file is a damaged archive: {error}.",
@@ -39,7 +48,7 @@ def read_entries(path: Path) -> dict[str, bytes]:
         raise ModelFileError(
             "The archive has several entries of one name, so what would be loaded is not certain.",
             where=path.name,
-            hint="Write the model again with torch.export.save, torch.jit.save or torch.save.",
+            hint=f"Write the model again with {rewrite}.",
         )
     return dict(entries)
 
@@ -52,6 +61,13 @@ def pack(entries: Mapping[str, bytes]) -> io.BytesIO:
             archive.writestr(f"{_ROOT}/{name}", data)
     buffer.seek(0)
     return buffer
+
+
+def write_entries(entries: Mapping[str, bytes], path: Path) -> None:
+    """A new archive of exactly these entries, as a file."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
 
 
 def _check_sizes(infos: list[zipfile.ZipInfo], name: str) -> None:

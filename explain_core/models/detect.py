@@ -14,7 +14,7 @@ _HEAD = 4096
 
 
 def detect_format(path: Path) -> str:
-    """Return "torch.export", "torchscript" or "state dict", or say what the file is instead."""
+    """Return "torch.export", "torchscript", "state dict" or "keras", or say what the file is instead."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
@@ -50,16 +50,18 @@ def _detect_zip(path: Path) -> str:
         return "torchscript"
     if "data.pkl" in inside:
         return "state dict"
-    if {"config.json", "metadata.json"} <= inside or "saved_model.pb" in inside:
+    if {"config.json", "metadata.json"} <= set(names):
+        return "keras"
+    if "saved_model.pb" in inside:
         raise ModelFileError(
-            "This is a Keras or TensorFlow model; this version opens PyTorch models only.",
+            "This is a TensorFlow SavedModel, which this version does not open.",
             where=path.name,
-            hint="Opening Keras models is planned.",
+            hint='Opening SavedModels is planned. A Keras model opens when saved with model.save("model.keras").',
         )
     raise ModelFileError(
         "This is a zip archive, but no model that PairLift knows is in it.",
         where=path.name,
-        hint="Give the model file itself (.pt2, .pt, .pth). " + EXPORT_HINT,
+        hint="Give the model file itself (.pt2, .pt, .pth, .keras). " + EXPORT_HINT,
     )
 
 
@@ -80,9 +82,9 @@ def _explain_other(head: bytes, name: str) -> ModelFileError:
         )
     if head.startswith(_HDF5):
         return ModelFileError(
-            "This is an HDF5 file, as Keras writes them; this version opens PyTorch models only.",
+            "This is an HDF5 file, as older versions of Keras write them; this version does not open it.",
             where=name,
-            hint="Opening Keras models is planned.",
+            hint='Opening them is planned. A Keras 3 model opens when saved with model.save("model.keras").',
         )
     if head[8:10] in (b'{"', b"{ ") and int.from_bytes(head[:8], "little") < 100_000_000:
         return ModelFileError(
@@ -99,5 +101,5 @@ def _explain_other(head: bytes, name: str) -> ModelFileError:
     return ModelFileError(
         "This is not a model file that PairLift knows.",
         where=name,
-        hint="It opens .pt2 (torch.export), TorchScript archives and PyTorch state dicts. " + EXPORT_HINT,
+        hint="It opens .pt2 (torch.export), TorchScript archives, PyTorch state dicts and .keras files. " + EXPORT_HINT,
     )

@@ -1,0 +1,179 @@
+"""Deciding whether a `.keras` file is safe to give to Keras, from its JSON and its table of weights.
+
+Keras builds a model by importing classes by name and calling them with arguments, all from ``config.json``. So every
+class that is named there must be one of Keras's own building blocks, and none that runs given code or opens a file.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from explain_core.errors import ModelFileError
+from explain_core.models.archive import MAX_UNPACKED_BYTES
+
+_CUSTOM_HINT = """PairLift runs no code from files. Load the model in Python, where its code is, and explain it there:
+    model = keras.saving.load_model("model.keras", custom_objects={...})
+    explanation = explain_core.explain(model, x)"""
+_REBUILD_HINT = "Build the model from other Keras layers, or load it in Python and give explain_core.explain the model."
+
+#: Layers that run code from the file, or open files that it names.
+REFUSED_LAYERS = {
+    "Lambda": "runs Python code from the file",
+    "TextVectorization": "reads a vocabulary from a file",
+    "StringLookup": "reads a vocabulary from a file",
+    "IntegerLookup": "reads a vocabulary from a file",
+    "IndexLookup": "reads a vocabulary from a file",
+    "TFSMLayer": "opens another model from a path",
+    "TorchModuleWrapper": "runs pickled PyTorch code",
+    "JaxLayer": "runs Python code from the file",
+    "FlaxLayer": "runs Python code from the file",
+}
+_MODELS = {"Functional", "Sequential", "Model"}
+_NAMED = {  # module by module, the classes that may be named; None for every class of the module
+    "keras": {"DTypePolicy", "Variable", *_MODELS},
+    "keras.models": _MODELS,
+    "keras.src.models.functional": {"Functional"},
+    "keras.src.models.sequential": {"Sequential"},
+    "keras.layers": None,
+    "keras.initializers": None,
+    "keras.regularizers": None,
+    "keras.constraints": None,
+    "keras.dtype_policies": None,
+    "keras.src.ops.core": {"Cast", "Slice", "StopGradient", "Unstack"},  # the others take functions
+    "keras.src.ops.linalg": None,
+    "keras.src.ops.math": None,
+    "keras.src.ops.nn": None,
+    "keras.src.ops.numpy": None,
+}
+_VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__slice__", "__ellipsis__"}
+_ACTIVATIONS = re.compile(r"keras(\.src)?\.activations(\.\w+)?", re.ASCII)
+_CLASS = re.compile(r"[A-Z]\w*", re.ASCII)  # functions, which could do anything, begin with a small letter
+_DEEPEST = 200
+
+
+def check_config(config: Any, where: str) -> None:
+    """Refuse a configuration that names anything but Keras's own building blocks.
+
+    Raises:
+        ModelFileError: names the class and the layer it is in.
+    """
+    if not isinstance(config, dict) or "class_name" not in config:
+        raise ModelFileError(
+            "The description of the model in the file is not one of Keras.", where=where, hint="Save the model again."
+        )
+    for part, layer in _objects(config, "", where):
+        _check_object(part, f"{where}: {layer}" if layer else where)
+
+
+def _objects(value: Any, layer: str, where: str, depth: int = 0) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Every dict that names a class, with the name of the layer that it stands in."""
+    if depth > _DEEPEST:
+        raise ModelFileError(
+            f"The description of the model is nested more than {_DEEPEST} deep.", where=where, hint=_REBUILD_HINT
+        )
+    if isinstance(value, dict):
+        if "class_name" in value or "registered_name" in value:
+            config = value.get("config")
+            own = config.get("name") if isinstance(config, dict) else None
+            layer = own if isinstance(own, str) else layer
+            yield value, layer
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _objects(item, layer, where, depth + 1)
+
+
+def _check_object(part: Mapping[str, Any], where: str) -> None:
+    name, module, registered = (part.get(key) for key in ("class_name", "module", "registered_name"))
+    if name in REFUSED_LAYERS:
+        hint = _CUSTOM_HINT if "code" in REFUSED_LAYERS[name] else _REBUILD_HINT
+        raise ModelFileError(
+            f"The model has a {name} layer, which {REFUSED_LAYERS[name]}; it is not opened.", where=where, hint=hint
+        )
+    if name == "__lambda__":
+        raise ModelFileError("The model holds a Python lambda; it is not opened.", where=where, hint=_CUSTOM_HINT)
+    if name in _VALUES and not registered and not module:
+        return
+    if name == "function":
+        function = part.get("config")
+        is_builtin = isinstance(function, str) and registered in (None, "function", function)
+        if is_builtin and isinstance(module, str) and _ACTIVATIONS.fullmatch(module) and function.isidentifier():
+            return
+        raise ModelFileError(
+            f"The model calls the function {_shown(module, function)}, which is not one of Keras's activations.",
+            where=where,
+            hint=_CUSTOM_HINT,
+        )
+    if not isinstance(module, str) or module not in _NAMED or not _is_class_of(name, module):
+        raise ModelFileError(
+            f"The model needs the class {_shown(module, name)}, which is not one of Keras's own.",
+            where=where,
+            hint=_CUSTOM_HINT,
+        )
+    if registered not in (None, "", name):
+        raise ModelFileError(
+            f"The model needs the class {str(registered)[:80]!r}, which is not one of Keras's own.",
+            where=where,
+            hint=_CUSTOM_HINT,
+        )
+
+
+def _is_class_of(name: Any, module: str) -> bool:
+    allowed = _NAMED[module]
+    return isinstance(name, str) and _CLASS.fullmatch(name) is not None and (allowed is None or name in allowed)
+
+
+def _shown(module: Any, name: Any) -> str:
+    return repr(f"{module}.{name}"[:120]) if module and module != "builtins" else repr(str(name)[:120])
+
+
+def check_weights(data: bytes, where: str) -> None:
+    """Refuse an HDF5 file that refers to other files, or that is far larger than it looks.
+
+    Raises:
+        ModelFileError: names the entry.
+    """
+    import h5py
+
+    total = 0
+    try:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            groups = [file]
+            while groups:
+                group = groups.pop()
+                for key in group:
+                    path = f"{group.name.rstrip('/')}/{key}"
+                    if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                        raise _refers(path, where)
+                    entry = group[key]
+                    if isinstance(entry, h5py.Group):
+                        if path.count("/") > _DEEPEST:  # a hard link to a group around it never ends
+                            raise _refers(path, where)
+                        groups.append(entry)
+                    elif isinstance(entry, h5py.Dataset):
+                        if entry.external or entry.is_virtual:
+                            raise _refers(path, where)
+                        total += entry.nbytes
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise ModelFileError(
+            f"The weights in the file cannot be read: {str(error).splitlines()[0] if str(error) else error!r}",
+            where=where,
+            hint="The file is damaged or cut off; copy it again.",
+        ) from None
+    if total > MAX_UNPACKED_BYTES:
+        raise ModelFileError(
+            f"The weights would unpack to {total / 2**30:.1f} GiB; the limit is {MAX_UNPACKED_BYTES / 2**30:.0f} GiB.",
+            where=where,
+            hint="PairLift is made for models that fit in memory several times over.",
+        )
+
+
+def _refers(path: str, where: str) -> ModelFileError:
+    return ModelFileError(
+        f"The entry {path!r} of the weights points to another place or file; it is not opened.",
+        where=where,
+        hint="Save the model again with model.save(path), which writes plain weights.",
+    )

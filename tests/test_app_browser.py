@@ -141,6 +141,16 @@ def test_upload_run_and_read_the_residual_off_the_page(page, files):
     assert metric(page, "Difference") == pytest.approx(prediction - baseline, rel=1e-2)
 
 
+def test_the_keras_demo_is_explained_and_adds_up(page):
+    page.get_by_role("combobox", name="Demo").click()
+    page.get_by_role("option", name="El Niño").click()
+    page.get_by_role("heading", name="El Niño: the Pacific three months ahead").wait_for()
+    words = page.get_by_text(re.compile(r"Adds up")).inner_text()
+    if "exactly" not in words:
+        assert float(re.search(r"off by (\S+)", words)[1]) < 1e-5
+    page.locator(".js-plotly-plot").first.wait_for()
+
+
 def test_clicking_a_cell_shows_it(page):
     page.locator(".js-plotly-plot").first.wait_for()
     page.get_by_text(re.compile(r"^Largest share")).wait_for()

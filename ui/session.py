@@ -70,7 +70,7 @@ class Session:
 
     def __init__(self) -> None:
         self.worker = Worker()
-        self._workers = {"torch": self.worker}
+        self.workers = {"torch": self.worker}
         self._outcomes: OrderedDict[Hashable, Outcome] = OrderedDict()
         self._uploads: OrderedDict[str, Path] = OrderedDict()
         self._explaining: str | None = None
@@ -78,14 +78,14 @@ class Session:
 
     def close(self) -> None:
         """Stop the processes and remove their files."""
-        for worker in self._workers.values():
+        for worker in self.workers.values():
             worker.close()
 
     def _worker_of(self, framework: str) -> Worker:
-        if framework not in self._workers:
-            self._workers[framework] = Worker()
-            self._workers[framework].run(warm_up, framework)
-        return self._workers[framework]
+        if framework not in self.workers:
+            self.workers[framework] = Worker()
+            self.workers[framework].run(warm_up, framework)
+        return self.workers[framework]
 
     def outcome(self, key: Hashable, model: ModelSource, task: Callable[..., Any], *args: Any) -> Outcome:
         """The outcome of ``task(*args)`` on a model; starts it the first time that ``key`` is asked for."""

@@ -37,7 +37,7 @@ def get_backend(name: str, model: Any) -> ModuleType:
     if name not in ("auto", fitting[0]):
         raise BackendError(
             f"this is a {fitting[0]} model, and the {name} backend was asked for",
-            hint=f"Use backend={fitting[0]!r}.",
+            hint=f'Choose "auto", which goes by the model, or {fitting[0]!r}.',
         )
     return importlib.import_module(f"explain_core.backends.{fitting[0]}")
 

@@ -88,6 +88,8 @@ def _objects(value: Any, layer: str, where: str, depth: int = 0) -> Iterator[tup
 
 def _check_object(part: Mapping[str, Any], where: str) -> None:
     name, module, registered = (part.get(key) for key in ("class_name", "module", "registered_name"))
+    if not isinstance(name, str):
+        raise ModelFileError("The model has a part without a class.", where=where, hint=_CUSTOM_HINT)
     if name in REFUSED_LAYERS:
         hint = _CUSTOM_HINT if "code" in REFUSED_LAYERS[name] else _REBUILD_HINT
         raise ModelFileError(
@@ -121,9 +123,9 @@ def _check_object(part: Mapping[str, Any], where: str) -> None:
         )
 
 
-def _is_class_of(name: Any, module: str) -> bool:
+def _is_class_of(name: str, module: str) -> bool:
     allowed = _NAMED[module]
-    return isinstance(name, str) and _CLASS.fullmatch(name) is not None and (allowed is None or name in allowed)
+    return _CLASS.fullmatch(name) is not None and (allowed is None or name in allowed)
 
 
 def _shown(module: Any, name: Any) -> str:

@@ -231,10 +231,8 @@ def test_a_missing_entry_is_named(file):
 
 def test_double_and_unreadable_entries(file):
     assert "config.json" in refusal(change(file, entries={"config.json": b"{"}))
-    assert "config.json" in refusal(change(file, entries={"config.json": b"{"}))
-    assert "nested" in refusal(
-        change(file, entries={"config.json": b'{"class_name": ' + b"[" * 500 + b"]" * 500 + b"}"})
-    )
+    deep = b'{"class_name": "Sequential", "module": "keras", "config": ' + b"[" * 500 + b"]" * 500 + b"}"
+    assert "nested" in refusal(change(file, entries={"config.json": deep}))
     assert "config.json" in refusal(change(file, entries={"config.json": b"[" * 10**6}))
     assert "not one of Keras" in refusal(change(file, entries={"config.json": b"{}"}))
     with zipfile.ZipFile(file, "a") as archive:
@@ -245,6 +243,19 @@ def test_double_and_unreadable_entries(file):
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9, 0.999])
 def test_a_cut_off_file_is_a_typed_error(fraction, file):
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * fraction)])
+    assert "damaged" in refusal(file)
+
+
+def test_damaged_compressed_entries_are_typed_errors(file):
+    with zipfile.ZipFile(file) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    data = bytearray(file.read_bytes())
+    start = data.index(b"config.json") + 20
+    data[start : start + 40] = b"\xff" * 40
+    file.write_bytes(data)
     assert "damaged" in refusal(file)
 
 

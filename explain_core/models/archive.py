@@ -8,7 +8,9 @@ archive, and only that one is given to PyTorch.
 from __future__ import annotations
 
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,7 +40,15 @@ def read_entries(
             entries = [
                 (info.filename.partition("/")[2] if in_root else info.filename, archive.read(info)) for info in infos
             ]
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        NotImplementedError,
+        EOFError,
+        OSError,
+        RuntimeError,
+    ) as error:
         raise ModelFileError(
             f"The model file is a damaged archive: {error}.",
             where=path.name,

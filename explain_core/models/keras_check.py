@@ -159,7 +159,7 @@ def check_weights(data: bytes, where: str) -> None:
                         if entry.external or entry.is_virtual:
                             raise _refers(path, where)
                         total += entry.nbytes
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (ArithmeticError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ModelFileError(
             f"The weights in the file cannot be read: {str(error).splitlines()[0] if str(error) else error!r}",
             where=where,

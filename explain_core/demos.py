@@ -161,8 +161,7 @@ def list_demos(root: Path = DEMO_ROOT) -> list[DemoSummary]:
     """
     manifests = sorted((_manifest(path) for path in root.glob(f"*/{MANIFEST}")), key=lambda m: m["position"])
     return [
-        DemoSummary(**{key: m[key] for key in ("slug", "title", "description", "framework", "task")})
-        for m in manifests
+        DemoSummary(**{key: m[key] for key in ("slug", "title", "description", "framework", "task")}) for m in manifests
     ]
 
 
@@ -185,8 +184,7 @@ def load_demo(slug: str, root: Path = DEMO_ROOT) -> Demo:
     inputs, outputs = manifest["inputs"], manifest["outputs"]
     features = tuple(Feature(**feature) for feature in inputs["features"])
     held_out = tuple(
-        HeldOutSequence(**{**sequence, "predicted": tuple(sequence["predicted"])})
-        for sequence in manifest["held_out"]
+        HeldOutSequence(**{**sequence, "predicted": tuple(sequence["predicted"])}) for sequence in manifest["held_out"]
     )
     sequences_path = folder / manifest["sequences"]
     x, lengths, times = _read_sequences(

@@ -186,16 +186,29 @@ def _unique(labels: list[str]) -> list[str]:
 
 
 def _require_completeness(explanation: Explanation, targets: list[Target], dtype: str) -> None:
-    """Refuse a result that does not add up; rounding of the predictions themselves is not held against it."""
+    """Refuse a result that does not add up; rounding of the predictions themselves is not held against it.
+
+    Nor does a sum count that is right only beside huge contributions of both signs: then the residual is small
+    against them, and still large against the difference that they are to explain.
+    """
     relative = explanation.relative_residual.values
     residual = np.abs(explanation.residual.values)
-    size = np.maximum(np.abs(explanation.prediction.values), np.abs(explanation.baseline_prediction.values))
-    wrong = (relative > REFUSED_RESIDUAL[dtype]) & (residual > 64 * np.finfo(dtype).eps * size)
-    if wrong.any():
-        n, k = (int(v) for v in np.argwhere(wrong)[0])
+    prediction, baseline = explanation.prediction.values, explanation.baseline_prediction.values
+    rounding = np.finfo(dtype).eps * np.maximum(np.abs(prediction), np.abs(baseline))
+    incomplete = (relative > REFUSED_RESIDUAL[dtype]) & (residual > 64 * rounding)
+    drowned = (residual > 0.1 * np.abs(prediction - baseline)) & (residual > 1e4 * rounding)
+    if (incomplete | drowned).any():
+        n, k = (int(v) for v in np.argwhere(incomplete | drowned)[0])
+        where = f"the attributions of sample {n}, output {targets[k].label!r}"
+        if incomplete[n, k]:
+            raise CompletenessError(
+                f"{where} are off by {residual[n, k]:.2g}, which is {relative[n, k]:.2g} of their size, so they are "
+                "not returned",
+                hint="The model may mix samples of a batch: explain one sample at a time. If it does not, try "
+                'precision="float64"; if that does not add up either, this is a bug worth reporting.',
+            )
         raise CompletenessError(
-            f"the attributions of sample {n}, output {targets[k].label!r} are off by {residual[n, k]:.2g}, which is "
-            f"{relative[n, k]:.2g} of their size, so they are not returned",
-            hint="The model may mix samples of a batch: explain one sample at a time. If it does not, try "
-            'precision="float64"; if that does not add up either, this is a bug worth reporting.',
+            f"{where} cancel so far that rounding ({residual[n, k]:.2g}) drowns the difference they explain "
+            f"({abs(prediction[n, k] - baseline[n, k]):.2g}), so they are not returned",
+            hint='Use precision="float64".',
         )

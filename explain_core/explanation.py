@@ -216,9 +216,7 @@ class Explanation:
 
     def _one(self, row: int, column: int) -> Explanation:
         """One sample and output, so that nothing is summed for the others."""
-        return replace(self, gates={}, embedding_attributions={}).sel(
-            slice(row, row + 1), slice(column, column + 1)
-        )
+        return replace(self, gates={}, embedding_attributions={}).sel(slice(row, row + 1), slice(column, column + 1))
 
     def _words(self) -> str:
         """See `residual_in_words`; of an explanation of one sample and output."""

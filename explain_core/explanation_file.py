@@ -107,9 +107,7 @@ def _read(path: str | os.PathLike) -> Explanation:
 
 def _needed_coords(array: xr.DataArray) -> xr.DataArray:
     """Without coordinates of axes that the array has not."""
-    return array.drop_vars(
-        [name for name, coord in array.coords.items() if not set(coord.dims) <= set(array.dims)]
-    )
+    return array.drop_vars([name for name, coord in array.coords.items() if not set(coord.dims) <= set(array.dims)])
 
 
 def _encode(dataset: xr.Dataset) -> xr.Dataset:
@@ -159,9 +157,7 @@ def _refuse_foreign(path: str | os.PathLike) -> None:
                 raise _error(path, "This is an HDF5 file, but not an explanation.")
             version = int(np.ravel(file.attrs["version"])[0])
             if version != _VERSION:
-                raise _error(
-                    path, f"The file has version {version} of the format; this program reads {_VERSION}."
-                )
+                raise _error(path, f"The file has version {version} of the format; this program reads {_VERSION}.")
             declared = _declared_bytes(file, path)
     except FileNotFoundError:
         raise _error(path, "There is no such file.") from None

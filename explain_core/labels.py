@@ -35,9 +35,7 @@ def unique_labels(labels: Sequence | np.ndarray, size: int, what: str) -> np.nda
     """
     array = label_array(labels)
     if array.shape != (size,):
-        raise InputError(
-            f"There are {size} {what}s but {array.size} labels for them.", where=f"{what} labels"
-        )
+        raise InputError(f"There are {size} {what}s but {array.size} labels for them.", where=f"{what} labels")
     values, counts = np.unique(array, return_counts=True)
     if (counts > 1).any():
         raise InputError(

@@ -160,9 +160,7 @@ def test_padding_does_not_change_what_the_speaker_model_says():
     for row, length in enumerate(lengths):
         other[row, length:] = 7.0
     assert (other != x).any()
-    np.testing.assert_array_equal(
-        torch_predictions(demo, other, lengths), torch_predictions(demo, x, lengths)
-    )
+    np.testing.assert_array_equal(torch_predictions(demo, other, lengths), torch_predictions(demo, x, lengths))
 
 
 def test_the_keras_model_reproduces_its_figures():
@@ -198,9 +196,7 @@ def test_the_readme_states_the_figures_of_the_manifests():
 
 def test_demos_are_read_without_a_framework():
     code = "import sys; from explain_core.demos import *; load_demo('el-nino'); print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "explain_core.demos" in loaded
     assert not {"torch", "tensorflow", "keras"} & set(loaded)
 

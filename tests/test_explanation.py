@@ -55,9 +55,7 @@ def large(K=2):
         values = rng.normal(size=(N, T, F)).astype(dtype)
         attributions = rng.normal(size=(K, N, T, F)).astype(dtype)
         coords = {"feature": ["a/b", "Temperatur in °C"]} | labels
-        return LabelledInput(
-            name, values, -values, attributions, ("time", "feature"), coords, lengths=[4, 3, 2]
-        )
+        return LabelledInput(name, values, -values, attributions, ("time", "feature"), coords, lengths=[4, 3, 2])
 
     tokens = LabelledInput(
         "token ids",
@@ -159,9 +157,7 @@ def test_rounding_of_large_predictions_is_not_blamed_on_the_method():
     attributions = np.array([[[1e-3]]], np.float32)
     item = LabelledInput("x", attributions[0], 0 * attributions[0], attributions, ("feature",))
     large, step = np.float32(1000), np.float32(1000.001)  # float32 has steps of 6e-5 there
-    ex = build_explanation(
-        [item], np.array([[step]]), np.array([[large]]), output_labels=["y"], keep_output=False
-    )
+    ex = build_explanation([item], np.array([[step]]), np.array([[large]]), output_labels=["y"], keep_output=False)
     assert float(ex.relative_residual[0, 0]) > 1e-2
     assert ex.adds_up()
     assert ex.residual_in_words().startswith("adds up as far as float32 can tell: off by 2e-5")
@@ -207,9 +203,7 @@ def test_selection():
 def test_numbers_are_labels_where_labels_are_numbers():
     values = np.arange(3.0).reshape(3, 1)
     item = LabelledInput("x", values, 0 * values, values[None], ("feature",))
-    ex = build_explanation(
-        [item], values, 0 * values, output_labels=["y"], keep_output=False, sample_labels=[2, 1, 7]
-    )
+    ex = build_explanation([item], values, 0 * values, output_labels=["y"], keep_output=False, sample_labels=[2, 1, 7])
     assert float(ex.sel(sample=2).prediction[0, 0]) == 0.0
     with pytest.raises(InputError, match="no sample 0"):
         ex.sel(sample=0)
@@ -332,9 +326,7 @@ def foreign_file(path, kind):
             file["inputs/0/more"] = h5py.ExternalLink("/etc/other.nc", "/")
         elif kind == "bytes of another file":
             del file["inputs/0/attribution"]
-            file.create_dataset(
-                "inputs/0/attribution", (16,), "u1", external=[(str(path.with_suffix(".txt")), 0, 16)]
-            )
+            file.create_dataset("inputs/0/attribution", (16,), "u1", external=[(str(path.with_suffix(".txt")), 0, 16)])
         elif kind == "larger than it is":
             file.create_dataset("inputs/0/huge", (10**12,), "f8", chunks=(1000,))
 

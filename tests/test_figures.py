@@ -14,14 +14,10 @@ from explain_core.figures.time_axis import MAX_CELLS, columns_of, time_axis
 DAYS = pd.date_range("2024-01-01", periods=3, freq="D")
 
 
-def explanation(
-    attributions, *, values=None, baseline=None, dims=("time", "feature"), off=0.0, K=1, **labels
-):
+def explanation(attributions, *, values=None, baseline=None, dims=("time", "feature"), off=0.0, K=1, **labels):
     """One input; ``attributions`` (sample, ...) are the same for each of K outputs times k + 1."""
     attributions = np.asarray(attributions, float)
-    values = (
-        np.arange(attributions.size, dtype=float).reshape(attributions.shape) if values is None else values
-    )
+    values = np.arange(attributions.size, dtype=float).reshape(attributions.shape) if values is None else values
     gates = labels.pop("gates", None)
     item = LabelledInput(
         "x",
@@ -35,9 +31,7 @@ def explanation(
     base = np.full((len(attributions), K), 10.0)
     total = np.stack([attributions.reshape(len(attributions), -1).sum(1) * (k + 1) for k in range(K)], axis=1)
     names = ["load"] if K == 1 else [f"class {k}" for k in range(K)]
-    return build_explanation(
-        [item], base + total + off, base, output_labels=names, keep_output=K > 1, gates=gates
-    )
+    return build_explanation([item], base + total + off, base, output_labels=names, keep_output=K > 1, gates=gates)
 
 
 def small(**labels):
@@ -200,9 +194,7 @@ def test_series_of_like_ranges_keep_their_scale_and_others_are_scaled():
     figure = figures.attribution_figure(explanation(np.ones((1, 5, 2)), values=alike))
     np.testing.assert_allclose(figure.data[2].y, alike[0, :, 1], rtol=1e-6)
     apart = alike * [1, 1000]
-    figure = figures.attribution_figure(
-        explanation(np.ones((1, 5, 2)), values=apart, baseline=apart * 0 + 0.5)
-    )
+    figure = figures.attribution_figure(explanation(np.ones((1, 5, 2)), values=apart, baseline=apart * 0 + 0.5))
     assert "Input, each feature scaled to its own range (dotted: baseline)" in headings(figure)
     lines = with_mode(figure, "lines+markers")
     assert [float(max(line.y)) for line in lines] == [1, 1]

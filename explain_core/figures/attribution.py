@@ -74,9 +74,7 @@ def attribution_figure(
     return figure
 
 
-def _sequence(
-    panel: Panel, theme: Theme, zmax: float | None, steps: tuple[int, int]
-) -> tuple[go.Figure, int]:
+def _sequence(panel: Panel, theme: Theme, zmax: float | None, steps: tuple[int, int]) -> tuple[go.Figure, int]:
     shown = slice(steps[0], steps[1] + 1)
     F = len(panel.features)
     axis = time_axis(panel.time[shown])
@@ -218,9 +216,7 @@ def _add_heatmap(
         col=1,
     )
     if F > 50:
-        figure.update_yaxes(
-            tickvals=rows[:: -(-F // 50)], ticktext=panel.features[:: -(-F // 50)], row=3, col=1
-        )
+        figure.update_yaxes(tickvals=rows[:: -(-F // 50)], ticktext=panel.features[:: -(-F // 50)], row=3, col=1)
 
 
 def _add_feature_totals(figure: go.Figure, panel: Panel, shown: slice, theme: Theme) -> None:

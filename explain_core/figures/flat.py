@@ -42,9 +42,7 @@ def token_figure(panel: Panel, theme: Theme, zmax: float | None) -> tuple[go.Fig
         figure,
         x=np.arange(T) % width,
         y=np.arange(T) // width,
-        text=[
-            f"{style.plain(token)}, timestep {time}" for token, time in zip(panel.tokens, times, strict=True)
-        ],
+        text=[f"{style.plain(token)}, timestep {time}" for token, time in zip(panel.tokens, times, strict=True)],
         customdata=data,
         theme=theme,
     )

@@ -195,8 +195,7 @@ def _by_unit(gates: xr.Dataset, axis: TimeAxis, gate: str | None, theme: Theme) 
             z=totals[:, k - 1].T.astype(np.float32),
             coloraxis="coloraxis",
             text=[[f"unit {unit}, {text}" for text in columns.texts] for unit in labels],
-            hovertemplate=f"<b>{names[position]} gate, %{{text}}</b><br>"
-            "contribution %{z:+.4~g}<extra></extra>",
+            hovertemplate=f"<b>{names[position]} gate, %{{text}}</b><br>contribution %{{z:+.4~g}}<extra></extra>",
             row=k,
             col=1,
         )

@@ -16,9 +16,7 @@ HOVER = (
     "<b>%{text}</b><br>attribution %{customdata[3]:+.4~g}<br>input %{customdata[4]:.4~g}"
     "<br>baseline %{customdata[5]:.4~g}<br>share %{customdata[6]:+.1%}<extra></extra>"
 )
-HOVER_TOTAL = (
-    "<b>%{text}</b><br>attribution %{customdata[3]:+.4~g}<br>share %{customdata[6]:+.1%}<extra></extra>"
-)
+HOVER_TOTAL = "<b>%{text}</b><br>attribution %{customdata[3]:+.4~g}<br>share %{customdata[6]:+.1%}<extra></extra>"
 
 
 def cell_data(panel: Panel, columns: Columns, shown: slice) -> np.ndarray:
@@ -26,9 +24,7 @@ def cell_data(panel: Panel, columns: Columns, shown: slice) -> np.ndarray:
     attribution = columns.sums(panel.attribution[shown])
     C, F = attribution.shape
     feature = np.broadcast_to(np.arange(F), (C, F))
-    first, last = (
-        np.broadcast_to(each[:, None] + shown.start, (C, F)) for each in (columns.first, columns.last)
-    )
+    first, last = (np.broadcast_to(each[:, None] + shown.start, (C, F)) for each in (columns.first, columns.last))
     value, baseline = columns.means(panel.value[shown]), columns.means(panel.baseline[shown])
     share = columns.sums(panel.share[shown])
     return np.stack([feature, first, last, attribution, value, baseline, share], axis=-1).astype(np.float64)

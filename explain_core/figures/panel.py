@@ -58,9 +58,7 @@ def panel_of(
     row, column = explanation.sample_position(sample), explanation.output_position(output)
     attribution = by_name(explanation.attributions)[name].isel(sample=row)
     attribution = attribution.isel(output=column) if "output" in attribution.dims else attribution
-    value, baseline = (
-        by_name(each)[name].isel(sample=row) for each in (explanation.inputs, explanation.baselines)
-    )
+    value, baseline = (by_name(each)[name].isel(sample=row) for each in (explanation.inputs, explanation.baselines))
 
     one = explanation.sel(slice(row, row + 1), slice(column, column + 1))
     axes = [axis for axis in value.dims if axis != "time"]
@@ -150,9 +148,7 @@ def click_detail(
         customdata = [customdata[str(i)] for i in range(len(customdata))]
     feature, first, last = (int(number) for number in customdata[:3])
     labels = panel_of(explanation, sample, output, input, whole=True).feature_labels
-    return cell_detail(
-        explanation, sample, output, (first, last), None if feature < 0 else labels[feature], input
-    )
+    return cell_detail(explanation, sample, output, (first, last), None if feature < 0 else labels[feature], input)
 
 
 def _run_of(time: Any, panel: Panel) -> tuple[int, int]:
@@ -192,13 +188,10 @@ def _feature_names(
         unit = [f" ({units[text]})" if units.get(text) else "" for text in texts[0]]
         word = "feature " if axes == ["feature"] else f"{axes[0]} "
         bare = value[axes[0]].dtype.kind in "iuf"  # a bare number says too little
-        return value[axes[0]].values, [
-            f"{word if bare else ''}{t}{u}" for t, u in zip(texts[0], unit, strict=True)
-        ]
+        return value[axes[0]].values, [f"{word if bare else ''}{t}{u}" for t, u in zip(texts[0], unit, strict=True)]
     cells = np.ndindex(*(len(text) for text in texts))
     names = [
-        ", ".join(f"{axis} {texts[k][i]}" for k, (axis, i) in enumerate(zip(axes, cell, strict=True)))
-        for cell in cells
+        ", ".join(f"{axis} {texts[k][i]}" for k, (axis, i) in enumerate(zip(axes, cell, strict=True))) for cell in cells
     ]
     return np.array(names), names
 

@@ -51,9 +51,7 @@ def time_axis(labels: np.ndarray, title: str = "") -> TimeAxis:
         "tickvals": shown,
         "ticktext": [texts[i] for i in shown],
     }
-    return TimeAxis(
-        positions, texts, 1.0, layout, title or ("Time" if labels.dtype.kind == "M" else "Timestep")
-    )
+    return TimeAxis(positions, texts, 1.0, layout, title or ("Time" if labels.dtype.kind == "M" else "Timestep"))
 
 
 def as_numbers(positions: np.ndarray) -> np.ndarray:
@@ -99,7 +97,6 @@ def columns_of(axis: TimeAxis, rows: int) -> Columns:
     last = np.append(first[1:], T) - 1
     middle = axis.positions[first] + (axis.positions[last] - axis.positions[first]) / 2
     texts = [
-        axis.texts[a] if a == b else f"{axis.texts[a]} to {axis.texts[b]}"
-        for a, b in zip(first, last, strict=True)
+        axis.texts[a] if a == b else f"{axis.texts[a]} to {axis.texts[b]}" for a, b in zip(first, last, strict=True)
     ]
     return Columns(first, last, middle, texts, axis.width * int(last[0] - first[0] + 1))

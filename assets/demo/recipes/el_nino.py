@@ -184,8 +184,7 @@ def _references(
     forecasts = {
         ("persistence", "like the temperature now", True): temperatures[origin, TARGET],
         ("climatology", "the mean of the month in 1950-1994", True): seasonal,
-        ("persistent anomaly", "as far from the month's mean as now", True): seasonal
-        + anomaly[origin, TARGET],
+        ("persistent anomaly", "as far from the month's mean as now", True): seasonal + anomaly[origin, TARGET],
         ("linear regression", "on the four regions' anomalies now, fitted to 1950-1994", False): (
             seasonal + now[origin] @ linear
         ),

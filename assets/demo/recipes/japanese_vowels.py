@@ -39,8 +39,7 @@ TEXT = {
     "inputs": {
         "name": "x",
         "features": [
-            {"name": f"lpc_{k:02d}", "label": f"LPC coefficient {k}", "unit": ""}
-            for k in range(1, COEFFICIENTS + 1)
+            {"name": f"lpc_{k:02d}", "label": f"LPC coefficient {k}", "unit": ""} for k in range(1, COEFFICIENTS + 1)
         ],
         "steps": STEPS,
         "time": {"label": "Frame", "unit": "6.4 ms"},
@@ -101,9 +100,7 @@ def make(wheels: Path, out: Path) -> None:
     def batch_loss(indices: torch.Tensor) -> torch.Tensor:
         noisy = train_x[indices] + NOISE * torch.randn_like(train_x[indices])
         state = torch.nn.functional.dropout(model.last_state(noisy, train_lengths[indices]), DROPOUT)
-        return torch.nn.functional.cross_entropy(
-            model.head(state), train_y[indices], label_smoothing=SMOOTHING
-        )
+        return torch.nn.functional.cross_entropy(model.head(state), train_y[indices], label_smoothing=SMOOTHING)
 
     torch_models.fit(list(model.parameters()), batch_loss, len(train_x), **TRAINING)
     model.eval()

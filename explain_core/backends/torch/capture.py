@@ -20,7 +20,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from explain_core.backends.torch.packing import PackingMode
+from explain_core.backends.torch.calls import CallsMode
 from explain_core.errors import CaptureError, ExplainError
 
 
@@ -56,7 +56,9 @@ def private_copy(model: nn.Module) -> nn.Module:
             if isinstance(value, Tensor) and not value.is_leaf:  # deepcopy refuses these, kept by stateful models
                 shared[id(value)] = value.detach().clone()
     try:
-        own = copy.deepcopy(model, shared)
+        # Copies of TorchScript modules record history otherwise; PyTorch's own tree specs warn of their future.
+        with torch.no_grad(), warnings.catch_warnings(action="ignore", category=FutureWarning):
+            own = copy.deepcopy(model, shared)
     except Exception as error:
         raise CaptureError(
             f"the model cannot be copied: {type(error).__name__}: {error}",
@@ -104,7 +106,7 @@ def capture(model: nn.Module, call: Callable[..., Any], traced: Sequence[Tensor]
         names[:], values[:] = found, outputs
         return outputs
 
-    with _recording(model) as running, PackingMode() as packing, torch.no_grad():
+    with _recording(model) as running, CallsMode() as calls, torch.no_grad():
         try:
             graph = make_fx(flat, pre_dispatch=True)(*traced)
         except ExplainError:
@@ -112,7 +114,7 @@ def capture(model: nn.Module, call: Callable[..., Any], traced: Sequence[Tensor]
         except Exception as error:
             raise _explained(error, running[-1][0] if running else "") from error
     weights = {w.data_ptr(): name for name, w in (*model.named_parameters(), *model.named_buffers()) if w.numel()}
-    return Captured(graph, tuple(names), tuple(values), weights, packing.orders)
+    return Captured(graph, tuple(names), tuple(values), weights, calls.orders)
 
 
 def run(call: Callable[..., Any], tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -140,6 +142,14 @@ def _path_name(path: tuple) -> str:
 def _explained(error: Exception, where: str = "") -> CaptureError:
     text = str(error).strip().splitlines()
     first = text[0] if text else type(error).__name__
+    if isinstance(error, torch.jit.Error):  # a TorchScript trace, the cause last
+        first = text[-1]
+        if "pack_padded_sequence" in str(error):
+            return CaptureError(
+                "packed sequences inside TorchScript cannot be followed",
+                where=where,
+                hint="Explain the Python module itself, or export it with torch.export.export.",
+            )
     if "tracing tensor" in first or isinstance(error, fx.proxy.TraceError):
         return CaptureError(
             "the model decides by the values of its input what to compute (an if, a loop or .item() on a tensor)",

@@ -211,6 +211,12 @@ def _run_node(node: fx.Node, args: tuple, kwargs: dict, ops: PairOps) -> Any:
             if writes_to_first_argument(op) and pairs_in((args, kwargs)):
                 return _write(op, args, kwargs, ops)
         return ops(op, *args, **kwargs)
+    except RuntimeError as error:
+        raise UnsupportedOperation(
+            f"the operation {_name(op)} cannot be followed on pairs: {str(error).splitlines()[0]}",
+            where=module_path(node),
+            hint=_HINT.format(name=_name(op)),
+        ) from error
     except UnsupportedOperation as error:
         if error.where:
             raise
@@ -245,6 +251,18 @@ def _single_views(whole: Pair, parts: Sequence[Pair]) -> tuple[Pair, ...]:
     )
 
 
+def _out_of_place(op: torch._ops.OpOverload) -> torch._ops.OpOverload:
+    """The twin of an in-place operation that takes the same arguments; its overload may have another name."""
+    namespace, _, name = op._schema.name.removesuffix("_").partition("::")
+    packet = getattr(getattr(torch.ops, namespace), name, None)
+    types = [str(argument.type) for argument in op._schema.arguments]
+    for overload in packet.overloads() if packet is not None else ():
+        twin = getattr(packet, overload)
+        if [str(argument.type) for argument in twin._schema.arguments] == types:
+            return twin
+    raise UnsupportedOperation(f"the in-place operation {_name(op)} has no out-of-place twin to take the rule of")
+
+
 def _write(op: torch._ops.OpOverload, args: tuple, kwargs: dict, ops: PairOps) -> Pair:
     """An in-place operation: the result of its out-of-place twin, written into both members.
 
@@ -253,8 +271,7 @@ def _write(op: torch._ops.OpOverload, args: tuple, kwargs: dict, ops: PairOps) -
     target = args[0]
     if not isinstance(target, Pair):
         raise CaptureError(f"{_name(op)} writes into a tensor that the capture could not follow")
-    twin = getattr(torch.ops.aten, op._schema.name.removeprefix("aten::").removesuffix("_"))
-    result = ops(getattr(twin, op._overloadname), *args, **kwargs)
+    result = ops(_out_of_place(op), *args, **kwargs)
     if not is_pair(result):
         result = torch.as_tensor(result, dtype=target.test.dtype, device=target.test.device)
         result = Pair(result, result)

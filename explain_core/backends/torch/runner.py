@@ -77,6 +77,7 @@ class TorchRunner:
         precision: str | None,
     ) -> None:
         module = model.module() if isinstance(model, torch.export.ExportedProgram) else model
+        module = getattr(module, "_orig_mod", module)  # what torch.compile was given
         self._model = private_copy(module)
         _check_weights(self._model)
         if model_dtype(self._model) in (torch.float16, torch.bfloat16):
@@ -87,7 +88,7 @@ class TorchRunner:
         double_input = bool(floats) and all(dtype == np.float64 for dtype in floats)
         self._own_dtype = own = model_dtype(self._model, otherwise=torch.float64 if double_input else torch.float32)
         wanted = None if precision is None else getattr(torch, precision)
-        self._place = Place(device, None if wanted in (None, own) else wanted)
+        self._place = Place(device, wanted)
         self._dtype = wanted or own
         self.device, self.dtype = str(device), str(self._dtype).removeprefix("torch.")
 
@@ -98,6 +99,7 @@ class TorchRunner:
             raise InputError("no input can be explained: there is no floating input and no token ids")
         self._constants: list[np.ndarray] | None = None
         self._captured: Captured | None = None
+        self._checked = False
         captured = self._capture(arguments.leaves)
         self._opened_with, self._own_outputs = list(arguments.leaves), captured.values
         self._output_axes = self._find_output_axes(captured.values, leaves)
@@ -207,7 +209,6 @@ class TorchRunner:
         prediction, base_prediction = np.stack(prediction), np.stack(base_prediction)
         _check_finite(prediction, "the prediction")
         _check_finite(base_prediction, "the prediction for the baseline")
-        self._check_prediction(test, prediction, targets)
 
         attributions: list[np.ndarray | None] = []
         at = iter(range(len(starts)))
@@ -224,13 +225,15 @@ class TorchRunner:
             _check_multipliers(stacked)
             attributions.append(_array(stacked.unsqueeze(1) if axis is None else stacked.movedim(axis + 1, 1)))
         embedded = recorder.embedded[0] if recorder.embedded else {}
-        return PairAttribution(
+        result = PairAttribution(
             prediction=prediction,
             baseline_prediction=base_prediction,
             attributions=attributions,
             gates=recorder.traces(len(targets)),
             embeddings=self._embeddings(embedded, len(targets)),
         )
+        self._check_predictions(test, baseline, result, targets)
+        return result
 
     def _layer_names(self, captured: Captured) -> dict[int, str]:
         """Module paths by the identity of the weights as the run uses them."""
@@ -242,28 +245,44 @@ class TorchRunner:
                 names[id(self._place.constant(weight))] = path
         return {key: path for key, path in names.items() if path}
 
-    def _check_prediction(self, test: Sequence[np.ndarray], prediction: np.ndarray, targets: Sequence[Target]) -> None:
-        """What was explained must be what the model itself says."""
-        if not all(map(np.array_equal, test, self._opened_with)):
+    def _check_predictions(
+        self,
+        test: Sequence[np.ndarray],
+        baseline: Sequence[np.ndarray],
+        result: PairAttribution,
+        targets: Sequence[Target],
+    ) -> None:
+        """Both explained predictions must be what the model itself says; checked on the first rows.
+
+        Catches what is random, kept between calls, or computed from the input behind the capture's back.
+        """
+        if self._checked:
             return
-        for k, target in enumerate(targets):
-            own = _array(self._column(self._own_outputs[target.output], target))
-            if not np.allclose(own, prediction[k], rtol=1e-3, atol=1e-4 * np.abs(own).max(), equal_nan=True):
-                raise CaptureError(
-                    f"asked twice, the model gives different predictions: {own.flat[0]:.6g} and "
-                    f"{prediction[k].flat[0]:.6g} for the first sample",
-                    hint="Something random or kept between calls is in its forward; only a model that answers the "
-                    "same each time can be explained.",
-                )
+        self._checked = True
+        size = sum(np.abs(a).sum(tuple(range(2, a.ndim)), dtype=float) for a in result.attributions if a is not None)
+        members = [(baseline, result.baseline_prediction, "the baseline")]
+        if all(map(np.array_equal, test, self._opened_with)):
+            members.append((test, result.prediction, "the input"))
+        for leaves, explained, what in members:
+            outputs = self._own_outputs if what == "the input" else run(self._call, self._leaves(leaves))
+            for k, target in enumerate(targets):
+                own = _array(self._column(outputs[target.output], target))
+                scale = 1e-4 * np.abs(own).max() + 1e-5 * size[k].max()  # what rounding may do
+                if not np.allclose(own, explained[k], rtol=1e-3, atol=scale):
+                    worst = int(np.abs(own - explained[k]).argmax())
+                    raise CaptureError(
+                        f"for {what} of sample {worst} the model gives {own[worst]:.6g}, and followed step by step "
+                        f"{explained[k][worst]:.6g}",
+                        hint="Something in its forward is random, kept between calls, or computed outside PyTorch; "
+                        "only a model that answers the same each time can be explained.",
+                    )
 
     def _start(self, test: np.ndarray, base: np.ndarray) -> tuple[Pair, Tensor]:
         """The pair of an input, and the leaf of the tape at which its multiplier arrives."""
         test, base = (torch.from_numpy(np.array(v)).to(self._place.device) for v in (test, base))
         if test.is_floating_point():
-            test, base = test.to(self._dtype), base.to(self._dtype)
-        if test.is_floating_point():
-            leaf = test.requires_grad_()
-            return Pair(leaf, base), leaf
+            leaf = test.to(self._dtype).requires_grad_()
+            return Pair(leaf, base.to(self._dtype)), leaf
         flow = test.double().requires_grad_()
         return Pair(test, base, flow), flow
 

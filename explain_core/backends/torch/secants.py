@@ -50,21 +50,19 @@ def quotient(f: Function, a: Tensor, b: Tensor, at_equal: Tensor | float) -> Ten
 # --- the recurrent gates -----------------------------------------------------------------------------------------
 
 
-def tanh(a: Tensor, b: Tensor) -> Tensor:
-    """``sinh(a - b) / (cosh a · cosh b · (a - b))``, written so that no exponential can overflow.
-
-    With ``p = exp(-2|a|)``, ``q = exp(-2|b|)`` and ``u = |a - b|`` it is
-    ``2 · E · (1 - exp(-2u))/u / ((1 + p)(1 + q))``, where ``E`` is ``max(p, q)`` for equal signs and 1 otherwise.
-    """
-    p, q = torch.exp(-2 * a.abs()), torch.exp(-2 * b.abs())
-    same_sign = torch.signbit(a) == torch.signbit(b)
-    scale = torch.where(same_sign, torch.maximum(p, q), 1.0)
-    return 4 * scale * decay(2 * gap(a, b)) / ((1 + p) * (1 + q))
-
-
 def sigmoid(a: Tensor, b: Tensor) -> Tensor:
-    """``σ(a) = (1 + tanh(a/2)) / 2``."""
-    return tanh(a / 2, b / 2) / 4
+    """``σ(high) · σ(-low) · (1 - exp(-u))/u`` with ``u = |a - b|``.
+
+    From ``σ(a) - σ(b) = (e^a - e^b) / ((1 + e^a)(1 + e^b))``, which is ``sinh(u/2) / (2 cosh(a/2) cosh(b/2))`` with
+    exponentials that cannot overflow.
+    """
+    high, low = torch.maximum(a, b), torch.minimum(a, b)
+    return decay(gap(a, b)) * torch.sigmoid(high) * torch.sigmoid(-low)
+
+
+def tanh(a: Tensor, b: Tensor) -> Tensor:
+    """``tanh(a) = 2σ(2a) - 1``."""
+    return 4 * sigmoid(2 * a, 2 * b)
 
 
 # --- piecewise linear functions ----------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ With ``M = max(x, x')``, ``L`` and ``L'`` the members' log-sum-exps and ``φ(u) 
 
     share[i] = Δ logsumexp / Δx[i] = exp(M[i] - max(L, L')) · φ(|Δx[i]|) / φ(|L - L'|)
 
-whatever shift the members share. Softmax is taken as ``exp(x - logsumexp(x))``, not as ``exp(x) / Σ exp(x)``: both are
-complete, but the second shares out contributions that grow as ``sinh(D)/D`` when all logits move together by ``D``,
-although the softmax then does not move at all, and their sum drowns in their rounding. See docs/torch.md.
+whatever shift the members share. Softmax is taken as ``exp(x - logsumexp(x))``, not as ``exp(x) / Σ exp(x)``. Both are
+complete, but when all logits move together by ``D``, which moves no probability, the multipliers of the second grow as
+``sinh(D)/D``, and the sum of its contributions drowns in their rounding. See docs/torch.md.
 """
 
 from __future__ import annotations

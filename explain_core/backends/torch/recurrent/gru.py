@@ -74,5 +74,5 @@ def gru_scan(x: Pair, h0: Pair, w: Weights, record) -> Pair:
         return m_pre.view(steps, n, -1) @ w.w_ih, m_h
 
     with torch.enable_grad():
-        test = attach([h[0]], back, x.tape, h0.tape)
+        test = attach([h[0].clone()], back, x.tape, h0.tape)
     return Pair(test, h[1])

@@ -94,7 +94,7 @@ def lstm_scan(x: Pair, h0: Pair, c0: Pair, w: Weights, record) -> tuple[Pair, Pa
         return m_pre.view(steps, n, -1) @ w.w_ih, m_h, m_c
 
     with torch.enable_grad():
-        h_test, c_test = attach([h[0], c[0]], back, x.tape, h0.tape, c0.tape)
+        h_test, c_test = attach([h[0].clone(), c[0].clone()], back, x.tape, h0.tape, c0.tape)
     return Pair(h_test, h[1]), Pair(c_test, c[1])
 
 

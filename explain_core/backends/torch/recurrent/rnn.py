@@ -51,5 +51,5 @@ def rnn_scan(x: Pair, h0: Pair, w: Weights, activation: str, record) -> Pair:
         return m_pre @ w.w_ih, m_h
 
     with torch.enable_grad():
-        test = attach([h[0]], back, x.tape, h0.tape)
+        test = attach([h[0].clone()], back, x.tape, h0.tape)
     return Pair(test, h[1])

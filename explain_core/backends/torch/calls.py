@@ -1,7 +1,10 @@
-"""Packed sequences, whose layout is data, seen during capture as what they are: an index into padded rows.
+"""Calls that capture by itself would not see, or not see as what they are.
 
-Packing picks the rows of real timesteps, unpacking puts them back; both are linear. The lengths are constants of the
-captured graph.
+Packed sequences, whose layout is data, are an index into padded rows: packing picks the rows of real timesteps,
+unpacking puts them back, and both are linear. The lengths are constants of the captured graph.
+
+Values that leave PyTorch (``.tolist()``, ``.numpy()``) would come back as constants of the captured sample, for the
+baseline too, so they are errors; ``.data`` is a detached view, through which attributions go on.
 """
 
 from __future__ import annotations
@@ -20,8 +23,8 @@ from torch.overrides import TorchFunctionMode
 from explain_core.errors import CaptureError
 
 
-class PackingMode(TorchFunctionMode):
-    """While active, packing and unpacking are recorded as index operations.
+class CallsMode(TorchFunctionMode):
+    """While active, packing and unpacking are recorded as index operations, and no explained value leaves unseen.
 
     Attributes:
         orders: by the batch sizes of a packed sequence, which sample each of its rows is, longest first.
@@ -36,6 +39,14 @@ class PackingMode(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
+        if name in _LEAVING and _depends_on_input(args[0]):
+            raise CaptureError(
+                f"the model takes the values of its input out of PyTorch with .{name.strip('_')}(), and what it then "
+                "does with them cannot be followed",
+                hint="Stay with operations on tensors, such as torch.where in place of an if.",
+            )
+        if func == torch.Tensor.data.__get__:
+            return args[0].detach()
         if name == "_pack_padded_sequence":
             data, sizes = _pack(*args, **kwargs)
             self._batch_sizes.append(sizes)
@@ -75,21 +86,29 @@ def _pack(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, T
     return padded.flatten(0, 1).index_select(0, index), batch_sizes
 
 
+_LEAVING = ("tolist", "numpy", "item", "__array__", "__dlpack__")
+
+
 def _constant_list(values: Tensor) -> list[int]:
     """The numbers in a tensor that must not depend on the traced inputs.
 
     Raises:
         CaptureError: it does.
     """
-    mode = get_innermost_proxy_mode()
-    traced = None if mode is None else get_proxy_slot(values, mode.tracer, None, lambda slot: slot.proxy.node)
-    if traced is not None and any(node.op == "placeholder" for node in _ancestors(traced)):
+    if _depends_on_input(values):
         raise CaptureError(
             "the lengths of packed sequences are computed from the explained input",
             hint="Give the lengths to the model as an input of their own.",
         )
     with disable_proxy_modes_tracing():
         return values.tolist()
+
+
+def _depends_on_input(values: Tensor) -> bool:
+    """Whether a tensor was computed from the traced inputs."""
+    mode = get_innermost_proxy_mode()
+    traced = None if mode is None else get_proxy_slot(values, mode.tracer, None, lambda slot: slot.proxy.node)
+    return traced is not None and any(node.op == "placeholder" for node in _ancestors(traced))
 
 
 def _ancestors(node: fx.Node) -> set[fx.Node]:

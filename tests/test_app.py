@@ -133,7 +133,7 @@ def test_the_keras_demo_on_every_page_with_the_other_engine_and_as_a_file(app):
     app.switch_page(PAGES[0])
     app.selectbox(key="backend").set_value("torch")
     wait(app)
-    assert "this is a tensorflow model, and the torch backend was asked for" in app.error[0].value
+    assert "This is a TensorFlow model, and PyTorch was asked to explain it." in app.error[0].value
     app.selectbox(key="backend").set_value("tensorflow")
     wait(app)
     assert "Adds up" in text(app)

@@ -13,6 +13,9 @@ _PACKAGES = {"torch": ("torch",), "tensorflow": ("tensorflow", "keras")}
 """Backend by name, and the top-level packages whose classes its models are made of."""
 
 
+_TITLES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
+
+
 def get_backend(name: str, model: Any) -> ModuleType:
     """The backend package for a model.
 
@@ -36,7 +39,7 @@ def get_backend(name: str, model: Any) -> ModuleType:
         )
     if name not in ("auto", fitting[0]):
         raise BackendError(
-            f"this is a {fitting[0]} model, and the {name} backend was asked for",
+            f"This is a {_TITLES[fitting[0]]} model, and {_TITLES[name]} was asked to explain it.",
             hint=f'Choose "auto", which goes by the model, or {fitting[0]!r}.',
         )
     return importlib.import_module(f"explain_core.backends.{fitting[0]}")

@@ -411,3 +411,18 @@ def test_inputs_given_are_not_written_to():
     np.testing.assert_array_equal(x, series())
     np.testing.assert_array_equal(base, series(1))
     assert ex.relative_residual.max() <= 1e-12
+
+
+def test_embeddings_of_ids_that_are_looked_up_twice_are_refused_and_their_sums_given():
+    torch.manual_seed(11)
+    net = Net(
+        lambda net, ids: net.head(net.lstm(net.first(ids))[0][:, -1]) + net.second(ids).sum((1, 2))[:, None],
+        first=nn.Embedding(9, 4),
+        second=nn.Embedding(9, 6),
+        lstm=nn.LSTM(4, 5, batch_first=True),
+        head=nn.Linear(5, 2),
+    ).double()
+    ids = np.random.default_rng(0).integers(1, 9, (SAMPLES, STEPS))
+    assert xc.explain(net, ids).relative_residual.max() <= 1e-12
+    with pytest.raises(xc.errors.InputError, match="2 lookups"):
+        xc.explain(net, ids, keep_embeddings=True)

@@ -245,10 +245,11 @@ class Lookup:
             added = tuple(range(ids.test.ndim, test.ndim))
             number = test.dtype if test.is_floating_point() else torch.float64
             change, moved = test.to(number) - base.to(number), ids.difference
+        keep = ops.recorder.lookup()
 
         def back(m: Tensor) -> Tensor:
             by_entry = m * change
-            ops.recorder.embedding(by_entry)
+            keep(by_entry)
             return torch.where(moved == 0, 0.0, by_entry.sum(added, dtype=torch.float64) / moved)
 
         flow = attach([test.to(number)], back, ids.tape)

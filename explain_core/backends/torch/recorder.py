@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -73,7 +74,7 @@ class Recorder:
         self._gates = gates
         self._embeddings = embeddings
         self._layers: dict[str, list[LayerRecord]] = {}
-        self.embedded: list[dict[int, np.ndarray]] = []
+        self.lookups: list[dict[int, np.ndarray]] = []
 
     def layer(
         self, name: str, kind: str, gates: tuple[str, ...], order=None, valid=None, samples=None
@@ -85,13 +86,13 @@ class Recorder:
         self._layers.setdefault(name, []).append(record)
         return record
 
-    def embedding(self, contribution: Tensor) -> None:
-        """The unsummed contributions (N, ..., E) of a table of embeddings."""
-        if self._embeddings:
-            if not self.embedded:
-                self.embedded.append({})
-            entry = self.embedded[0]
-            entry[self.target] = _numpy(contribution) + entry.get(self.target, 0)
+    def lookup(self) -> Callable[[Tensor], None]:
+        """For one lookup in a table: what takes its unsummed contributions (N, ..., E) to the current output."""
+        if not self._embeddings:
+            return lambda contribution: None
+        found: dict[int, np.ndarray] = {}
+        self.lookups.append(found)
+        return lambda contribution: found.update({self.target: _numpy(contribution)})
 
     def traces(self, targets: int) -> dict[str, GateTrace]:
         """By layer name. Calls of one cell, as in a loop over time, follow one another along the time axis."""

@@ -224,13 +224,12 @@ class TorchRunner:
             stacked = torch.stack(per_target)
             _check_multipliers(stacked)
             attributions.append(_array(stacked.unsqueeze(1) if axis is None else stacked.movedim(axis + 1, 1)))
-        embedded = recorder.embedded[0] if recorder.embedded else {}
         result = PairAttribution(
             prediction=prediction,
             baseline_prediction=base_prediction,
             attributions=attributions,
             gates=recorder.traces(len(targets)),
-            embeddings=self._embeddings(embedded, len(targets)),
+            embeddings=self._embeddings(recorder.lookups, len(targets)),
         )
         self._check_predictions(test, baseline, result, targets)
         return result
@@ -312,15 +311,25 @@ class TorchRunner:
             found.append([torch.zeros_like(x) if g is None else g for g, x in zip(grads, leaves, strict=True)])
         return found
 
-    def _embeddings(self, embedded: dict[int, np.ndarray], targets: int) -> dict[int, np.ndarray]:
-        """Unsummed attributions (K, N, ..., E) of the token input, where there is exactly one."""
-        if not embedded:
+    def _embeddings(self, lookups: list[dict[int, np.ndarray]], targets: int) -> dict[int, np.ndarray]:
+        """Unsummed attributions (K, N, ..., E) of the token input.
+
+        Raises:
+            InputError: the model looks its ids up more than once, or not one by one.
+        """
+        lookups = [found for found in lookups if found]
+        if not lookups:
             return {}
-        tokens = [i for i, a in enumerate(self._arguments.leaves) if self.explained[i] and a.dtype.kind in "iu"]
-        if len(tokens) != 1:
-            return {}
-        some = next(iter(embedded.values()))
-        return {tokens[0]: np.stack([embedded.get(k, np.zeros_like(some)) for k in range(targets)])}
+        leaves = enumerate(self._arguments.leaves)
+        tokens = [i for i, leaf in leaves if self.explained[i] and leaf.dtype.kind in "iu"]
+        some = next(iter(lookups[0].values()))
+        if len(lookups) > 1 or len(tokens) != 1 or some.shape[:-1] != self._arguments.leaves[tokens[0]].shape:
+            raise InputError(
+                f"attributions before the sum over the embedding are not to be had: {len(lookups)} lookups of shape "
+                f"{some.shape} and {len(tokens)} inputs of token ids",
+                hint="Leave out keep_embeddings; each token's whole attribution is there without it.",
+            )
+        return {tokens[0]: np.stack([lookups[0].get(k, np.zeros_like(some)) for k in range(targets)])}
 
 
 def _array(x: Tensor) -> np.ndarray:

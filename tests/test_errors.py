@@ -83,7 +83,12 @@ REFUSED = {
     "target of another type": (lambda: explain(target=1.5), errors.TargetError, ("1.5",), ("int",)),
     "no target": (lambda: explain(target=[]), errors.TargetError, ("empty",), ()),
     "backend": (lambda: explain(backend="jax"), errors.BackendError, ("jax",), ("torch", "tensorflow")),
-    "other backend": (lambda: explain(backend="tensorflow"), errors.BackendError, ("tensorflow",), ("torch",)),
+    "other backend": (
+        lambda: explain(backend="tensorflow"),
+        errors.BackendError,
+        ("TensorFlow", "PyTorch"),
+        ("torch",),
+    ),
     "no model": (lambda: explain(model=lambda x: x), errors.BackendError, ("function",), ("nn.Module",)),
     "device": (lambda: explain(device="abacus"), errors.BackendError, ("abacus",), ("cpu",)),
     "too many devices": (lambda: explain(device="cuda:99"), errors.BackendError, ("cuda:99",), ("cpu",)),

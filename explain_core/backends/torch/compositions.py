@@ -10,6 +10,7 @@ from torch import Tensor
 
 from explain_core.backends.torch.pairs import (
     Pair,
+    apply_bilinear,
     apply_linear,
     attach,
     base_of,
@@ -410,15 +411,7 @@ def einsum(ops, equation: str, operands: list, *, path=None) -> Pair:
             "einsum of three or more explained operands has no rule", hint="Write it as products of two."
         )
     contract = lambda values: torch.einsum(equation, *values)  # noqa: E731
-    if len(paired) == 1:
-        return apply_linear(contract, operands)
-    with torch.no_grad():
-        test, base = contract(test_of(operands)), contract(base_of(operands))
-    means = [p.mean.requires_grad_() for p in paired]
-    rest = iter(means)
-    middle = contract([next(rest) if is_pair(v) else v for v in operands])
-    back = lambda m: torch.autograd.grad(middle, means, m, retain_graph=True)  # noqa: E731
-    return Pair(attach([test], back, *(p.tape for p in paired)), base)
+    return (apply_linear if len(paired) == 1 else apply_bilinear)(contract, operands)
 
 
 def native_multi_head_attention(

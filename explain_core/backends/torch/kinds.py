@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from explain_core.backends.torch.maximum import max_multipliers
 from explain_core.backends.torch.pairs import (
     Pair,
+    apply_bilinear,
     apply_linear,
     apply_rescale,
     attach,
@@ -79,18 +80,7 @@ class Bilinear:
     def __call__(self, ops, op, args, kwargs):
         if sum(bool(pairs_in(args[i])) for i in self.factors if i < len(args)) < 2:
             return Linear()(ops, op, args, kwargs)
-        with torch.no_grad():
-            test = op(*test_of(args), **test_of(kwargs))
-            base = op(*base_of(args), **base_of(kwargs))
-        paired = pairs_in((args, kwargs))
-        means = [p.mean.to(test.dtype).requires_grad_() for p in paired]
-        rest = iter(means)
-        args, kwargs = pytree.tree_map(
-            lambda v: next(rest) if isinstance(v, Pair) else v, (args, kwargs), is_leaf=is_pair
-        )
-        middle = op(*args, **kwargs)
-        back = lambda m: torch.autograd.grad(middle, means, m, retain_graph=True)  # noqa: E731
-        return Pair(attach([test], back, *(p.tape for p in paired)), base)
+        return apply_bilinear(lambda a, k: op(*a, **k), args, kwargs)
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,21 @@ def _zip(make: Callable[..., Any], *results: Any) -> Any:
     return tuple(make(*members) for members in zip(*results, strict=True))
 
 
+def apply_bilinear(function: Callable[..., Tensor], *args: Any) -> Pair:
+    """Apply a function that is linear in each of its pairs, of which products are taken two at a time.
+
+    ``Δ(a·b) = Δa·mean(b) + mean(a)·Δb``: the vector-Jacobian product at the midpoint.
+    """
+    with torch.no_grad():
+        test, base = function(*test_of(args)), function(*base_of(args))
+    paired = pairs_in(args)
+    means = [p.mean.to(test.dtype).requires_grad_() for p in paired]
+    rest = iter(means)
+    middle = function(*pick(args, lambda pair: next(rest)))
+    back = lambda m: torch.autograd.grad(middle, means, m, retain_graph=True)  # noqa: E731
+    return Pair(attach([test], back, *(p.tape for p in paired)), base)
+
+
 @torch.no_grad()
 def apply_rescale(value: Callable[[Tensor], Tensor], secant: Callable[..., Tensor], pair: Pair) -> Pair:
     """Apply an elementwise function by the Rescale rule, ``m_a = m_y · Δy/Δa`` (Shrikumar et al. 2017)."""

@@ -109,7 +109,7 @@ def test_it_is_explained_as_the_live_model(file):
     assert found.relative_residual.values.max() < 1e-5
     expected = explain(loaded.module, X, "mean")
     np.testing.assert_array_equal(found.attributions.values, expected.attributions.values)
-    with pytest.raises(BackendError, match="tensorflow model"):
+    with pytest.raises(BackendError, match="This is a TensorFlow model"):
         explain(loaded, X, backend="torch")
 
 

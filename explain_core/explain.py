@@ -8,15 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from explain_core.backends import get_backend
-from explain_core.backends.protocol import Runner, Target
-from explain_core.baselines import resolve_baselines
-from explain_core.errors import CaptureError, CompletenessError, InputError
+from explain_core.backends.protocol import Target
+from explain_core.errors import CompletenessError
 from explain_core.explanation import Explanation
-from explain_core.explanation_build import LabelledInput, build_explanation
-from explain_core.inputs import Arguments, check_finite, read_arguments, sample_axes
-from explain_core.rows import Plan, attribute_rows
-from explain_core.targets import select_targets
+from explain_core.preparation import prepare
+from explain_core.rows import attribute_rows
 
 Progress = Callable[[float, str], None]
 
@@ -67,122 +63,27 @@ def explain(
     """
     started = time.perf_counter()
     say = progress or (lambda fraction, message: None)
-    if precision not in (None, "float32", "float64"):
-        raise InputError(f"precision is {precision!r}", hint='Use None, "float32" or "float64".')
-    model = getattr(model, "module", model) if hasattr(model, "framework") else model
-    package = get_backend(backend, model)
-    arguments = read_arguments(model, inputs)
-    for name, leaf in zip(arguments.names, arguments.leaves, strict=True):
-        check_finite(leaf, name, "input")
-    axes = sample_axes(arguments, sample_axis)
-
     say(0.0, "Reading the model")
-
-    def open_for(leaves: list[np.ndarray]) -> Runner:
-        return package.open_runner(
-            model, arguments.with_leaves(leaves), sample_axes=axes, device=device, precision=precision
-        )
-
-    plan = Plan(arguments.leaves, axes)
-    runner = _open(open_for, plan)
-    base = resolve_baselines(baselines, arguments, axes, runner.explained, background)
-    targets, keep_output = select_targets(target, runner.outputs, output_names)
-    plan.set_baselines(base, runner.explained, background)
-    result = attribute_rows(runner, plan, targets, keep_gates, keep_embeddings, lambda f, m: say(0.1 + 0.85 * f, m))
-    say(0.95, "Labelling the result")
-    labelled = [
-        _label(arguments, axes, runner, i, plan, values)
-        for i, values in enumerate(result.attributions)
-        if values is not None
-    ]
-    explanation = build_explanation(
-        labelled,
-        result.prediction.T,
-        result.baseline_prediction.T,
-        output_labels=_unique([t.label for t in targets]),
-        keep_output=keep_output,
-        sample_labels=_sample_labels(arguments, axes),
-        gates=result.gates,
-        embedding_attributions={arguments.names[i]: values for i, values in result.embeddings.items()},
-        notes=[*runner.notes, *plan.notes],
-        attrs={
-            "method": "DeepSHAP" if background else "DeepLIFT",
-            "framework": package.__name__.rpartition(".")[2],
-            "device": runner.device,
-            "dtype": runner.dtype,
-            "baselines": baselines if isinstance(baselines, str) else "given",
-            "baseline_count": plan.baseline_count,
-            "seconds": time.perf_counter() - started,
-        },
+    ready = prepare(
+        model,
+        inputs,
+        baselines,
+        target,
+        backend=backend,
+        device=device,
+        background=background,
+        precision=precision,
+        sample_axis=sample_axis,
+        output_names=output_names,
     )
-    _require_completeness(explanation, targets, runner.dtype)
+    result = attribute_rows(
+        ready.runner, ready.plan, ready.targets, keep_gates, keep_embeddings, lambda f, m: say(0.1 + 0.85 * f, m)
+    )
+    say(0.95, "Labelling the result")
+    explanation = ready.label(result, {"method": "DeepSHAP" if background else "DeepLIFT"}, started)
+    _require_completeness(explanation, ready.targets, ready.runner.dtype)
     say(1.0, "Done")
     return explanation
-
-
-def _open(open_for: Callable[[list[np.ndarray]], Runner], plan: Plan) -> Runner:
-    """Open the model for as many rows at once as it takes: many, or one where it was made for one."""
-    try:
-        return open_for(plan.first_rows())
-    except CaptureError:
-        if plan.rows_at_once == 1:
-            raise
-        plan.one_by_one()
-        try:
-            return open_for(plan.first_rows())
-        except CaptureError:
-            plan.all_at_once()
-    return open_for(plan.first_rows())
-
-
-def _label(
-    arguments: Arguments,
-    axes: tuple[int | None, ...],
-    runner: Runner,
-    i: int,
-    plan: Plan,
-    attributions: np.ndarray,
-) -> LabelledInput:
-    """Names and labels for the axes of one explained input."""
-    axis = axes[i]
-    values, baseline = plan.samples(i), plan.mean_baseline(i)
-    dims = _dims(values, is_state=axis == 1 and axes[0] != 1)
-    kept = [a for a in range(arguments.leaves[i].ndim) if a != axis]
-    labels = arguments.labels[i] if arguments.labels else {}
-    coords = {dim: labels[a] for dim, a in zip(dims, kept, strict=True) if a in labels}
-    if "times" in labels and "time" in dims:
-        coords["time"] = labels["times"]
-    return LabelledInput(arguments.names[i], values, baseline, attributions, dims, coords, lengths=labels.get("length"))
-
-
-def _dims(values: np.ndarray, is_state: bool) -> tuple[str, ...]:
-    """Names for the axes after the sample axis."""
-    rank = values.ndim - 1
-    if values.dtype.kind in "iub":
-        known: tuple[str, ...] = ("time",)
-    elif is_state:
-        known = ("layer", "unit")
-    else:
-        known = ("feature",) if rank == 1 else ("time", "feature")
-    return (*known[:rank], *(f"axis_{a}" for a in range(len(known), rank)))
-
-
-def _sample_labels(arguments: Arguments, axes: tuple[int | None, ...]) -> np.ndarray | None:
-    labels = arguments.labels[0] if arguments.labels else {}
-    return labels.get(axes[0]) if axes[0] is not None else None
-
-
-def _unique(labels: list[str]) -> list[str]:
-    """The same output chosen twice is told apart by a number."""
-    seen: dict[str, int] = {}
-    for label in labels:
-        seen[label] = seen.get(label, 0) + 1
-    counts: dict[str, int] = {}
-    unique = []
-    for label in labels:
-        counts[label] = counts.get(label, 0) + 1
-        unique.append(label if seen[label] == 1 else f"{label} ({counts[label]})")
-    return unique
 
 
 def _require_completeness(explanation: Explanation, targets: list[Target], dtype: str) -> None:

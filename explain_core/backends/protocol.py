@@ -66,6 +66,7 @@ class Runner(Protocol):
 
     explained: tuple[bool, ...]  # per input leaf: floats and token ids are; lengths and masks are not
     outputs: tuple[ModelOutput, ...]
+    output_axes: tuple[int | None, ...]  # the sample axis of each output
     notes: tuple[str, ...]  # things the person should know, in plain words
     device: str  # where it runs: "cpu", "cuda", "cuda:1"
     dtype: str  # "float32" or "float64"

@@ -118,6 +118,11 @@ class TensorFlowRunner:
             hint="Tell the sample axis of the inputs with sample_axis= (None for input without one).",
         )
 
+    @property
+    def output_axes(self) -> tuple[int | None, ...]:
+        """The sample axis of each output; None where it has none."""
+        return tuple(self._output_axes)
+
     def attribute(
         self,
         test: Sequence[np.ndarray],

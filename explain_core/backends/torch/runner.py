@@ -170,6 +170,11 @@ class TorchRunner:
                 found.append(axes[0])
         return found
 
+    @property
+    def output_axes(self) -> tuple[int | None, ...]:
+        """The sample axis of each output; None where it has none."""
+        return tuple(self._output_axes)
+
     def attribute(
         self,
         test: Sequence[np.ndarray],

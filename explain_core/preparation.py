@@ -1,0 +1,167 @@
+"""What every method of explaining begins and ends with: the arguments made ready, and the labels put on the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from explain_core.backends import get_backend
+from explain_core.backends.protocol import PairAttribution, Runner, Target
+from explain_core.baselines import resolve_baselines
+from explain_core.errors import CaptureError, InputError
+from explain_core.explanation import Explanation
+from explain_core.explanation_build import LabelledInput, build_explanation
+from explain_core.inputs import Arguments, check_finite, read_arguments, sample_axes
+from explain_core.rows import Plan
+from explain_core.targets import select_targets
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model with its inputs, baselines and targets, checked and ready to explain.
+
+    Attributes:
+        model: the framework's own model, as it was given.
+        framework: "torch" or "tensorflow".
+        axes: the sample axis of each argument, or None.
+        baselines: of each explained argument (B, ...), see `resolve_baselines`; ``described`` says where from.
+        keep_output: whether results have an output dimension.
+    """
+
+    model: Any
+    framework: str
+    arguments: Arguments
+    axes: tuple[int | None, ...]
+    runner: Runner
+    plan: Plan
+    baselines: list[np.ndarray]
+    described: str
+    targets: list[Target]
+    keep_output: bool
+
+    def label(self, result: PairAttribution, attrs: Mapping[str, Any], started: float) -> Explanation:
+        """The result of N samples with labels; ``started`` is when the work began (`time.perf_counter`)."""
+        return build_explanation(
+            [self._label(i, values) for i, values in enumerate(result.attributions) if values is not None],
+            result.prediction.T,
+            result.baseline_prediction.T,
+            output_labels=_unique([t.label for t in self.targets]),
+            keep_output=self.keep_output,
+            sample_labels=_sample_labels(self.arguments, self.axes),
+            gates=result.gates,
+            embedding_attributions={self.arguments.names[i]: values for i, values in result.embeddings.items()},
+            notes=[*self.runner.notes, *self.plan.notes],
+            attrs={
+                **attrs,
+                "framework": self.framework,
+                "device": self.runner.device,
+                "dtype": self.runner.dtype,
+                "baselines": self.described,
+                "baseline_count": self.plan.baseline_count,
+                "seconds": time.perf_counter() - started,
+            },
+        )
+
+    def _label(self, i: int, attributions: np.ndarray) -> LabelledInput:
+        """Names and labels for the axes of one explained input."""
+        arguments, axis = self.arguments, self.axes[i]
+        values, baseline = self.plan.samples(i), self.plan.mean_baseline(i)
+        dims = _dims(values, is_state=axis == 1 and self.axes[0] != 1)
+        kept = [a for a in range(arguments.leaves[i].ndim) if a != axis]
+        labels = arguments.labels[i] if arguments.labels else {}
+        coords = {dim: labels[a] for dim, a in zip(dims, kept, strict=True) if a in labels}
+        if "times" in labels and "time" in dims:
+            coords["time"] = labels["times"]
+        lengths = labels.get("length")
+        return LabelledInput(arguments.names[i], values, baseline, attributions, dims, coords, lengths=lengths)
+
+
+def prepare(
+    model: Any,
+    inputs: Any,
+    baselines: Any,
+    target: Any,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    background: bool = False,
+    precision: str | None = None,
+    sample_axis: int | Mapping[str, int] | None = 0,
+    output_names: list[str] | None = None,
+) -> Prepared:
+    """Read and check the arguments of `explain_core.explain`, and open the model; see there for their meaning.
+
+    Raises:
+        ExplainError: something in them does not fit.
+    """
+    if precision not in (None, "float32", "float64"):
+        raise InputError(f"precision is {precision!r}", hint='Use None, "float32" or "float64".')
+    model = getattr(model, "module", model) if hasattr(model, "framework") else model
+    package = get_backend(backend, model)
+    arguments = read_arguments(model, inputs)
+    for name, leaf in zip(arguments.names, arguments.leaves, strict=True):
+        check_finite(leaf, name, "input")
+    axes = sample_axes(arguments, sample_axis)
+
+    def open_for(leaves: list[np.ndarray]) -> Runner:
+        return package.open_runner(
+            model, arguments.with_leaves(leaves), sample_axes=axes, device=device, precision=precision
+        )
+
+    plan = Plan(arguments.leaves, axes)
+    runner = _open(open_for, plan)
+    base = resolve_baselines(baselines, arguments, axes, runner.explained, background)
+    targets, keep_output = select_targets(target, runner.outputs, output_names)
+    plan.set_baselines(base, runner.explained, background)
+    described = baselines if isinstance(baselines, str) else "given"
+    framework = package.__name__.rpartition(".")[2]
+    return Prepared(model, framework, arguments, axes, runner, plan, base, described, targets, keep_output)
+
+
+def _open(open_for: Callable[[list[np.ndarray]], Runner], plan: Plan) -> Runner:
+    """Open the model for as many rows at once as it takes: many, or one where it was made for one."""
+    try:
+        return open_for(plan.first_rows())
+    except CaptureError:
+        if plan.rows_at_once == 1:
+            raise
+        plan.one_by_one()
+        try:
+            return open_for(plan.first_rows())
+        except CaptureError:
+            plan.all_at_once()
+    return open_for(plan.first_rows())
+
+
+def _dims(values: np.ndarray, is_state: bool) -> tuple[str, ...]:
+    """Names for the axes after the sample axis."""
+    rank = values.ndim - 1
+    if values.dtype.kind in "iub":
+        known: tuple[str, ...] = ("time",)
+    elif is_state:
+        known = ("layer", "unit")
+    else:
+        known = ("feature",) if rank == 1 else ("time", "feature")
+    return (*known[:rank], *(f"axis_{a}" for a in range(len(known), rank)))
+
+
+def _sample_labels(arguments: Arguments, axes: tuple[int | None, ...]) -> np.ndarray | None:
+    labels = arguments.labels[0] if arguments.labels else {}
+    return labels.get(axes[0]) if axes[0] is not None else None
+
+
+def _unique(labels: list[str]) -> list[str]:
+    """The same output chosen twice is told apart by a number."""
+    seen: dict[str, int] = {}
+    for label in labels:
+        seen[label] = seen.get(label, 0) + 1
+    counts: dict[str, int] = {}
+    unique = []
+    for label in labels:
+        counts[label] = counts.get(label, 0) + 1
+        unique.append(label if seen[label] == 1 else f"{label} ({counts[label]})")
+    return unique

@@ -33,7 +33,8 @@ class Explanation:
     ``baselines`` are one `xarray.DataArray` where one input is explained, and a dict of them by input name
     where there are several. The dimension ``output`` of ``attributions`` and ``gates`` is there when more
     than one output is explained; ``prediction`` and ``baseline_prediction`` always have (sample, output).
-    Attributions are in the unit of the output.
+    Attributions are in the unit of the output. ``diagnostics`` has tables of `explain_core.diagnostics` by name,
+    which are saved with the explanation; columns ``sample`` and ``output``, where a table has them, hold labels.
     """
 
     attributions: Arrays
@@ -45,6 +46,7 @@ class Explanation:
     embedding_attributions: dict[str, xr.DataArray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     attrs: dict[str, Any] = field(default_factory=dict)
+    diagnostics: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def input_names(self) -> list[str]:
@@ -135,7 +137,16 @@ class Explanation:
             baseline_prediction=self.baseline_prediction.isel(indexers),
             gates={name: pick(gates) for name, gates in self.gates.items()},
             embedding_attributions={n: pick(a) for n, a in self.embedding_attributions.items()},
+            diagnostics={name: self._rows_of(table, indexers) for name, table in self.diagnostics.items()},
         )
+
+    def _rows_of(self, table: pd.DataFrame, indexers: dict[str, list[int]]) -> pd.DataFrame:
+        """The rows of a table that are about the chosen samples and outputs."""
+        kept = np.ones(len(table), bool)
+        for axis, positions in indexers.items():
+            if axis in table.columns:
+                kept &= table[axis].isin(self.prediction[axis].values[positions]).to_numpy()
+        return table if kept.all() else table[kept].reset_index(drop=True)
 
     def sample_position(self, sample: Any) -> int:
         """Position of a sample given by label, or by number where labels are text."""
@@ -216,7 +227,9 @@ class Explanation:
 
     def _one(self, row: int, column: int) -> Explanation:
         """One sample and output, so that nothing is summed for the others."""
-        return replace(self, gates={}, embedding_attributions={}).sel(slice(row, row + 1), slice(column, column + 1))
+        return replace(self, gates={}, embedding_attributions={}, diagnostics={}).sel(
+            slice(row, row + 1), slice(column, column + 1)
+        )
 
     def _words(self) -> str:
         """See `residual_in_words`; of an explanation of one sample and output."""

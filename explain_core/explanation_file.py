@@ -1,6 +1,7 @@
 """An `Explanation` as a NetCDF 4 file, and back without trusting the file.
 
-Groups: the root has the predictions, ``inputs/<i>`` and ``gates/<i>`` one input or recurrent layer each.
+Groups: the root has the predictions, ``inputs/<i>``, ``gates/<i>`` and ``diagnostics/<i>`` one input, recurrent layer
+or table each.
 Names are attributes, since a name may hold a slash. Notes and attrs are JSON text. Dates are whole numbers
 with CF units, which other programs read as dates and which lose nothing.
 """
@@ -18,6 +19,7 @@ import xarray as xr
 
 from explain_core.errors import ExplanationFileError
 from explain_core.explanation import Explanation, by_name
+from explain_core.table_file import from_table, to_table
 
 _FORMAT = "pairlift explanation"
 _VERSION = 1
@@ -51,6 +53,8 @@ def save(explanation: Explanation, path: str | os.PathLike) -> None:
         groups[f"/inputs/{i}"] = _encode(xr.Dataset(arrays, attrs={"name": name}))
     for i, (name, gates) in enumerate(explanation.gates.items()):
         groups[f"/gates/{i}"] = _encode(gates.assign_attrs(name=name))
+    for i, (name, table) in enumerate(explanation.diagnostics.items()):
+        groups[f"/diagnostics/{i}"] = _encode(from_table(table).assign_attrs(name=name))
 
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -70,7 +74,7 @@ def load(path: str | os.PathLike) -> Explanation:
     _refuse_foreign(path)
     try:
         return _read(path)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise _error(path, f"The file is damaged: {error}") from error
 
 
@@ -80,8 +84,12 @@ def _read(path: str | os.PathLike) -> Explanation:
     ) as tree:
         root = _decode(tree.to_dataset())
         inputs = [_decode(tree[f"inputs/{i}"].to_dataset()) for i in range(len(tree["inputs"].children))]
-        layers = [tree[f"gates/{i}"] for i in range(len(tree["gates"].children))] if "gates" in tree else []
-        gates = [_decode(layer.to_dataset()) for layer in layers]
+        gates, tables = (
+            [_decode(tree[f"{group}/{i}"].to_dataset()) for i in range(len(tree[group].children))]
+            if group in tree
+            else []
+            for group in ("gates", "diagnostics")
+        )
 
     def of_each(variable: str, groups: list[xr.Dataset]) -> dict[str, xr.DataArray]:
         named = ((str(group.attrs["name"]), group[variable]) for group in groups)
@@ -102,6 +110,7 @@ def _read(path: str | os.PathLike) -> Explanation:
         embedding_attributions=of_each("embedding_attribution", embedded),
         notes=json.loads(root["notes"].item()),
         attrs=json.loads(root["attrs"].item()),
+        diagnostics={str(table.attrs["name"]): to_table(table) for table in tables},
     )
 
 

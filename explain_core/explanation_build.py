@@ -155,7 +155,14 @@ def _gate_dataset(trace: GateTrace, by_output: Callable, sample: np.ndarray, tim
         variables["state"] = xr.DataArray(trace.state, plain, (*dims[:3], "projection"))
     if trace.cell is not None:
         variables["cell"] = xr.DataArray(trace.cell, pair, dims)
-    return xr.Dataset(variables, attrs={"kind": trace.kind})
+    if trace.input is not None:
+        plain = {name: label for name, label in pair.items() if name != "unit"}
+        variables["input"] = xr.DataArray(trace.input, plain, (*dims[:3], "channel"))
+    for name, array in (("initial_state", trace.initial_state), ("initial_cell", trace.initial_cell)):
+        if array is not None:
+            last = "unit" if array.shape[-1] == len(unit["unit"]) else "projection"
+            variables[name] = xr.DataArray(array, dims=("member", "sample", last))
+    return xr.Dataset(variables, attrs={"kind": trace.kind} | ({"backwards": 1} if trace.backwards else {}))
 
 
 def _plain(value: Any) -> Any:

@@ -182,6 +182,7 @@ def attribute_rows(
             name: GateTrace(
                 trace.kind,
                 trace.gates,
+                backwards=trace.backwards,
                 **{
                     part: means[("gates", name, part)].value() if ("gates", name, part) in means else None
                     for part in GATE_PARTS
@@ -193,5 +194,8 @@ def attribute_rows(
     )
 
 
-GATE_PARTS = ("contribution", "carry", "mass", "activation", "state", "cell")
+GATE_PARTS = (
+    *("contribution", "carry", "mass", "activation", "state", "cell"),
+    *("input", "initial_state", "initial_cell"),
+)
 """The arrays of a `GateTrace`; all have the rows on axis 1."""

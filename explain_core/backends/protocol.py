@@ -48,6 +48,10 @@ class GateTrace:
     activation: np.ndarray  # (2, N, T, G, H): gate values, test member first, then baseline
     state: np.ndarray  # (2, N, T, H): hidden state h_t of both members; (2, N, T, P) where it is projected
     cell: np.ndarray | None = None  # (2, N, T, H): cell state c_t, for LSTM
+    input: np.ndarray | None = None  # (2, N, T, I): what the layer was given
+    initial_state: np.ndarray | None = None  # (2, N, H): hidden state before the first step that the layer reads
+    initial_cell: np.ndarray | None = None  # (2, N, H): the same of the cell state, for LSTM
+    backwards: bool = False  # whether the layer reads the last timestep first
 
 
 @dataclass

@@ -36,6 +36,7 @@ class FusedLayer:
         self.sweep: Sweep | None = None  # until it has run
         self._cell, self._precision = _cell(layer), precision
         self._passes: list[Passed] = []
+        self._given: list[Value] = []  # the sequence and the initial states, as they came
 
     def __call__(self, values: Sequence[Value]) -> list[Value] | None:
         layer = self.layer
@@ -46,6 +47,7 @@ class FusedLayer:
         apart = layer.masked and not layer.zero_output_for_mask and not _is_zero(states[0])
         if apart and isinstance(mask, Discrete):
             return None
+        self._given = [sequence, *states]
         if layer.go_backwards:
             sequence = each(sequence, _reverse)
         kernel, bias, weights = self._weights()
@@ -122,6 +124,7 @@ class FusedLayer:
         def by_member(rows: np.ndarray) -> np.ndarray:  # (2N, ...) -> (2, N, ...)
             return rows.reshape(2, -1, *rows.shape[1:])
 
+        sequence, *initial = (np.stack([detach(member(v)).numpy() for member in (test, base)]) for v in self._given)
         return GateTrace(
             kind=self.layer.kind,
             gates=self._cell.names,
@@ -131,6 +134,10 @@ class FusedLayer:
             activation=by_member(by_gate(facts["gates"])),
             state=by_member(by_time(self.sweep.h)),
             cell=by_member(by_time(self.sweep.c)) if self.layer.kind == "LSTM" else None,
+            input=sequence,
+            initial_state=initial[0],
+            initial_cell=initial[1] if self.layer.kind == "LSTM" else None,
+            backwards=self.layer.go_backwards,
         )
 
 

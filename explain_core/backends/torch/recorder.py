@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,8 +33,16 @@ class LayerRecord:
     activation: np.ndarray | None = None
     state: np.ndarray | None = None
     cell: np.ndarray | None = None
+    input: np.ndarray | None = None
+    initial: tuple[np.ndarray, ...] = ()
     by_target: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=dict)
     _carried: dict[int, Tensor] = field(default_factory=dict)
+
+    def given(self, x: Tensor, states: Iterable[Tensor]) -> None:
+        """The input (2, T, N, I) and the initial states (2, N, H) of both members."""
+        self.input = np.stack([self._in_input_order(member) for member in x])
+        place = slice(None) if self.samples is None else np.argsort(self.samples)
+        self.initial = tuple(_numpy(state)[:, place] for state in states)
 
     def forward(self, gate: Tensor, state: Tensor, cell: Tensor | None) -> None:
         """Gate values (2, T, N, G, H) and states (2, T, N, H) of both members."""
@@ -118,6 +126,10 @@ def _join(records: list[LayerRecord], targets: int) -> GateTrace:
         activation=along_time("activation"),
         state=along_time("state"),
         cell=None if first.cell is None else along_time("cell"),
+        input=along_time("input"),
+        initial_state=first.initial[0],
+        initial_cell=None if first.cell is None else first.initial[1],
+        backwards=first.order is not None,
     )
 
 

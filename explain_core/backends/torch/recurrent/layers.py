@@ -13,7 +13,7 @@ from explain_core.backends.torch.pairs import Pair, apply_linear
 from explain_core.backends.torch.recurrent import gru as gru_module
 from explain_core.backends.torch.recurrent import lstm as lstm_module
 from explain_core.backends.torch.recurrent import rnn as rnn_module
-from explain_core.backends.torch.recurrent.weights import Weights, as_pair, require_constant
+from explain_core.backends.torch.recurrent.weights import Weights, as_pair, both, require_constant
 from explain_core.errors import UnsupportedOperation
 
 States = tuple[Pair, ...]
@@ -77,7 +77,7 @@ def _stack(
             name = ops.layer_name(weights.w_ih, cell.kind, layer if layers > 1 else None, two_way, backwards)
             record = ops.recorder.layer(name, cell.kind, cell.gates, order if backwards else None, valid, samples)
             given = apply_linear(lambda v: _reorder(v, order), x) if backwards else x
-            run = cell.scan(given, first, weights, record)
+            run = _scan(cell, given, first, weights, record)
             for final, state in zip(finals, run, strict=True):
                 final.append(apply_linear(lambda v: _at(v, last), state))
             out = run[0]
@@ -86,6 +86,12 @@ def _stack(
         if valid is not None:
             x = apply_linear(lambda v: torch.where(valid.unsqueeze(-1), v, 0.0), x)
     return x, [apply_linear(lambda *each: torch.stack(each), *final) for final in finals]
+
+
+def _scan(cell: Cell, x: Pair, states: States, weights: Weights, record: Any) -> States:
+    if record is not None:
+        record.given(both(x), [both(state) for state in states])
+    return cell.scan(x, states, weights, record)
 
 
 def _weights(group: list[Tensor]) -> Weights:
@@ -191,9 +197,8 @@ def _cell_rule(cell: Cell) -> Callable:
             x, *states = (apply_linear(lambda v: v.unsqueeze(0), v) for v in (x, *states))
         name = ops.layer_name(w_ih, cell.kind, None, False, False)
         record = ops.recorder.layer(name, cell.kind, cell.gates)
-        run = cell.scan(
-            apply_linear(lambda v: v.unsqueeze(0), x), tuple(states), Weights(w_ih, w_hh, b_ih, b_hh), record
-        )
+        weights = Weights(w_ih, w_hh, b_ih, b_hh)
+        run = _scan(cell, apply_linear(lambda v: v.unsqueeze(0), x), tuple(states), weights, record)
         after = [apply_linear(lambda v: v[0] if batched else v[0, 0], state) for state in run]
         return tuple(after) if cell is LSTM else after[0]
 

@@ -286,7 +286,7 @@ def circle(weights):
         (external_data, "another place"),
         (huge, "4096.0 GiB"),
         (circle, "another place"),
-        (lambda weights: None, "cannot read"),
+        (lambda weights: None, "no such weights"),
     ],
     ids=["external link", "soft link", "external data", "huge", "circle", "no weights"],
 )

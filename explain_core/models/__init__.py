@@ -21,8 +21,9 @@ __all__ = ["ExpectedInput", "LayerSummary", "LoadedModel", "ModelSummary", "fram
 _OPENERS = {
     "torch.export": "explain_core.models.exported",
     "torchscript": "explain_core.models.torchscript",
-    "state dict": "explain_core.models.state_dict",
+    "state dict": "explain_core.models.torch_file",
     "keras": "explain_core.models.keras_file",
+    "keras h5": "explain_core.models.keras_h5",
 }
 
 
@@ -32,7 +33,7 @@ def framework_of(path: str | PathLike[str]) -> str:
     Looks at the head of the file and an archive's table of contents only, and imports no framework.
     """
     try:
-        return "tensorflow" if detect_format(Path(path)) == "keras" else "torch"
+        return "tensorflow" if detect_format(Path(path)).startswith("keras") else "torch"
     except ModelFileError:  # opening it says why
         return "torch"
 

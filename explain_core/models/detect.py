@@ -14,7 +14,7 @@ _HEAD = 4096
 
 
 def detect_format(path: Path) -> str:
-    """Return "torch.export", "torchscript", "state dict" or "keras", or say what the file is instead."""
+    """Return "torch.export", "torchscript", "state dict", "keras" or "keras h5", or say what the file is instead."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
@@ -30,6 +30,8 @@ def detect_format(path: Path) -> str:
         return _detect_zip(path)
     if head.startswith(_LEGACY_TORCH):
         return "state dict"
+    if head.startswith(_HDF5):
+        return "keras h5"
     raise _explain_other(head, path.name)
 
 
@@ -79,12 +81,6 @@ def _explain_other(head: bytes, name: str) -> ModelFileError:
             "This is a web page, not a model: the download probably saved the page around the file.",
             where=name,
             hint='Use the "raw" or "download" link of the file.',
-        )
-    if head.startswith(_HDF5):
-        return ModelFileError(
-            "This is an HDF5 file, as older versions of Keras write them; this version does not open it.",
-            where=name,
-            hint='Opening them is planned. A Keras 3 model opens when saved with model.save("model.keras").',
         )
     if head[8:10] in (b'{"', b"{ ") and int.from_bytes(head[:8], "little") < 100_000_000:
         return ModelFileError(

@@ -1,4 +1,4 @@
-"""Deciding whether a `.keras` file is safe to give to Keras, from its JSON and its table of weights.
+"""Deciding whether the description of a model is safe to give to Keras.
 
 Keras builds a model by importing classes by name and calling them with arguments, all from ``config.json``. So every
 class that is named there must be one of Keras's own building blocks, and none that runs given code or opens a file.
@@ -6,13 +6,11 @@ class that is named there must be one of Keras's own building blocks, and none t
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from explain_core.errors import ModelFileError
-from explain_core.models.archive import MAX_UNPACKED_BYTES
 
 _CUSTOM_HINT = """PairLift runs no code from files. Load the model in Python, where its code is, and explain it there:
     model = keras.saving.load_model("model.keras", custom_objects={...})
@@ -130,52 +128,3 @@ def _is_class_of(name: str, module: str) -> bool:
 
 def _shown(module: Any, name: Any) -> str:
     return repr(f"{module}.{name}"[:120]) if module and module != "builtins" else repr(str(name)[:120])
-
-
-def check_weights(data: bytes, where: str) -> None:
-    """Refuse an HDF5 file that refers to other files, or that is far larger than it looks.
-
-    Raises:
-        ModelFileError: names the entry.
-    """
-    import h5py
-
-    total = 0
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            groups = [file]
-            while groups:
-                group = groups.pop()
-                for key in group:
-                    path = f"{group.name.rstrip('/')}/{key}"
-                    if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                        raise _refers(path, where)
-                    entry = group[key]
-                    if isinstance(entry, h5py.Group):
-                        if path.count("/") > _DEEPEST:  # a hard link to a group around it never ends
-                            raise _refers(path, where)
-                        groups.append(entry)
-                    elif isinstance(entry, h5py.Dataset):
-                        if entry.external or entry.is_virtual:
-                            raise _refers(path, where)
-                        total += entry.nbytes
-    except (ArithmeticError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelFileError(
-            f"The weights in the file cannot be read: {str(error).splitlines()[0] if str(error) else error!r}",
-            where=where,
-            hint="The file is damaged or cut off; copy it again.",
-        ) from None
-    if total > MAX_UNPACKED_BYTES:
-        raise ModelFileError(
-            f"The weights would unpack to {total / 2**30:.1f} GiB; the limit is {MAX_UNPACKED_BYTES / 2**30:.0f} GiB.",
-            where=where,
-            hint="PairLift is made for models that fit in memory several times over.",
-        )
-
-
-def _refers(path: str, where: str) -> ModelFileError:
-    return ModelFileError(
-        f"The entry {path!r} of the weights points to another place or file; it is not opened.",
-        where=where,
-        hint="Save the model again with model.save(path), which writes plain weights.",
-    )

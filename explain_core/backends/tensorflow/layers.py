@@ -19,6 +19,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from . import keras2
+
 CELLS = {"LSTMCell": "LSTM", "GRUCell": "GRU", "SimpleRNNCell": "RNN"}
 
 _marks: ContextVar[dict[str, Layer] | None] = ContextVar("pairlift_marks", default=None)
@@ -134,4 +136,6 @@ def _name(activation: Any) -> str | None:
 
     from .cells import ACTIVATIONS
 
-    return next((name for name in ACTIVATIONS if activation is getattr(keras.activations, name)), None)
+    if activation is keras2.hard_sigmoid:
+        return "keras2_hard_sigmoid"
+    return next((name for name in ACTIVATIONS if activation is getattr(keras.activations, name, None)), None)

@@ -374,7 +374,8 @@ class TestStateDict:
         torch.save(model.state_dict(), tmp_path / "w.pth")
         loaded = load_model(tmp_path / "w.pth", architecture={"read": "mean over time"})
         assert any("between the Linear layers: relu" in note for note in loaded.notes)
-        assert set(loaded.summary.options) == {"read", "nonlinearity", "head_activation", "output_activation"}
+        options = {"read", "nonlinearity", "read_activation", "head_activation", "output_activation"}
+        assert set(loaded.summary.options) == options
         torch.testing.assert_close(loaded.module(ids), model(ids))
         assert loaded.summary.inputs[0].takes_token_ids
 
@@ -415,7 +416,7 @@ class TestStateDict:
                 {"norm.weight": torch.ones(3), **Recurrent().state_dict()},
                 "'norm.weight' (3) belongs to no layer",
             ),
-            (nn.Sequential(nn.Linear(3, 2)).state_dict(), "no recurrent layer"),
+            (nn.Sequential(nn.BatchNorm1d(3)).state_dict(), "no recurrent and no Linear layer"),
             ({**nn.Sequential(nn.LSTM(4, 8), nn.Linear(9, 2)).state_dict()}, "takes 9 values, but 8"),
             (
                 {"forward.weight_ih_l0": torch.ones(4, 1), "forward.weight_hh_l0": torch.ones(4, 1)},
@@ -456,7 +457,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12
         (LFS, "git-LFS pointer"),
         (b"\n<!DOCTYPE html><html>", "web page"),
         (pickle.dumps({"a": 1}), "Python pickle"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "damaged"),
         ((16).to_bytes(8, "little") + b'{"a":{"dtype":1}}', "safetensors"),
         (gzip.compress(b"x", mtime=0), "not a model file"),
         (b"PK\x03\x04" + bytes(60), "damaged or cut-off archive"),

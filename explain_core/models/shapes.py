@@ -13,12 +13,13 @@ from explain_core.models.loaded import LayerSummary
 Shapes = Mapping[str, tuple[int, ...]]
 
 _RECURRENT = re.compile(r"(?:(?P<path>.*)\.)?weight_(?P<part>ih|hh|hr)_l(?P<layer>\d+)(?P<back>_reverse)?")
+_CELL = re.compile(r"(?:(?P<path>.*)\.)?weight_ih")
 _KINDS = {4: "LSTM", 3: "GRU", 1: "RNN"}  # by the number of gates
 
 
 @dataclass(frozen=True)
 class Recurrent:
-    """One ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN``, as its parameters show it."""
+    """One ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN``, or a cell of one of them, as its parameters show it."""
 
     path: str
     kind: str
@@ -28,6 +29,23 @@ class Recurrent:
     bidirectional: bool
     bias: bool
     proj_size: int = 0
+    is_cell: bool = False
+
+    @property
+    def class_name(self) -> str:
+        return self.kind + ("Cell" if self.is_cell else "")
+
+    @property
+    def parameters(self) -> list[str]:
+        """The full names of all its parameters."""
+        prefix = f"{self.path}." if self.path else ""
+        parts = ["weight_ih", "weight_hh"]
+        parts += ["bias_ih", "bias_hh"] if self.bias else []
+        parts += ["weight_hr"] if self.proj_size else []
+        if self.is_cell:
+            return [f"{prefix}{part}" for part in parts]
+        ends = [""] + (["_reverse"] if self.bidirectional else [])
+        return [f"{prefix}{part}_l{number}{end}" for number in range(self.num_layers) for part in parts for end in ends]
 
     @property
     def output_size(self) -> int:
@@ -53,7 +71,19 @@ def find_recurrent(shapes: Shapes) -> list[Recurrent]:
             key = (found["part"], int(found["layer"]), found["back"] is not None)
             parts[found["path"] or ""][key] = shape
     layers = [_recurrent(path, weights, shapes) for path, weights in parts.items()]
-    return [layer for layer in layers if layer is not None]
+    layers += [_cell(found["path"] or "", shapes) for name in shapes if (found := _CELL.fullmatch(name))]
+    places = {name: place for place, name in enumerate(shapes)}
+    return sorted((layer for layer in layers if layer is not None), key=lambda layer: places[layer.parameters[0]])
+
+
+def _cell(path: str, shapes: Shapes) -> Recurrent | None:
+    prefix = f"{path}." if path else ""
+    ih, hh = shapes[f"{prefix}weight_ih"], shapes.get(f"{prefix}weight_hh", ())
+    if len(ih) != 2 or len(hh) != 2 or not hh[1] or ih[0] != hh[0] or hh[0] % hh[1] or hh[0] // hh[1] not in _KINDS:
+        return None
+    return Recurrent(
+        path, _KINDS[hh[0] // hh[1]], ih[1], hh[1], 1, False, bias=f"{prefix}bias_ih" in shapes, is_cell=True
+    )
 
 
 def _recurrent(path: str, weights: Mapping[tuple[str, int, bool], tuple[int, ...]], shapes: Shapes) -> Recurrent | None:
@@ -96,7 +126,7 @@ def describe_layers(shapes: Shapes, kinds: Mapping[str, str] | None = None) -> t
         layers.append(
             LayerSummary(
                 name=path or "(top level)",
-                kind=found.kind if found else kind or _guess_kind(own),
+                kind=found.class_name if found else kind or _guess_kind(own),
                 detail=found.detail if found else _sizes(own, kind or _guess_kind(own)),
                 parameters=sum(prod(shape) for shape in own.values()),
                 recurrent=found is not None or (kind or "").endswith(("LSTMCell", "GRUCell", "RNNCell")),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from explain_core.models.architecture import Architecture
+from explain_core.models.architecture import Architecture, Embedding, Layer, Linear, Norm
 from explain_core.models.shapes import Recurrent
 
 _ACTIVATIONS = {
@@ -14,64 +14,127 @@ _ACTIVATIONS = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
     "softmax": lambda: nn.Softmax(dim=-1),
+    "log_softmax": lambda: nn.LogSoftmax(dim=-1),
 }
 
 
 class Stack(nn.Module):
-    """Embedding (or none), recurrent layers in a row, a way to read them, Linear layers.
+    """An embedding (or none), layers for each step, a way to read the recurrent ones, and a head.
 
-    Takes (sample, time, feature), or token ids (sample, time) when there is an embedding.
+    Takes (sample, time, feature), token ids (sample, time) when there is an embedding, or (sample, feature) when no
+    layer is recurrent.
     """
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         options = architecture.options
         self._read = options.read
-        self._embedding: tuple[nn.Module, ...] = ()  # a tuple, so that the module is registered under one name only
-        if architecture.embedding:
-            path, tokens, size = architecture.embedding
-            self._embedding = (_place(self, path, nn.Embedding(tokens, size)),)
-        self._recurrent = tuple(
-            _place(self, layer.path, _recurrent(layer, options.nonlinearity)) for layer in architecture.recurrent
-        )
-        self._head = tuple(
-            _place(self, linear.path, nn.Linear(linear.input_size, linear.output_size, linear.bias))
-            for linear in architecture.head
-        )
+        # Tuples, so that each module is registered under the name of the file only.
+        self._before = tuple(_place(self, layer, options.nonlinearity) for layer in architecture.before)
+        self._head = tuple(_place(self, layer, options.nonlinearity) for layer in architecture.head)
+        self._activations = architecture.activations
+        self._of_input = _ACTIVATIONS[options.input_activation]()
+        self._of_read = _ACTIVATIONS[options.read_activation]()
         self._between = _ACTIVATIONS[options.head_activation]()
         self._after = _ACTIVATIONS[options.output_activation]()
+        self._squeezes = options.squeeze == "yes"
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for embedding in self._embedding:
-            x = embedding(x)
-        final: torch.Tensor | tuple[torch.Tensor, torch.Tensor] = ()
-        for layer in self._recurrent:
-            x, final = layer(x)
-        x = self._reduce(x, final)
-        for position, linear in enumerate(self._head):
-            x = linear(self._between(x) if position else x)
-        return self._after(x)
+    def forward(self, x: Tensor) -> Tensor:
+        final = None
+        for layer in self._before:
+            if isinstance(layer, (nn.RNNBase, nn.RNNCellBase)):
+                x, final = _run(layer, x)
+            else:
+                x = _each_step(layer, x)
+                x = self._of_input(x) if isinstance(layer, nn.Linear) else x
+        if final is not None:
+            x = self._of_read(self._reduce(x, final))
+        for layer, has_activation in zip(self._head, self._activations, strict=True):
+            x = _each_step(layer, self._between(x) if has_activation else x)
+        x = self._after(x)
+        return x.squeeze(-1) if self._squeezes else x
 
-    def _reduce(self, x: torch.Tensor, final) -> torch.Tensor:
-        if self._read == "last step":
-            return x[:, -1]
-        if self._read == "mean over time":
-            return x.mean(1)
-        if self._read == "max over time":
-            return x.amax(1)
-        if self._read == "every step":
-            return x
+    def _reduce(self, x: Tensor, final: Tensor) -> Tensor:
+        """What the head reads, of the outputs (sample, time, unit) and the final states (direction, sample, unit)."""
+        match self._read:
+            case "every step":
+                return x
+            case "last step":
+                return x[:, -1]
+            case "final state":
+                return torch.cat(tuple(final), dim=-1)
+            case "final state of the last direction":
+                return final[-1]
+            case "last step, directions added":
+                return x[:, -1].unflatten(-1, (2, -1)).sum(-2)
+            case "last step, mean of directions":
+                return x[:, -1].unflatten(-1, (2, -1)).mean(-2)
+            case "all steps in a row":
+                return x.flatten(1)
+        pools = {"mean": x.mean(1), "max": x.amax(1), "last step": x[:, -1]}
+        names = self._read.removesuffix(" over time").replace(", ", " and ").split(" and ")
+        return torch.cat([pools[name] for name in names], dim=-1)
+
+
+def _run(layer: nn.RNNBase | nn.RNNCellBase, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs (sample, time, unit) and the last layer's final hidden states (direction, sample, unit)."""
+    if isinstance(layer, nn.RNNBase):
+        outputs, final = layer(x)
         hidden = final[0] if isinstance(final, tuple) else final
-        directions = 2 if self._recurrent[-1].bidirectional else 1
-        return torch.cat(tuple(hidden[-directions:]), dim=-1)
+        return outputs, hidden[-2 if layer.bidirectional else -1 :]
+    state = None
+    outputs = []
+    for step in x.unbind(1):
+        state = layer(step, state)
+        outputs.append(state[0] if isinstance(state, tuple) else state)
+    return torch.stack(outputs, 1), outputs[-1][None]
+
+
+def _each_step(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer over the last axis; BatchNorm1d takes features on axis 1."""
+    if isinstance(layer, nn.BatchNorm1d) and x.ndim == 3:
+        return layer(x.transpose(1, 2)).transpose(1, 2)
+    return layer(x)
+
+
+def _place(root: nn.Module, layer: Layer, nonlinearity: str) -> nn.Module:
+    """Register a layer under its dotted path, with empty modules on the way."""
+    module = _module(layer, nonlinearity)
+    *parents, name = layer.path.split(".")
+    for parent in parents:
+        if parent not in root._modules:
+            root.add_module(parent, nn.Module())
+        root = root._modules[parent]
+    root.add_module(name, module)
+    return module
+
+
+def _module(layer: Layer, nonlinearity: str) -> nn.Module:
+    match layer:
+        case Embedding():
+            return nn.Embedding(layer.tokens, layer.output_size)
+        case Linear():
+            return nn.Linear(layer.input_size, layer.output_size, layer.bias)
+        case Norm(kind="batch"):
+            return nn.BatchNorm1d(layer.input_size, affine=layer.affine)
+        case Norm():
+            return nn.LayerNorm(layer.input_size)
+    return _recurrent(layer, nonlinearity)
 
 
 def _recurrent(layer: Recurrent, nonlinearity: str) -> nn.Module:
-    kind = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}[layer.kind]
     extra = {"nonlinearity": nonlinearity} if layer.kind == "RNN" else {}
+    if layer.is_cell:
+        cell = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}[layer.kind]
+        return cell(layer.input_size, layer.hidden_size, layer.bias, **extra)
     if layer.proj_size:
         extra["proj_size"] = layer.proj_size
+    kind = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}[layer.kind]
     return kind(
         layer.input_size,
         layer.hidden_size,
@@ -81,14 +144,3 @@ def _recurrent(layer: Recurrent, nonlinearity: str) -> nn.Module:
         bidirectional=layer.bidirectional,
         **extra,
     )
-
-
-def _place(root: nn.Module, path: str, module: nn.Module) -> nn.Module:
-    """Register a module under a dotted path, with empty modules on the way."""
-    *parents, name = path.split(".")
-    for parent in parents:
-        if parent not in root._modules:
-            root.add_module(parent, nn.Module())
-        root = root._modules[parent]
-    root.add_module(name, module)
-    return module

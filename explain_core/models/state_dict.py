@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,97 +9,100 @@ from typing import Any
 import torch
 
 from explain_core.errors import ModelFileError
-from explain_core.models.architecture import Architecture, Options, infer
-from explain_core.models.hints import EXPORT_HINT, READER_ERRORS, first_line
+from explain_core.models import settings
+from explain_core.models.architecture import Architecture, infer
+from explain_core.models.checkpoint import Checkpoint
+from explain_core.models.hints import EXPORT_HINT
 from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
+from explain_core.models.options import Options
 from explain_core.models.shapes import describe_layers
 from explain_core.models.stack import Stack
 
-_NESTED = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the weights
-_WRAPPERS = (
-    "_orig_mod.",
-    "module.",
-    "model.",
-)  # what compile, DataParallel and Lightning put before each name
+NO_RECURRENT = "The model has no recurrent layer; it is explained all the same, without gates to show."
 
 
-def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
-    """Open a state dict of a plain stack; ``architecture`` completes what it cannot say."""
-    options = Options.of(architecture, path.name)
-    weights = _strip_wrappers(_find_weights(_read(path), path.name))
-    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    found = infer(shapes, options, path.name)
-    try:
-        module = Stack(found)
-    except KeyError as error:  # a layer called like something that every module has, "forward" say
-        raise ModelFileError(
-            f"A layer's name cannot be used: {error.args[0]}.", where=path.name, hint=EXPORT_HINT
-        ) from None
-    module.load_state_dict(weights)
-    dtype = next(iter(weights.values())).dtype
-    return _describe(found, module.to(dtype).eval(), shapes)
+def open_weights(found: Checkpoint, path: Path, given: Mapping[str, Any], *, ordered: bool = True) -> LoadedModel:
+    """Open the state dict of a plain stack.
 
+    Args:
+        found: the weights, and the settings beside them.
+        path: of the file, for its name.
+        given: ``architecture=``, which completes what the file cannot say.
+        ordered: whether the weights stand in the order of the model's layers.
 
-def _read(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        what = f" It asks for {found[1]!r}." if found else ""
-        raise ModelFileError(
-            "The file is a pickled Python object, not plain weights; opening it could run any code in it." + what,
-            where=path.name,
-            hint="Save the weights alone with torch.save(model.state_dict(), path), or export the model. "
-            + EXPORT_HINT,
-        ) from None
-    except READER_ERRORS as error:
-        raise ModelFileError(
-            f"PyTorch cannot read the file: {first_line(error)}",
-            where=path.name,
-            hint="It may be damaged or cut off; copy it again.",
-        ) from None
-
-
-def _find_weights(content: Any, where: str) -> dict[str, torch.Tensor]:
-    if isinstance(content, Mapping):
-        for name in _NESTED:
-            if isinstance(content.get(name), Mapping):
-                return _find_weights(content[name], where)
-        weights = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
-        if weights and len(weights) == len(content):
-            return weights
-        strangers = [str(name) for name in content if name not in weights][:3]
-        what = f"it holds {', '.join(map(repr, strangers))}" if strangers else "it is empty"
-    else:
-        what = f"it holds a {type(content).__name__}"
-    raise ModelFileError(
-        f"The file is not a state dict: {what}.",
-        where=where,
-        hint="Save the weights alone with torch.save(model.state_dict(), path), or export the model. " + EXPORT_HINT,
-    )
-
-
-def _strip_wrappers(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    for prefix in _WRAPPERS:
-        if all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    if not any("." in name for name in weights):  # the state dict of one layer alone
-        return {f"layer.{name}": value for name, value in weights.items()}
-    return weights
-
-
-def _describe(found: Architecture, module: Stack, shapes: Mapping[str, tuple[int, ...]]) -> LoadedModel:
-    if found.embedding:
-        expected = ExpectedInput("tokens", (None, None), "int64")
-    else:
-        dtype = str(next(module.parameters()).dtype).removeprefix("torch.")
-        expected = ExpectedInput("x", (None, None, found.recurrent[0].input_size), dtype)
+    Raises:
+        ModelFileError: the weights are not of a plain stack, or contradict the settings beside them.
+    """
+    Options.of(given, path.name)  # what was chosen is checked before what the file says joins it
+    options = Options.of(settings.chosen_options(found.settings, given), path.name)
+    shapes = {name: tuple(tensor.shape) for name, tensor in found.weights.items()}
+    architecture = infer(shapes, options, path.name, ordered=ordered)
+    notes = [*found.notes, *settings.compare(architecture, found.settings, path.name)]
+    module = _filled(architecture, found.weights, notes, path.name)
+    if not architecture.recurrent:
+        notes.append(NO_RECURRENT)
     summary = ModelSummary(
         framework="torch",
         format="state dict",
         layers=describe_layers(shapes),
-        inputs=(expected,),
-        assumptions=found.assumptions,
-        options=found.choices,
+        inputs=(_expected(architecture, module),),
+        notes=tuple(notes),
+        assumptions=architecture.assumptions,
+        options=_options(architecture),
     )
-    return LoadedModel("torch", module, "state dict", summary, found.assumptions)
+    return LoadedModel("torch", module, "state dict", summary, (*notes, *architecture.assumptions))
+
+
+def _filled(
+    architecture: Architecture, weights: Mapping[str, torch.Tensor], notes: list[str], where: str
+) -> torch.nn.Module:
+    """The module with the file's weights, as many and of the same sizes."""
+    try:
+        with torch.device("meta"):  # no memory for weights that are about to be replaced
+            module = Stack(architecture)
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        # A layer called like something that every module has ("forward"), or of a size that no layer has.
+        raise ModelFileError(
+            f"A layer cannot be made as the file names and sizes it: {error.args[0]}.", where=where, hint=EXPORT_HINT
+        ) from None
+    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    own = {name: shape for name, shape in own.items() if not name.endswith("num_batches_tracked")}
+    for name in {**own, **weights}:
+        has, wants = weights.get(name), own.get(name)
+        if has is None or wants is None or tuple(has.shape) != wants:
+            found = "missing" if has is None else f"of size {' × '.join(map(str, has.shape)) or 'one number'}"
+            fits = "no such weight" if wants is None else " × ".join(map(str, wants))
+            raise ModelFileError(
+                f"The weight {name!r} is {found}; with the others of its layer, {fits} fits.",
+                where=where,
+                hint="The file may be incomplete, or of a layer that only looks like PyTorch's. " + EXPORT_HINT,
+            )
+    module.load_state_dict(weights, strict=False, assign=True)
+    for part in module.modules():  # a counter that is of no use after training, left on the meta device
+        if isinstance(part, torch.nn.BatchNorm1d):
+            part.num_batches_tracked = torch.zeros((), dtype=torch.long)
+    dtypes = {tensor.dtype for tensor in weights.values()}
+    if torch.float64 in dtypes:
+        return module.double().eval()
+    if dtypes != {torch.float32}:
+        kinds = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+        notes.append(f"The weights are stored as {kinds}; they are computed with as float32.")
+    return module.float().eval()
+
+
+def _expected(architecture: Architecture, module: torch.nn.Module) -> ExpectedInput:
+    if architecture.embedding:
+        return ExpectedInput("tokens", (None, architecture.timesteps), "int64")
+    dtype = str(next(module.parameters()).dtype).removeprefix("torch.")
+    if not architecture.recurrent:
+        return ExpectedInput("x", (None, architecture.input_size), dtype)
+    return ExpectedInput("x", (None, architecture.timesteps, architecture.input_size), dtype)
+
+
+def _options(architecture: Architecture) -> dict[str, tuple[str, ...]]:
+    """The choices by option, the one in use first."""
+    found = {}
+    for name, values in architecture.choices.items():
+        used = getattr(architecture.options, name)
+        found[name] = (used, *(value for value in values if value != used))
+    return found

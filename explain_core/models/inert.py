@@ -1,0 +1,252 @@
+"""Reading what ``torch.save`` wrote without making any object of the classes named in it.
+
+PyTorch's own ``weights_only`` reader makes the tensors. Every class and function on the lists below is given to it
+as an inert stand-in that only keeps what it was handed, so that nothing of the file is ever called: no constructor,
+no ``__setstate__``, no attribute of the real class. Names that are on no list are refused.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from explain_core.errors import ModelFileError
+from explain_core.models.archive import MAX_UNPACKED_BYTES, pack, read_entries
+from explain_core.models.hints import EXPORT_HINT, READER_ERRORS, first_line
+from explain_core.models.pickles import imported_names
+
+STATE_DICT_HINT = "Save the weights alone with torch.save(model.state_dict(), path), or export the model. "
+
+#: Stock modules that a pickled model may be made of.
+STOCK_MODULES = {
+    f"{kind.__module__}.{kind.__name__}": kind
+    for kind in (*vars(nn).values(), nn.modules.linear.NonDynamicallyQuantizableLinear)
+    if isinstance(kind, type) and issubclass(kind, nn.Module) and kind.__module__.startswith("torch.nn.")
+}
+
+#: Containers of settings, as checkpoints keep them beside the weights.
+_SETTINGS = (
+    "argparse.Namespace",
+    "types.SimpleNamespace",
+    "easydict.EasyDict",
+    "omegaconf.base.ContainerMetadata",
+    "omegaconf.base.Metadata",
+    "omegaconf.dictconfig.DictConfig",
+    "omegaconf.listconfig.ListConfig",
+    "omegaconf.nodes.AnyNode",
+    "omegaconf.nodes.BooleanNode",
+    "omegaconf.nodes.FloatNode",
+    "omegaconf.nodes.IntegerNode",
+    "omegaconf.nodes.StringNode",
+    "lightning.fabric.utilities.data.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "lightning.pytorch.utilities.parsing.AttributeDict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+)
+
+#: Plain values and their types. "typing" and "builtins" are only ever referred to, as the types of settings.
+_VALUES = (
+    "collections.defaultdict",
+    "typing.Any",
+    "typing.Dict",
+    "builtins.dict",
+    "builtins.list",
+    "builtins.int",
+    "builtins.float",
+    "builtins.str",
+    "builtins.bool",
+    "pathlib.Path",
+    "pathlib.PosixPath",
+    "pathlib.WindowsPath",
+    "pathlib._local.PosixPath",
+    "pathlib._local.WindowsPath",
+    "pathlib._local.Path",
+    "torch.torch_version.TorchVersion",
+    "datetime.datetime",
+    "datetime.date",
+    "datetime.timedelta",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct",
+    "numpy.ndarray",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+)
+
+#: Functions that stock modules, and models in a trusted file, keep as attributes; only ever referred to.
+FUNCTIONS = {
+    **{f"torch.nn.functional.{name}": name for name in ("relu", "gelu", "elu", "selu", "leaky_relu", "silu", "mish")},
+    **{f"torch.nn.functional.{name}": name for name in ("tanh", "sigmoid", "softplus", "softmax", "log_softmax")},
+    **{f"torch._C._nn.{name}": name for name in ("gelu", "softplus")},
+    **{f"torch._VF.{name}": name for name in ("relu", "tanh", "sigmoid")},
+    **{f"torch._C._VariableFunctions.{name}": name for name in ("relu", "tanh", "sigmoid")},
+    **{f"torch.{name}": name for name in ("relu", "tanh", "sigmoid")},
+}
+
+_ENTRY = re.compile(r"data\.pkl|version|byteorder|\.data/version|data/\d+")
+_MOST_NAMES_SHOWN = 3
+
+
+class Recorded:
+    """What a pickle said of one object: the name of its class, and what the class was to be handed."""
+
+    path = ""  # of the class, "module.name"
+
+    def __new__(cls, *args: Any) -> Recorded:
+        made = super().__new__(cls)
+        made.args, made.state = args, None
+        return made
+
+    def __init__(self, *args: Any) -> None:
+        """Nothing: ``__new__`` has kept the arguments."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The object's own attributes; none for an object that has none."""
+        return self.state if isinstance(self.state, dict) else {}
+
+
+def _stand_in(path: str) -> tuple[type[Recorded], str]:
+    return type(path.rpartition(".")[2], (Recorded,), {"path": path}), path
+
+
+_STAND_INS = [_stand_in(path) for path in (*STOCK_MODULES, *_SETTINGS, *_VALUES, *FUNCTIONS)]
+
+
+def is_module(value: Any) -> bool:
+    """Whether a value was an ``nn.Module``."""
+    return isinstance(value, Recorded) and "_modules" in value.attributes
+
+
+def read(path: Path, classes: Iterable[str] = ()) -> Any:
+    """The content of a file from ``torch.save``: tensors, plain values, and `Recorded` objects.
+
+    Args:
+        path: a file of the zip format, or of the one before PyTorch 1.6.
+        classes: names of classes, besides the lists of this module, whose objects are recorded.
+
+    Raises:
+        ModelFileError: damaged, or asks for something that is on no list; the error names it.
+    """
+    stand_ins = [*_STAND_INS, *(_stand_in(name) for name in classes)]
+    source: Any = path
+    if zipfile.is_zipfile(path):
+        entries = read_entries(path, rewrite="torch.save")
+        source = pack({name: data for name, data in entries.items() if _ENTRY.fullmatch(name)})
+    try:
+        with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on old storage classes and pickle protocols
+            content = torch.load(source, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _refused(path, error) from None
+    except MemoryError:
+        raise ModelFileError(
+            "Reading the file would take more memory than there is.",
+            where=path.name,
+            hint="A file that was cut off or changed can ask for that; copy it again.",
+        ) from None
+    except READER_ERRORS as error:
+        raise ModelFileError(
+            f"PyTorch cannot read the file: {first_line(error)}",
+            where=path.name,
+            hint="It may be damaged or cut off; copy it again.",
+        ) from None
+    return content
+
+
+def required_names(path: Path) -> tuple[str, ...]:
+    """The names that unpickling a file from ``torch.save`` would import, by looking only."""
+    if zipfile.is_zipfile(path):
+        return imported_names(read_entries(path, rewrite="torch.save").get("data.pkl", b""))
+    with path.open("rb") as file:
+        return imported_names(file.read(MAX_UNPACKED_BYTES), pickles=4)  # magic number, version, system, object
+
+
+def unknown_names(path: Path) -> list[str]:
+    """Those of `required_names` that are on no list."""
+    known = {name for _, name in _STAND_INS} | set(torch._weights_only_unpickler._get_allowed_globals())
+    known |= {"__builtin__.set", "__builtin__.bytearray"}  # as Python 2, and PyTorch still, call them
+    return [name for name in required_names(path) if name not in known]
+
+
+def _refused(path: Path, error: pickle.UnpicklingError) -> ModelFileError:
+    names = unknown_names(path)
+    modules = [name for name in required_names(path) if name in STOCK_MODULES]
+    if not names and modules:
+        return ModelFileError(
+            "This is a whole pickled model in the format from before PyTorch 1.6, which cannot be read without "
+            "running what is in it.",
+            where=path.name,
+            hint="Open it where you trust it, and save its weights: torch.save(model.state_dict(), path). "
+            + EXPORT_HINT,
+        )
+    if not names:
+        return ModelFileError(
+            f"PyTorch refuses the file: {first_line(error)}",
+            where=path.name,
+            hint=STATE_DICT_HINT + EXPORT_HINT,
+        )
+    listed = ", ".join(map(repr, names[:_MOST_NAMES_SHOWN])) + (", ..." if len(names) > _MOST_NAMES_SHOWN else "")
+    if modules:
+        return ModelFileError(
+            f"This is a whole pickled model, and it needs Python code that is not in the file: {listed}. Opening it "
+            "could run any code.",
+            where=path.name,
+            hint="Save its weights with torch.save(model.state_dict(), path), or export it. On a server started with "
+            "--trust-code, give the .py file that defines the class as well. " + EXPORT_HINT,
+        )
+    return ModelFileError(
+        f"The file is a pickled Python object, not plain weights; opening it could run any code in it. "
+        f"It asks for {listed}.",
+        where=path.name,
+        hint=STATE_DICT_HINT + EXPORT_HINT,
+    )
+
+
+def plain(value: Any) -> Any:
+    """Recorded settings and numbers as dicts, lists, numbers and strings; other objects as they are."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, Recorded):
+        return _plain_object(value)
+    return value
+
+
+def _plain_object(value: Recorded) -> Any:
+    kind = value.path.rpartition(".")[2]
+    if kind == "scalar" and len(value.args) == 2:
+        return _numpy_scalar(*value.args)
+    if kind in ("DictConfig", "ListConfig"):
+        return plain(value.attributes.get("_content"))
+    if kind.endswith("Node"):
+        return value.attributes.get("_val")
+    if kind in ("Path", "PosixPath", "WindowsPath"):
+        return "/".join(map(str, value.args))
+    if value.path in _SETTINGS:
+        return plain(value.attributes)
+    return value
+
+
+def _numpy_scalar(dtype: Any, data: Any) -> Any:
+    """A number from numpy's own pickling of it: its dtype by name, and its bytes."""
+    name = dtype.args[0] if isinstance(dtype, Recorded) and dtype.args else ""
+    if isinstance(data, str):
+        data = data.encode("latin1", "replace")
+    if not isinstance(name, str) or not re.fullmatch(r"[biuf]\d", name) or not isinstance(data, bytes):
+        return None
+    kind = np.dtype(name)
+    return np.frombuffer(data, kind)[0].item() if len(data) == kind.itemsize else None

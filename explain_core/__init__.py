@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from explain_core import errors
+from explain_core import errors, methods
 from explain_core.explain import explain
 from explain_core.explanation import Explanation
 from explain_core.models import LoadedModel, load_model
@@ -22,6 +22,7 @@ __all__ = [
     "explain",
     "load_model",
     "load_sequences",
+    "methods",
     "register_rule",
 ]
 

@@ -5,6 +5,20 @@ Every error that PairLift raises on purpose is an `ExplainError`; anything else 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Fix:
+    """A change of settings that would help: the words of a button, and what it sets.
+
+    ``changes`` are fields of `explain_core.sequences.Options`, by name.
+    """
+
+    label: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
 
 class ExplainError(Exception):
     """Base of all errors raised on purpose.
@@ -13,13 +27,15 @@ class ExplainError(Exception):
         what: what is wrong, with the value that was given.
         where: file, row, column, layer or operation; empty where there is none.
         hint: what to do next.
+        fixes: settings that would help, the likeliest first; people choose, nothing is changed by itself.
     """
 
-    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", hint: str = "", fixes: tuple[Fix, ...] = ()) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
         self.hint = hint
+        self.fixes = tuple(fixes)
 
     def __str__(self) -> str:
         where = f" (in {self.where})" if self.where else ""
@@ -27,11 +43,11 @@ class ExplainError(Exception):
         return f"{self.what}{where}{hint}"
 
     def __reduce__(self):
-        return _rebuild, (type(self), self.what, self.where, self.hint)
+        return _rebuild, (type(self), self.what, self.where, self.hint, self.fixes)
 
 
-def _rebuild(kind: type[ExplainError], what: str, where: str, hint: str) -> ExplainError:
-    return kind(what, where=where, hint=hint)
+def _rebuild(kind: type[ExplainError], what: str, where: str, hint: str, fixes: tuple[Fix, ...] = ()) -> ExplainError:
+    return kind(what, where=where, hint=hint, fixes=fixes)
 
 
 class InputError(ExplainError):
@@ -76,3 +92,7 @@ class ExplanationFileError(ExplainError):
 
 class JobError(ExplainError):
     """A job's process was stopped, killed or ran over a limit."""
+
+
+class MethodError(ExplainError):
+    """An alternative method failed in the package that it comes from, or cannot do what was asked of it."""

@@ -1,0 +1,100 @@
+"""A PyTorch model as captum and shap want it: floats in, one column for each explained output."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from explain_core.backends.torch.capture import private_copy
+from explain_core.errors import MethodError
+from explain_core.methods.sample import Sample
+from explain_core.preparation import Prepared
+
+
+class TorchModel(nn.Module):
+    """``forward`` takes R rows of each explained input, sample axis first, and returns (R, K).
+
+    It holds a private copy of the model, so that hooks of other packages never touch the person's own.
+    """
+
+    def __init__(self, ready: Prepared) -> None:
+        super().__init__()
+        given = ready.model.module() if isinstance(ready.model, torch.export.ExportedProgram) else ready.model
+        self.model = private_copy(getattr(given, "_orig_mod", given))
+        self.dtype, self.device = getattr(torch, ready.runner.dtype), torch.device(ready.runner.device)
+        self.model.to(device=self.device, dtype=self.dtype)
+        self._ready = ready
+        self._constants: list[Tensor] = []
+        self.takes_many = True  # whether the model itself takes several rows at once
+        self.notes: list[str] = []  # what a method found out about itself
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether rows go through the model together and on axis 0, as packages that double the batch rely on."""
+        return self.takes_many and all(axis == 0 for axis in self._ready.axes)
+
+    def use(self, sample: Sample) -> None:
+        """See `PlainModel`."""
+        self._constants = [self.tensor(values) for values in sample.constants]
+        self.takes_many = self._ready.axes[0] is not None
+        if self.takes_many:
+            twice = [self.tensor(np.repeat(values, 2, 0)) for values in sample.test]
+            try:
+                with torch.no_grad():
+                    self.takes_many = len(self(*twice)) == 2
+            except Exception:  # whatever a model made for one row raises when it gets two
+                self.takes_many = False
+
+    def tensor(self, values: np.ndarray) -> Tensor:
+        """An array where the model is, floats in its precision."""
+        tensor = torch.from_numpy(np.array(values)).to(self.device)
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+
+    def predict(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+        """See `PlainModel`."""
+        with torch.no_grad():
+            return self(*map(self.tensor, rows)).cpu().numpy()
+
+    def forward(self, *explained: Tensor) -> Tensor:
+        if self.takes_many:
+            return self._columns(explained)
+        rows = zip(*(leaf.split(1) for leaf in explained), strict=True)
+        return torch.cat([self._columns(row) for row in rows])
+
+    def _columns(self, explained: Sequence[Tensor]) -> Tensor:
+        ready, count = self._ready, len(explained[0])
+        given, constants = iter(explained), iter(self._constants)
+        leaves = []
+        for is_explained, axis in zip(ready.runner.explained, ready.axes, strict=True):
+            leaf = next(given) if is_explained else next(constants)
+            leaf = leaf if is_explained else leaf.expand(count, *leaf.shape[1:])
+            leaves.append(leaf[0] if axis is None else leaf.movedim(0, axis))
+        args, kwargs = ready.arguments.rebuild(leaves)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
+            outputs = [v for v in pytree.tree_leaves(self.model(*args, **kwargs)) if isinstance(v, Tensor)]
+        columns = []
+        for target in ready.targets:
+            axis = ready.runner.output_axes[target.output]
+            output = outputs[target.output]
+            output = output.unsqueeze(0) if axis is None else output.movedim(axis, 0)
+            columns.append(output[(slice(None), *target.index)])
+        return torch.stack(columns, dim=1)
+
+    def require_batches(self, package: str) -> None:
+        """Refuse models that a package which puts input and baseline into one batch would get wrong.
+
+        Raises:
+            MethodError: the model takes one row at a time, or its samples are not on axis 0.
+        """
+        if not self.is_batched:
+            raise MethodError(
+                f"{package} runs the input and the baseline as one batch, and this model takes one row at a time or "
+                "has its samples on another axis.",
+                hint="Use a model with samples on axis 0 that takes any number of them.",
+            )

@@ -13,6 +13,9 @@ from typing import Protocol
 
 import numpy as np
 
+METHODS = ("paired", "gradient", "shap", "rescale-only")
+"""Methods that a runner can keep the ledger of; see docs/diagnostics.md."""
+
 
 @dataclass(frozen=True)
 class ModelOutput:
@@ -55,6 +58,30 @@ class GateTrace:
 
 
 @dataclass
+class LayerDefects:
+    """The ledger of one recurrent layer (one direction); all in float64.
+
+    ``defect`` is what each part of each step leaves of the output's difference, ``m_out·Δout - Σ m_in·Δin``;
+    ``multiplier`` and ``change`` are Euclidean norms over all states of a step (hidden and, for LSTM, cell).
+    """
+
+    kind: str
+    parts: tuple[str, ...]
+    defect: np.ndarray  # (K, N, T, P)
+    multiplier: np.ndarray  # (K, N, T): of the states after each step
+    change: np.ndarray  # (K, N, T): their difference between the two runs
+    backwards: bool = False  # whether the layer reads from the last timestep to the first
+
+
+@dataclass
+class LedgerTrace:
+    """Defects of everything nonlinear. Added over all nodes and layers they are prediction difference minus ``Σφ``."""
+
+    nodes: dict[tuple[str, str], np.ndarray]  # by (module path, operation): (K,), summed over all rows
+    layers: dict[str, LayerDefects] = field(default_factory=dict)
+
+
+@dataclass
 class PairAttribution:
     """Attributions of N pairs of rows (test, baseline)."""
 
@@ -63,6 +90,7 @@ class PairAttribution:
     attributions: list[np.ndarray | None]  # per input leaf: (K, N, ...) sample axis first; None if not explained
     gates: dict[str, GateTrace] = field(default_factory=dict)
     embeddings: dict[int, np.ndarray] = field(default_factory=dict)  # leaf -> (K, N, ..., E), on request
+    ledger: LedgerTrace | None = None  # with Runner.ledger
 
 
 class Runner(Protocol):
@@ -83,4 +111,12 @@ class Runner(Protocol):
         *,
         gates: bool,
         embeddings: bool,
-    ) -> PairAttribution: ...
+        ledger: str | None = None,
+    ) -> PairAttribution:
+        """Explain N rows.
+
+        Args:
+            test, baseline: every input leaf of both members, in the layout that the model takes.
+            gates, embeddings: whether these are wanted too.
+            ledger: a method of `METHODS` to go by instead of the engine's own, and to keep the ledger of.
+        """

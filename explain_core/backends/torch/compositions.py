@@ -170,12 +170,12 @@ def standardise(ops, x: Pair, axes: list[int], eps: float, centre: bool = True) 
     if centre:
         x = ops(aten.sub.Tensor, x, ops(aten.mean.dim, x, axes, True))
     variance = ops(aten.mean.dim, ops(aten.square.default, x), axes, True)
-    return multiply(ops, x, ops(aten.rsqrt.default, ops(aten.add.Scalar, variance, eps)))
+    return ops(aten.mul.Tensor, x, ops(aten.rsqrt.default, ops(aten.add.Scalar, variance, eps)))
 
 
 def affine(ops, x: Pair, weight: Any, bias: Any) -> Pair:
     """``x·weight + bias``, either of which may be missing."""
-    x = x if weight is None else multiply(ops, x, weight)
+    x = x if weight is None else ops(aten.mul.Tensor, x, weight)
     return x if bias is None else ops(aten.add.Tensor, x, bias)
 
 
@@ -286,7 +286,7 @@ def apply_or_call(function, value: Any) -> Any:
 def glu(ops, x, dim=-1) -> Pair:
     """``a · σ(b)`` of the two halves (Dauphin et al. 2017)."""
     a, b = apply_linear(lambda v: v.chunk(2, dim), x)
-    return multiply(ops, a, ops(aten.sigmoid.default, b))
+    return ops(aten.mul.Tensor, a, ops(aten.sigmoid.default, b))
 
 
 def lerp(ops, start, end, weight) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from explain_core.backends.torch import rules
 from explain_core.backends.torch.aliasing import mutated_roots, writes_to_first_argument
+from explain_core.backends.torch.methods import EXACT, PAIRED, Method
 from explain_core.backends.torch.pairs import Pair, is_pair, pairs_in
 from explain_core.backends.torch.recorder import Recorder
 from explain_core.errors import CaptureError, UnsupportedOperation
@@ -31,6 +33,8 @@ class PairOps:
     Attributes:
         recorder: where recurrent layers write down what their gates did.
         packed_orders: for packed sequences by batch sizes, which sample each row is.
+        method: the rules that it goes by.
+        where: the module that the current operation is in.
     """
 
     def __init__(
@@ -38,8 +42,11 @@ class PairOps:
         recorder: Recorder,
         layer_names: dict[int, str],
         packed_orders: dict[tuple[int, ...], tuple[int, ...]],
+        method: Method = PAIRED,
     ) -> None:
         self.recorder = recorder
+        self.method = method
+        self.where = ""
         self.packed_orders = packed_orders
         self._layer_names = layer_names
         self._unnamed: dict[int, str] = {}
@@ -55,10 +62,14 @@ class PairOps:
                 return op(*args, **kwargs)
         if not isinstance(op, torch._ops.OpOverload):
             raise UnsupportedOperation(f"{_name(op)} has no rule", hint=_HINT.format(name=_name(op)))
-        rule = rules.find_rule(op)
-        if rule is not None:
-            return rule(self, op, args, kwargs)
-        return self._take_apart(op, args, kwargs)
+        rule = self.method.rule(op, self.where)
+        ledger = self.recorder.ledger
+        if ledger is None or isinstance(rule, EXACT):
+            return self._apply(rule, op, args, kwargs)
+        return ledger.measure(_name(op), self.where, partial(self._apply, rule, op), args, kwargs)
+
+    def _apply(self, rule: rules.Rule | None, op: torch._ops.OpOverload, args: tuple, kwargs: dict) -> Any:
+        return self._take_apart(op, args, kwargs) if rule is None else rule(self, op, args, kwargs)
 
     def layer_name(self, weight: Tensor, kind: str, layer: int | None, two_way: bool, backwards: bool) -> str:
         """The name of one direction of one layer: module path, plus PyTorch's suffixes where there are several.
@@ -196,7 +207,7 @@ def _attribute(module: Any, path: str) -> Any:
 
 
 def _run_node(node: fx.Node, args: tuple, kwargs: dict, ops: PairOps) -> Any:
-    op = node.target
+    op, ops.where = node.target, module_path(node)
     try:
         if op is operator.getitem:
             return args[0][args[1]]

@@ -257,6 +257,16 @@ class Composed:
 
 
 @dataclass(frozen=True)
+class Product(Composed):
+    """A product, quotient or choice of two explained values: `Composed` that only some methods have a rule for."""
+
+
+@dataclass(frozen=True)
+class Recurrent(Composed):
+    """A recurrent layer or cell, which asks ``ops.method`` for the factors inside it."""
+
+
+@dataclass(frozen=True)
 class Same:
     """Does not depend on values (shapes, dtypes, new tensors of the same size): taken from the test member."""
 

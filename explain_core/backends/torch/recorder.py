@@ -9,11 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from explain_core.backends.protocol import GateTrace
+from explain_core.backends.protocol import GateTrace, LayerDefects, LedgerTrace
+from explain_core.backends.torch.ledger import Ledger, rest, step_defects
+from explain_core.backends.torch.recurrent.defects import norm
 
 
 def _numpy(x: Tensor) -> np.ndarray:
     return x.detach().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class StepDefects:
+    """The ledger of one call of one layer for one output, each (N, T) in the order of the input; see `LayerDefects`."""
+
+    parts: dict[str, np.ndarray]
+    multiplier: np.ndarray
+    change: np.ndarray
 
 
 @dataclass
@@ -36,6 +47,7 @@ class LayerRecord:
     input: np.ndarray | None = None
     initial: tuple[np.ndarray, ...] = ()
     by_target: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=dict)
+    settled: dict[int, StepDefects] = field(default_factory=dict)
     _carried: dict[int, Tensor] = field(default_factory=dict)
 
     def given(self, x: Tensor, states: Iterable[Tensor]) -> None:
@@ -63,6 +75,29 @@ class LayerRecord:
         self._carried.clear()
         self.by_target[self.recorder.target] = tuple(map(self._in_input_order, (contribution, carry, mass)))
 
+    @property
+    def keeps_ledger(self) -> bool:
+        """Whether the defects of every step are wanted."""
+        return self.recorder.ledger is not None
+
+    def defects(
+        self,
+        parts: dict[str, Tensor],
+        m_x: Tensor,
+        change_x: Tensor,
+        states: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]],
+    ) -> None:
+        """Defects (T, N) of the parts of each step; the other arguments are those of `ledger.step_defects`."""
+        settled = StepDefects(
+            parts={
+                name: self._in_input_order(part)
+                for name, part in rest(step_defects(m_x, change_x, states), parts).items()
+            },
+            multiplier=self._in_input_order(norm([seen for _, seen, *_ in states])),
+            change=self._in_input_order(norm([change for *_, change, _ in states])),
+        )
+        self.settled[self.recorder.target] = settled
+
     def _in_input_order(self, x: Tensor) -> np.ndarray:
         """(T, N, ...) as run, to (N, T, ...) in the order of the input, zero on padding."""
         if self.order is not None:
@@ -77,8 +112,9 @@ class LayerRecord:
 class Recorder:
     """Collects the records of one run, and knows which output is being explained."""
 
-    def __init__(self, *, gates: bool, embeddings: bool) -> None:
+    def __init__(self, *, gates: bool, embeddings: bool, ledger: Ledger | None = None) -> None:
         self.target = 0
+        self.ledger = ledger
         self._gates = gates
         self._embeddings = embeddings
         self._layers: dict[str, list[LayerRecord]] = {}
@@ -88,7 +124,7 @@ class Recorder:
         self, name: str, kind: str, gates: tuple[str, ...], order=None, valid=None, samples=None
     ) -> LayerRecord | None:
         """A record for one call of a layer, or None if gates are not wanted."""
-        if not self._gates:
+        if not self._gates and self.ledger is None:
             return None
         record = LayerRecord(kind, gates, self, order, valid, samples)
         self._layers.setdefault(name, []).append(record)
@@ -104,7 +140,20 @@ class Recorder:
 
     def traces(self, targets: int) -> dict[str, GateTrace]:
         """By layer name. Calls of one cell, as in a loop over time, follow one another along the time axis."""
-        return {name: _join(records, targets) for name, records in self._layers.items()}
+        return {name: _join(records, targets) for name, records in self._layers.items()} if self._gates else {}
+
+    def explain(self, target: int) -> None:
+        """From now on multipliers are those of this output."""
+        self.target = target
+        if self.ledger is not None:
+            self.ledger.target = target
+
+    def defects(self, targets: int) -> LedgerTrace | None:
+        """What was left of the difference at every node, if that was wanted."""
+        if self.ledger is None:
+            return None
+        nodes = {key: np.array([of[k] for k in range(targets)]) for key, of in self.ledger.nodes.items()}
+        return LedgerTrace(nodes, {name: _join_defects(records, targets) for name, records in self._layers.items()})
 
 
 def _join(records: list[LayerRecord], targets: int) -> GateTrace:
@@ -130,6 +179,30 @@ def _join(records: list[LayerRecord], targets: int) -> GateTrace:
         initial_state=first.initial[0],
         initial_cell=None if first.cell is None else first.initial[1],
         backwards=first.order is not None,
+    )
+
+
+def _join_defects(records: list[LayerRecord], targets: int) -> LayerDefects:
+    """The steps of all calls one after the other; zero where no multiplier came through."""
+
+    def along_time(of: Callable[[StepDefects], np.ndarray], nothing: np.ndarray) -> np.ndarray:
+        return np.stack(
+            [
+                np.concatenate([of(r.settled[k]) if k in r.settled else np.zeros_like(nothing) for r in records], 1)
+                for k in range(targets)
+            ]
+        )
+
+    first = next((step for record in records for step in record.settled.values()), None)
+    nothing = np.zeros(records[0].state.shape[1:3])
+    names = tuple(first.parts) if first else ("linear",)
+    return LayerDefects(
+        kind=records[0].kind,
+        parts=names,
+        defect=np.stack([along_time(lambda s, name=name: s.parts[name], nothing) for name in names], -1),
+        multiplier=along_time(lambda s: s.multiplier, nothing),
+        change=along_time(lambda s: s.change, nothing),
+        backwards=records[0].order is not None,
     )
 
 

@@ -18,6 +18,8 @@ from explain_core.backends.torch.kinds import (
     Lookup,
     Maximum,
     Position,
+    Product,
+    Recurrent,
     Rescale,
     Rule,
     Same,
@@ -237,9 +239,13 @@ _TWO_PLAYERS = {
     "arctan2": TwoPlayers(secants.atan2_numerator, secants.atan2_denominator),
 }
 
-_COMPOSED = {
+_COMPOSED_PRODUCTS = {
     "mul": composed.multiply, "multiply": composed.multiply, "div": composed.divide, "divide": composed.divide,
     "true_divide": composed.divide, "where": composed.where, "masked_fill": composed.masked_fill,
+    "einsum": composed.einsum,
+}  # fmt: skip
+
+_COMPOSED = {
     "softmax": composed.softmax, "_softmax": lambda ops, x, dim, half: composed.softmax(ops, x, dim),
     "log_softmax": composed.log_softmax, "_log_softmax": lambda ops, x, dim, half: composed.log_softmax(ops, x, dim),
     "logsumexp": composed.logsumexp, "layer_norm": composed.layer_norm, "rms_norm": composed.rms_norm,
@@ -255,7 +261,6 @@ _COMPOSED = {
     "dropout": composed.dropout, "feature_dropout": composed.dropout, "alpha_dropout": composed.dropout,
     "feature_alpha_dropout": composed.dropout, "dropout_": composed.dropout, "feature_dropout_": composed.dropout,
     "alpha_dropout_": composed.dropout, "feature_alpha_dropout_": composed.dropout, "rrelu_": composed.rrelu,
-    "einsum": composed.einsum,
     "max_pool1d": composed.max_pool, "max_pool2d": composed.max_pool, "max_pool3d": composed.max_pool,
     "max_pool1d_with_indices": composed.max_pool_with_indices,
     "max_pool2d_with_indices": composed.max_pool_with_indices, "adaptive_max_pool1d": composed.adaptive_max_pool,
@@ -263,6 +268,9 @@ _COMPOSED = {
     "type_as": composed.type_as, "detach": lambda ops, x: x, "data": lambda ops, x: x,
     "_transformer_encoder_layer_fwd": composed.transformer_encoder_layer,
     "_native_multi_head_attention": composed.native_multi_head_attention,
+}  # fmt: skip
+
+_RECURRENT = {
     "lstm.input": recurrent.lstm, "lstm.data": recurrent.lstm_packed, "lstm_cell": recurrent.lstm_cell,
     "gru.input": recurrent.gru, "gru.data": recurrent.gru_packed, "gru_cell": recurrent.gru_cell,
     "rnn_tanh.input": recurrent.rnn_tanh, "rnn_tanh.data": recurrent.rnn_tanh_packed,
@@ -278,6 +286,8 @@ RULES: dict[str, Rule] = {
     **{name: Comparison() for name in _STEPS},
     **{name: Same() for name in _SHAPES},
     **{name: Composed(function) for name, function in _COMPOSED.items()},
+    **{name: Product(function) for name, function in _COMPOSED_PRODUCTS.items()},
+    **{name: Recurrent(function) for name, function in _RECURRENT.items()},
     **_TWO_PLAYERS,
     "pow.Scalar": Rescale(lambda a, b, base: secants.exponential(base, a, b), argument=1),
     "rsub.Scalar": Linear(),

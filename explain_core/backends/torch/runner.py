@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,11 @@ from explain_core.backends.torch.capture import (
     token_inputs,
 )
 from explain_core.backends.torch.interpreter import PairOps, Place, run_graph
+from explain_core.backends.torch.ledger import Ledger
+from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
 from explain_core.backends.torch.pairs import Pair, is_pair
 from explain_core.backends.torch.recorder import Recorder
+from explain_core.backends.torch.shap_hooks import shap_fallback
 from explain_core.errors import BackendError, CaptureError, CompletenessError, InputError, NonFiniteError
 
 
@@ -183,10 +187,16 @@ class TorchRunner:
         *,
         gates: bool,
         embeddings: bool,
+        ledger: str | None = None,
     ) -> PairAttribution:
         """Explain N rows: see `explain_core.backends.protocol`."""
         with torch.inference_mode(False):
-            return self._attribute(test, baseline, targets, Recorder(gates=gates, embeddings=embeddings))
+            recorder = Recorder(gates=gates, embeddings=embeddings, ledger=Ledger() if ledger else None)
+            return self._attribute(test, baseline, targets, recorder, self._method(ledger or "paired"))
+
+    def _method(self, name: str) -> Method:
+        own = {method.name: method for method in (PAIRED, GRADIENT, RESCALE_ONLY)}
+        return own[name] if name in own else shap_fallback(self._model)
 
     def _attribute(
         self,
@@ -194,6 +204,7 @@ class TorchRunner:
         baseline: Sequence[np.ndarray],
         targets: Sequence[Target],
         recorder: Recorder,
+        method: Method,
     ) -> PairAttribution:
         captured = self._capture(test)
         starts = [
@@ -203,7 +214,9 @@ class TorchRunner:
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
             inputs = [Pair(pair.test.view_as(pair.test), pair.base, pair.flow) for pair, _ in starts]
-            outputs = run_graph(captured.graph, inputs, PairOps(recorder, names, captured.packed_orders), self._place)
+            ops = PairOps(recorder, names, captured.packed_orders, method)
+            outputs = run_graph(captured.graph, inputs, ops, self._place)
+            method.check(self._model, self._call, partial(self._doubled, test, baseline))
             prediction, base_prediction, columns = [], [], []
             for target in targets:
                 column = self._column(outputs[target.output], target)
@@ -235,9 +248,15 @@ class TorchRunner:
             attributions=attributions,
             gates=recorder.traces(len(targets)),
             embeddings=self._embeddings(recorder.lookups, len(targets)),
+            ledger=recorder.defects(len(targets)),
         )
         self._check_predictions(test, baseline, result, targets)
         return result
+
+    def _doubled(self, test: Sequence[np.ndarray], baseline: Sequence[np.ndarray]) -> list[Tensor]:
+        """Both runs as one batch, the test rows first."""
+        leaves = zip(self._leaves(test), self._leaves(baseline), self._sample_axes, strict=True)
+        return [torch.stack([t, b]) if axis is None else torch.cat([t, b], axis) for t, b, axis in leaves]
 
     def _layer_names(self, captured: Captured) -> dict[int, str]:
         """Module paths by the identity of the weights as the run uses them."""
@@ -308,7 +327,7 @@ class TorchRunner:
         """For each output, the multiplier of each explained input."""
         found = []
         for k, column in enumerate(columns):
-            recorder.target = k
+            recorder.explain(k)
             if column.requires_grad:
                 grads = torch.autograd.grad(column.sum(), leaves, retain_graph=k + 1 < len(columns), allow_unused=True)
             else:

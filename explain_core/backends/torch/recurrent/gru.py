@@ -13,6 +13,7 @@ from torch import Tensor
 
 from explain_core.backends.torch import secants
 from explain_core.backends.torch.pairs import Pair, attach
+from explain_core.backends.torch.recurrent.defects import gru_parts
 from explain_core.backends.torch.recurrent.weights import (
     Weights,
     both,
@@ -26,8 +27,8 @@ GATES = ("reset", "update", "new")
 
 
 @torch.no_grad()
-def gru_scan(x: Pair, h0: Pair, w: Weights, record) -> Pair:
-    """Hidden states of every step: (T, N, I) and (N, H) to (T, N, H)."""
+def gru_scan(x: Pair, h0: Pair, w: Weights, method, record) -> Pair:
+    """Hidden states of every step: (T, N, I) and (N, H) to (T, N, H); ``method`` and ``record`` as in `lstm`."""
     steps, n = x.test.shape[:2]
     units = w.w_hh.shape[1]
     xs, first = both(x), both(h0)
@@ -43,17 +44,17 @@ def gru_scan(x: Pair, h0: Pair, w: Weights, record) -> Pair:
     pre[..., 2, :] = from_x[..., 2, :] + reset * hidden_new
     torch.tanh(pre[..., 2, :], out=gate[..., 2, :])
 
-    slope = secants.sigmoid(pre[0], pre[1])
-    new_slope = secants.tanh(pre[0, ..., 2, :], pre[1, ..., 2, :])
-    mean_update, mean_reset = gate[..., 1, :].mean(0), reset.mean(0)
-    slope[..., 2, :] = new_slope * (1 - mean_update)  # m_npre per m_h
-    slope[..., 1, :] *= (before - gate[..., 2, :]).mean(0)  # m_zpre per m_h
-    slope[..., 0, :] *= hidden_new.mean(0) * slope[..., 2, :]  # m_rpre per m_h
+    slope = method.slope(secants.sigmoid, pre)
+    new_slope = method.slope(secants.tanh, pre[..., 2, :])
+    middle_update, middle_reset = method.middle(gate[..., 1, :]), method.middle(reset)
+    slope[..., 2, :] = new_slope * (1 - middle_update)  # m_npre per m_h
+    slope[..., 1, :] *= method.middle(before - gate[..., 2, :])  # m_zpre per m_h
+    slope[..., 0, :] *= method.middle(hidden_new) * slope[..., 2, :]  # m_rpre per m_h
 
     if record is not None:
         record.forward(gate, h, None)
         change = difference(pre)
-        change[..., 2, :] = difference(from_x[..., 2, :]) + mean_reset * difference(hidden_new)
+        change[..., 2, :] = difference(from_x[..., 2, :]) + middle_reset * difference(hidden_new)
         change_h, change_before = difference(h), difference(before)
 
     def back(m_all: Tensor) -> tuple[Tensor, ...]:
@@ -63,15 +64,20 @@ def gru_scan(x: Pair, h0: Pair, w: Weights, record) -> Pair:
         for t in range(steps - 1, -1, -1):
             m_h = m_h + m_all[t]
             torch.mul(m_h.unsqueeze(1), slope[t], out=m_pre[t])
-            carried = m_h * mean_update[t]
+            carried = m_h * middle_update[t]
             if record is not None:
                 seen.append(m_h)
                 record.carry(t, carried)
-            into_h = torch.cat([m_pre[t, :, :2], (m_pre[t, :, 2] * mean_reset[t]).unsqueeze(1)], 1)
+            into_h = torch.cat([m_pre[t, :, :2], (m_pre[t, :, 2] * middle_reset[t]).unsqueeze(1)], 1)
             m_h = torch.addmm(carried, into_h.view(n, -1), w.w_hh)
         if record is not None:
-            record.backward(m_pre * change, change_before, (torch.stack(seen[::-1]) * change_h).sum(-1))
-        return m_pre.view(steps, n, -1) @ w.w_ih, m_h
+            all_h = torch.stack(seen[::-1])
+            record.backward(m_pre * change, change_before, (all_h * change_h).sum(-1))
+        m_x = m_pre.view(steps, n, -1) @ w.w_ih
+        if record is not None and record.keeps_ledger:
+            parts = gru_parts(method, pre, gate, before, hidden_new, all_h, m_pre)
+            record.defects(parts, m_x, difference(xs), [(m_all, all_h, m_h, change_h, difference(first))])
+        return m_x, m_h
 
     with torch.enable_grad():
         test = attach([h[0].clone()], back, x.tape, h0.tape)

@@ -23,18 +23,19 @@ States = tuple[Pair, ...]
 class Cell:
     """A kind of cell: its name, its gates, and its scan over time.
 
-    ``scan(x, states, weights, record)`` takes (T, N, I) and initial states (N, H) and gives every state (T, N, H).
+    ``scan(x, states, weights, method, record)`` takes (T, N, I) and initial states (N, H) and gives every state
+    (T, N, H).
     """
 
     kind: str
     gates: tuple[str, ...]
-    scan: Callable[[Pair, States, Weights, Any], States]
+    scan: Callable[[Pair, States, Weights, Any, Any], States]
 
 
-LSTM = Cell("LSTM", lstm_module.GATES, lambda x, s, w, record: lstm_module.lstm_scan(x, *s, w, record))
-GRU = Cell("GRU", gru_module.GATES, lambda x, s, w, record: (gru_module.gru_scan(x, *s, w, record),))
-RNN_TANH = Cell("RNN", rnn_module.GATES, lambda x, s, w, record: (rnn_module.rnn_scan(x, *s, w, "tanh", record),))
-RNN_RELU = Cell("RNN", rnn_module.GATES, lambda x, s, w, record: (rnn_module.rnn_scan(x, *s, w, "relu", record),))
+LSTM = Cell("LSTM", lstm_module.GATES, lambda x, s, *rest: lstm_module.lstm_scan(x, *s, *rest))
+GRU = Cell("GRU", gru_module.GATES, lambda x, s, *rest: (gru_module.gru_scan(x, *s, *rest),))
+RNN_TANH = Cell("RNN", rnn_module.GATES, lambda x, s, *rest: (rnn_module.rnn_scan("tanh", x, *s, *rest),))
+RNN_RELU = Cell("RNN", rnn_module.GATES, lambda x, s, *rest: (rnn_module.rnn_scan("relu", x, *s, *rest),))
 
 
 # --- layers --------------------------------------------------------------------------------------------------------
@@ -77,7 +78,7 @@ def _stack(
             name = ops.layer_name(weights.w_ih, cell.kind, layer if layers > 1 else None, two_way, backwards)
             record = ops.recorder.layer(name, cell.kind, cell.gates, order if backwards else None, valid, samples)
             given = apply_linear(lambda v: _reorder(v, order), x) if backwards else x
-            run = _scan(cell, given, first, weights, record)
+            run = _scan(ops, cell, given, first, weights, record)
             for final, state in zip(finals, run, strict=True):
                 final.append(apply_linear(lambda v: _at(v, last), state))
             out = run[0]
@@ -88,10 +89,10 @@ def _stack(
     return x, [apply_linear(lambda *each: torch.stack(each), *final) for final in finals]
 
 
-def _scan(cell: Cell, x: Pair, states: States, weights: Weights, record: Any) -> States:
+def _scan(ops, cell: Cell, x: Pair, states: States, weights: Weights, record: Any) -> States:
     if record is not None:
         record.given(both(x), [both(state) for state in states])
-    return cell.scan(x, states, weights, record)
+    return cell.scan(x, states, weights, ops.method, record)
 
 
 def _weights(group: list[Tensor]) -> Weights:
@@ -198,7 +199,7 @@ def _cell_rule(cell: Cell) -> Callable:
         name = ops.layer_name(w_ih, cell.kind, None, False, False)
         record = ops.recorder.layer(name, cell.kind, cell.gates)
         weights = Weights(w_ih, w_hh, b_ih, b_hh)
-        run = _scan(cell, apply_linear(lambda v: v.unsqueeze(0), x), tuple(states), weights, record)
+        run = _scan(ops, cell, apply_linear(lambda v: v.unsqueeze(0), x), tuple(states), weights, record)
         after = [apply_linear(lambda v: v[0] if batched else v[0, 0], state) for state in run]
         return tuple(after) if cell is LSTM else after[0]
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from explain_core.backends.torch import secants
 from explain_core.backends.torch.pairs import Pair, attach
+from explain_core.backends.torch.recurrent.defects import lstm_parts
 from explain_core.backends.torch.recurrent.weights import (
     Weights,
     both,
@@ -32,12 +33,13 @@ GATES = ("input", "forget", "candidate", "output")
 
 
 @torch.no_grad()
-def lstm_scan(x: Pair, h0: Pair, c0: Pair, w: Weights, record) -> tuple[Pair, Pair]:
+def lstm_scan(x: Pair, h0: Pair, c0: Pair, w: Weights, method, record) -> tuple[Pair, Pair]:
     """Hidden and cell states of every step.
 
     Args:
         x: (T, N, I).
         h0, c0: (N, P) and (N, H).
+        method: the `methods.Method` that the multipliers go by.
         record: a `recorder.LayerRecord`, or None.
 
     Returns:
@@ -55,15 +57,15 @@ def lstm_scan(x: Pair, h0: Pair, c0: Pair, w: Weights, record) -> tuple[Pair, Pa
     c = _cell_states(gate, c_first)
     c_before = previous(c, c_first)
 
-    mean_gate = gate.mean(0)
-    slope = secants.sigmoid(pre[0], pre[1])
-    slope[..., 2, :] = secants.tanh(pre[0, ..., 2, :], pre[1, ..., 2, :])
-    slope[..., 0, :] *= mean_gate[..., 2, :]
-    slope[..., 1, :] *= c_before.mean(0)
-    slope[..., 2, :] *= mean_gate[..., 0, :]
-    slope[..., 3, :] *= torch.tanh(c).mean(0)
-    keep = mean_gate[..., 1, :]
-    through_h = mean_gate[..., 3, :] * secants.tanh(c[0], c[1])
+    middle_gate = method.middle(gate)
+    slope = method.slope(secants.sigmoid, pre)
+    slope[..., 2, :] = method.slope(secants.tanh, pre[..., 2, :])
+    slope[..., 0, :] *= middle_gate[..., 2, :]
+    slope[..., 1, :] *= method.middle(c_before)
+    slope[..., 2, :] *= middle_gate[..., 0, :]
+    slope[..., 3, :] *= method.middle(torch.tanh(c))
+    keep = middle_gate[..., 1, :]
+    through_h = middle_gate[..., 3, :] * method.slope(secants.tanh, c)
 
     if record is not None:
         record.forward(gate, h, c)
@@ -89,9 +91,19 @@ def lstm_scan(x: Pair, h0: Pair, c0: Pair, w: Weights, record) -> tuple[Pair, Pa
             if record is not None:
                 record.carry(t, m_c)
         if record is not None:
-            mass = (torch.stack(seen_h[::-1]) * change_h).sum(-1) + (torch.stack(seen_c[::-1]) * change_c).sum(-1)
+            all_h, all_c = torch.stack(seen_h[::-1]), torch.stack(seen_c[::-1])
+            mass = (all_h * change_h).sum(-1) + (all_c * change_c).sum(-1)
             record.backward(m_pre * change_pre, change_before, mass)
-        return m_pre.view(steps, n, -1) @ w.w_ih, m_h, m_c
+        m_x = m_pre.view(steps, n, -1) @ w.w_ih
+        if record is not None and record.keeps_ledger:
+            m_out = all_h if w.w_hr is None else all_h @ w.w_hr
+            parts = lstm_parts(method, pre, gate, c_before, c, m_out, all_c, m_pre)
+            states = [
+                (m_h_all, all_h, m_h, change_h, difference(h_first)),
+                (m_c_all, all_c, m_c, change_c, difference(c_first)),
+            ]
+            record.defects(parts, m_x, difference(xs), states)
+        return m_x, m_h, m_c
 
     with torch.enable_grad():
         h_test, c_test = attach([h[0].clone(), c[0].clone()], back, x.tape, h0.tape, c0.tape)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from explain_core.backends.torch import secants
 from explain_core.backends.torch.pairs import Pair, attach
+from explain_core.backends.torch.recurrent.defects import rnn_parts
 from explain_core.backends.torch.recurrent.weights import (
     Weights,
     both,
@@ -21,15 +22,18 @@ _KERNELS = {"tanh": (torch.rnn_tanh, secants.tanh), "relu": (torch.rnn_relu, sec
 
 
 @torch.no_grad()
-def rnn_scan(x: Pair, h0: Pair, w: Weights, activation: str, record) -> Pair:
-    """Hidden states of every step: (T, N, I) and (N, H) to (T, N, H). ``activation`` is ``tanh`` or ``relu``."""
+def rnn_scan(activation: str, x: Pair, h0: Pair, w: Weights, method, record) -> Pair:
+    """Hidden states of every step: (T, N, I) and (N, H) to (T, N, H); ``method`` and ``record`` as in `lstm`.
+
+    ``activation`` is ``tanh`` or ``relu``.
+    """
     kernel, secant = _KERNELS[activation]
     n, units = x.test.shape[1], w.w_hh.shape[0]
     xs, first = both(x), both(h0)
     h = run_kernel(kernel, xs, lambda i: first[i, None], w)
     pre = project(xs, w.w_ih, None if w.b_ih is None else w.b_ih + w.b_hh)
     pre = project(previous(h, first), w.w_hh, None, onto=pre)
-    slope = secant(pre[0], pre[1])
+    slope = method.slope(secant, pre)
 
     if record is not None:
         record.forward(h.unsqueeze(-2), h, None)
@@ -46,9 +50,13 @@ def rnn_scan(x: Pair, h0: Pair, w: Weights, activation: str, record) -> Pair:
             torch.mul(m_h, slope[t], out=m_pre[t])
             m_h = m_pre[t] @ w.w_hh
         if record is not None:
-            mass = (torch.stack(seen[::-1]) * change_h).sum(-1)
-            record.backward((m_pre * change_pre).unsqueeze(-2), None, mass)
-        return m_pre @ w.w_ih, m_h
+            all_h = torch.stack(seen[::-1])
+            record.backward((m_pre * change_pre).unsqueeze(-2), None, (all_h * change_h).sum(-1))
+        m_x = m_pre @ w.w_ih
+        if record is not None and record.keeps_ledger:
+            parts = rnn_parts(pre, h, all_h, m_pre)
+            record.defects(parts, m_x, difference(xs), [(m_all, all_h, m_h, change_h, difference(first))])
+        return m_x, m_h
 
     with torch.enable_grad():
         test = attach([h[0].clone()], back, x.tape, h0.tape)

@@ -1,0 +1,85 @@
+"""The error ledger of one run: what every operation's multipliers leave of the difference that it makes.
+
+The defect of a node is ``d = m_out·Δout - Σ m_in·Δin``. Added over all nodes it is what a method's attributions miss of
+the prediction difference. Linear operations have none beyond rounding and are not written down.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from explain_core.backends.torch.pairs import Pair, attach, is_pair
+
+
+class Ledger:
+    """Defects of the operations outside recurrent layers, in float64, summed over all rows.
+
+    Attributes:
+        target: the output that is being explained.
+        nodes: by (module path, operation): the defect by output.
+    """
+
+    def __init__(self) -> None:
+        self.target = 0
+        self.nodes: dict[tuple[str, str], dict[int, float]] = {}
+        self._inside = False
+
+    def measure(self, name: str, where: str, apply: Callable[[tuple, dict], Any], args: tuple, kwargs: dict) -> Any:
+        """Apply a rule, and write down its defect when multipliers come back.
+
+        Operations that the rule itself is composed of are part of it.
+        """
+        if self._inside:
+            return apply(args, kwargs)
+        found = self.nodes.setdefault((where, name), defaultdict(float))
+        self._inside = True
+        try:
+            args, kwargs = _map(lambda p: self._watch(p, found, -1), (args, kwargs))
+            return _map(lambda p: self._watch(p, found, +1), apply(args, kwargs))
+        finally:
+            self._inside = False
+
+    def _watch(self, pair: Pair, found: dict[int, float], sign: int) -> Pair:
+        """The same pair, which adds ``sign · m·Δ`` on the way back."""
+        if not pair.is_float and pair.flow is None:
+            return pair
+        tape, difference = pair.tape, pair.test.detach().double() - pair.base.double()
+
+        def back(m: Tensor) -> Tensor:
+            found[self.target] += sign * float((m.double() * difference).sum())
+            return m
+
+        watched = attach([tape.detach()], back, tape)
+        return Pair(watched, pair.base) if pair.is_float else Pair(pair.test, pair.base, watched)
+
+
+def _map(change: Callable[[Pair], Pair], values: Any) -> Any:
+    return pytree.tree_map(lambda v: change(v) if isinstance(v, Pair) else v, values, is_leaf=is_pair)
+
+
+def step_defects(m_x: Tensor, change_x: Tensor, states: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]) -> Tensor:
+    """The whole defect of each timestep of a recurrent layer, (T, N), in float64.
+
+    Args:
+        m_x, change_x: multipliers and differences of the layer's inputs, (T, N, I).
+        states: for each kind of state: the multipliers from the layer's outputs (T, N, H); those from everywhere
+            (T, N, H); those of the initial state (N, H); and the differences (T, N, H) and (N, H).
+    """
+    total = -(m_x.double() * change_x.double()).sum(-1)
+    for outer, seen, m_first, change, change_first in states:
+        change = change.double()
+        total += (seen.double() * change).sum(-1)
+        total[0] -= (m_first.double() * change_first.double()).sum(-1)
+        total[1:] -= ((seen[:-1].double() - outer[:-1].double()) * change[:-1]).sum(-1)
+    return total
+
+
+def rest(steps: Tensor, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``parts``, and as "linear" what the matrix products and sums leave of each step: rounding."""
+    return {**parts, "linear": steps - torch.stack(list(parts.values())).sum(0)}

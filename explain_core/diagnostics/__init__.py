@@ -1,0 +1,22 @@
+"""Where the error of a method is made, and how it grows: measurements beside an explanation.
+
+Importing this imports no framework and none of the packages that are compared.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "parity": "explain_core.diagnostics.two_frameworks",
+    "steps": "explain_core.diagnostics.one_step",
+}
+
+__all__ = ["parity", "steps"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

@@ -21,11 +21,13 @@ from explain_core.backends.torch.capture import (
     run,
     token_inputs,
 )
+from explain_core.backends.torch.completed import Completed
 from explain_core.backends.torch.interpreter import PairOps, Place, run_graph
 from explain_core.backends.torch.ledger import Ledger
 from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
 from explain_core.backends.torch.pairs import Pair, is_pair
 from explain_core.backends.torch.recorder import Recorder
+from explain_core.backends.torch.repeating import Start, require_same_answers
 from explain_core.backends.torch.shap_hooks import shap_fallback
 from explain_core.errors import BackendError, CaptureError, CompletenessError, InputError, NonFiniteError
 
@@ -82,12 +84,15 @@ class TorchRunner:
     ) -> None:
         module = model.module() if isinstance(model, torch.export.ExportedProgram) else model
         module = getattr(module, "_orig_mod", module)  # what torch.compile was given
+        self._completed = module if isinstance(module, Completed) else None
+        module = module.inner if isinstance(module, Completed) else module
         self._model = private_copy(module)
         _check_weights(self._model)
         if model_dtype(self._model) in (torch.float16, torch.bfloat16):
             self._model.float()
         self._arguments = arguments
         self._sample_axes = sample_axes
+        self._start_state = Start(self._model)
         floats = [leaf.dtype for leaf in arguments.leaves if leaf.dtype.kind == "f"]
         double_input = bool(floats) and all(dtype == np.float64 for dtype in floats)
         self._own_dtype = own = model_dtype(self._model, otherwise=torch.float64 if double_input else torch.float32)
@@ -104,17 +109,22 @@ class TorchRunner:
         self._constants: list[np.ndarray] | None = None
         self._captured: Captured | None = None
         self._checked = False
+        first_answers = run(self._call, leaves)  # also shows what the model keeps between calls
         captured = self._capture(arguments.leaves)
+        require_same_answers(first_answers, captured.values, captured.graph)
         self._opened_with, self._own_outputs = list(arguments.leaves), captured.values
         self._output_axes = self._find_output_axes(captured.values, leaves)
         self.outputs = tuple(
             ModelOutput(name, tuple(np.delete(value.shape, axis)) if axis is not None else tuple(value.shape))
             for name, value, axis in zip(captured.outputs, captured.values, self._output_axes, strict=True)
         )
-        self.notes = _notes(module)
+        self.notes = _notes(module, list(self._start_state.carried))
 
     def _call(self, *leaves: Tensor) -> Any:
         args, kwargs = self._arguments.rebuild(list(leaves))
+        if self._completed is not None:
+            args, kwargs = self._completed.complete(args, kwargs)
+        self._start_state.restore()
         return self._model(*args, **kwargs)
 
     def _leaves(self, arrays: Sequence[np.ndarray]) -> list[Tensor]:
@@ -163,7 +173,7 @@ class TorchRunner:
         for i, (value, axes) in enumerate(zip(values, choices, strict=True)):
             if grown is not None and grown[i].ndim == value.ndim:
                 axes = [a for a in range(value.ndim) if grown[i].shape[a] != value.shape[a]]
-            if not axes and n == 1 and value.ndim == 0:
+            if not axes and n == 1:
                 found.append(None)  # the sample axis of a single sample was squeezed away
             elif not axes:
                 raise CaptureError(
@@ -382,8 +392,11 @@ def _check_multipliers(attributions: Tensor) -> None:
         )
 
 
-def _notes(model: nn.Module) -> tuple[str, ...]:
+def _notes(model: nn.Module, carried: list[str]) -> tuple[str, ...]:
     notes = []
+    if carried:
+        listed = ", ".join(carried[:4]) + (", ..." if len(carried) > 4 else "")
+        notes.append(f"The model keeps values between calls ({listed}); every run starts from those it was given with.")
     if isinstance(model, nn.Module) and any(part.training for part in model.modules()):
         notes.append("The model was in training mode; it was explained as in evaluation (no dropout).")
     return tuple(notes)

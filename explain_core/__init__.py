@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from explain_core import errors, methods
+from explain_core import diagnostics, errors, methods
 from explain_core.explain import explain
 from explain_core.explanation import Explanation
 from explain_core.models import LoadedModel, load_model
@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Explanation",
     "LoadedModel",
+    "diagnostics",
     "errors",
     "explain",
     "load_model",

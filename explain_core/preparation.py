@@ -66,11 +66,14 @@ class Prepared:
             },
         )
 
+    def dims(self, i: int) -> tuple[str, ...]:
+        """Names of the axes of an argument after the sample axis, such as ("time", "feature")."""
+        return _dims(self.plan.samples(i), is_state=self.axes[i] == 1 and self.axes[0] != 1)
+
     def _label(self, i: int, attributions: np.ndarray) -> LabelledInput:
         """Names and labels for the axes of one explained input."""
-        arguments, axis = self.arguments, self.axes[i]
+        arguments, axis, dims = self.arguments, self.axes[i], self.dims(i)
         values, baseline = self.plan.samples(i), self.plan.mean_baseline(i)
-        dims = _dims(values, is_state=axis == 1 and self.axes[0] != 1)
         kept = [a for a in range(arguments.leaves[i].ndim) if a != axis]
         labels = arguments.labels[i] if arguments.labels else {}
         coords = {dim: labels[a] for dim, a in zip(dims, kept, strict=True) if a in labels}
@@ -92,8 +95,11 @@ def prepare(
     precision: str | None = None,
     sample_axis: int | Mapping[str, int] | None = 0,
     output_names: list[str] | None = None,
+    row_by_row: bool = False,
 ) -> Prepared:
     """Read and check the arguments of `explain_core.explain`, and open the model; see there for their meaning.
+
+    With ``row_by_row`` every pair of a sample and a baseline is run by itself.
 
     Raises:
         ExplainError: something in them does not fit.
@@ -113,6 +119,8 @@ def prepare(
         )
 
     plan = Plan(arguments.leaves, axes)
+    if row_by_row:
+        plan.row_by_row()
     runner = _open(open_for, plan)
     base = resolve_baselines(baselines, arguments, axes, runner.explained, background)
     targets, keep_output = select_targets(target, runner.outputs, output_names)
@@ -127,13 +135,15 @@ def _open(open_for: Callable[[list[np.ndarray]], Runner], plan: Plan) -> Runner:
     try:
         return open_for(plan.first_rows())
     except CaptureError:
-        if plan.rows_at_once == 1:
+        if plan.rows_at_once == 1 and not (plan.is_row_by_row and plan.count > 1):
             raise
-        plan.one_by_one()
-        try:
-            return open_for(plan.first_rows())
-        except CaptureError:
-            plan.all_at_once()
+        if plan.rows_at_once > 1:
+            plan.one_by_one()
+            try:
+                return open_for(plan.first_rows())
+            except CaptureError:
+                pass
+        plan.all_at_once()
     return open_for(plan.first_rows())
 
 

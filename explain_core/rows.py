@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from explain_core.backends.protocol import GateTrace, PairAttribution, Runner, Target
+from explain_core.backends.protocol import GateTrace, LayerDefects, LedgerTrace, PairAttribution, Runner, Target
 
 STEPS_AT_ONCE = 64_000
 """Rows times timesteps in one batch: keeps the memory of a batch in the order of a gigabyte at 256 units."""
@@ -37,6 +38,12 @@ class Plan:
         self.baseline_count = 1
         self._background = False
         self.notes: list[str] = []
+        self.is_row_by_row = False
+
+    def row_by_row(self) -> None:
+        """Every batch has one row only, repeated where the model takes no fewer."""
+        self.is_row_by_row = True
+        self.one_by_one()
 
     def one_by_one(self) -> None:
         """For models that take a batch of one."""
@@ -81,10 +88,10 @@ class Plan:
             rows = [(n, b) for b in range(self.baseline_count) for n in range(self.count)]
         else:
             rows = [(n, n) for n in range(self.count)]
-        if self.count == self.rows_at_once and self._background:
+        if self.count == self.rows_at_once and self._background and not self.is_row_by_row:
             rounds = max(1, self._limit // self.count)
             self.rows_at_once = self.count * min(rounds, self.baseline_count)
-        size = self.rows_at_once
+        size = 1 if self.is_row_by_row else self.rows_at_once
         return [np.array(rows[i : i + size]) for i in range(0, len(rows), size)]
 
     def inputs(self, rows: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -135,8 +142,12 @@ def attribute_rows(
     gates: bool,
     embeddings: bool,
     say: Callable[[float, str], None],
+    ledger: str | None = None,
 ) -> PairAttribution:
-    """Explain all rows; the result has N samples, averaged over a background."""
+    """Explain all rows; the result has N samples, averaged over a background.
+
+    ``ledger`` is for a plan that goes row by row, see `Runner.attribute`. The ledger's arrays then have the N samples.
+    """
     batches = plan.batches()
     means: dict[tuple, _Mean] = {}
 
@@ -144,13 +155,14 @@ def attribute_rows(
         means.setdefault(key, _Mean(plan.count, plan.baseline_count)).add(part, samples)
 
     kinds: dict[str, GateTrace] = {}
+    layers: dict[str, LayerDefects] = {}
     for number, rows in enumerate(batches):
         say(
             number / len(batches),
             f"Explaining batch {number + 1} of {len(batches)}" if len(batches) > 1 else "Explaining",
         )
         test, base = plan.inputs(rows)
-        result = runner.attribute(test, base, targets, gates=gates, embeddings=embeddings)
+        result = runner.attribute(test, base, targets, gates=gates, embeddings=embeddings, ledger=ledger)
         samples = rows[:, 0]
         add(("prediction",), result.prediction, samples)
         add(("baseline",), result.baseline_prediction, samples)
@@ -169,6 +181,10 @@ def attribute_rows(
                 array = getattr(trace, part)
                 if array is not None:
                     add(("gates", name, part), array, samples)
+        if result.ledger is not None:
+            for key, array in _of_one_row(result.ledger, plan.rows_at_once).items():
+                add(key, array, samples)
+            layers |= result.ledger.layers
 
     def gather(kind: str) -> dict[int, np.ndarray]:
         return {key[1]: mean.value() for key, mean in means.items() if key[0] == kind}
@@ -191,6 +207,28 @@ def attribute_rows(
             for name, trace in kinds.items()
         },
         embeddings=gather("embeddings"),
+        ledger=None if ledger is None else _ledger(layers, {key: mean.value() for key, mean in means.items()}),
+    )
+
+
+def _of_one_row(ledger: LedgerTrace, rows: int) -> dict[tuple, np.ndarray]:
+    """The ledger of a batch that repeats one row: for one of them, each (K, 1, ...)."""
+    found: dict[tuple, np.ndarray] = {("node", *key): value[:, None] / rows for key, value in ledger.nodes.items()}
+    for name, layer in ledger.layers.items():
+        found["layer", name, "defect"] = layer.defect.sum(1, keepdims=True) / rows
+        for part in ("multiplier", "change"):
+            found["layer", name, part] = np.sqrt((getattr(layer, part) ** 2).sum(1, keepdims=True) / rows)
+    return found
+
+
+def _ledger(layers: dict[str, LayerDefects], values: dict[tuple, np.ndarray]) -> LedgerTrace:
+    """Put together what `_of_one_row` took apart, with N samples on axis 1."""
+    return LedgerTrace(
+        nodes={key[1:]: value for key, value in values.items() if key[0] == "node"},
+        layers={
+            name: replace(layer, **{part: values["layer", name, part] for part in ("defect", "multiplier", "change")})
+            for name, layer in layers.items()
+        },
     )
 
 

@@ -77,7 +77,7 @@ class LayerDefects:
 class LedgerTrace:
     """Defects of everything nonlinear. Added over all nodes and layers they are prediction difference minus ``Σφ``."""
 
-    nodes: dict[tuple[str, str], np.ndarray]  # by (module path, operation): (K,), summed over all rows
+    nodes: dict[tuple[str, str], np.ndarray]  # by (module path, operation): (K,) over all rows; put together (K, N)
     layers: dict[str, LayerDefects] = field(default_factory=dict)
 
 

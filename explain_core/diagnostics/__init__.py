@@ -9,11 +9,16 @@ from importlib import import_module
 from typing import Any
 
 _WHERE = {
+    "audit": "explain_core.diagnostics.ledgers",
+    "compounding": "explain_core.diagnostics.growth",
+    "conservation": "explain_core.diagnostics.cuts",
+    "ledger": "explain_core.diagnostics.ledgers",
+    "shap_agreement": "explain_core.diagnostics.agreement",
     "parity": "explain_core.diagnostics.two_frameworks",
     "steps": "explain_core.diagnostics.one_step",
 }
 
-__all__ = ["parity", "steps"]
+__all__ = ["audit", "compounding", "conservation", "ledger", "parity", "shap_agreement", "steps"]
 
 
 def __getattr__(name: str) -> Any:

@@ -131,6 +131,7 @@ class TensorFlowRunner:
         *,
         gates: bool,
         embeddings: bool,
+        ledger: str | None = None,
     ) -> PairAttribution:
         """Explain N rows: see `protocol`."""
         self._check_rows(test)

@@ -35,6 +35,7 @@ class LabelledInput:
     coords: Mapping[str, Sequence | np.ndarray] = field(default_factory=dict)
     tokens: np.ndarray | None = None  # (N, ...): the text of each token id
     lengths: np.ndarray | None = None  # (N,): real timesteps of padded sequences
+    own_units: tuple[np.ndarray, np.ndarray] | None = None  # offset and scale (F,): own = value * scale + offset
 
 
 def build_explanation(
@@ -125,6 +126,9 @@ def _axis_coords(item: LabelledInput, n: int) -> dict[str, Any]:
         coords[dim] = labels
     if item.tokens is not None:
         coords["token"] = (("sample", *item.dims), label_array(item.tokens))
+    if item.own_units is not None:
+        for name, numbers in zip(("add_offset", "scale_factor"), item.own_units, strict=True):
+            coords[name] = ("feature", np.asarray(numbers, dtype=np.float64))
     if item.lengths is not None:
         coords["length"] = ("sample", np.asarray(item.lengths, dtype=np.int64))
     return coords

@@ -12,6 +12,8 @@ import numpy as np
 from explain_core.errors import InputError, NonFiniteError
 
 Labels = dict[int | str, np.ndarray]
+BESIDE = ("times", "length", "token", "add_offset", "scale_factor")
+"""Coordinates of an input that go with its values into the result."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,9 @@ class Arguments:
         names: of each array, unique: the parameter's name, with positions for nested ones ("hx.0").
         leaves: the arrays.
         rebuild: turns as many arrays (or tensors) back into ``(args, kwargs)``.
-        labels: for each array, as far as the input had them: labels of its axes by axis number, and under "times" and
-            "length" time labels (sample, time) and lengths (sample,) that differ between samples.
+        labels: for each array, as far as the input had them: labels of its axes by axis number, and by name what is
+            in `BESIDE`: time labels (sample, time) and lengths (sample,) that differ between samples, words of token
+            ids (sample, time), and the offset and scale (feature,) that lead back to the person's own units.
     """
 
     names: tuple[str, ...]
@@ -106,7 +109,7 @@ def as_array(value: Any, name: str) -> tuple[np.ndarray, Labels]:
         value = value.detach().cpu()
     if hasattr(value, "dims") and hasattr(value, "coords"):  # xarray
         labels = {i: value[dim].values for i, dim in enumerate(value.dims) if dim in value.coords}
-        labels |= {name: value[name].values for name in ("times", "length") if name in value.coords}
+        labels |= {name: value[name].values for name in BESIDE if name in value.coords}
         value = value.values
     elif hasattr(value, "columns"):  # pandas: one sequence
         labels = {1: np.asarray(value.columns)}

@@ -79,8 +79,18 @@ class Prepared:
         coords = {dim: labels[a] for dim, a in zip(dims, kept, strict=True) if a in labels}
         if "times" in labels and "time" in dims:
             coords["time"] = labels["times"]
-        lengths = labels.get("length")
-        return LabelledInput(arguments.names[i], values, baseline, attributions, dims, coords, lengths=lengths)
+        own = [labels.get(name) for name in ("add_offset", "scale_factor")]
+        return LabelledInput(
+            arguments.names[i],
+            values,
+            baseline,
+            attributions,
+            dims,
+            coords,
+            tokens=labels.get("token"),
+            lengths=labels.get("length"),
+            own_units=None if own[0] is None or own[1] is None else (own[0], own[1]),
+        )
 
 
 def prepare(

@@ -12,11 +12,15 @@ import xarray as xr
 from explain_core.errors import InputError
 from explain_core.explanation import Explanation, by_name
 from explain_core.labels import label_texts, position_of
+from explain_core.own_units import in_own_units
 
 
 @dataclass(frozen=True)
 class Panel:
-    """What the figures draw. T is 1 and ``time`` None for an input without a time axis."""
+    """What the figures draw. T is 1 and ``time`` None for an input without a time axis.
+
+    Values and baselines of a scaled input are in the person's own units; attributions are the same in either.
+    """
 
     name: str
     attribution: np.ndarray  # (T, F)
@@ -62,7 +66,7 @@ def panel_of(
 
     one = explanation.sel(slice(row, row + 1), slice(column, column + 1))
     axes = [axis for axis in value.dims if axis != "time"]
-    arrays = [_flat(array, axes) for array in (attribution, value, baseline)]
+    arrays = [_flat(array, axes) for array in (attribution, in_own_units(value), in_own_units(baseline))]
     steps = arrays[0].shape[0] if whole else _steps_to_show(arrays[0], value)
     labels, names = _feature_names(value, axes, name, units or {})
     return Panel(

@@ -1,0 +1,288 @@
+"""NPY and NPZ files: plain arrays of numbers, whose size is known before anything is allocated."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+import zlib
+from math import prod
+from typing import IO
+
+import numpy as np
+import xarray as xr
+
+from explain_core.errors import Fix, SequenceFileError
+from explain_core.sequences.labelled import label, label_ragged, numbered
+from explain_core.sequences.numbers import fill_fixes, filled, further
+from explain_core.sequences.options import MAX_BYTES, MAX_CELLS, Options
+
+_USUAL = ("x", "sequences", "sequence", "data", "inputs", "input", "values", "features", "series", "arr_0")
+_MASKS = ("mask", "masks", "attention_mask", "valid")
+_LENGTHS = ("lengths", "length", "lens", "seq_len", "seq_lens", "sequence_lengths")
+_FEATURE_NAMES = ("feature_names", "features", "columns", "names_of_features")
+_SAMPLE_NAMES = ("names", "ids", "id", "sample_names")
+_TIMES = ("time", "times", "dates", "timestamps", "t")
+_MAX_ENTRIES = 1000
+
+
+def read_npy(data: bytes, where: str, stem: str, options: Options) -> xr.DataArray:
+    """The array of an NPY file as sequences (sample, time, feature).
+
+    Raises:
+        SequenceFileError: it is damaged, holds objects, or is of a shape that no sequences have.
+    """
+    return as_sequences(read_array(io.BytesIO(data), len(data), where), where, stem, options)
+
+
+def read_npz(data: bytes, where: str, stem: str, options: Options) -> tuple[xr.DataArray, tuple[str, ...], list[str]]:
+    """The sequences of an NPZ file, the names of the arrays to choose among, and what was noteworthy.
+
+    A mask (sample, time), lengths (sample,), and names of features, samples and timesteps are taken by their names.
+
+    Raises:
+        SequenceFileError: it is damaged, too large, holds objects, or it cannot be told which array is meant.
+    """
+    arrays = _entries(data, where)
+    chosen = _choose(arrays, where, options)
+    values = arrays[chosen]
+    used = {chosen}
+
+    def take(names: tuple[str, ...], *shapes: tuple[int, ...], kind: str = "biufSUM") -> np.ndarray | None:
+        for name, array in arrays.items():
+            if name not in used and name.lower() in names and array.shape in shapes and array.dtype.kind in kind:
+                used.add(name)
+                return array
+        return None
+
+    samples, steps, features = {1: (1, *values.shape, 1), 2: (1, *values.shape)}.get(values.ndim, values.shape[-3:])
+    mask = take(_MASKS, (samples, steps), (samples, steps, 1), kind="biuf")
+    lengths = take(_LENGTHS, (samples,), kind="iu")
+    if mask is not None:
+        lengths = lengths_of_mask(mask.reshape(samples, steps), where)
+    if lengths is not None and not ((lengths >= 1) & (lengths <= steps)).all():
+        raise SequenceFileError(
+            f"A length is {int(lengths[(lengths < 1) | (lengths > steps)][0])}, and the array has {steps} timesteps.",
+            where=where,
+        )
+    found = as_sequences(values, where, stem, options, lengths)
+    names = take(_FEATURE_NAMES, (features,), kind="SU")
+    if names is not None and len(set(names.tolist())) == features:
+        found = found.assign_coords(feature=names.astype(str))
+    names = take(_SAMPLE_NAMES, (samples,), kind="SUiu")
+    if names is not None and len(set(names.tolist())) == samples:
+        found = found.assign_coords(sample=names.astype(str))
+    times = take(_TIMES, (steps,))
+    if times is not None and len(set(times.tolist())) == steps:
+        times = times[: found.sizes["time"]]
+        found = found.assign_coords(time=times.astype("datetime64[us]") if times.dtype.kind == "M" else times)
+    unused = [name for name in arrays if name not in used]
+    notes = [f"Not used of the file: {', '.join(unused[:8])}{', ...' if len(unused) > 8 else ''}."] if unused else []
+    return found, tuple(name for name, array in arrays.items() if _may_be_sequences(array)), notes
+
+
+def read_array(file: IO[bytes], size: int, where: str) -> np.ndarray:
+    """A plain array from an open NPY file of ``size`` bytes. Its header is checked before its values are read.
+
+    Raises:
+        SequenceFileError
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_column, dtype = read_header(file)
+    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise SequenceFileError(f"The NPY file is damaged or cut off: {_line(error)}", where=where) from None
+    if dtype.hasobject:
+        raise SequenceFileError(
+            "The array holds Python objects, which can run code when read.",
+            where=where,
+            hint="Save plain numbers: np.save(path, np.asarray(values, dtype=float)).",
+        )
+    cells = prod(shape)
+    if any(axis < 0 for axis in shape) or cells > MAX_CELLS or cells * dtype.itemsize > MAX_BYTES:
+        raise SequenceFileError(
+            f"The array has shape {shape}; the limit is {MAX_CELLS:,} numbers.",
+            where=where,
+            hint="Give the sequences that you want to explain, not the whole data set.",
+        )
+    wanted = cells * dtype.itemsize
+    if wanted > size:  # known before anything of that size is allocated
+        raise _cut_off(where, wanted, size)
+    try:
+        data = file.read(wanted)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise SequenceFileError(f"The archive is damaged or cut off: {_line(error)}", where=where) from None
+    if len(data) < wanted:
+        raise _cut_off(where, wanted, len(data))
+    array = np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if by_column else "C")
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def as_sequences(
+    values: np.ndarray, where: str, stem: str, options: Options, lengths: np.ndarray | None = None
+) -> xr.DataArray:
+    """An array (time,), (time, feature) or (sample, time, feature) with labels.
+
+    Args:
+        lengths: real timesteps of each sample; what follows them is not looked at and becomes zero.
+
+    Raises:
+        SequenceFileError: another shape, no numbers, or values that are missing and not to be filled.
+    """
+    if values.dtype.names:
+        values = _from_fields(values, where)
+    if values.dtype.kind not in "fiub":
+        raise SequenceFileError(
+            f"The array holds {values.dtype}, not numbers.", where=where, hint="Save floats or whole numbers."
+        )
+    if values.ndim > 3 and prod(values.shape) == prod(sorted(values.shape)[-3:]):  # axes of size 1 too many
+        values = values.reshape([size for i, size in enumerate(values.shape) if size > 1 or i >= values.ndim - 3][-3:])
+    if not 1 <= values.ndim <= 3 or not values.size:
+        raise SequenceFileError(
+            f"The array has shape {values.shape}.",
+            where=where,
+            hint="It must be (time,), (time, feature) or (sample, time, feature), and not empty.",
+        )
+    axes = values.ndim
+    if values.dtype.kind == "f" and values.dtype.itemsize not in (4, 8):
+        values = values.astype(np.float32 if values.dtype.itemsize == 2 else np.float64)
+    if values.ndim < 3:
+        values = values.reshape(1, len(values), -1)
+    if lengths is not None:
+        values = np.where((np.arange(values.shape[1]) < lengths[:, None])[..., None], values, 0)
+    values = _without_gaps(values, axes, where, options)
+    names = numbered(stem, len(values))
+    features = [f"feature {i + 1}" for i in range(values.shape[2])]
+    if lengths is not None and (lengths != values.shape[1]).any():
+        return label_ragged([row[:n] for row, n in zip(values, lengths, strict=True)], names, features)
+    return label(values, names, np.arange(1, values.shape[1] + 1), features)
+
+
+def lengths_of_mask(mask: np.ndarray, where: str) -> np.ndarray:
+    """Timesteps of each sequence from a mask (sample, time) that is true on real ones.
+
+    Raises:
+        SequenceFileError: real steps follow padding, which lengths cannot say.
+    """
+    real = mask.astype(bool)
+    lengths = real.sum(axis=1)
+    whole = real == (np.arange(real.shape[1]) < lengths[:, None])
+    if not whole.all() or not lengths.all():
+        sample, step = (int(i) for i in np.argwhere(~whole)[0]) if not whole.all() else (int(lengths.argmin()), 0)
+        raise SequenceFileError(
+            "The mask has padding before real timesteps.",
+            where=f"{where}, mask, sample {sample + 1}, timestep {step + 1}",
+            hint="Padding must stand at the end of each sequence.",
+        )
+    return lengths
+
+
+def _without_gaps(values: np.ndarray, axes: int, where: str, options: Options) -> np.ndarray:
+    bad = ~np.isfinite(values)
+    if not bad.any() or (options.padding == "nan" and np.isnan(values[bad]).all()):
+        return values
+    if options.fill is not None and np.isnan(values[bad]).all():
+        return np.stack([filled(one, options.fill) for one in values])
+    place = tuple(int(i) for i in np.argwhere(bad)[0])
+    fixes = fill_fixes() if np.isnan(values[bad]).all() else ()
+    if fixes and axes == 3 and bad.all(axis=2).any():
+        fixes = (Fix("Missing steps at the end are padding", {"padding": "nan"}), *fixes)
+    shown = {1: place[1:2], 2: place[1:]}.get(axes, place)
+    raise SequenceFileError(
+        f"The array holds {values[place]} at index {shown}{further(int(bad.sum()) - 1)}.",
+        where=where,
+        hint="Fill or drop missing values as for the model's training.",
+        fixes=fixes,
+    )
+
+
+def _from_fields(values: np.ndarray, where: str) -> np.ndarray:
+    kinds = {values.dtype[name] for name in values.dtype.names}
+    if values.ndim != 1 or any(kind.kind not in "fiub" or kind.shape for kind in kinds):
+        raise SequenceFileError(
+            f"The array is a record of {values.dtype}.", where=where, hint="Save a plain array of numbers."
+        )
+    return np.stack([values[name] for name in values.dtype.names], axis=1)
+
+
+def _entries(data: bytes, where: str) -> dict[str, np.ndarray]:
+    """All arrays of the archive; nothing is written anywhere, and no name is used as a path."""
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        infos = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+        raise SequenceFileError(f"The archive is damaged or cut off: {_line(error)}", where=where) from None
+    if len(infos) > _MAX_ENTRIES:
+        raise SequenceFileError(f"The archive has {len(infos):,} entries; the limit is {_MAX_ENTRIES:,}.", where=where)
+    declared = sum(info.file_size for info in infos)
+    if declared > MAX_BYTES:
+        raise SequenceFileError(
+            f"The archive unpacks to {declared:,} bytes; the limit is {MAX_BYTES:,}.",
+            where=where,
+            hint="Give the sequences that you want to explain, not the whole data set.",
+        )
+    arrays: dict[str, np.ndarray] = {}
+    for info in infos:
+        place = f"{where}, entry {info.filename[:80]!r}"
+        if not info.filename.endswith(".npy") or re.search(r"\.\.|^[/\\]|\\|:|[\x00-\x1f]", info.filename):
+            raise SequenceFileError("An NPZ file has no such entry.", where=place, hint="Save it with np.savez.")
+        if info.flag_bits & 1:
+            raise SequenceFileError("The archive is locked by a password.", where=place)
+        try:
+            with archive.open(info) as file:
+                arrays[info.filename.removesuffix(".npy")] = read_array(file, info.file_size, place)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+            raise SequenceFileError(f"The archive is damaged or cut off: {_line(error)}", where=place) from None
+    if not arrays:
+        raise SequenceFileError("The archive is empty.", where=where)
+    return arrays
+
+
+def _may_be_sequences(array: np.ndarray) -> bool:
+    return array.dtype.kind in "fiub" and 1 <= array.ndim <= 3 and array.size > 0
+
+
+def _choose(arrays: dict[str, np.ndarray], where: str, options: Options) -> str:
+    if options.array is not None:
+        if options.array not in arrays:
+            raise SequenceFileError(
+                f"There is no array {options.array!r}.", where=where, hint=f"There are: {', '.join(arrays)}."
+            )
+        return options.array
+    beside = {*_MASKS, *_LENGTHS, *_FEATURE_NAMES[:1], *_TIMES}
+    possible = {name: array for name, array in arrays.items() if _may_be_sequences(array)}
+    if len(possible) > 1:
+        possible = {name: array for name, array in possible.items() if name.lower() not in beside} or possible
+    most = max((array.ndim for array in possible.values()), default=0)
+    likely = [name for name, array in possible.items() if array.ndim == most]
+    if len(likely) == 1:
+        return likely[0]
+    usual = [name for name in likely if name.lower() in _USUAL]
+    if len(usual) == 1:
+        return usual[0]
+    if not likely:
+        held = ", ".join(f"{name} {array.dtype}{array.shape}" for name, array in list(arrays.items())[:8])
+        raise SequenceFileError("No array of the file can be sequences.", where=where, hint=f"It has {held}.")
+    raise SequenceFileError(
+        f"The file has several arrays: {', '.join(f'{name} {arrays[name].shape}' for name in likely)}.",
+        where=where,
+        hint="Choose one by its name: array=...",
+        fixes=tuple(Fix(f"Take {name!r}, {_shape(arrays[name])}", {"array": name}) for name in likely[:6]),
+    )
+
+
+def _shape(array: np.ndarray) -> str:
+    return " × ".join(str(size) for size in array.shape)
+
+
+def _cut_off(where: str, wanted: int, found: int) -> SequenceFileError:
+    return SequenceFileError(
+        f"The NPY file is damaged or cut off: it declares {wanted:,} bytes of values and has {found:,}.",
+        where=where,
+        hint="Save or copy it again.",
+    )
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,254 @@
+"""JSON files: tables as records or columns, arrays as nested lists, and sequences of unequal lengths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from explain_core.errors import Fix, SequenceFileError
+from explain_core.sequences.arrays import as_sequences
+from explain_core.sequences.labelled import label_ragged, numbered
+from explain_core.sequences.options import MAX_CELLS, MAX_TEXT_CELLS, Options
+from explain_core.sequences.table import Table, row_numbers
+
+_LISTS = ("sequences", "sequence", "data", "inputs", "instances", "x", "values", "series", "rows", "records")
+_NAMES = ("features", "feature_names", "columns")
+_OWN_NAME = ("name", "id", "sequence", "sample", "sequence_id")
+_DEEPEST = 12
+_HINT = "PairLift reads a list of numbers, of rows or of records, a list for each column, or a list of sequences."
+
+
+def read_json(data: str, where: str, stem: str, options: Options) -> Table | xr.DataArray:
+    """What a JSON file holds: a table, or sequences (sample, time, feature).
+
+    Raises:
+        SequenceFileError: no JSON, nested too deep, too large, or nothing that could be sequences.
+    """
+    value = _parse(data, where)
+    extra: Mapping[str, Any] = {}
+    if isinstance(value, dict):
+        value, extra = _unwrap(value, where, options)
+    if isinstance(value, dict):
+        return _from_columns(value, where)
+    if not value:
+        raise SequenceFileError("The list is empty.", where=where, hint=_HINT)
+    if all(isinstance(item, dict) for item in value):
+        return _from_records(value, where, stem, options)
+    found = _from_lists(value, where, stem, options)
+    return _named(found, extra, where)
+
+
+def texts_of_json(data: str, where: str) -> tuple[list[str], list[str]] | None:
+    """Names and texts of a JSON file of texts: a list of them, or an object by name; None if it is something else."""
+    value = _parse(data, where)
+    if isinstance(value, dict) and value and all(isinstance(item, str) for item in value.values()):
+        return list(value), list(value.values())
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return [f"text {i + 1}" for i in range(len(value))], value
+    return None
+
+
+def parse_json(data: str, where: str) -> Any:
+    """Any JSON value.
+
+    Raises:
+        SequenceFileError: with the row and column of what is wrong.
+    """
+    try:
+        return json.loads(data, parse_int=_integer)
+    except json.JSONDecodeError as error:
+        raise SequenceFileError(
+            f"The JSON is damaged or cut off: {error.msg}.",
+            where=f"{where}, row {error.lineno}, column {error.colno}",
+            hint="Write it with a JSON library.",
+        ) from None
+    except RecursionError:
+        raise SequenceFileError("The JSON is nested too deep.", where=where, hint=_HINT) from None
+
+
+def _integer(text: str) -> int | float:
+    return int(text) if len(text) < 300 else float("inf")
+
+
+def _parse(data: str, where: str) -> Any:
+    lines = [line for line in data.splitlines() if line.strip()]
+    if len(lines) > 1 and all(line.lstrip().startswith(("{", "[")) for line in lines[:2]):
+        try:  # a value on each line; a file that is one value has brackets around it
+            json.loads(lines[0])
+        except (json.JSONDecodeError, RecursionError):
+            pass
+        else:
+            return [parse_json(line, f"{where}, line {number}") for number, line in enumerate(lines, 1)]
+    return parse_json(data, where)
+
+
+def _unwrap(value: dict[str, Any], where: str, options: Options) -> tuple[Any, Mapping[str, Any]]:
+    """The list inside an object that holds one beside names and notes; else the object, which then has columns."""
+    if options.array is not None:
+        if options.array not in value:
+            there = ", ".join(list(value)[:12])
+            raise SequenceFileError(f"There is no {options.array!r}.", where=where, hint=f"There are: {there}.")
+        return value[options.array], value
+    nested = [name for name, item in value.items() if isinstance(item, list) and item and _is_nested(item[0])]
+    usual = [name for name in nested if name.lower() in _LISTS]
+    if len(usual) == 1 or len(nested) == 1:
+        return value[(usual if len(usual) == 1 else nested)[0]], value
+    if len(nested) > 1:
+        raise SequenceFileError(
+            f"The file has several lists: {', '.join(nested[:8])}.",
+            where=where,
+            hint="Choose one by its name: array=...",
+            fixes=tuple(Fix(f"Take {name!r}", {"array": name}) for name in nested[:6]),
+        )
+    flat = [name for name, item in value.items() if isinstance(item, list)]
+    if len(flat) == 1 and flat[0].lower() in _LISTS:
+        return value[flat[0]], value
+    return value, {}
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, list | dict)
+
+
+def _from_columns(value: dict[str, Any], where: str) -> Table:
+    """One list, or one object by row, for each column."""
+    columns = {str(name): list(item.values()) if isinstance(item, dict) else item for name, item in value.items()}
+    lists = {name: item for name, item in columns.items() if isinstance(item, list)}
+    if not lists:
+        raise SequenceFileError("There is no list of values.", where=where, hint=_HINT)
+    lengths = {name: len(item) for name, item in lists.items()}
+    if len(set(lengths.values())) > 1:
+        one, n = next(iter(lengths.items()))
+        other, m = next((name, size) for name, size in lengths.items() if size != n)
+        raise SequenceFileError(
+            f"The columns differ in length: {one!r} has {n} values, {other!r} has {m}.", where=where, hint=_HINT
+        )
+    return _table(lists, where, "row")
+
+
+def _from_records(value: list[dict], where: str, stem: str, options: Options) -> Table | xr.DataArray:
+    """A record for each row; or one for each sequence, where records hold lists."""
+    holding = [name for name, item in value[0].items() if isinstance(item, list) and item]
+    if holding:
+        usual = [name for name in holding if name.lower() in _LISTS]
+        chosen = options.array if options.array in holding else usual[0] if usual else holding[0]
+        parts = [record.get(chosen) for record in value]
+        found = _from_lists([part if part is not None else [] for part in parts], where, stem, options, ragged=True)
+        own = next((n for n in _OWN_NAME if all(n in r and not _is_nested(r[n]) for r in value)), None)
+        names = [str(record[own]) for record in value] if own else []
+        return found.assign_coords(sample=names) if len(set(names)) == len(value) else found
+    names = list(dict.fromkeys(name for record in value for name in record))
+    if len(names) * len(value) > MAX_TEXT_CELLS:
+        raise _too_large(len(names) * len(value), where)
+    return _table({str(name): [record.get(name) for record in value] for name in names}, where, "record")
+
+
+def _table(columns: dict[str, list], where: str, row_word: str) -> Table:
+    count = len(next(iter(columns.values())))
+    if not count:
+        raise SequenceFileError("The lists are empty.", where=where, hint=_HINT)
+    for name, cells in columns.items():
+        nested = next((i for i, cell in enumerate(cells) if _is_nested(cell)), None)
+        if nested is not None:
+            raise SequenceFileError(
+                "A cell holds a list or an object, and must be a single value.",
+                where=f"{where}, {row_word} {nested + 1}, column {name!r}",
+                hint=_HINT,
+            )
+    made = {name: pd.Series([_cell(cell) for cell in cells], dtype=object) for name, cells in columns.items()}
+    frame = pd.DataFrame(made)
+    frame.index = row_numbers(count)
+    return Table(frame, where, row_word=row_word)
+
+
+def _cell(cell: Any) -> Any:
+    """Numbers as they are, and the rest as the text that it would be in CSV."""
+    return "" if cell is None else str(cell) if isinstance(cell, bool) else cell
+
+
+def _from_lists(value: list, where: str, stem: str, options: Options, *, ragged: bool = False) -> xr.DataArray:
+    """Nested lists: numbers, rows of numbers, or sequences of rows.
+
+    Args:
+        ragged: the outer list is of sequences, even where two levels of even lengths could be rows.
+    """
+    depth = _depth(value, where)
+    if depth == 2 and (ragged or len({len(item) for item in value}) > 1):  # sequences of one feature
+        value, depth = [[[number] for number in item] for item in value], 3
+    arrays = [_array(item, f"{where}, item {i + 1}", depth - 1) for i, item in enumerate(value)] if depth > 1 else []
+    if depth == 1:
+        return as_sequences(_array(value, where, 1), where, stem, options)
+    if sum(array.size for array in arrays) > MAX_CELLS:
+        raise _too_large(sum(array.size for array in arrays), where)
+    if depth == 2 or len({array.shape for array in arrays}) == 1:
+        return as_sequences(np.stack(arrays), where, stem, options)
+    widths = {array.shape[1] for array in arrays}
+    if len(widths) > 1:
+        first = arrays[0].shape[1]
+        at = next(i for i, array in enumerate(arrays) if array.shape[1] != first)
+        raise SequenceFileError(
+            f"The sequence has {arrays[at].shape[1]} features, the first one has {first}.",
+            where=f"{where}, item {at + 1}",
+        )
+    checked = [as_sequences(array, f"{where}, item {i + 1}", stem, options) for i, array in enumerate(arrays)]
+    features = list(checked[0]["feature"].values)
+    return label_ragged([one.values[0] for one in checked], numbered(stem, len(checked)), features)
+
+
+def _depth(value: list, where: str) -> int:
+    depth: int = 0
+    item: Any = value
+    while isinstance(item, list):
+        depth += 1
+        if depth > _DEEPEST:
+            break
+        if not item:
+            raise SequenceFileError("A list is empty.", where=where, hint=_HINT)
+        item = item[0]
+    if depth > 3:
+        raise SequenceFileError(f"Lists are nested {depth} deep or more; sequences are 3.", where=where, hint=_HINT)
+    return depth
+
+
+def _array(value: Any, where: str, depth: int) -> np.ndarray:
+    if depth == 0:
+        value = [value]
+    try:
+        flat = np.array(value, dtype=object)
+        if flat.ndim != max(depth, 1) or not flat.size:
+            raise ValueError
+        for i, number in enumerate(flat.ravel()):
+            if number is not None and (isinstance(number, str | dict | list)):
+                raise SequenceFileError(
+                    f"{str(number)[:60]!r} is not a number.", where=f"{where}, value {i + 1}", hint=_HINT
+                )
+        return flat.astype(float)
+    except (ValueError, TypeError, OverflowError):
+        raise SequenceFileError("The rows differ in length, or are empty.", where=where, hint=_HINT) from None
+
+
+def _named(found: xr.DataArray, extra: Mapping[str, Any], where: str) -> xr.DataArray:
+    """With the names of features and timesteps that stand beside the list."""
+    for name in _NAMES:
+        names = extra.get(name)
+        if isinstance(names, list) and len(names) == found.sizes["feature"] and len(set(map(str, names))) == len(names):
+            found = found.assign_coords(feature=[str(each) for each in names])
+            break
+    times = extra.get("time", extra.get("times", extra.get("index")))
+    if isinstance(times, list) and len(times) == found.sizes["time"] and len(set(map(str, times))) == len(times):
+        numeric = all(isinstance(time, int | float) and not isinstance(time, bool) for time in times)
+        found = found.assign_coords(time=times if numeric else [str(time) for time in times])
+    return found
+
+
+def _too_large(cells: int, where: str) -> SequenceFileError:
+    return SequenceFileError(
+        f"The file has {cells:,} values; the limit is {MAX_CELLS:,}.",
+        where=where,
+        hint="Give the sequences that you want to explain, not the whole data set.",
+    )

@@ -1,0 +1,93 @@
+"""Parquet files as tables. The sizes that a file declares are checked before it is read."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from explain_core.errors import SequenceFileError
+from explain_core.sequences.options import MAX_BYTES, MAX_CELLS
+from explain_core.sequences.table import Table, row_numbers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def read_parquet(data: bytes, where: str) -> Table:
+    """The table in a Parquet file.
+
+    Raises:
+        SequenceFileError: it is damaged, too large, or has columns of lists or records.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise SequenceFileError(
+            "Parquet files need the package pyarrow.", where=where, hint="Install it: pip install pyarrow."
+        ) from None
+    try:
+        schema = pq.read_schema(io.BytesIO(data))
+        nested = next((field for field in schema if pa.types.is_nested(field.type)), None)
+        if nested is not None:
+            raise SequenceFileError(
+                f"The column is of {nested.type}, and its cells must be single values.",
+                where=f"{where}, column {nested.name!r}",
+                hint="Write a row for each timestep and a column for each feature.",
+            )
+        texts = [f.name for f in schema if _is_text(f.type)]
+        # Text stays as a dictionary of distinct values, or a short file could hold one long text a million times.
+        file = pq.ParquetFile(io.BytesIO(data), read_dictionary=texts, arrow_extensions_enabled=False)
+        _check_size(file.metadata, where)
+        table = file.read()
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        line = (str(error).splitlines() or ["it cannot be read"])[0][:200]
+        raise SequenceFileError(f"The Parquet file is damaged or cut off: {line}", where=where) from None
+    names = ["" if name.startswith("__index_level_") else name for name in table.column_names]
+    order = sorted(range(len(names)), key=lambda i: bool(names[i]))  # pandas writes its index last
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise SequenceFileError(f"Two columns are called {sorted(twice)[0]!r}.", where=where)
+    columns = {names[i]: _column(table.column(i), names[i], where) for i in order}
+    frame = pd.DataFrame(columns, index=row_numbers(table.num_rows))
+    if frame.empty:
+        raise SequenceFileError("The file has no row of values.", where=where)
+    return Table(frame, where)
+
+
+def _check_size(metadata: object, where: str) -> None:
+    rows, columns = metadata.num_rows, metadata.num_columns
+    bytes_declared = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    if rows * columns > MAX_CELLS or bytes_declared > MAX_BYTES:
+        raise SequenceFileError(
+            f"The file has {rows:,} rows of {columns:,} columns; the limit is {MAX_CELLS:,} cells.",
+            where=where,
+            hint="Give the sequences that you want to explain, not the whole data set.",
+        )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
+
+
+def _column(column: pa.ChunkedArray, name: str, where: str) -> pd.Series:
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_decimal(kind):
+        column = column.cast(pa.float64())
+    known = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null)
+    known += (pa.types.is_timestamp, pa.types.is_date, pa.types.is_dictionary, _is_text)
+    if not any(test(kind) for test in known):
+        raise SequenceFileError(f"The column is of {kind}.", where=f"{where}, column {name!r}", hint="Write numbers.")
+    cells = column.to_pandas(date_as_object=False)
+    cells.index = row_numbers(len(cells))
+    if pa.types.is_dictionary(kind) or _is_text(kind):
+        return cells.astype(object).where(cells.notna(), "")
+    if pa.types.is_boolean(kind) or pa.types.is_null(kind) or (pa.types.is_integer(kind) and cells.dtype == object):
+        return cells.astype(object).map(lambda cell: float("nan") if cell is None else float(cell)).astype(float)
+    return cells

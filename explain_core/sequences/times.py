@@ -84,6 +84,12 @@ class Times:
         text = cells.astype(str).str.strip()
         dashed = text.str.replace(r"^(\d{4})[/.](\d{1,2})[/.]", r"\1-\2-", regex=True)
         dates = pd.to_datetime(dashed, errors="coerce", format="ISO8601", utc=True)
+        if dates.isna().any():
+            dates = self._day_and_month(text, options)
+        for form in _FORMATS:
+            if dates is not None and not dates.isna().any():
+                break
+            dates = pd.to_datetime(text, errors="coerce", format=form, utc=True)
         if dates is None or dates.isna().any():
             return text.to_numpy().astype(str)
         return dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]")

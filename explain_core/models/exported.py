@@ -19,6 +19,7 @@ import torch
 from explain_core.errors import ModelFileError
 from explain_core.models.archive import pack, read_entries
 from explain_core.models.hints import EXPORT_HINT, READER_ERRORS, first_line
+from explain_core.models.initial_state import with_initial_state
 from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
 from explain_core.models.program_check import check_program, on_cpu, refuse_code
 from explain_core.models.shapes import describe_layers
@@ -130,7 +131,7 @@ def _describe(program: torch.export.ExportedProgram) -> LoadedModel:
     module = program.module()
     for part in module.modules():  # eval() is not for exported modules, and what it would change is in the graph
         part.training = False
-    return LoadedModel("torch", module, "torch.export", summary, program=program)
+    return with_initial_state(LoadedModel("torch", module, "torch.export", summary, notes, program))
 
 
 def _inputs(program: torch.export.ExportedProgram) -> list[ExpectedInput]:

@@ -17,6 +17,8 @@ READER_ERRORS = (
     struct.error,
 )
 
+NO_RECURRENT = "The model has no recurrent layer; it is explained all the same, without gates to show."
+
 #: The lines of Python that turn a live model into a file that opens everywhere.
 EXPORT_HINT = """In Python, these lines write a file that opens as it is:
     example = (torch.randn(2, timesteps, features),)

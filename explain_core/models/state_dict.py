@@ -12,13 +12,11 @@ from explain_core.errors import ModelFileError
 from explain_core.models import settings
 from explain_core.models.architecture import Architecture, infer
 from explain_core.models.checkpoint import Checkpoint
-from explain_core.models.hints import EXPORT_HINT
+from explain_core.models.hints import EXPORT_HINT, NO_RECURRENT
 from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
 from explain_core.models.options import Options
 from explain_core.models.shapes import describe_layers
 from explain_core.models.stack import Stack
-
-NO_RECURRENT = "The model has no recurrent layer; it is explained all the same, without gates to show."
 
 
 def open_weights(found: Checkpoint, path: Path, given: Mapping[str, Any], *, ordered: bool = True) -> LoadedModel:

@@ -10,10 +10,11 @@ from torch import nn
 
 from explain_core.errors import ModelFileError
 from explain_core.models import checkpoint, inert
+from explain_core.models.hints import NO_RECURRENT
 from explain_core.models.initial_state import with_initial_state
 from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
 from explain_core.models.shapes import describe_layers
-from explain_core.models.state_dict import NO_RECURRENT, open_weights
+from explain_core.models.state_dict import open_weights
 from explain_core.models.stock_modules import build
 
 _OF_EACH_STEP = (

@@ -17,7 +17,8 @@ import torch
 
 from explain_core.errors import ModelFileError
 from explain_core.models.archive import pack, read_entries
-from explain_core.models.hints import EXPORT_HINT, READER_ERRORS, first_line
+from explain_core.models.hints import EXPORT_HINT, NO_RECURRENT, READER_ERRORS, first_line
+from explain_core.models.initial_state import with_initial_state
 from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
 from explain_core.models.program_check import refuse_code
 from explain_core.models.shapes import describe_layers, find_recurrent
@@ -96,13 +97,16 @@ def _operators(graph: Any) -> Iterator[str]:
 def _describe(module: torch.jit.ScriptModule) -> LoadedModel:
     shapes = {name: tuple(tensor.shape) for name, tensor in module.named_parameters()}
     kinds = {name: part.original_name for name, part in module.named_modules()}
+    layers = describe_layers(shapes, kinds)
+    notes = () if any(layer.recurrent for layer in layers) else (NO_RECURRENT,)
     summary = ModelSummary(
         framework="torch",
         format="TorchScript",
-        layers=describe_layers(shapes, kinds),
+        layers=layers,
         inputs=_inputs(module, shapes),
+        notes=notes,
     )
-    return LoadedModel("torch", module, "torchscript", summary)
+    return with_initial_state(LoadedModel("torch", module, "torchscript", summary, notes))
 
 
 def _inputs(module: torch.jit.ScriptModule, shapes: Mapping[str, tuple[int, ...]]) -> tuple[ExpectedInput, ...]:

@@ -7,6 +7,7 @@ and functional calls, reused modules, exported programs and TorchScript all look
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -64,11 +65,22 @@ def private_copy(model: nn.Module) -> nn.Module:
             f"the model cannot be copied: {type(error).__name__}: {error}",
             hint="Export it with torch.export.export and explain the exported program.",
         ) from error
+    if isinstance(model, fx.GraphModule):
+        # A copy of an exported program has lost the check of its inputs' sizes, and without it reads beyond the end of
+        # states that were made for another number of samples.
+        for key, hook in model._forward_pre_hooks.items():
+            with_kwargs = key in model._forward_pre_hooks_with_kwargs
+            own.register_forward_pre_hook(_as_of(model, hook), with_kwargs=with_kwargs)
     for parameter in own.parameters():
         parameter.requires_grad_(False)
     if any(module.training for module in own.modules()):
         _eval(own)
     return own
+
+
+def _as_of(model: nn.Module, hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook of another module, which it looks at for what it needs to know."""
+    return lambda copied, *given: hook(model, *given)
 
 
 def _eval(module: nn.Module) -> None:
@@ -156,6 +168,13 @@ def _explained(error: Exception, where: str = "") -> CaptureError:
             where=where,
             hint="The test and the baseline run could then differ. Use torch.where, or masks and lengths that are "
             "given as inputs of their own.",
+        )
+    if fixed := re.match(r"Expected input at (.*) to be (equal to|[<>]=) ([^,]*), but got (\d+)", first):
+        return CaptureError(
+            f"the model was exported for inputs of one size: {fixed[1]} must be {fixed[2]} {fixed[3]}, and it is "
+            f"{fixed[4]}",
+            where=where,
+            hint="Give it that size, or export it again with dynamic_shapes for that axis.",
         )
     return CaptureError(f"the model failed on these inputs: {type(error).__name__}: {first}", where=where)
 

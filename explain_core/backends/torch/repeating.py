@@ -31,7 +31,7 @@ class Start:
             for name, value in _carriers(part):
                 kept = pytree.tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, value)
                 self._saved[path, name] = (part, kept, _fingerprint(value))
-            if not isinstance(part, torch.jit.ScriptModule):
+            if not isinstance(part, (torch.jit.ScriptModule, fx.GraphModule)):
                 self._names[path] = (part, set(vars(part)))
 
     def restore(self) -> None:
@@ -52,6 +52,8 @@ class Start:
 def _carriers(part: nn.Module) -> Iterator[tuple[str, Any]]:
     if isinstance(part, torch.jit.ScriptModule):
         names = {name for name in _named_in_code(part) if part._c.hasattr(name)}
+    elif isinstance(part, fx.GraphModule):  # what else it has is about its own code
+        names = set(part._buffers)
     else:
         names = (set(vars(part)) - _OWN) | set(part._buffers)
     for name in sorted(names):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
+import tempfile
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ import xarray as xr
 from explain_core.backends import get_backend
 from explain_core.backends.protocol import ModelOutput
 from explain_core.explain import explain as run
-from explain_core.explanation import Explanation
 from explain_core.inputs import read_arguments, sample_axes
 from explain_core.models import LoadedModel, ModelSummary, framework_of, load_model
 from explain_core.worker import Report
 
 FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
+#: What is said while a framework is imported: most of the waiting for a first result.
+STARTING = {"torch": "Starting PyTorch", "tensorflow": "Starting TensorFlow, about 10 seconds the first time"}
 _KEPT_MODELS = 2
 _models: OrderedDict[tuple, LoadedModel] = OrderedDict()  # of this process, by content and options
 
@@ -62,7 +65,9 @@ class Request:
 
 def warm_up(report: Report, framework: str = "torch") -> None:
     """Import the framework ahead of the first job, which is most of the waiting."""
-    report(0.1, f"Starting {FRAMEWORKS[framework]}")
+    if framework in sys.modules:
+        return
+    report(0.05, STARTING[framework])
     if framework == "torch":
         import torch
 
@@ -76,15 +81,14 @@ def warm_up(report: Report, framework: str = "torch") -> None:
 
 def open_model(report: Report, source: ModelSource) -> OpenedModel:
     """Open a model and keep it for later jobs."""
-    report(0.1, "Opening the model")
-    model = _open(source)
+    model = open_kept(report, source)
     return OpenedModel(model.summary, _devices(model.framework))
 
 
 def try_out(report: Report, source: ModelSource, inputs: Any) -> tuple[ModelOutput, ...]:
     """Run the model once and say what it returns, so that an output can be chosen before explaining."""
+    model = open_kept(report, source).module
     report(0.3, "Trying the model on the sequence")
-    model = _open(source).module
     arguments = read_arguments(model, inputs)
     runner = get_backend("auto", model).open_runner(
         model, arguments, sample_axes=sample_axes(arguments, 0), device="cpu", precision=None
@@ -94,8 +98,7 @@ def try_out(report: Report, source: ModelSource, inputs: Any) -> tuple[ModelOutp
 
 def explain(report: Report, request: Request, result: Path) -> None:
     """Explain, and leave the `Explanation` in the file ``result``."""
-    report(0.02, "Opening the model")
-    model = _open(request.model)
+    model = open_kept(report, request.model)
     explanation = run(
         model,
         request.inputs,
@@ -109,27 +112,17 @@ def explain(report: Report, request: Request, result: Path) -> None:
     )
     report(0.97, "Writing the result")
     explanation.notes.extend(model.notes)
-    _with_lengths(explanation, request.inputs).save(result)
+    unfinished = Path(tempfile.mkdtemp()) / result.name
+    explanation.save(unfinished)
+    unfinished.replace(result)  # whole or not at all, however the process ends
 
 
-def _with_lengths(explanation: Explanation, inputs: Any) -> Explanation:
-    """Carry over how long the padded sequences are, so that charts leave the padding out."""
-    series = next(iter(inputs.values())) if isinstance(inputs, dict) else inputs
-    if "length" not in getattr(series, "coords", ()):
-        return explanation
-    length = {"length": ("sample", series["length"].values)}
-    return replace(
-        explanation,
-        attributions=explanation.attributions.assign_coords(length),
-        inputs=explanation.inputs.assign_coords(length),
-        baselines=explanation.baselines.assign_coords(length),
-        gates={name: gates.assign_coords(length) for name, gates in explanation.gates.items()},
-    )
-
-
-def _open(source: ModelSource) -> LoadedModel:
+def open_kept(report: Report, source: ModelSource) -> LoadedModel:
+    """The model, which stays open in this process for the jobs that come next."""
     key = (_digest(source.path), tuple(sorted(source.architecture.items())))
     if key not in _models:
+        warm_up(report, source.framework)
+        report(0.05, "Opening the model")
         _models[key] = load_model(source.path, architecture=source.architecture)
         while len(_models) > _KEPT_MODELS:
             _models.popitem(last=False)

@@ -1,35 +1,30 @@
-"""Work in a process of its own: progress, cancel at once, a time limit, and crashes that stay outside.
+"""Work outside the app's process: progress, cancel at once, limits on time and memory, crashes that stay outside.
 
-A `Worker` is one warm process for one person's session. It runs one job after the other; a job that is
-cancelled, runs over its time or crashes takes the process with it, and the next job gets a fresh one. What a
-job returns must be plain values, since the caller's process has no framework to unpickle others.
+A `Worker` stands for the process of one person's session and framework. It runs one job after the other, and what
+one job leaves open the next one finds. A job that is cancelled, passes a limit or crashes takes the process with it,
+and the next job gets a fresh one; so it does after a worker's idle process had to make room for others
+(`scheduler.py`). What a job returns must be plain values, since the app's process has no framework to unpickle others.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import shutil
-import signal
-import tempfile
-import threading
 import time
-import traceback
 import weakref
 from collections.abc import Callable
-from concurrent.futures import CancelledError
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from explain_core.errors import JobError
+from explain_core.worker_process import UnexpectedFailure
 
-from explain_core.errors import ExplainError, JobError
+if TYPE_CHECKING:
+    from explain_core.scheduler import Scheduler
 
-DEFAULT_TIME_LIMIT = 600.0  # seconds
+__all__ = ["Job", "Progress", "Report", "UnexpectedFailure", "Worker"]
 
 P = ParamSpec("P")
 #: What a job calls to say how far it is: a fraction of 0 to 1 and a few words for people.
@@ -44,150 +39,116 @@ class Progress:
     message: str = "Starting"
 
 
-class UnexpectedFailure(Exception):  # noqa: N818 - an error is what people are to expect; this is not one
-    """An error in a job that nobody raised on purpose: a bug. Carries the text of its traceback."""
-
-
 class Job:
-    """One piece of work under way; made by `Worker.run`."""
+    """One piece of work, waiting, under way or done; made by `Worker.run`."""
 
-    def __init__(self, worker: Worker, future: ProcessFuture, progress_file: Path) -> None:
-        self._worker = worker  # a worker nobody refers to is closed, and a job needs its worker
-        self._future = future
-        self._progress_file = progress_file
-        self._time_limit = worker.time_limit
-        self.started = time.monotonic()
+    def __init__(self, worker: Worker, task: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> None:
+        self.worker = worker  # a worker nobody refers to is closed, and a job needs its worker
+        self.task, self.args, self.kwargs = task, args, kwargs
+        self.time_limit = worker.time_limit
+        self.handed_in = time.monotonic()
+        self.started: float | None = None
+        self.cancelled = False
+        self.tried_again = False
+        self._progress_file: Path | None = None
+        self._last = Progress()
+        self._outcome: Future = Future()
 
     @property
     def done(self) -> bool:
         """Whether `result` returns at once."""
-        return self._future.done()
+        return self._outcome.done()
 
     @property
     def seconds(self) -> float:
         """Time since the job was handed in."""
-        return time.monotonic() - self.started
+        return time.monotonic() - self.handed_in
 
     @property
     def progress(self) -> Progress:
-        """What the job last said."""
-        try:
-            return Progress(**json.loads(self._progress_file.read_text(encoding="utf-8")))
-        except FileNotFoundError:  # it has not said anything yet
-            return Progress()
+        """What the job last said, or what it waits for."""
+        if self._progress_file is not None:
+            with suppress(FileNotFoundError):  # it has not said anything yet, or has ended
+                self._last = Progress(**json.loads(self._progress_file.read_text(encoding="utf-8")))
+        return self._last
 
     def cancel(self) -> None:
         """Stop the job at once, with its process. A job that has ended stays as it is."""
-        self._future.cancel()
+        if self.fail(JobError("The job was cancelled.", hint="Start it again when you like.")):
+            self.cancelled = True
+        self.worker.scheduler.cancel(self)
 
     def result(self, timeout: float | None = None) -> Any:
         """What the job returned; waits for it.
 
         Raises:
             ExplainError: what the job itself raised.
-            JobError: it was cancelled, ran over its time limit, or its process died.
+            JobError: it was cancelled, passed a limit, or its process died.
             UnexpectedFailure: a bug in the job.
+            TimeoutError: it is not done after ``timeout`` seconds.
         """
+        return self._outcome.result(timeout)
+
+    # What the scheduler tells it.
+
+    def wait_for(self, progress: Progress) -> None:
+        """Something else comes first."""
+        self._last = progress
+
+    def start(self, progress_file: Path) -> None:
+        """A process has taken it."""
+        self._last = Progress()
+        self.started = time.monotonic()
+        self._progress_file = progress_file
+
+    def succeed(self, value: Any) -> None:
+        self._end(self._outcome.set_result, value)
+
+    def fail(self, error: BaseException) -> bool:
+        """End it with an error; says whether it had not ended before."""
+        return self._end(self._outcome.set_exception, error)
+
+    def _end(self, settle: Callable[[Any], None], what: Any) -> bool:
+        _ = self.progress  # the last of it, since its file goes
         try:
-            return self._future.result(timeout)
-        except CancelledError:
-            raise JobError("The job was cancelled.", hint="Start it again when you like.") from None
-        except BrokenProcessPool:
-            raise JobError("The worker was closed before the job ended.", hint="Start it again.") from None
-        except ProcessExpired as error:
-            raise _died(error) from None
-        except TimeoutError:
-            if not self._future.done():  # the caller's timeout, not the job's
-                raise
-            raise JobError(
-                f"The job took longer than {self._time_limit:g} seconds and was stopped.",
-                hint="Explain fewer samples, timesteps or outputs at once.",
-            ) from None
+            settle(what)
+        except InvalidStateError:  # it was cancelled while it ended, or the other way round
+            return False
+        return True
 
 
 class Worker:
-    """A process that runs jobs for one session, one at a time.
+    """Runs the jobs of one session, one at a time, in a process that holds one framework.
 
     Args:
-        time_limit: seconds that a job may take unless `run` says otherwise.
+        framework: "torch" or "tensorflow"; a process that has imported it already may be waiting. None for neither.
+        time_limit: seconds that a job may take; the scheduler's limit if None.
+        scheduler: what shares the machine among all workers; the app's if None.
 
-    The process starts with the first job. `close` ends it; so does dropping the last reference.
+    The process starts with the first job, or with `prepare`. `close` ends it; so does dropping the last reference.
     """
 
-    def __init__(self, *, time_limit: float = DEFAULT_TIME_LIMIT) -> None:
-        self.time_limit = time_limit
-        self.folder = Path(tempfile.mkdtemp(prefix="pairlift-"))
-        self._numbers = count(1)
-        self._pool = ProcessPool(
-            max_workers=1,
-            context=multiprocessing.get_context("spawn"),
-            initializer=_start_process,
-            initargs=(os.getpid(),),
-        )
-        self._close = weakref.finalize(self, _close, self._pool, self.folder)
+    def __init__(
+        self, framework: str | None = None, *, time_limit: float | None = None, scheduler: Scheduler | None = None
+    ) -> None:
+        from explain_core.scheduler import shared_scheduler
 
-    def run(
-        self,
-        task: Callable[Concatenate[Report, P], Any],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Job:
+        self.scheduler = scheduler or shared_scheduler()
+        self.framework = framework
+        self.time_limit = time_limit or self.scheduler.limits.seconds
+        self.token = object()  # what the scheduler knows it by, without keeping it alive
+        self._close = weakref.finalize(self, self.scheduler.close_worker, self.token)
+
+    def run(self, task: Callable[Concatenate[Report, P], Any], *args: P.args, **kwargs: P.kwargs) -> Job:
         """Hand in a job: ``task(report, *args, **kwargs)``, where ``task`` is a function of a module."""
-        progress_file = self.folder / f"progress-{next(self._numbers)}.json"
-        future = self._pool.schedule(_run, args=[task, progress_file, args, kwargs], timeout=self.time_limit)
-        return Job(self, future, progress_file)
+        job = Job(self, task, args, kwargs)
+        self.scheduler.hand_in(job)
+        return job
+
+    def prepare(self) -> None:
+        """Have a process ready with the framework imported, if that takes nothing away from anybody."""
+        self.scheduler.prepare(self)
 
     def close(self) -> None:
-        """Stop the process and remove its files."""
+        """End the process, and the jobs that are not done."""
         self._close()
-
-
-def _close(pool: ProcessPool, folder: Path) -> None:
-    pool.stop()
-    shutil.rmtree(folder, ignore_errors=True)
-    try:  # the process ends while the pool is joined, which must not happen in one of the pool's own threads
-        threading.Thread(target=pool.join, daemon=True).start()
-    except RuntimeError:  # the interpreter is on its way out and takes no new threads
-        pool.join()
-
-
-def _start_process(parent: int) -> None:
-    # The default action of SIGTERM ends a process also while it is deep in native code; nothing needs saving.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
-
-
-def _leave_with_parent(parent: int) -> None:
-    """End this process when its parent has gone without a word, so that none is left over."""
-    while os.getppid() == parent:
-        time.sleep(2)
-    os._exit(1)
-
-
-def _run(task: Callable[..., Any], progress_file: Path, args: tuple, kwargs: dict[str, Any]) -> Any:
-    def report(fraction: float, message: str) -> None:
-        unfinished = progress_file.with_suffix(".part")
-        unfinished.write_text(json.dumps({"fraction": fraction, "message": message}), encoding="utf-8")
-        unfinished.replace(progress_file)
-
-    try:
-        return task(report, *args, **kwargs)
-    except ExplainError:
-        raise
-    except Exception:
-        # The boundary of the process: other exceptions may be of classes that only a framework can unpickle.
-        raise UnexpectedFailure(traceback.format_exc()) from None
-
-
-def _died(error: ProcessExpired) -> JobError:
-    code = error.exitcode
-    if code == -signal.SIGKILL:
-        how = "It was killed, most likely because the machine ran out of memory."
-    elif code < 0:
-        how = f"It crashed ({signal.Signals(-code).name})."
-    else:
-        how = f"It ended with exit code {code}."
-    return JobError(
-        f"The process that did the work is gone. {how}",
-        hint="Try again with fewer samples or timesteps. Nothing else was affected.",
-    )

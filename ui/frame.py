@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explain_core.explanation import Explanation
-from ui.errors import show
+from ui.errors import plain, show
+from ui.lifetime import close_with_browser
 from ui.session import Outcome, Session
 from ui.sidebar import Choice, draw
 from ui.subjects import request_key
@@ -14,8 +14,11 @@ from ui.words import Shown
 
 def session() -> Session:
     """This person's session, made at the first run."""
+    if "session" in st.session_state and st.session_state["session"].closed:
+        st.session_state.clear()  # what it refers to is gone
     if "session" not in st.session_state:
         st.session_state["session"] = Session()
+        close_with_browser(st.session_state["session"])
     return st.session_state["session"]
 
 
@@ -26,6 +29,17 @@ def prepare() -> None:
             st.session_state["choice"] = draw(session())
         except Exception as error:  # part of the app's boundary: the sidebar is too narrow to show it there
             st.session_state["choice"] = Choice(error=error)
+    for notice in take_notices():
+        st.toast(plain(notice), icon=":material/info:", duration="long")
+
+
+def take_notices() -> list[str]:
+    """What the session has to tell the person, once."""
+    if "session" not in st.session_state:  # it could not be made, and the page says why
+        return []
+    notices = [*session().notices]
+    session().notices.clear()
+    return notices
 
 
 def choice() -> Choice:
@@ -58,7 +72,7 @@ def explanation() -> Shown | None:
         wait_or_say(outcome)
         return None
     file = str(session().result_file(key))
-    return Shown(asked.subject, asked.baseline, _load(key, file), file)
+    return Shown(asked.subject, asked.baseline, session().load(key), file)
 
 
 def choose_output(shown: Shown) -> str:
@@ -83,11 +97,6 @@ def draw_residual(shown: Shown, output: str) -> None:
     fine = shown.explanation.adds_up(0, output)
     icon, colour = (":material/check_circle:", "green") if fine else (":material/error:", "red")
     st.badge(words[0].upper() + words[1:], icon=icon, color=colour)
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _load(key: str, file: str) -> Explanation:
-    return Explanation.load(file)
 
 
 def wait_or_say(outcome: Outcome) -> None:

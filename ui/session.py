@@ -1,4 +1,4 @@
-"""One person's session: workers of their own, the jobs it was given, and what came of them.
+"""One person's session: workers of their own, the jobs it was given, what came of them, and its files.
 
 No Streamlit here.
 """
@@ -6,7 +6,9 @@ No Streamlit here.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -14,12 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from explain_core.errors import ExplainError, JobError
-from explain_core.jobs import ModelSource, Request, explain, warm_up
+from explain_core.errors import ExplainError, InputError, JobError
+from explain_core.explanation import Explanation
+from explain_core.jobs import ModelSource, Request, explain
+from explain_core.limits import in_gb
+from explain_core.scheduler import Scheduler, shared_scheduler
 from explain_core.worker import Job, UnexpectedFailure, Worker
+from explain_core.workspace import workspace
 
-_KEPT_OUTCOMES = 24
-_KEPT_UPLOADS = 8
+_KEPT_OUTCOMES = 32
+_KEPT_LOADED = 4  # explanations in memory; others are read from their files again
 
 
 @dataclass
@@ -39,7 +45,7 @@ class Outcome:
     @property
     def was_cancelled(self) -> bool:
         """Whether the job ended because somebody pressed cancel."""
-        return isinstance(self.error, JobError) and "cancelled" in self.error.what
+        return self.settled and self.job.cancelled
 
     @property
     def may_go_better(self) -> bool:
@@ -65,26 +71,42 @@ class Session:
     """Jobs by key: the first to ask for a key starts its job, the others see how it is.
 
     Every framework has a process of its own, since one process must not hold both; that of TensorFlow starts with the
-    first Keras model. ``worker`` is PyTorch's, and its folder has the files of both.
+    first Keras model.
+
+    Attributes:
+        folder: all files of this session; gone after `close`.
+        notices: sentences for the person, such as what had to make room; whoever shows them takes them out.
     """
 
-    def __init__(self) -> None:
-        self.worker = Worker()
-        self.workers = {"torch": self.worker}
+    def __init__(self, scheduler: Scheduler | None = None) -> None:
+        self._scheduler = scheduler or shared_scheduler()
+        self.folder = workspace().new_folder("session")
+        self.workers: dict[str, Worker] = {}
+        self.notices: list[str] = []
         self._outcomes: OrderedDict[Hashable, Outcome] = OrderedDict()
         self._uploads: OrderedDict[str, Path] = OrderedDict()
+        self._held: dict[str, Path] = {}
+        self._explanations: set[Hashable] = set()
+        self._loaded: OrderedDict[str, Explanation] = OrderedDict()
         self._explaining: str | None = None
-        self.worker.run(warm_up)
+        self._remove_files = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self._worker_of("torch")
 
     def close(self) -> None:
-        """Stop the processes and remove their files."""
+        """Stop the processes and remove the files; so does dropping the last reference."""
         for worker in self.workers.values():
             worker.close()
+        self._remove_files()
+
+    @property
+    def closed(self) -> bool:
+        """Whether its files are gone."""
+        return not self._remove_files.alive
 
     def _worker_of(self, framework: str) -> Worker:
         if framework not in self.workers:
-            self.workers[framework] = Worker()
-            self.workers[framework].run(warm_up, framework)
+            self.workers[framework] = Worker(framework, scheduler=self._scheduler)
+            self.workers[framework].prepare()
         return self.workers[framework]
 
     def outcome(self, key: Hashable, model: ModelSource, task: Callable[..., Any], *args: Any) -> Outcome:
@@ -92,8 +114,7 @@ class Session:
         if key not in self._outcomes:
             start = partial(self._worker_of(model.framework).run, task, *args)
             self._outcomes[key] = Outcome(start, start())
-            while len(self._outcomes) > _KEPT_OUTCOMES:
-                self._outcomes.popitem(last=False)[1].job.cancel()
+            self._forget_oldest()
         self._outcomes.move_to_end(key)
         self._outcomes[key].settle()
         return self._outcomes[key]
@@ -109,26 +130,105 @@ class Session:
             outcome = self._outcomes[before]
             outcome.settle()
             if outcome.running:
-                outcome.job.cancel()
-                del self._outcomes[before]
+                self._forget(before)
+        self._explanations.add(key)
         return self.outcome(key, request.model, explain, request, self.result_file(key))
-
-    def keep_upload(self, name: str, data: bytes) -> Path:
-        """Write an uploaded file to the session's folder; the oldest make room."""
-        digest = hashlib.sha256(data).hexdigest()
-        if digest not in self._uploads:
-            folder = self.worker.folder / "uploads" / digest[:16]
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / (Path(name.replace("\\", "/")).name or "upload")
-            path.write_bytes(data)
-            self._uploads[digest] = path
-            while len(self._uploads) > _KEPT_UPLOADS:
-                shutil.rmtree(self._uploads.popitem(last=False)[1].parent)
-        self._uploads.move_to_end(digest)
-        return self._uploads[digest]
 
     def result_file(self, key: str) -> Path:
         """Where the explanation with this key is written."""
-        folder = self.worker.folder / "results"
+        folder = self.folder / "results"
         folder.mkdir(exist_ok=True)
         return folder / f"{key}.nc"
+
+    def load(self, key: str) -> Explanation:
+        """The explanation with this key, once its outcome is there."""
+        if key not in self._loaded:
+            self._loaded[key] = Explanation.load(self.result_file(key))
+            if len(self._loaded) > _KEPT_LOADED:
+                self._loaded.popitem(last=False)
+        self._loaded.move_to_end(key)
+        return self._loaded[key]
+
+    def _forget_oldest(self) -> None:
+        """Make room for outcomes: the last is new, those under way stay, and files may only take so much."""
+        settled = []
+        for key, outcome in [*self._outcomes.items()][:-1]:
+            outcome.settle()
+            if not outcome.running:
+                settled.append(key)
+        results = self.folder / "results"
+        sizes = {file.stem: file.stat().st_size for file in results.glob("*.nc")} if results.exists() else {}
+        while settled and (
+            len(self._outcomes) > _KEPT_OUTCOMES or sum(sizes.values()) > self._scheduler.limits.result_bytes
+        ):
+            self._forget(settled[0])
+            sizes.pop(settled.pop(0), None)
+
+    def _forget(self, key: Hashable) -> None:
+        self._outcomes.pop(key).job.cancel()
+        if key in self._explanations:
+            self._explanations.remove(key)
+            self._loaded.pop(key, None)
+            self.result_file(key).unlink(missing_ok=True)
+
+    # Uploads.
+
+    def keep_upload(self, name: str, data: bytes, slot: str | None = None) -> Path:
+        """Write an uploaded file to the session's folder; the oldest make room, with a notice.
+
+        Args:
+            name: what it was called on the person's machine.
+            data: its bytes.
+            slot: where it is used, a model or a sequence for instance. The file in a slot never makes room; another
+                file in the same slot frees the one before.
+
+        Raises:
+            InputError: it is larger than all of a session's uploads may be together.
+            JobError: the disk is full.
+        """
+        limits = self._scheduler.limits
+        if len(data) > limits.upload_bytes:
+            raise InputError(
+                f"The file has {in_gb(len(data))}; uploads may have {in_gb(limits.upload_bytes)} together.",
+                where=name,
+                hint="Give a smaller file, or run PairLift yourself with a larger PAIRLIFT_UPLOAD_GB.",
+            )
+        name = re.sub(r"[^\w.()+ -]", "_", name.replace("\\", "/").rpartition("/")[2])[-60:].strip(". ") or "upload"
+        digest = hashlib.sha256(name.encode() + data).hexdigest()
+        path = self._uploads.get(digest)
+        if path is None or not path.exists():
+            path = self.folder / "uploads" / digest[:16] / name
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            except OSError as error:
+                raise JobError(
+                    f"The file could not be kept: {error.strerror}.",
+                    where=name,
+                    hint="Whoever runs this server can make room in its folder for temporary files (TMPDIR).",
+                ) from None
+            self._uploads[digest] = path
+        self._uploads.move_to_end(digest)
+        if slot is not None:
+            self._held[slot] = path
+        self._make_room(digest)
+        return path
+
+    def free_slot(self, slot: str) -> None:
+        """The file in a slot is not used any more, and may make room."""
+        self._held.pop(slot, None)
+
+    def _make_room(self, newest: str) -> None:
+        limits = self._scheduler.limits
+        held = set(self._held.values())
+        removable = [digest for digest, path in self._uploads.items() if digest != newest and path not in held]
+        sizes = {digest: path.stat().st_size for digest, path in self._uploads.items() if path.exists()}
+        while removable and (len(sizes) > limits.upload_files or sum(sizes.values()) > limits.upload_bytes):
+            digest = removable.pop(0)
+            path = self._uploads.pop(digest)
+            sizes.pop(digest, None)
+            shutil.rmtree(path.parent, ignore_errors=True)
+            self.notices.append(
+                f"{path.name} was removed to make room: a session keeps {limits.upload_files} files and "
+                f"{in_gb(limits.upload_bytes)} of uploads. Give it again to use it again."
+            )

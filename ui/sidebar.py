@@ -10,6 +10,7 @@ import xarray as xr
 
 from explain_core.backends import is_installed
 from explain_core.demos import Demo, list_demos, load_demo
+from explain_core.errors import ExplainError
 from explain_core.jobs import FRAMEWORKS, ModelSource, OpenedModel, Request, open_model, try_out
 from explain_core.sequences import load_sequences
 from ui.errors import plain
@@ -29,6 +30,8 @@ BACKENDS = {"auto": "Automatic", **FRAMEWORKS}
 OPTION_WORDS = {
     "read": "The last layer reads",
     "nonlinearity": "Activation in the recurrent layer",
+    "input_activation": "Activation before the recurrent layers",
+    "read_activation": "Activation of what the last layer reads",
     "head_activation": "Activation between the last layers",
     "output_activation": "Activation of the output",
 }
@@ -122,9 +125,18 @@ def _upload(session: Session, label: str, key: str, words: str) -> Path | None:
 
     def changed() -> None:
         file = st.session_state[f"upload {key}"]
-        st.session_state[f"path {key}"] = session.keep_upload(file.name, file.getvalue()) if file else None
+        st.session_state[f"path {key}"] = st.session_state[f"refused {key}"] = None
+        if file is None:
+            session.free_slot(key)
+            return
+        try:
+            st.session_state[f"path {key}"] = session.keep_upload(file.name, file.getvalue(), key)
+        except ExplainError as error:
+            st.session_state[f"refused {key}"] = error
 
     st.file_uploader(label, key=f"upload {key}", on_change=changed, help=words)
+    if st.session_state.get(f"refused {key}") is not None:
+        raise st.session_state[f"refused {key}"]
     path = st.session_state.get(f"path {key}")
     if path is not None and st.session_state[f"upload {key}"] is None:
         st.caption(f":material/attach_file: {plain(path.name)}")
@@ -139,7 +151,7 @@ def _open(session: Session, path: Path) -> tuple[Outcome, ModelSource]:
         return opening, source
     with st.expander("What the file does not say", expanded=True, icon=":material/help:"):
         chosen = {
-            name: st.selectbox(OPTION_WORDS[name], values, key=f"option {name}")
+            name: st.selectbox(OPTION_WORDS.get(name, name.capitalize()), values, key=f"option {name}")
             for name, values in opening.value.summary.options.items()
         }
     source = ModelSource(path, chosen)

@@ -1,0 +1,93 @@
+"""How much a job, a session and all of them together may use; each limit can be set by an environment variable."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from explain_core.errors import JobError
+from explain_core.machine import total_memory
+
+GB = 10**9
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits on what people's work may use. See docs/operations.md.
+
+    Attributes:
+        memory: bytes that one worker process may hold; a job that passes it is stopped.
+        reserve: bytes of the machine that stay free; the largest job is stopped before they are used.
+        seconds: how long one job may take.
+        processes: worker processes that are alive at once.
+        jobs: jobs that run at once; more of them wait.
+        idle_seconds: after this long without a job a worker process is ended.
+        spares: whether a process with its framework already imported is kept for whoever comes next.
+        upload_files, upload_bytes: what is kept of the uploads of one session.
+        result_bytes: what is kept of the results of one session.
+        file_bytes: the largest file that a job may write.
+    """
+
+    memory: int
+    reserve: int
+    processes: int
+    jobs: int
+    seconds: float = 600.0
+    idle_seconds: float = 900.0
+    spares: bool = True
+    upload_files: int = 16
+    upload_bytes: int = GB
+    result_bytes: int = 2 * GB
+    file_bytes: int = 4 * GB
+
+    @classmethod
+    def of_this_machine(cls, environment: Mapping[str, str] = os.environ) -> Limits:
+        """Defaults that fit the machine or the container, and what the environment says instead.
+
+        Raises:
+            JobError: a variable that is not a positive number; names it.
+        """
+        total = total_memory()
+        read = _Reader(environment)
+        memory = read("PAIRLIFT_JOB_MEMORY_GB", total / 2 / GB) * GB
+        processes = round(read("PAIRLIFT_PROCESSES", min(max(total // (2 * GB), 2), 32)))
+        return cls(
+            memory=round(memory),
+            reserve=round(min(max(total * 0.05, 0.25 * GB), 2 * GB)),
+            processes=max(processes, 1),
+            jobs=max(round(read("PAIRLIFT_JOBS", min(processes, max(4, os.cpu_count() or 1)))), 1),
+            seconds=read("PAIRLIFT_JOB_SECONDS", cls.seconds),
+            idle_seconds=60 * read("PAIRLIFT_IDLE_MINUTES", cls.idle_seconds / 60),
+            spares=environment.get("PAIRLIFT_SPARES", "1") != "0",
+            upload_files=max(round(read("PAIRLIFT_UPLOAD_FILES", cls.upload_files)), 1),
+            upload_bytes=round(read("PAIRLIFT_UPLOAD_GB", cls.upload_bytes / GB) * GB),
+            result_bytes=round(read("PAIRLIFT_RESULT_GB", cls.result_bytes / GB) * GB),
+        )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    environment: Mapping[str, str]
+
+    def __call__(self, name: str, default: float) -> float:
+        text = self.environment.get(name, "")
+        if not text:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise JobError(
+                f"{name} must be a positive number; it is {text!r}.",
+                where="the environment that the app was started in",
+                hint="Set it to a number, or unset it for the default. docs/operations.md has the list.",
+            )
+        return value
+
+
+def in_gb(size: float) -> str:
+    """A number of bytes for people."""
+    return f"{size / GB:.1f} GB" if size >= GB else f"{max(size / 1e6, 0):.0f} MB"

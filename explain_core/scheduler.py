@@ -1,0 +1,369 @@
+"""Shares the machine among the workers of all sessions: who runs, who waits, who makes room, and who is stopped.
+
+One thread owns everything here and the others only send it messages, so there is nothing to lock.
+"""
+
+from __future__ import annotations
+
+import atexit
+import queue
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from threading import Thread
+
+from pebble import ProcessExpired
+
+from explain_core.backends import is_installed
+from explain_core.errors import JobError
+from explain_core.jobs import STARTING, warm_up
+from explain_core.limits import Limits, in_gb
+from explain_core.machine import available_memory
+from explain_core.worker import Job, Progress, Worker
+from explain_core.worker_process import WorkerProcess, too_much_memory
+from explain_core.workspace import workspace
+
+WATCH_SECONDS = 0.05  # between looks at running jobs, in which even a fast allocator gets a fraction of a GB
+_IDLE_WATCH_SECONDS = 1.0
+_CALM_SECONDS = 0.5  # from one job that was stopped for the machine's sake to the next: memory is not free at once
+
+
+@dataclass(eq=False)
+class _Seat:
+    """A live process: whose it is (None for a spare), which framework it holds, and what it does."""
+
+    process: WorkerProcess
+    owner: object | None
+    framework: str | None
+    job: Job | None = None
+    preparing: Future | None = None
+    last_used: float = field(default_factory=time.monotonic)
+    gone_since: float | None = None
+
+    @property
+    def is_preparing(self) -> bool:
+        return self.preparing is not None and not self.preparing.done()
+
+    @property
+    def is_idle(self) -> bool:
+        return self.job is None and not self.is_preparing
+
+
+class Scheduler:
+    """Runs jobs in a bounded number of processes.
+
+    Jobs start in the order in which they were handed in, those of one worker one at a time. When all processes are
+    taken, the idle one that was used least recently makes room. While nothing runs, one spare process of each
+    framework gets ready for whoever comes next.
+
+    Args:
+        limits: what jobs may use; those of this machine if None.
+        available: says how many bytes of memory the machine has left.
+    """
+
+    def __init__(self, limits: Limits | None = None, available: Callable[[], int] = available_memory) -> None:
+        self.limits = limits or Limits.of_this_machine()
+        self._available = available
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()  # also finalizers may put into it
+        self._seats: list[_Seat] = []
+        self._waiting: list[Job] = []
+        self._ending = 0
+        self._calm_until = self._next_watch = 0.0
+        self._stopped = False
+        self._thread = Thread(target=self._work, name="scheduler", daemon=True)
+        self._thread.start()
+
+    # What other threads call.
+
+    def hand_in(self, job: Job) -> None:
+        """Run the job when its turn comes."""
+        self._inbox.put(partial(self._hand_in, job))
+
+    def cancel(self, job: Job) -> None:
+        """End the process that the job is in, if one has taken it."""
+        self._inbox.put(partial(self._drop, job))
+
+    def prepare(self, worker: Worker) -> None:
+        """Give the worker a process that imports its framework, if there is room for one."""
+        self._inbox.put(partial(self._prepare, worker.token, worker.framework))
+
+    def close_worker(self, token: object) -> None:
+        """End the process and the jobs of a worker that nobody needs any more."""
+        self._inbox.put(partial(self._close_worker, token))
+
+    def stop(self) -> None:
+        """End all processes and wait for that. Jobs end with an error."""
+        self._inbox.put(self._stop)
+        self._thread.join(10)
+
+    @property
+    def processes(self) -> int:
+        """How many processes are alive."""
+        return len(self._seats)
+
+    # What the thread does.
+
+    def _work(self) -> None:
+        while not self._stopped or self._ending:
+            busy = self._waiting or any(not seat.is_idle for seat in self._seats)
+            try:
+                self._inbox.get(timeout=WATCH_SECONDS if busy else _IDLE_WATCH_SECONDS)()
+                while True:
+                    self._inbox.get_nowait()()
+            except queue.Empty:
+                pass
+            if not self._stopped:
+                if time.monotonic() >= self._next_watch:
+                    self._watch()
+                self._dispatch()
+                self._keep_spares()
+
+    def _hand_in(self, job: Job) -> None:
+        if self._stopped:
+            job.fail(_closed())
+        self._waiting.append(job)
+
+    def _drop(self, job: Job) -> None:
+        if job in self._waiting:
+            self._waiting.remove(job)
+        for seat in [seat for seat in self._seats if seat.job is job]:
+            self._stop_job(seat, _closed())  # the job has its own error already
+
+    def _close_worker(self, token: object) -> None:
+        for job in [job for job in self._waiting if job.worker.token is token]:
+            self._waiting.remove(job)
+            job.fail(_closed())
+        for seat in [seat for seat in self._seats if seat.owner is token]:
+            self._end(seat, _closed())
+
+    def _stop(self) -> None:
+        self._stopped = True
+        for job in self._waiting:
+            job.fail(_closed())
+        self._waiting.clear()
+        for seat in [*self._seats]:
+            self._end(seat, _closed())
+
+    def _dispatch(self) -> None:
+        for job in [*self._waiting]:
+            seat = self._seat_of(job.worker.token)
+            if seat is not None and not seat.is_idle:
+                continue
+            if self._running >= self.limits.jobs or not self._has_memory():
+                break
+            if seat is not None and not seat.process.is_usable:  # somebody killed it while it was idle
+                self._end(seat)
+                seat = None
+            seat = seat or self._take_seat(job.worker.token, job.worker.framework)
+            if seat is None:
+                break
+            if seat.is_idle:
+                self._waiting.remove(job)
+                self._start(seat, job)
+        for place, job in enumerate(self._waiting):
+            job.wait_for(self._before(job, place))
+
+    def _before(self, job: Job, place: int) -> Progress:
+        """What a waiting job waits for."""
+        seat = self._seat_of(job.worker.token)
+        if seat is not None and seat.is_preparing and seat.framework is not None:
+            return Progress(0.05, STARTING[seat.framework])
+        others = place + self._running
+        return Progress(0.0, f"Waiting for {others} other {'job' if others == 1 else 'jobs'}")
+
+    @property
+    def _running(self) -> int:
+        return sum(seat.job is not None for seat in self._seats)
+
+    def _has_memory(self) -> bool:
+        """Whether one more job may start; the only one always may."""
+        return not self._running or self._available() > self.limits.reserve
+
+    def _seat_of(self, token: object) -> _Seat | None:
+        return next((seat for seat in self._seats if seat.owner is token), None)
+
+    def _take_seat(self, token: object, framework: str | None) -> _Seat | None:
+        """A spare, a new process, or a new one in the place of an idle one; None when all are at work."""
+        if (spare := self._spare(framework)) is not None:
+            spare.owner = token
+            return spare
+        if len(self._seats) >= self.limits.processes:
+            idle = self._least_needed()
+            if idle is None:
+                return None
+            self._end(idle)
+        return self._new_seat(token, framework)
+
+    def _spare(self, framework: str | None) -> _Seat | None:
+        spares = (seat for seat in self._seats if seat.owner is None and seat.framework == framework is not None)
+        return next((seat for seat in spares if seat.process.is_usable), None)
+
+    def _least_needed(self) -> _Seat | None:
+        """The idle process whose end costs least: a spare, or the one that was used least recently."""
+        can_go = [seat for seat in self._seats if seat.is_idle or (seat.owner is None and seat.job is None)]
+        return min(can_go, key=lambda seat: (seat.owner is not None, seat.last_used), default=None)
+
+    def _new_seat(self, token: object | None, framework: str | None) -> _Seat:
+        seat = _Seat(WorkerProcess(workspace().new_folder("process"), self.limits), token, framework)
+        self._seats.append(seat)
+        return seat
+
+    def _prepare(self, token: object | None, framework: str | None) -> None:
+        if self._stopped or framework is None or (token is not None and self._seat_of(token) is not None):
+            return
+        if token is not None and (spare := self._spare(framework)) is not None:
+            spare.owner = token
+        elif len(self._seats) < self.limits.processes and self._has_memory():
+            seat = self._new_seat(token, framework)
+            seat.preparing = seat.process.run(seat.process.folder / "preparing.json", warm_up, (framework,), {})
+            seat.preparing.add_done_callback(lambda _: self._inbox.put(_look))
+
+    def _keep_spares(self) -> None:
+        if not self.limits.spares or self._waiting or any(not seat.is_idle for seat in self._seats):
+            return
+        if not any(seat.owner for seat in self._seats):  # nobody is here
+            return
+        for framework in STARTING:
+            if is_installed(framework) and self._spare(framework) is None:
+                self._prepare(None, framework)
+                return  # the next when this one is ready
+
+    def _start(self, seat: _Seat, job: Job) -> None:
+        progress_file = seat.process.folder / f"progress-{id(job)}.json"
+        seat.job = job
+        job.start(progress_file)
+        try:
+            future = seat.process.run(progress_file, job.task, job.args, job.kwargs)
+        except RuntimeError:  # it has ended just now
+            self._try_again(seat, job)
+        else:
+            future.add_done_callback(lambda _: self._inbox.put(partial(self._ended, seat, job, future, progress_file)))
+
+    def _try_again(self, seat: _Seat, job: Job) -> None:
+        """Give a job that had not begun to another process, once."""
+        seat.job = None
+        self._end(seat)
+        if job.tried_again:
+            job.fail(JobError("No worker process could be started.", hint="The server's log says why."))
+        else:
+            job.tried_again = True
+            self._waiting.insert(0, job)
+
+    def _ended(self, seat: _Seat, job: Job, future: Future, progress_file: Path) -> None:
+        if seat.job is not job:  # it was stopped before
+            return
+        error = future.exception()
+        if isinstance(error, BrokenProcessPool):
+            self._try_again(seat, job)
+        elif isinstance(error, ProcessExpired):
+            self._stop_job(seat, _died(error.exitcode))
+        else:
+            if error is None:
+                job.succeed(future.result())
+            else:
+                job.fail(error)
+            seat.job, seat.last_used = None, time.monotonic()
+            progress_file.unlink(missing_ok=True)
+
+    def _stop_job(self, seat: _Seat, error: JobError) -> None:
+        """End a job with its process; its worker gets another one, ready for the next job."""
+        self._end(seat, error)
+        self._prepare(seat.owner, seat.framework)
+
+    def _end(self, seat: _Seat, error: JobError | None = None) -> None:
+        self._seats.remove(seat)
+        if seat.job is not None:
+            seat.job.fail(error)
+            seat.job = None
+        self._ending += 1
+        seat.process.end(then=lambda: self._inbox.put(self._count_end))
+
+    def _count_end(self) -> None:
+        self._ending -= 1
+
+    # Limits.
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        self._next_watch = now + WATCH_SECONDS
+        for seat in [*self._seats]:
+            if seat.job is not None:
+                self._watch_job(seat, seat.job, now)
+            elif seat.is_idle and seat.owner is not None and now - seat.last_used > self.limits.idle_seconds:
+                self._end(seat)
+        if self._running and now > self._calm_until and self._available() < self.limits.reserve:
+            self._calm_until = now + _CALM_SECONDS
+            self._make_memory()
+
+    def _watch_job(self, seat: _Seat, job: Job, now: float) -> None:
+        if seat.process.memory > self.limits.memory:
+            self._stop_job(seat, too_much_memory(self.limits.memory))
+        elif now - job.started > job.time_limit:
+            self._stop_job(seat, _too_long(job.time_limit))
+        elif seat.process.is_gone:
+            seat.gone_since = seat.gone_since or now
+            if now - seat.gone_since > _CALM_SECONDS:  # the pool keeps silent about a process that ends with code 0
+                self._stop_job(seat, _died(0))
+
+    def _make_memory(self) -> None:
+        """The machine is about to run out: the idle go first, then the largest job."""
+        if (idle := self._least_needed()) is not None:
+            self._end(idle)
+            return
+        largest = max(self._seats, key=lambda seat: seat.process.memory)
+        if (size := largest.process.memory) > self.limits.reserve:  # others fill the machine otherwise
+            self._stop_job(largest, _no_memory_left(size))
+
+
+@cache
+def shared_scheduler() -> Scheduler:
+    """The one of this process. It stops, and the temporary files go, when the process ends."""
+    scheduler = Scheduler()
+    files = workspace()
+
+    def leave() -> None:
+        scheduler.stop()
+        files.remove()
+
+    atexit.register(leave)
+    return scheduler
+
+
+def _look() -> None:
+    """A message without content: the thread looks what there is to do."""
+
+
+def _closed() -> JobError:
+    return JobError("The worker was closed before the job ended.", hint="Start it again.")
+
+
+def _too_long(seconds: float) -> JobError:
+    return JobError(
+        f"The job took longer than {seconds:g} seconds and was stopped.",
+        hint="Explain fewer samples, timesteps or outputs at once.",
+    )
+
+
+def _no_memory_left(size: int) -> JobError:
+    return JobError(
+        f"The machine was about to run out of memory, and this job, which held {in_gb(size)} of it, was stopped.",
+        hint="Try again when less is going on, or with fewer samples, timesteps or outputs at once.",
+    )
+
+
+def _died(code: int) -> JobError:
+    if code == -signal.SIGKILL:
+        how = "It was killed, most likely because the machine ran out of memory."
+    elif code < 0:
+        how = f"It crashed ({signal.Signals(-code).name})."
+    else:
+        how = f"It ended with exit code {code}."
+    return JobError(
+        f"The process that did the work is gone. {how}",
+        hint="Try again with fewer samples or timesteps. Nothing else was affected.",
+    )

@@ -24,7 +24,9 @@ _OPENERS = {
     "state dict": "explain_core.models.torch_file",
     "keras": "explain_core.models.keras_file",
     "keras h5": "explain_core.models.keras_h5",
+    "saved model": "explain_core.models.saved_model",
 }
+_OF_TENSORFLOW = ("keras", "keras h5", "saved model")
 
 
 def framework_of(path: str | PathLike[str]) -> str:
@@ -33,7 +35,7 @@ def framework_of(path: str | PathLike[str]) -> str:
     Looks at the head of the file and an archive's table of contents only, and imports no framework.
     """
     try:
-        return "tensorflow" if detect_format(Path(path)).startswith("keras") else "torch"
+        return "tensorflow" if detect_format(Path(path)) in _OF_TENSORFLOW else "torch"
     except ModelFileError:  # opening it says why
         return "torch"
 

@@ -14,7 +14,9 @@ _HEAD = 4096
 
 
 def detect_format(path: Path) -> str:
-    """Return "torch.export", "torchscript", "state dict", "keras" or "keras h5", or say what the file is instead."""
+    """What opens the file, one of the names in `explain_core.models`; or an error that says what it is instead."""
+    if (path / "saved_model.pb").is_file():  # a folder
+        return "saved model"
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
@@ -54,12 +56,8 @@ def _detect_zip(path: Path) -> str:
         return "state dict"
     if {"config.json", "metadata.json"} <= set(names):
         return "keras"
-    if "saved_model.pb" in inside:
-        raise ModelFileError(
-            "This is a TensorFlow SavedModel, which this version does not open.",
-            where=path.name,
-            hint='Opening SavedModels is planned. A Keras model opens when saved with model.save("model.keras").',
-        )
+    if any(name.rpartition("/")[2] == "saved_model.pb" for name in names):
+        return "saved model"
     raise ModelFileError(
         "This is a zip archive, but no model that PairLift knows is in it.",
         where=path.name,

@@ -73,8 +73,7 @@ class Converter:
                 name = f"{layers[0]['config'].get('name') or 'sequence'}_input"
                 own = {"batch_shape": [None, *shape[1:]], "name": name} | ({"dtype": dtype} if dtype else {})
                 layers.insert(0, _described("InputLayer", own))
-        own = {"layers": layers} | ({"name": config["name"]} if config.get("name") else {})
-        return _described("Sequential", own, module="keras")
+        return _described("Sequential", {"name": config.get("name") or "sequential", "layers": layers}, module="keras")
 
     def _functional(self, config: Config, outermost: bool) -> Config:
         indices = _NodeNumbers(config)
@@ -190,7 +189,8 @@ class Converter:
     def _unwrap(self, config: Config) -> Config:
         self.pruned.add(self._top)
         self._era.note("Pruning wrappers are taken off: the weights are those stored, with which Keras predicts too.")
-        return self.layer(config["layer"], self._file)
+        inner = config["layer"]
+        return self.layer({**inner, "config": {**inner["config"], "name": config["name"]}}, self._file)
 
     def _weights(self, layer: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         return ((path, shape) for path, shape in self._shapes.items() if path.startswith(f"{layer}/"))
@@ -240,6 +240,8 @@ class Converter:
     def _places(self, places: Any, indices: _NodeNumbers) -> Any:
         if isinstance(places, dict):
             return {key: self._places(value, indices) for key, value in places.items()}
+        if len(places) == 1:  # a list of one would be called with a list
+            return self._places(places[0], indices)
         if isinstance(places[0], str):
             return [_plain_name(places[0]), indices.outside(places[0], places[1]), places[2]]
         return [self._places(place, indices) for place in places]

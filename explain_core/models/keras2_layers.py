@@ -126,7 +126,7 @@ def fit(name: str, config: Mapping[str, Any], era: Era, where: str, layer_of: La
     for key, value in given.items():
         if key in _TAKE_ACTIVATIONS:
             fitted[key] = _activation(value, key, era, where, layer_of)
-        elif key.endswith(_OF_TRAINING) or key in _WITHOUT_EFFECT:
+        elif key.endswith(_OF_TRAINING) or (key in _WITHOUT_EFFECT and (kind, key) != ("Embedding", "input_dim")):
             continue
         elif key == "dtype":
             fitted |= _dtype(kind, value, where)
@@ -201,7 +201,7 @@ def _activation(value: Any, argument: str, era: Era, where: str, layer_of: Layer
     return known
 
 
-def _hard_sigmoid(argument: str, era: Era, where: str) -> str:
+def _hard_sigmoid(argument: str, era: Era, where: str) -> str | Config:
     from explain_core.backends.tensorflow.keras2 import HARD_SIGMOID
 
     if era.is_keras3:
@@ -214,7 +214,7 @@ def _hard_sigmoid(argument: str, era: Era, where: str) -> str:
             hint="Open it in the Keras that trained it and save it again, so that the file has its version.",
         )
     era.note(f"hard_sigmoid is meant as clip(0.2x + 0.5), as {era.name} had it; Keras 3's own is clip(x/6 + 0.5).")
-    return HARD_SIGMOID
+    return dict(HARD_SIGMOID)
 
 
 def _restore_defaults(name: str, fitted: Config, era: Era, where: str) -> None:
@@ -244,7 +244,7 @@ def _restore_defaults(name: str, fitted: Config, era: Era, where: str) -> None:
         (fitted["axis"],) = fitted["axis"]
 
 
-def _gate_default(kind: str, era: Era, where: str) -> str:
+def _gate_default(kind: str, era: Era, where: str) -> str | Config:
     is_old = era.is_multi_backend and era.version < _SIGMOID_GATES
     if is_old or (kind.startswith("ConvLSTM") and not era.is_keras3):
         return _hard_sigmoid("recurrent_activation", era, where)

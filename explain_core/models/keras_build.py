@@ -70,12 +70,19 @@ def building(where: str, version: str) -> Iterator[list[str]]:
         except (*READER_ERRORS, tf.errors.OpError) as error:
             raise ModelFileError(
                 f"Keras {keras.__version__} cannot read the model, which Keras {version} wrote: "
-                f"{first_line(error)[:300]}",
+                f"{first_line(_cause(error))[:300]}",
                 where=where,
                 hint=SAVE_AGAIN,
             ) from error
         finally:
             said += dict.fromkeys(f"Keras said while opening: {first_line(w.message)[:300]}" for w in caught)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The error that the others are about: Keras says first that a model could not be read, and last why."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error
 
 
 def without_values(description: dict[str, Any]) -> Any:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import tensorflow as tf
 
@@ -32,7 +32,7 @@ ACTIVATIONS: dict[str, tuple[Function, Secant]] = {
     "elu": (tf.nn.elu, secants.elu),
     "exponential": (tf.exp, secants.exp),
     "hard_sigmoid": (lambda a: tf.nn.relu6(a + 3) / 6, lambda a, b: secants.relu6(a + 3, b + 3) / 6),
-    "keras2_hard_sigmoid": (keras2.hard_sigmoid, lambda a, b: 0.2 * secants.clip(-2.5, 2.5)(a, b)),
+    "keras2_hard_sigmoid": (keras2.keras2_hard_sigmoid, lambda a, b: 0.2 * secants.clip(-2.5, 2.5)(a, b)),
     "linear": (tf.identity, secants.identity),
     "relu": (tf.nn.relu, secants.relu),
     "relu6": (tf.nn.relu6, secants.relu6),
@@ -59,6 +59,14 @@ def difference(t: tf.Tensor) -> tf.Tensor:
     return a - b
 
 
+def defect(m_out: tf.Tensor, out: tf.Tensor, *inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    """``m_out·Δout - Σ m_in·Δin`` of one node, summed over units, (..., N); values have both members."""
+    left = m_out * difference(out)
+    for m, value in inputs:
+        left -= m * difference(value)
+    return tf.reduce_sum(left, -1)
+
+
 def gates_of(t: tf.Tensor, count: int) -> list[tf.Tensor]:
     return tf.split(t, count, axis=-1)
 
@@ -77,8 +85,10 @@ class Cell(Protocol):
     def step(self, x, h, c, weights: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
         """``h̃`` and ``c̃`` of both members."""
 
-    def prepare(self, x, h, c, weights: Tensors) -> tuple[Tensors, Tensors]:
+    def prepare(self, x, h, c, weights: Tensors, method: Any) -> tuple[Tensors, Tensors]:
         """Factors (..., N, ·) that the backward recurrence multiplies by, and facts for the gate trace.
+
+        ``method`` is a `methods.Method`.
 
         Facts: "gates" (..., M, G·H) activations, "h" ``h̃``, "c" ``c̃``, and "change" (..., N, G·H), the Δ
             of each gate's pre-activation without what another gate's contribution already counts.
@@ -92,6 +102,9 @@ class Cell(Protocol):
 
     def carry(self, factors: Tensors, m_h, m_c, h, c) -> tf.Tensor:
         """Contribution that goes on to the state before, past the gates, (..., N, H)."""
+
+    def parts(self, x, h, c, weights: Tensors, method: Any, m_h, m_c, m_gates) -> Tensors:
+        """The defect of each nonlinearity and product, summed over units, (..., N)."""
 
 
 @dataclass(frozen=True)
@@ -112,18 +125,18 @@ class LSTM:
         *_, o, cell, shown = self._run(x + tf.matmul(h, weights["recurrent"]), c)
         return o * shown, cell
 
-    def prepare(self, x, h, c, weights):
+    def prepare(self, x, h, c, weights, method):
         s_sigma, s_gate = ACTIVATIONS[self.activation][1], ACTIVATIONS[self.recurrent_activation][1]
         pre = x + tf.matmul(h, weights["recurrent"])
         i, f, g, o, cell, shown = self._run(pre, c)
-        a_i, a_f, a_g, a_o = (halves(a) for a in gates_of(pre, 4))
+        a_i, a_f, a_g, a_o = gates_of(pre, 4)
         factors = {
-            "shown": mean(o) * s_sigma(*halves(cell)),
-            "input": mean(g) * s_gate(*a_i),
-            "forget": mean(c) * s_gate(*a_f),
-            "candidate": mean(i) * s_sigma(*a_g),
-            "output": mean(shown) * s_gate(*a_o),
-            "kept": mean(f),
+            "shown": method.middle(o) * method.slope(s_sigma, cell),
+            "input": method.middle(g) * method.slope(s_gate, a_i),
+            "forget": method.middle(c) * method.slope(s_gate, a_f),
+            "candidate": method.middle(i) * method.slope(s_sigma, a_g),
+            "output": method.middle(shown) * method.slope(s_gate, a_o),
+            "kept": method.middle(f),
         }
         facts = {"gates": tf.concat([i, f, g, o], -1), "h": o * shown, "c": cell, "change": difference(pre)}
         return factors, facts
@@ -139,6 +152,25 @@ class LSTM:
 
     def carry(self, factors, m_h, m_c, h, c):
         return (m_c + m_h * factors["shown"]) * factors["kept"] * difference(c)
+
+    def parts(self, x, h, c, weights, method, m_h, m_c, m_gates):
+        pre = x + tf.matmul(h, weights["recurrent"])
+        i, f, g, o, cell, shown = self._run(pre, c)
+        m_shown, m_o = m_h * method.middle(o), m_h * method.middle(shown)
+        m_through = m_shown * method.slope(ACTIVATIONS[self.activation][1], cell)
+        m_cell = m_c + m_through
+        m_i, m_f, m_g = m_cell * method.middle(g), m_cell * method.middle(c), m_cell * method.middle(i)
+        of_pre = list(zip(gates_of(m_gates, 4), gates_of(pre, 4), strict=True))
+        return {
+            "input": defect(m_i, i, of_pre[0]),
+            "forget": defect(m_f, f, of_pre[1]),
+            "candidate": defect(m_g, g, of_pre[2]),
+            "output": defect(m_o, o, of_pre[3]),
+            "input product": defect(m_cell, i * g, (m_i, i), (m_g, g)),
+            "forget product": defect(m_cell, f * c, (m_f, f), (m_cell * method.middle(f), c)),
+            "cell tanh": defect(m_shown, shown, (m_through, cell)),
+            "output product": defect(m_h, o * shown, (m_o, o), (m_shown, shown)),
+        }
 
 
 @dataclass(frozen=True)
@@ -170,22 +202,22 @@ class GRU:
         _, (z, _, n), _ = self._run(x, h, weights)
         return z * h + (1 - z) * n, c
 
-    def prepare(self, x, h, c, weights):
+    def prepare(self, x, h, c, weights, method):
         s_sigma, s_gate = ACTIVATIONS[self.activation][1], ACTIVATIONS[self.recurrent_activation][1]
         (a_z, a_r, a_n), (z, r, n), reset = self._run(x, h, weights)
         factors = {
-            "update": mean(h - n) * s_gate(*halves(a_z)),
-            "reset": mean(reset) * s_gate(*halves(a_r)),
-            "new": (1 - mean(z)) * s_sigma(*halves(a_n)),
-            "open": mean(r),
-            "kept": mean(z),
+            "update": method.middle(h - n) * method.slope(s_gate, a_z),
+            "reset": method.middle(reset) * method.slope(s_gate, a_r),
+            "new": (1 - method.middle(z)) * method.slope(s_sigma, a_n),
+            "open": method.middle(r),
+            "kept": method.middle(z),
         }
         # The new gate's pre-activation holds the reset gate; its part counts as the reset gate's
         # contribution.
-        through_reset = mean(reset) * difference(r)
+        opened = method.middle(r) * difference(reset)
         if not self.reset_after:
-            through_reset = tf.matmul(through_reset, gates_of(weights["recurrent"], 3)[2])
-        changes = [difference(a_z), difference(a_r), difference(a_n) - through_reset]
+            opened = tf.matmul(opened, gates_of(weights["recurrent"], 3)[2])
+        changes = [difference(a_z), difference(a_r), difference(gates_of(x, 3)[2]) + opened]
         facts = {
             "gates": tf.concat([z, r, n], -1),
             "h": z * h + (1 - z) * n,
@@ -215,6 +247,20 @@ class GRU:
     def carry(self, factors, m_h, m_c, h, c):
         return m_h * factors["kept"] * difference(h)
 
+    def parts(self, x, h, c, weights, method, m_h, m_c, m_gates):
+        (a_z, a_r, a_n), (z, r, n), reset = self._run(x, h, weights)
+        m_z, m_n, kept = m_h * method.middle(h - n), m_h * (1 - method.middle(z)), m_h * method.middle(z)
+        m_zpre, m_rpre, m_npre = gates_of(m_gates, 3)
+        m_opened = m_npre if self.reset_after else self._through_kernel(m_npre, weights)
+        m_r = m_opened * method.middle(reset)
+        return {
+            "reset": defect(m_r, r, (m_rpre, a_r)),
+            "update": defect(m_z, z, (m_zpre, a_z)),
+            "new": defect(m_n, n, (m_npre, a_n)),
+            "reset product": defect(m_opened, r * reset, (m_r, r), (m_opened * method.middle(r), reset)),
+            "update product": defect(m_h, z * (h - n) + n, (m_z, z), (m_n, n), (kept, h)),
+        }
+
 
 @dataclass(frozen=True)
 class RNN:
@@ -225,11 +271,11 @@ class RNN:
     def step(self, x, h, c, weights):
         return ACTIVATIONS[self.activation][0](x + tf.matmul(h, weights["recurrent"])), c
 
-    def prepare(self, x, h, c, weights):
+    def prepare(self, x, h, c, weights, method):
         sigma, secant = ACTIVATIONS[self.activation]
         pre = x + tf.matmul(h, weights["recurrent"])
         out = sigma(pre)
-        return {"new": secant(*halves(pre))}, {"gates": out, "h": out, "c": c, "change": difference(pre)}
+        return {"new": method.slope(secant, pre)}, {"gates": out, "h": out, "c": c, "change": difference(pre)}
 
     def gates(self, factors, m_h, m_c, weights):
         return m_h * factors["new"]
@@ -239,3 +285,7 @@ class RNN:
 
     def carry(self, factors, m_h, m_c, h, c):
         return tf.zeros_like(m_h)
+
+    def parts(self, x, h, c, weights, method, m_h, m_c, m_gates):
+        pre = x + tf.matmul(h, weights["recurrent"])
+        return {"new": defect(m_h, ACTIVATIONS[self.activation][0](pre), (m_gates, pre))}

@@ -80,9 +80,19 @@ class Program:
     def function(self, name: str) -> Program:
         """The program of a function that a node of this one calls by name."""
         if name not in self._functions:
-            # The one private call of this package: a graph has no public way to give the functions it calls.
-            self._functions[name] = compile_graph(self.graph._get_function(name).graph, self.precision)
+            self._functions[name] = compile_graph(_called_graph(self.graph, name), self.precision)
         return self._functions[name]
+
+
+def _called_graph(graph: tf.Graph, name: str) -> tf.Graph:
+    """The graph of a function that this one calls. TensorFlow has no public way to it."""
+    function = graph._get_function(name)
+    if hasattr(function, "graph"):
+        return function.graph
+    from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
+
+    with graph.as_default():  # imported with a graph, and so far a definition only
+        return function_def_to_graph(function.definition, include_library_functions=True)
 
 
 def compile_graph(graph: tf.Graph, precision: Precision) -> Program:

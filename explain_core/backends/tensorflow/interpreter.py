@@ -17,6 +17,8 @@ from .discrete import gather
 from .graph import Node, Program
 from .kinds import refuse
 from .layers import mark_of
+from .ledger import Ledger
+from .methods import PAIRED, Method, is_exact
 from .pairs import Pair, Value, is_paired
 from .rules import OF_SHAPE, RULES
 
@@ -46,10 +48,19 @@ class Interpreter:
         program: the traced model.
         fused: recurrent layers by the mark that their loop was traced under. Each takes the arguments of the
             marked function and returns its results, or None if the loop is to be interpreted after all.
+        method: the rules that it goes by.
+        ledger: where the defect of every operation is written down, or None.
     """
 
-    def __init__(self, program: Program, fused: Mapping[str | None, Fused]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        fused: Mapping[str | None, Fused],
+        method: Method = PAIRED,
+        ledger: Ledger | None = None,
+    ) -> None:
         self._program = program
+        self._method, self._ledger = method, ledger
         self._fused = fused
         self._assigned: dict[object, Value] = {}  # what the graph writes; the model's variables stay as they are
 
@@ -80,9 +91,12 @@ class Interpreter:
             return self._plain(node, values)
         if kind in OF_SHAPE:
             return node.run([value.base if is_paired(value) else value for value in values])
-        if kind not in RULES:
+        rule = self._method.rule(kind)
+        if rule is None:
             raise refuse(node, "there is no rule for it, so going on would give wrong attributions")
-        return RULES[kind](node, values)
+        if self._ledger is None or is_exact(kind):
+            return rule(node, values)
+        return self._ledger.measure(node, rule, values)
 
     def _plain(self, node: Node, values: list[tf.Tensor]) -> list[tf.Tensor]:
         if not hasattr(tf.raw_ops, node.type):
@@ -168,3 +182,8 @@ _FLOW = {
     "StatelessWhile": Interpreter._loop,
     "While": Interpreter._loop,
 }
+
+
+def operations() -> frozenset[str]:
+    """The types of all operations that the engine knows what to do with. None of them does more than compute."""
+    return frozenset((*ALIASES, *WITHOUT_EFFECT, *_FLOW, *lists.OPERATIONS, *OF_SHAPE, *RULES))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def hard_sigmoid(x: tf.Tensor) -> tf.Tensor:
+def keras2_hard_sigmoid(x: tf.Tensor) -> tf.Tensor:
     """``clip(0.2 x + 0.5, 0, 1)``, as every Keras before 3 had it; Keras 3's is ``relu6(x + 3) / 6``."""
     return tf.clip_by_value(0.2 * x + 0.5, 0.0, 1.0)
 
 
-#: What a config calls it, and what Keras is told that it is.
-HARD_SIGMOID = "pairlift>keras2_hard_sigmoid"
-CUSTOM_OBJECTS = {HARD_SIGMOID: hard_sigmoid}
+_NAME = keras2_hard_sigmoid.__name__  # Keras copies layers by their functions' names, so it must be no name of its own
+#: What stands for it in the description of a model, and what Keras is told that this is.
+HARD_SIGMOID = {"module": "builtins", "class_name": "function", "config": _NAME, "registered_name": _NAME}
+CUSTOM_OBJECTS = {_NAME: keras2_hard_sigmoid}

@@ -136,6 +136,6 @@ def _name(activation: Any) -> str | None:
 
     from .cells import ACTIVATIONS
 
-    if activation is keras2.hard_sigmoid:
+    if activation is keras2.keras2_hard_sigmoid:
         return "keras2_hard_sigmoid"
     return next((name for name in ACTIVATIONS if activation is getattr(keras.activations, name, None)), None)

@@ -10,15 +10,29 @@ from typing import Any
 
 _WHERE = {
     "audit": "explain_core.diagnostics.ledgers",
+    "compare": "explain_core.diagnostics.comparison",
     "compounding": "explain_core.diagnostics.growth",
     "conservation": "explain_core.diagnostics.cuts",
+    "faithfulness_curves": "explain_core.diagnostics.faithfulness",
+    "horizon": "explain_core.diagnostics.horizons",
     "ledger": "explain_core.diagnostics.ledgers",
     "shap_agreement": "explain_core.diagnostics.agreement",
     "parity": "explain_core.diagnostics.two_frameworks",
     "steps": "explain_core.diagnostics.one_step",
 }
 
-__all__ = ["audit", "compounding", "conservation", "ledger", "parity", "shap_agreement", "steps"]
+__all__ = [
+    "audit",
+    "compare",
+    "compounding",
+    "conservation",
+    "faithfulness_curves",
+    "horizon",
+    "ledger",
+    "parity",
+    "shap_agreement",
+    "steps",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,14 +17,35 @@ from explain_core.methods.tensorflow_model import TensorFlowModel
 
 def integrated_gradients(model: TensorFlowModel, sample: Sample, steps: int) -> list[np.ndarray]:
     """Sundararajan et al. 2017, with the Gauss-Legendre points that captum takes."""
+    _require_floats(sample)
     points, weights = np.polynomial.legendre.leggauss(steps)
     way, weights = 0.5 * (points + 1.0), 0.5 * weights
-    return _along_the_way(model, sample, way, weights)
+    count = len(sample.base[0])
+    change = [test - base for test, base in zip(sample.test, sample.base, strict=True)]  # (B, ...)
+
+    def slopes(output: int) -> list[np.ndarray]:
+        """Weighted sums over the points, (B, ...)."""
+        total = [np.zeros(delta.shape) for delta in change]
+        for first in range(0, steps * count, sample.rows_at_once):
+            point, baseline = np.divmod(np.arange(first, min(first + sample.rows_at_once, steps * count)), count)
+            rows = [
+                (base[baseline] + way[point].reshape(-1, *(1,) * (delta.ndim - 1)) * delta[baseline]).astype(
+                    delta.dtype
+                )
+                for base, delta in zip(sample.base, change, strict=True)
+            ]
+            for sums, found in zip(total, model.gradients(rows, output), strict=True):
+                np.add.at(sums, baseline, weights[point].reshape(-1, *(1,) * (found.ndim - 1)) * found)
+        return total
+
+    return _times_difference([slopes(k) for k in range(_outputs(model, sample))], change)
 
 
 def gradient_difference(model: TensorFlowModel, sample: Sample) -> list[np.ndarray]:
     """The slope at the input times the difference."""
-    return _along_the_way(model, sample, np.ones(1), np.ones(1))
+    _require_floats(sample)
+    change = [test - base for test, base in zip(sample.test, sample.base, strict=True)]
+    return _times_difference([model.gradients(sample.test, k) for k in range(_outputs(model, sample))], change)
 
 
 def deep_explainer(model: TensorFlowModel, sample: Sample) -> list[np.ndarray]:
@@ -49,24 +70,21 @@ def gradient_shap(model: TensorFlowModel, sample: Sample, points: int) -> list[n
     return from_shap(values, sample)
 
 
-def _along_the_way(model: TensorFlowModel, sample: Sample, way: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
-    """The weighted sum of the slopes at parts ``way`` of the straight way from each baseline, times the difference."""
-    _require_floats(sample)
-    test, count = sample.test, len(sample.base[0])
-    outputs = model.predict(test).shape[1]
-    found = [np.zeros((outputs, *leaf.shape[1:])) for leaf in test]
-    for b in range(count):
-        change = [leaf[0] - base[b] for leaf, base in zip(test, sample.base, strict=True)]
-        for first in range(0, len(way), sample.rows_at_once):
-            here, weight = (each[first : first + sample.rows_at_once] for each in (way, weights))
-            rows = [
-                (base[b] + here.reshape(-1, *(1,) * delta.ndim) * delta).astype(delta.dtype)
-                for base, delta in zip(sample.base, change, strict=True)
-            ]
-            for k in range(outputs):
-                for total, slopes, delta in zip(found, model.gradients(rows, k), change, strict=True):
-                    total[k] += np.tensordot(weight, slopes, 1) * delta / count
-    return found
+def _times_difference(slopes: list[list[np.ndarray]], change: list[np.ndarray]) -> list[np.ndarray]:
+    """Slopes (B or 1, ...) of each output and input times the differences (B, ...), averaged over B: (K, ...)."""
+    return [
+        np.stack([(of_output[i] * delta).mean(0, dtype=np.float64) for of_output in slopes])
+        for i, delta in enumerate(change)
+    ]
+
+
+def _for_rows(numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """One number for each row, in as many axes as the rows have."""
+    return numbers.reshape(-1, *(1,) * (rows.ndim - 1))
+
+
+def _outputs(model: TensorFlowModel, sample: Sample) -> int:
+    return model.predict(sample.test).shape[1]
 
 
 @contextmanager

@@ -28,12 +28,15 @@ class TensorFlowModel:
     def use(self, sample: Sample) -> None:
         """See `PlainModel`."""
         self._constants = [tf.constant(values) for values in sample.constants]
-        self.takes_many = self._ready.axes[0] is not None
-        if self.takes_many:
-            try:
-                self.takes_many = len(self.predict([np.repeat(values, 2, 0) for values in sample.test])) == 2
-            except Exception:  # whatever a model made for one row raises when it gets two
-                self.takes_many = False
+        self.takes_many = self._ready.axes[0] is not None and all(self._takes(sample, rows) for rows in (1, 2))
+
+    def _takes(self, sample: Sample, rows: int) -> bool:
+        """Whether the model itself takes so many rows and has as many answers."""
+        self.takes_many = True
+        try:
+            return len(self.predict([np.repeat(values, rows, 0) for values in sample.test])) == rows
+        except Exception:  # whatever a model made for another number of rows raises
+            return False
 
     def predict(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         """See `PlainModel`."""
@@ -64,8 +67,13 @@ class TensorFlowModel:
         """R rows of each explained input to (R, K)."""
         if self.takes_many:
             return self._of_batch(explained)
-        rows = zip(*([leaf[i : i + 1] for i in range(leaf.shape[0])] for leaf in explained), strict=True)
-        return tf.concat([self._of_batch(row) for row in rows], axis=0)
+        rows, found = self._ready.plan.rows_at_once, []
+        for first in range(0, explained[0].shape[0], rows):
+            some = [leaf[first : first + rows] for leaf in explained]
+            short = rows - some[0].shape[0]
+            full = [tf.concat([leaf, tf.repeat(leaf[-1:], short, axis=0)], axis=0) for leaf in some]
+            found.append(self._of_batch(full)[: rows - short])
+        return tf.concat(found, axis=0)
 
     def _of_batch(self, explained: Sequence[tf.Tensor]) -> tf.Tensor:
         ready, count = self._ready, tf.shape(explained[0])[0]

@@ -41,14 +41,16 @@ class TorchModel(nn.Module):
     def use(self, sample: Sample) -> None:
         """See `PlainModel`."""
         self._constants = [self.tensor(values) for values in sample.constants]
-        self.takes_many = self._ready.axes[0] is not None
-        if self.takes_many:
-            twice = [self.tensor(np.repeat(values, 2, 0)) for values in sample.test]
-            try:
-                with torch.no_grad():
-                    self.takes_many = len(self(*twice)) == 2
-            except Exception:  # whatever a model made for one row raises when it gets two
-                self.takes_many = False
+        self.takes_many = self._ready.axes[0] is not None and all(self._takes(sample, rows) for rows in (1, 2))
+
+    def _takes(self, sample: Sample, rows: int) -> bool:
+        """Whether the model itself takes so many rows and has as many answers."""
+        self.takes_many = True
+        try:
+            with torch.no_grad():
+                return len(self(*(self.tensor(np.repeat(values, rows, 0)) for values in sample.test))) == rows
+        except Exception:  # whatever a model made for another number of rows raises
+            return False
 
     def tensor(self, values: np.ndarray) -> Tensor:
         """An array where the model is, floats in its precision."""
@@ -63,8 +65,12 @@ class TorchModel(nn.Module):
     def forward(self, *explained: Tensor) -> Tensor:
         if self.takes_many:
             return self._columns(explained)
-        rows = zip(*(leaf.split(1) for leaf in explained), strict=True)
-        return torch.cat([self._columns(row) for row in rows])
+        rows, found = self._ready.plan.rows_at_once, []
+        for some in zip(*(leaf.split(rows) for leaf in explained), strict=True):
+            short = rows - len(some[0])
+            full = [torch.cat([leaf, leaf[-1:].expand(short, *leaf.shape[1:])]) for leaf in some]
+            found.append(self._columns(full)[: rows - short])
+        return torch.cat(found)
 
     def _columns(self, explained: Sequence[Tensor]) -> Tensor:
         ready, count = self._ready, len(explained[0])

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from explain_core.backends import get_backend
 from explain_core.backends.protocol import ModelOutput
 from explain_core.explain import explain as run
-from explain_core.inputs import read_arguments, sample_axes
 from explain_core.models import LoadedModel, ModelSummary, framework_of, load_model
+from explain_core.preparation import open_on
 from explain_core.worker import Report
 
 FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
@@ -87,13 +86,9 @@ def open_model(report: Report, source: ModelSource) -> OpenedModel:
 
 def try_out(report: Report, source: ModelSource, inputs: Any) -> tuple[ModelOutput, ...]:
     """Run the model once and say what it returns, so that an output can be chosen before explaining."""
-    model = open_kept(report, source).module
+    model = open_kept(report, source)
     report(0.3, "Trying the model on the sequence")
-    arguments = read_arguments(model, inputs)
-    runner = get_backend("auto", model).open_runner(
-        model, arguments, sample_axes=sample_axes(arguments, 0), device="cpu", precision=None
-    )
-    return runner.outputs
+    return open_on(model, inputs, device="cpu")[2].outputs
 
 
 def explain(report: Report, request: Request, result: Path) -> None:

@@ -114,9 +114,42 @@ def prepare(
     Raises:
         ExplainError: something in them does not fit.
     """
+    arguments, axes, runner, plan = open_on(
+        model,
+        inputs,
+        backend=backend,
+        device=device,
+        precision=precision,
+        sample_axis=sample_axis,
+        row_by_row=row_by_row,
+    )
+    base = resolve_baselines(baselines, arguments, axes, runner.explained, background)
+    targets, keep_output = select_targets(target, runner.outputs, output_names)
+    plan.set_baselines(base, runner.explained, background)
+    described = baselines if isinstance(baselines, str) else "given"
+    model = _live(model)
+    framework = get_backend(backend, model).__name__.rpartition(".")[2]
+    return Prepared(model, framework, arguments, axes, runner, plan, base, described, targets, keep_output)
+
+
+def open_on(
+    model: Any,
+    inputs: Any,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: str | None = None,
+    sample_axis: int | Mapping[str, int] | None = 0,
+    row_by_row: bool = False,
+) -> tuple[Arguments, tuple[int | None, ...], Runner, Plan]:
+    """Open a model for these inputs: the arguments, their sample axes, the runner, and which rows go together.
+
+    Raises:
+        ExplainError: something in the inputs does not fit.
+    """
     if precision not in (None, "float32", "float64"):
         raise InputError(f"precision is {precision!r}", hint='Use None, "float32" or "float64".')
-    model = getattr(model, "module", model) if hasattr(model, "framework") else model
+    takes, model = fixed_batch(model), _live(model)
     package = get_backend(backend, model)
     arguments = read_arguments(model, inputs)
     for name, leaf in zip(arguments.names, arguments.leaves, strict=True):
@@ -131,30 +164,48 @@ def prepare(
     plan = Plan(arguments.leaves, axes)
     if row_by_row:
         plan.row_by_row()
-    runner = _open(open_for, plan)
-    base = resolve_baselines(baselines, arguments, axes, runner.explained, background)
-    targets, keep_output = select_targets(target, runner.outputs, output_names)
-    plan.set_baselines(base, runner.explained, background)
-    described = baselines if isinstance(baselines, str) else "given"
-    framework = package.__name__.rpartition(".")[2]
-    return Prepared(model, framework, arguments, axes, runner, plan, base, described, targets, keep_output)
+    return arguments, axes, _open(open_for, plan, takes), plan
 
 
-def _open(open_for: Callable[[list[np.ndarray]], Runner], plan: Plan) -> Runner:
-    """Open the model for as many rows at once as it takes: many, or one where it was made for one."""
+def _live(model: Any) -> Any:
+    """The framework's own model, of one that `load_model` has opened."""
+    return getattr(model, "module", model) if hasattr(model, "framework") else model
+
+
+def fixed_batch(model: Any) -> int | None:
+    """The one number of samples that an opened model takes; None where it takes any, or its file does not say."""
+    inputs = getattr(getattr(model, "summary", None), "inputs", ())
+    shape = inputs[0].shape if inputs else None
+    return shape[0] if shape else None
+
+
+def _open(open_for: Callable[[list[np.ndarray]], Runner], plan: Plan, takes: int | None = None) -> Runner:
+    """Open the model for as many rows at once as it takes.
+
+    That is as many as its file says, however few are given; or many; or one, where it was made for one; or just these;
+    or two, where it drops the axis of the samples when there is only one.
+
+    Raises:
+        CaptureError: none of these; the error of the first.
+    """
+    if takes is not None and plan.has_sample_axis:
+        plan.exactly(takes)
+        return open_for(plan.first_rows())
     try:
         return open_for(plan.first_rows())
-    except CaptureError:
-        if plan.rows_at_once == 1 and not (plan.is_row_by_row and plan.count > 1):
-            raise
-        if plan.rows_at_once > 1:
-            plan.one_by_one()
-            try:
-                return open_for(plan.first_rows())
-            except CaptureError:
-                pass
-        plan.all_at_once()
-    return open_for(plan.first_rows())
+    except CaptureError as error:
+        first = error
+    others = dict.fromkeys((1, plan.count, 2)) if plan.has_sample_axis else {}
+    others.pop(plan.rows_at_once, None)
+    if plan.count > 1:
+        others.pop(2, None)
+    for rows in others:
+        plan.exactly(rows)
+        try:
+            return open_for(plan.first_rows())
+        except CaptureError:
+            continue
+    raise first
 
 
 def _dims(values: np.ndarray, is_state: bool) -> tuple[str, ...]:

@@ -49,16 +49,19 @@ class Plan:
         """For models that take a batch of one."""
         self.rows_at_once = self._limit = 1
 
-    def all_at_once(self) -> None:
-        """For models that take just this batch."""
-        self.rows_at_once = self._limit = self.count
+    def exactly(self, rows: int) -> None:
+        """For models that take just so many rows, whatever the number of samples."""
+        self.rows_at_once = self._limit = rows
+
+    @property
+    def has_sample_axis(self) -> bool:
+        """Whether several rows can be given at once."""
+        return self._axes[0] is not None
 
     def first_rows(self) -> list[np.ndarray]:
-        """Inputs of the size of a batch."""
-        return [
-            self._in_layout(leaf[: self.rows_at_once], axis)
-            for leaf, axis in zip(self._leaves, self._axes, strict=True)
-        ]
+        """Inputs of the size of a batch; the last sample repeated where there are fewer."""
+        rows = np.minimum(np.arange(self.rows_at_once), self.count - 1)
+        return [self._in_layout(leaf[rows], axis) for leaf, axis in zip(self._leaves, self._axes, strict=True)]
 
     def set_baselines(self, baselines: list[np.ndarray], explained: tuple[bool, ...], background: bool) -> None:
         """The baseline of each explained input, (B, ...)."""

@@ -67,6 +67,14 @@ class Interpreter:
     def run(self, arguments: Sequence[Value]) -> list[Value]:
         return self._walk(self._program, arguments)
 
+    def carry_on(self, before: Interpreter) -> None:
+        """Start with the counters that an earlier run left: the whole numbers in what it wrote."""
+        self._assigned = {
+            key: value
+            for key, value in before._assigned.items()
+            if isinstance(value, tf.Tensor) and value.dtype.is_integer
+        }
+
     def _walk(self, program: Program, arguments: Sequence[Value]) -> list[Value]:
         slots: list[Value | None] = [None] * program.size
         for slot, value in zip(program.arguments, arguments, strict=True):

@@ -84,7 +84,7 @@ def _marked(original: Callable, plain_loop: Callable) -> Callable:
         marks = _marks.get()
         if marks is None:
             return original(self, sequences, initial_state, mask, training)
-        layer = _describe(self, mask)
+        layer = None if training and _drops(self.cell) else _describe(self, mask)
         if layer is None:  # the plain loop, also where Keras would take a kernel that cannot be looked into
             return plain_loop(self, sequences, initial_state, mask, training)
         mark = f"pairlift_recurrent_{len(marks)}"
@@ -128,6 +128,11 @@ def _describe(layer: Any, mask: Any) -> Layer | None:
         zero_output_for_mask=layer.zero_output_for_mask,
         return_sequences=layer.return_sequences,
     )
+
+
+def _drops(cell: Any) -> bool:
+    """Whether the cell leaves numbers out in training, which the fused form does not."""
+    return bool(getattr(cell, "dropout", 0) or getattr(cell, "recurrent_dropout", 0))
 
 
 def _name(activation: Any) -> str | None:

@@ -57,6 +57,7 @@ def linear(*positions: int, among: slice | None = None) -> Rule:
         tests, bases = node.run([test(v) for v in values]), node.run([base(v) for v in values])
         return [Pair(t, b) for t, b in zip(tests, bases, strict=True)]
 
+    rule.is_linear = True
     return rule
 
 
@@ -79,6 +80,7 @@ def movement(*positions: int, among: slice | None = None) -> Rule:
         )
         return [settle(t, b, c, leaf=_unchanged(discrete, t, b)) for t, b, c in zip(tests, bases, credits, strict=True)]
 
+    rule.is_linear = True
     return rule
 
 

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from ..protocol import GateTrace
-from .cells import GRU, LSTM, RNN, Cell, Tensors, gates_of
+from ..protocol import GateTrace, LayerDefects
+from .cells import GRU, LSTM, RNN, Cell, Tensors, difference, gates_of
 from .graph import Precision
 from .layers import Layer
+from .methods import PAIRED, Method
 from .pairs import Discrete, Pair, Value, attach, base, detach, each, is_paired, test
 from .sweep import Passed, Sweep
 
@@ -31,8 +32,9 @@ def _cell(layer: Layer) -> Cell:
 class FusedLayer:
     """Runs one marked layer once; `Interpreter` says how it is called. Each backward pass adds to its trace."""
 
-    def __init__(self, layer: Layer, precision: Precision) -> None:
+    def __init__(self, layer: Layer, precision: Precision, method: Method = PAIRED) -> None:
         self.layer = layer
+        self._method = method
         self.sweep: Sweep | None = None  # until it has run
         self._cell, self._precision = _cell(layer), precision
         self._passes: list[Passed] = []
@@ -84,7 +86,7 @@ class FusedLayer:
             flags = tf.reverse(flags, [0]) if layer.go_backwards else flags
         start = [tf.concat([detach(test(s)), base(s)], 0) for s in states]
         h, c = start if len(start) == 2 else (*start, tf.zeros((rows.shape[1], 0), rows.dtype))
-        self.sweep = sweep = Sweep(self._cell, rows, h, c, flags, weights, layer.zero_output_for_mask)
+        self.sweep = sweep = Sweep(self._cell, rows, h, c, flags, weights, layer.zero_output_for_mask, self._method)
 
         def backward(d_out: tf.Tensor, d_h: tf.Tensor, *d_c: tf.Tensor) -> list[tf.Tensor]:
             passed = sweep.back(_swap(d_out), d_h, d_c[0] if d_c else tf.zeros((*d_h.shape[:1], 0), d_h.dtype))
@@ -137,6 +139,22 @@ class FusedLayer:
             input=sequence,
             initial_state=initial[0],
             initial_cell=initial[1] if self.layer.kind == "LSTM" else None,
+            backwards=self.layer.go_backwards,
+        )
+
+    def defects(self) -> LayerDefects:
+        """What every step left of the difference, for every pass, in the input's own order of time."""
+        direction = slice(None, None, -1 if self.layer.go_backwards else 1)
+        by_time = lambda t: np.asarray(t)[direction].T  # noqa: E731
+        norm = lambda *states: np.linalg.norm(np.concatenate([s.numpy().astype(float) for s in states], -1), axis=-1)  # noqa: E731
+        found = [self.sweep.defects(passed) for passed in self._passes]
+        change = by_time(norm(difference(self.sweep.h), difference(self.sweep.c)))
+        return LayerDefects(
+            kind=self.layer.kind,
+            parts=tuple(found[0]),
+            defect=np.stack([np.stack([by_time(part) for part in parts.values()], -1) for parts in found]),
+            multiplier=np.stack([by_time(norm(*passed.after)) for passed in self._passes]),
+            change=np.stack([change] * len(found)),
             backwards=self.layer.go_backwards,
         )
 

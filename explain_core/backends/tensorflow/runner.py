@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 from ...errors import BackendError, CaptureError, InputError, NonFiniteError, TargetError
-from ..protocol import ModelOutput, PairAttribution, Target
+from ..protocol import LedgerTrace, ModelOutput, PairAttribution, Target
 from .capture import Arguments, capture
 from .graph import LOW_PRECISION, Precision
 from .ids import are_ids
 from .interpreter import Interpreter
+from .ledger import Ledger
+from .methods import METHODS, Method
 from .pairs import CREDIT, Discrete, Leaf, Pair, Value, base, is_paired, test
 from .recurrent import FusedLayer
+from .repeating import first_draw, require_same_answer
 
 
 def open_runner(
@@ -83,8 +87,10 @@ class TensorFlowRunner:
     ) -> None:
         self._sample_axes, self._place, self._precision, self._fuse = sample_axes, device, precision, fuse
         self._model_name = getattr(model, "name", "")
+        self._own_names = {layer.name for layer in getattr(model, "layers", ())}
         leaves = [np.asarray(leaf) for leaf in arguments.leaves]
         self._captured = capture(model, arguments, leaves, sample_axes, precision)
+        self._draw = first_draw(self._captured.program)
         self.explained = tuple(
             bool(np.issubdtype(leaf.dtype, np.floating))
             or bool(np.issubdtype(leaf.dtype, np.integer) and are_ids(self._captured.program, number))
@@ -137,16 +143,21 @@ class TensorFlowRunner:
         self._check_rows(test)
         with tf.device(self._place), _full_precision():
             inputs = [_Input(*given, self._precision) for given in zip(test, baseline, self.explained, strict=True)]
-            layers = {mark: FusedLayer(layer, self._precision) for mark, layer in self._captured.layers.items()}
+            self._check_answer(inputs)
+            method, book = METHODS[ledger or "paired"], Ledger() if ledger else None
+            layers = {mark: FusedLayer(layer, self._precision, method) for mark, layer in self._captured.layers.items()}
             with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
                 tape.watch([i.source for i in inputs if i.source is not None])
-                results = self._run(inputs, layers if self._fuse else {})
+                results = self._run(inputs, layers if self._fuse else {}, method, book)
             ran = [layer for layer in layers.values() if layer.sweep]
             explained = []
             for number, target in enumerate(targets):
+                if book is not None:
+                    book.target = number
                 explained.append(self._explain(tape, results, target, inputs))
                 for layer in ran:
                     layer.end_pass(number)
+            names = self._names(ran)
             return PairAttribution(
                 prediction=_finite(np.stack([e.prediction for e in explained]), "prediction"),
                 baseline_prediction=_finite(np.stack([e.baseline for e in explained]), "prediction for the baseline"),
@@ -154,13 +165,23 @@ class TensorFlowRunner:
                     _finite(self._by_sample([e.inputs[i] for e in explained], i), "attribution") if flag else None
                     for i, flag in enumerate(self.explained)
                 ],
-                gates=dict(zip(self._names(ran), [f.trace() for f in ran], strict=True)) if gates else {},
+                gates=dict(zip(names, [f.trace() for f in ran], strict=True)) if gates else {},
                 embeddings={
                     i: self._by_sample([e.embeddings[i] for e in explained], i)
                     for i, given in enumerate(inputs)
                     if embeddings and given.leaf.embedded
                 },
+                ledger=self._ledger(book, dict(zip(names, ran, strict=True)), len(targets)),
             )
+
+    def _ledger(self, book: Ledger | None, layers: dict[str, FusedLayer], targets: int) -> LedgerTrace | None:
+        if book is None:
+            return None
+        nodes: dict[tuple[str, str], np.ndarray] = {}
+        for (place, operation), defect in book.nodes(targets).items():
+            key = self._path(place), operation
+            nodes[key] = nodes.get(key, 0.0) + defect
+        return LedgerTrace(nodes, {name: layer.defects() for name, layer in layers.items()})
 
     def _check_rows(self, test: Sequence[np.ndarray]) -> None:
         needed = self._rows
@@ -171,10 +192,27 @@ class TensorFlowRunner:
                 hint=f"Explain {needed} samples at a time, or open a runner for {rows}.",
             )
 
-    def _run(self, inputs: Sequence[_Input], layers: dict[str, FusedLayer]) -> list[Value]:
+    def _check_answer(self, inputs: Sequence[_Input]) -> None:
+        if self._draw is not None:
+            captured = [self._precision.cast(t) for t in self._captured.captured]
+            arguments = [test(i.value) for i in inputs]
+            require_same_answer(self._captured.program, self._draw, [*arguments, *captured])
+
+    def _path(self, place: str) -> str:
+        """A name scope as the path of a layer: without the model, and the numbers of scopes that were there before."""
+        first, *path = place.split("/")
+        if not re.fullmatch(rf"{re.escape(self._model_name)}(_\d+)?", first):
+            path = [first, *path]
+        return "/".join(part if part in self._own_names else re.sub(r"_\d+$", "", part) for part in path)
+
+    def _run(
+        self, inputs: Sequence[_Input], layers: dict[str, FusedLayer], method: Method, ledger: Ledger | None
+    ) -> list[Value]:
         captured = [self._precision.cast(t) for t in self._captured.captured]
         try:
-            return Interpreter(self._captured.program, layers).run([*(i.value for i in inputs), *captured])
+            return Interpreter(self._captured.program, layers, method, ledger).run(
+                [*(i.value for i in inputs), *captured]
+            )
         except tf.errors.OpError as error:
             raise CaptureError(
                 f"the model fails on these rows: {error.message}",

@@ -1,0 +1,99 @@
+"""Methods of attribution as sets of rules: this engine's, and those that it is compared with.
+
+`Method.rule` picks the rule of an operation; fused recurrent layers ask `Method.slope` and `Method.middle` for the
+factors inside them. Rows are M = 2N on the last axis but one: the test members, then the baselines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from .graph import Node
+from .kinds import Rule
+from .pairs import CREDIT, Pair, Value, attach, base, detach, settle, test
+from .rules import RULES
+from .secants import Secant
+
+TEST = 0
+
+# The same for every method: token ids turn into vectors here, or into other numbers for the same thing.
+_STARTS = frozenset(("Cast", "Gather", "GatherV2", "OneHot", "ResourceGather"))
+_PRODUCTS = frozenset(
+    (
+        *("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Conv2D", "Conv2DBackpropInput", "Conv3D"),
+        *("Conv3DBackpropInputV2", "DepthwiseConv2dNative", "DivNoNan", "Einsum", "MatMul", "Maximum", "Minimum"),
+        *("Mul", "Pow", "RealDiv", "Select", "SelectV2", "SquaredDifference"),
+    )
+)
+
+
+def is_exact(kind: str) -> bool:
+    """Whether an operation of this type goes the same way for every method, and has no defect."""
+    return kind in _STARTS or getattr(RULES.get(kind), "is_linear", False)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A set of rules.
+
+    Attributes:
+        name: as people choose it.
+        point: the run in which derivatives are taken (`TEST`); None for a method that takes none.
+        secants: whether functions of one value go by their difference quotient.
+    """
+
+    name: str
+    point: int | None = None
+    secants: bool = True
+
+    def rule(self, kind: str) -> Rule | None:
+        """The rule of an operation by its type, or None where there is none."""
+        own = RULES.get(kind)
+        if self.point is None or is_exact(kind) or (self.secants and kind not in _PRODUCTS):
+            return own
+        return derivative
+
+    def slope(self, secant: Secant, rows: tf.Tensor) -> tf.Tensor:
+        """``Δy/Δa`` of an elementwise function, or its derivative: (..., M, H) to (..., N, H)."""
+        members = tf.split(rows, 2, axis=-2)
+        return secant(*members) if self.secants else secant(members[self.point], members[self.point])
+
+    def middle(self, rows: tf.Tensor) -> tf.Tensor:
+        """What the other factor of a product is multiplied by: (..., M, H) to (..., N, H)."""
+        a, b = tf.split(rows, 2, axis=-2)
+        return (a + b) / 2 if self.point is None else (a, b)[self.point]
+
+
+PAIRED = Method("paired")
+METHODS = {
+    method.name: method for method in (PAIRED, Method("gradient", TEST, secants=False), Method("rescale-only", TEST))
+}
+
+
+def derivative(node: Node, values: Sequence[Value]) -> list[Value]:
+    """Any operation by TensorFlow's own derivative in the test run, which is no rule for a finite difference."""
+    points = [detach(test(value)) for value in values]
+    sources = [i for i, value in enumerate(values) if isinstance(value, Pair)]
+    bases = node.run([base(value) for value in values])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([points[i] for i in sources])
+        tests = node.run(points)
+
+    def back(k: int, m: tf.Tensor) -> list[tf.Tensor]:
+        chosen = [points[i] for i in sources]
+        zero = tf.UnconnectedGradients.ZERO
+        return tape.gradient(tests[k], chosen, output_gradients=m, unconnected_gradients=zero)
+
+    inputs = [values[i].test for i in sources]
+    results: list[Value] = []
+    for k, (t, b) in enumerate(zip(tests, bases, strict=True)):
+        if not t.dtype.is_floating:
+            results.append(settle(t, b, tf.zeros(t.shape, CREDIT)))
+        elif sources:
+            results.append(Pair(attach(inputs, t, lambda m, k=k: back(k, m)), b))
+        else:
+            results.append(Pair(t, b))
+    return results

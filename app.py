@@ -28,6 +28,18 @@ def main() -> None:
                 url_path="inside-the-layers",
             ),
             st.Page(
+                "pages/steps.py",
+                title="Step by step",
+                icon=":material/stairs:",
+                url_path="one-step-and-the-sequence",
+            ),
+            st.Page(
+                "pages/methods.py",
+                title="Compare methods",
+                icon=":material/compare:",
+                url_path="compare-methods",
+            ),
+            st.Page(
                 "pages/model.py",
                 title="Model and data",
                 icon=":material/schema:",

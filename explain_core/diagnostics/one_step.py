@@ -24,6 +24,7 @@ from explain_core.methods import METHODS as KNOWN
 ONE_STEP, SEQUENCE = "one step", "whole sequence"
 STATES = ("hidden", "cell")
 WRITTEN_OUT_UP_TO = 40  # timesteps: each is some twenty operations of a graph, which shap walks one by one
+WRITTEN_OUT_AT = 6  # lengths
 REPEATED = 1e-4  # how far a state may be from what the cell makes of the states before, over the largest
 
 COLUMNS = (
@@ -92,9 +93,9 @@ def steps(
 
     Returns:
         A row for each step, scope ("one step" or "whole sequence"), model and method. ``step`` counts from 0 in the
-        order in which the layer reads. ``error`` is the size of attributed minus expected, ``relative_error`` that
-        over the size of what is expected. A method that failed has nan and says why. ``attrs["notes"]`` are sentences
-        that hold for the whole table.
+        order in which the layer reads; ``unit`` is "all" or its number. ``error`` is the size of attributed minus
+        expected, ``relative_error`` that over the size of what is expected. A method that failed has nan and says
+        why. ``attrs["notes"]`` are sentences that hold for the whole table.
 
     Raises:
         ExplainError: the model cannot be explained, or has no such layer.
@@ -118,7 +119,7 @@ def steps(
         "layer": run.name,
         "kind": run.kind,
         "state": STATES[place],
-        "unit": pd.NA if unit is None else unit,
+        "unit": "all" if unit is None else str(unit),
     }
 
     def add(scope: str, variant: str, method: str, at: np.ndarray, found: Measured) -> None:
@@ -137,15 +138,15 @@ def steps(
     for number, (variant, method) in enumerate(plan):
         words = f"{KNOWN[method].name}" + ("" if variant == "built-in" else f", cell {variant}")
         say(0.1 + 0.9 * number / len(plan), f"{words}: each step by itself")
-        at = single if method == "pairlift" or cell.framework == "torch" else chosen
+        at = single if _is_quick(cell, method) else chosen
         add(ONE_STEP, variant, method, at, _one_step(cell, variant, method, run, place, direction, at))
-        at = chosen if variant == "built-in" else chosen[chosen < WRITTEN_OUT_UP_TO]
+        at = chosen if variant == "built-in" else _fewer(chosen[chosen < WRITTEN_OUT_UP_TO])
         whole = _sequences(cell, variant, method, run, place, direction, at)
         for count, (step, found) in enumerate(whole):
             share = (number + 0.5 + 0.5 * count / len(at)) / len(plan)
             say(0.1 + 0.9 * share, f"{words}: {step + 1} steps together")
             add(SEQUENCE, variant, method, np.array([step]), found)
-    table = pd.DataFrame(rows, columns=COLUMNS).astype({"unit": "Int64"})
+    table = pd.DataFrame(rows, columns=COLUMNS)
     table.attrs["notes"] = notes
     return table
 
@@ -235,6 +236,16 @@ def _chosen(count: int, most: int) -> np.ndarray:
     if count <= most:
         return np.arange(count)
     return np.unique(np.geomspace(1, count, most).round().astype(int)) - 1
+
+
+def _fewer(steps: np.ndarray) -> np.ndarray:
+    """At most `WRITTEN_OUT_AT` of them, the first and the last included."""
+    return steps[np.unique(np.linspace(0, len(steps) - 1, min(WRITTEN_OUT_AT, len(steps))).round().astype(int))]
+
+
+def _is_quick(cell: Cell, method: str) -> bool:
+    """Whether all steps at once take no longer than a few; shap traces a TensorFlow model for each of them."""
+    return cell.framework == "torch" or method in ("pairlift", "gradient_difference")
 
 
 def _one_step(

@@ -159,32 +159,41 @@ def _in_own_process(framework: str) -> dict[str, Any]:
         return json.loads(answer.read_text(encoding="utf-8"))
 
 
-def _in_words(table: pd.DataFrame) -> str:
-    """The table as text, an experiment at a time."""
+def in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """The figures as text for people: theirs first, then today's."""
 
-    def short(value: float, form: str) -> str:
-        return "" if pd.isna(value) else format(value, form)
+    def column(name: str, form: str) -> pd.Series:
+        return table[name].map(lambda value: "" if pd.isna(value) else format(value, form))
 
+    return pd.DataFrame(
+        {
+            "Experiment": table["experiment"],
+            "Framework": table["framework"],
+            "Model": table["model"],
+            "Method": table["method"],
+            "Their sum": column("published_attributed", ".7f"),
+            "Their error": column("published_error", ".3g"),
+            "Their %": column("published_relative", ".2%"),
+            "Sum today": column("attributed", ".7f"),
+            "To explain": column("expected", ".7f"),
+            "Error today": column("error", ".3g"),
+            "% today": column("relative_error", ".2%"),
+            "What it says": table["says"],
+        }
+    )
+
+
+def _as_text(table: pd.DataFrame) -> str:
+    """The table an experiment at a time, for a terminal."""
     lines = []
-    for experiment, rows in table.groupby("experiment", sort=False):
+    for experiment, rows in in_words(table).groupby("Experiment", sort=False):
         lines += [f"\n{experiment}", "-" * len(experiment)]
-        shown = pd.DataFrame(
-            {
-                "framework": rows["framework"],
-                "model": rows["model"],
-                "method": rows["method"],
-                "their sum": rows["published_attributed"].map(lambda v: short(v, ".7f")),
-                "their error": rows["published_error"].map(lambda v: short(v, ".3g")),
-                "their %": rows["published_relative"].map(lambda v: short(v, ".3g") if pd.isna(v) else f"{v:.2%}"),
-                "sum": rows["attributed"].map(lambda v: short(v, ".7f")),
-                "expected": rows["expected"].map(lambda v: short(v, ".7f")),
-                "error": rows["error"].map(lambda v: short(v, ".3g")),
-                "%": rows["relative_error"].map(lambda v: "" if pd.isna(v) else f"{v:.2%}"),
-            }
-        )
-        lines.append(shown.to_string(index=False))
-        said = rows[rows["says"] != ""]
-        lines += [f"  {row.framework}, {row.model}, {row.method}: {row.says}" for row in said.itertuples()]
+        lines.append(rows.drop(columns=["Experiment", "What it says"]).to_string(index=False))
+        said = rows[rows["What it says"] != ""]
+        lines += [
+            f"  {row['Framework']}, {row['Model']}, {row['Method']}: {row['What it says']}"
+            for _, row in said.iterrows()
+        ]
     return "\n".join([*lines, "", *NOTES])
 
 
@@ -207,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ExplainError as error:
         print(error, file=sys.stderr)
         return 1
-    print(table.to_json(orient="records", indent=2) if options.json else _in_words(table))
+    print(table.to_json(orient="records", indent=2) if options.json else _as_text(table))
     return 0
 
 

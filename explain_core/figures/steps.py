@@ -67,7 +67,7 @@ def _add_line(figure: go.Figure, part: pd.DataFrame, method: str, model: str, co
         name=style.plain(name),
         legendgroup=name,
         showlegend=column == 2,
-        line={"color": colour, "width": 1.8, "dash": "solid" if model == "built-in" else "dot"},
+        line={"color": colour, "width": 1.8, "dash": _dash(method, model)},
         marker={"size": 5, "symbol": "circle" if model == "built-in" else "diamond"},
         text=label_texts(np.asarray(part["time"].tolist())) if len(part) else [],
         customdata=np.stack([part["attributed"], part["expected"]], -1) if len(part) else None,
@@ -78,3 +78,10 @@ def _add_line(figure: go.Figure, part: pd.DataFrame, method: str, model: str, co
         row=1,
         col=column,
     )
+
+
+def _dash(method: str, model: str) -> str:
+    """The plain gradient is dashed, since others fall back to it and lie under it."""
+    if model != "built-in":
+        return "dot"
+    return "dash" if method.startswith("Gradient") else "solid"

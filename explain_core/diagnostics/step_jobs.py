@@ -1,0 +1,66 @@
+"""What a worker process does for the page on single steps. Frameworks are imported inside, with the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from explain_core.diagnostics.one_step import steps
+from explain_core.diagnostics.published import half
+from explain_core.explanation import Explanation
+from explain_core.jobs import FRAMEWORKS, Request, open_kept
+from explain_core.worker import Report
+
+
+@dataclass(frozen=True)
+class Process:
+    """Says where a job runs that needs no model, as a `ModelSource` does for one that has one."""
+
+    framework: str
+
+
+def step_errors(report: Report, request: Request, layer: str, state: str, result: Path) -> pd.DataFrame:
+    """The table of `steps`; it also goes into the explanation in the file ``result``, as "steps"."""
+    model = open_kept(report, request.model)
+    table = steps(
+        model,
+        request.inputs,
+        mean_baseline(request),
+        request.target,
+        layer=layer,
+        state=state,
+        progress=lambda fraction, message: report(0.05 + 0.9 * fraction, message),
+    )
+    keep_table(result, "steps", table)
+    return table
+
+
+def published_half(report: Report, framework: str) -> dict[str, Any]:
+    """One half of the published experiments; see `explain_core.diagnostics.published`."""
+    report(0.1, f"Running the experiments on {FRAMEWORKS[framework]}")
+    return half(framework)
+
+
+def mean_baseline(request: Request) -> Any:
+    """The request's baseline; the mean of a background, since states have to be those of one run."""
+    if not request.background:
+        return request.baselines
+    if isinstance(request.baselines, dict):
+        return {name: _mean(values) for name, values in request.baselines.items()}
+    return _mean(request.baselines)
+
+
+def keep_table(result: Path, name: str, table: pd.DataFrame) -> None:
+    """Write a table into a saved explanation, if there is one."""
+    if result.exists():
+        explanation = Explanation.load(result)
+        explanation.diagnostics[name] = table
+        explanation.save(result)
+
+
+def _mean(values: Any) -> Any:
+    return values if isinstance(values, str) else np.asarray(values).mean(0, keepdims=True, dtype=np.float64)

@@ -6,7 +6,8 @@ import streamlit as st
 from explain_core.demos import Demo
 from explain_core.models import ModelSummary
 from ui import frame
-from ui.errors import plain
+from ui.errors import plain, show
+from ui.preview import draw_data
 
 METRICS = {"RMSE": "Typical error (RMSE)", "accuracy": "Share of right answers (accuracy)"}
 
@@ -16,7 +17,12 @@ def draw() -> None:
     choice = frame.choice()
     if choice.demo is not None:
         draw_demo(choice.demo)
-    if choice.opening is None and choice.error is None:
+    if choice.data is not None:
+        if choice.error is not None:
+            show(choice.error)
+        draw_data(choice.data)
+    nothing = choice.error is None and choice.waiting is None
+    if choice.opening is None and (choice.data is not None or nothing):
         st.info("Give a model in the sidebar to see what is in it.", icon=":material/upload_file:")
     elif choice.opening is None:
         frame.explanation()

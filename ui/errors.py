@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 from explain_core.errors import ExplainError
+from ui.data_options import offer
 
 _log = logging.getLogger("pairlift.app")
 
@@ -40,6 +41,7 @@ def show(error: Exception) -> None:
     st.error(f"**{plain(error.what)}**{where}" + (f"\n\n{plain(words)}" if words else ""), icon=":material/error:")
     if code:
         st.code(code, language="python")
+    offer(error.fixes)
 
 
 def plain(text: object) -> str:

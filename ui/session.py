@@ -74,14 +74,16 @@ class Session:
     first Keras model.
 
     Attributes:
+        limits: what its files may take.
         folder: all files of this session; gone after `close`.
         notices: sentences for the person, such as what had to make room; whoever shows them takes them out.
     """
 
     def __init__(self, scheduler: Scheduler | None = None) -> None:
         self._scheduler = scheduler or shared_scheduler()
+        self.limits = self._scheduler.limits
         self.folder = workspace().new_folder("session")
-        self.workers: dict[str, Worker] = {}
+        self.workers: dict[str | None, Worker] = {}
         self.notices: list[str] = []
         self._outcomes: OrderedDict[Hashable, Outcome] = OrderedDict()
         self._uploads: OrderedDict[str, Path] = OrderedDict()
@@ -103,16 +105,20 @@ class Session:
         """Whether its files are gone."""
         return not self._remove_files.alive
 
-    def _worker_of(self, framework: str) -> Worker:
+    def _worker_of(self, framework: str | None) -> Worker:
         if framework not in self.workers:
             self.workers[framework] = Worker(framework, scheduler=self._scheduler)
             self.workers[framework].prepare()
         return self.workers[framework]
 
-    def outcome(self, key: Hashable, model: ModelSource, task: Callable[..., Any], *args: Any) -> Outcome:
-        """The outcome of ``task(*args)`` on a model; starts it the first time that ``key`` is asked for."""
+    def outcome(self, key: Hashable, model: ModelSource | None, task: Callable[..., Any], *args: Any) -> Outcome:
+        """The outcome of ``task(*args)``; starts it the first time that ``key`` is asked for.
+
+        It runs in the process of the model's framework; without a model in one that holds none, such as for reading
+        files of data.
+        """
         if key not in self._outcomes:
-            start = partial(self._worker_of(model.framework).run, task, *args)
+            start = partial(self._worker_of(model.framework if model else None).run, task, *args)
             self._outcomes[key] = Outcome(start, start())
             self._forget_oldest()
         self._outcomes.move_to_end(key)
@@ -158,9 +164,7 @@ class Session:
                 settled.append(key)
         results = self.folder / "results"
         sizes = {file.stem: file.stat().st_size for file in results.glob("*.nc")} if results.exists() else {}
-        while settled and (
-            len(self._outcomes) > _KEPT_OUTCOMES or sum(sizes.values()) > self._scheduler.limits.result_bytes
-        ):
+        while settled and (len(self._outcomes) > _KEPT_OUTCOMES or sum(sizes.values()) > self.limits.result_bytes):
             self._forget(settled[0])
             sizes.pop(settled.pop(0), None)
 
@@ -186,7 +190,7 @@ class Session:
             InputError: it is larger than all of a session's uploads may be together.
             JobError: the disk is full.
         """
-        limits = self._scheduler.limits
+        limits = self.limits
         if len(data) > limits.upload_bytes:
             raise InputError(
                 f"The file has {in_gb(len(data))}; uploads may have {in_gb(limits.upload_bytes)} together.",
@@ -219,7 +223,7 @@ class Session:
         self._held.pop(slot, None)
 
     def _make_room(self, newest: str) -> None:
-        limits = self._scheduler.limits
+        limits = self.limits
         held = set(self._held.values())
         removable = [digest for digest, path in self._uploads.items() if digest != newest and path not in held]
         sizes = {digest: path.stat().st_size for digest, path in self._uploads.items() if path.exists()}

@@ -12,7 +12,12 @@ from explain_core.backends import is_installed
 from explain_core.demos import Demo, list_demos, load_demo
 from explain_core.errors import ExplainError
 from explain_core.jobs import FRAMEWORKS, ModelSource, OpenedModel, Request, open_model, try_out
-from explain_core.sequences import load_sequences
+from explain_core.sequences import Options
+from explain_core.sequences.fitting import fit
+from explain_core.sequences.jobs import read_sequences
+from explain_core.sequences.labelled import single
+from ui.data import Data, draw_data
+from ui.data_options import options
 from ui.errors import plain
 from ui.outputs import choose_output
 from ui.session import Outcome, Session
@@ -27,6 +32,10 @@ from ui.subjects import (
 )
 
 BACKENDS = {"auto": "Automatic", **FRAMEWORKS}
+DATA_WORDS = (
+    "CSV, TSV, Parquet, NPY, NPZ or JSON. A table has a row for each timestep and a column for each feature; a column "
+    "`sequence` or `id` tells several sequences apart. For a model of words also plain text, with its vocabulary"
+)
 OPTION_WORDS = {
     "read": "The last layer reads",
     "nonlinearity": "Activation in the recurrent layer",
@@ -53,6 +62,7 @@ class Choice:
     asked: bool = False
     waiting: Outcome | None = None
     error: Exception | None = None
+    data: Data | None = None
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -94,30 +104,45 @@ def _draw_demo(session: Session, demos: dict[str, str]) -> Choice:
 def _draw_files(session: Session) -> Choice:
     words = "PyTorch: .pt2 from torch.export, TorchScript, or a state dict. Keras: .keras from model.save of Keras 3"
     model = _upload(session, "Model", "model", words)
-    options = st.container()
-    data = _upload(session, "Sequence", "data", "CSV with a header, one row per timestep, or NPY")
-    if model is None:
-        return Choice()
-    with options:
-        opening, source = _open(session, model)
-    if opening.value is None:
-        return Choice(opening=opening, waiting=opening)
-    if data is None:
+    completing = st.container()
+    path = _upload(session, "Sequence", "data", DATA_WORDS)
+    opening = source = None
+    if model is not None:
+        with completing:
+            opening, source = _open(session, model)
+        if opening.value is None:
+            return Choice(opening=opening, waiting=opening)
+    if path is None:
         return Choice(opening=opening)
-    sequences = load_sequences(data)
-    subject, trying = _prepare(session, source, opening.value, sequences)
+    data = draw_data(session, _upload, path, opening.value.summary if opening else None)
+    if isinstance(data, Outcome):
+        return Choice(opening=opening, waiting=data)
+    if opening is None or data.sequences is None:
+        return Choice(opening=opening, data=data, error=data.error)
+    try:
+        return _ask(session, opening, source, data)
+    except ExplainError as error:  # what is wrong stands beside what was read
+        return Choice(opening=opening, data=data, error=error)
+
+
+def _ask(session: Session, opening: Outcome, source: ModelSource, data: Data) -> Choice:
+    """What is to be explained of an opened model and a file that was read."""
+    subject, trying = _prepare(session, source, opening.value, data)
     if trying.value is None:
-        return Choice(opening=opening, waiting=trying)
+        return Choice(opening=opening, waiting=trying, data=data)
     target, names = choose_output(trying.value)
     subject = replace(subject, output_names=names)
-    baseline = _choose_baseline(_file_baselines(session, sequences, subject), "files")
+    baselines = _file_baselines(session, opening.value, data, subject)
+    if isinstance(baselines, Outcome):
+        return Choice(opening=opening, waiting=baselines, data=data)
+    baseline = _choose_baseline(baselines, "files")
     button = st.container()
     with st.expander("My own baseline", icon=":material/upload_file:"):
         _upload(session, "Baseline", "baseline", "One sequence like the one to explain, one timestep, or several")
     backend, device = _settings(opening.value)
     asked = button.button("Explain", key="explain", type="primary", icon=":material/play_arrow:", width="stretch")
     request = subject.request(baseline, target, backend, device)
-    return Choice(None, opening, subject, baseline, request, asked)
+    return Choice(None, opening, subject, baseline, request, asked, data=data)
 
 
 def _upload(session: Session, label: str, key: str, words: str) -> Path | None:
@@ -158,15 +183,15 @@ def _open(session: Session, path: Path) -> tuple[Outcome, ModelSource]:
     return session.outcome(("open", path, tuple(chosen.items())), source, open_model, source), source
 
 
-def _prepare(
-    session: Session, source: ModelSource, opened: OpenedModel, sequences: xr.DataArray
-) -> tuple[Subject, Outcome]:
+def _prepare(session: Session, source: ModelSource, opened: OpenedModel, data: Data) -> tuple[Subject, Outcome]:
     """Choose a sequence and try the model on it."""
+    sequences = data.sequences
     names = [str(name) for name in sequences["sample"].values]
     index = 0
     if len(names) > 1:
-        index = names.index(st.selectbox("Sequence", names, key="sequence files"))
-    subject = upload_subject(source, opened.summary, sequences, index)
+        latest = len(names) - 1 if options(data.path).window is not None else 0  # of windows, people ask for the last
+        index = names.index(st.selectbox("Sequence", names, latest, key="sequence files"))
+    subject = upload_subject(source, opened.summary, sequences, index, data.scaling, data.pad_tokens)
     key = ("try", source.path, tuple(source.architecture.items()), digest(subject.inputs))
     return subject, session.outcome(key, source, try_out, source, subject.inputs)
 
@@ -182,10 +207,21 @@ def _choose_baseline(baselines: list[Baseline], key: str) -> Baseline:
     return by_label[label]
 
 
-def _file_baselines(session: Session, sequences: xr.DataArray, subject: Subject) -> list[Baseline]:
+def _file_baselines(session: Session, opened: OpenedModel, data: Data, subject: Subject) -> list[Baseline] | Outcome:
     path = st.session_state.get("path baseline")
-    own = load_sequences(path) if path is not None else None
-    return upload_baselines(sequences, own, subject.series)
+    own = None
+    if path is not None:
+        reading = session.outcome(("read", path, Options()), None, read_sequences, path, Options())
+        if reading.value is None:
+            return reading
+        own = reading.value.sequences
+
+    def another(index: int) -> xr.DataArray:
+        inputs = opened.summary.inputs
+        fitted = fit(single(data.sequences, index), inputs, "the background", data.scaling, data.pad_tokens)
+        return next(iter(fitted.values())) if isinstance(fitted, dict) else fitted
+
+    return upload_baselines(data.sequences, own, subject.series, another, data.pad_tokens[0])
 
 
 def _settings(opened: OpenedModel | None) -> tuple[str, str]:

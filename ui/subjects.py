@@ -18,7 +18,12 @@ from explain_core.demos import Demo
 from explain_core.errors import InputError
 from explain_core.jobs import ModelSource, Request
 from explain_core.models import ModelSummary
-from explain_core.sequences import single
+from explain_core.own_units import OFFSET
+from explain_core.sequences import Scaling, single
+from explain_core.sequences.fitting import fit, scaled_values
+from explain_core.sequences.labelled import lengths_of, valid_steps
+
+_MOST_BACKGROUND = 30  # sequences that a background takes from the file; each costs an explanation
 
 
 @dataclass(frozen=True)
@@ -167,120 +172,100 @@ def _padded_times(times: tuple[str, ...], size: int) -> np.ndarray:
 # Uploads.
 
 
-def upload_subject(source: ModelSource, summary: ModelSummary, sequences: xr.DataArray, index: int) -> Subject:
+def upload_subject(
+    source: ModelSource,
+    summary: ModelSummary,
+    sequences: xr.DataArray,
+    index: int,
+    scaling: Scaling | None = None,
+    pad_tokens: tuple[int, str] = (0, "end"),
+) -> Subject:
     """One uploaded sequence in the form that the opened model takes.
 
     Raises:
-        InputError: the sequence does not fit; says what the model takes and what was found.
+        InputError: the sequence does not fit; says what the model takes and what was found, with the likely fixes.
     """
     one = single(sequences, index)
     return Subject(
         title=source.path.name,
         sequence=str(one["sample"].values[0]),
         model=source,
-        inputs=_fitted(one, summary, source.path.name),
+        inputs=fit(one, summary.inputs, source.path.name, scaling, pad_tokens),
+        time_label="Word" if one.ndim == 2 else "Timestep",
     )
 
 
-def upload_baselines(sequences: xr.DataArray, own: xr.DataArray | None, fitted: xr.DataArray) -> list[Baseline]:
-    """Zeros, the average of what was uploaded, and the person's own file, which comes first when given."""
-    found = [Baseline("Zeros", "a sequence of zeros", "zeros")]
-    if "feature" in fitted.dims:
-        mean = _valid_steps(sequences).mean(axis=0)
-        values = np.broadcast_to(mean, fitted.shape).astype(fitted.dtype)
-        found.append(Baseline("Average of my sequences", "an average step of your sequences", values))
+def upload_baselines(
+    sequences: xr.DataArray,
+    own: xr.DataArray | None,
+    fitted: xr.DataArray,
+    others: Callable[[int], xr.DataArray] | None = None,
+    padding: int = 0,
+) -> list[Baseline]:
+    """Zeros, what was uploaded on average, and the person's own file, which comes first when given.
+
+    Args:
+        sequences: all of the file, in its own units.
+        own: the file of baselines, in the same units.
+        fitted: the sequence that is explained, as the model takes it.
+        others: the sequence at a position, as the model takes it.
+        padding: the id that fills up token ids.
+    """
+    if "feature" not in fitted.dims:
+        blank = "zeros" if padding == 0 else np.full(fitted.shape, padding, dtype=fitted.dtype)
+        found = [Baseline("Padding only", "an empty text", blank)]
+    else:
+        mean = valid_steps(sequences).mean(axis=0)
+        mean = np.tile(mean, fitted.sizes["feature"] // len(mean))  # once for each step where steps lie side by side
+        values = np.broadcast_to(scaled_values(mean, fitted), fitted.shape).astype(fitted.dtype)
+        zeros = "a sequence of zeros" if OFFSET not in fitted.coords else "zeros after scaling"
+        found = [
+            Baseline("Zeros" if OFFSET not in fitted.coords else "Zeros after scaling", zeros, "zeros"),
+            Baseline("Average of my sequences", "an average step of your sequences", values),
+        ]
+    background = _background(sequences, fitted, others) if others is not None else None
+    if background is not None:
+        found.append(background)
     if own is not None:
         found.insert(0, _own_baseline(own, fitted))
     return found
 
 
+def _background(
+    sequences: xr.DataArray, fitted: xr.DataArray, others: Callable[[int], xr.DataArray]
+) -> Baseline | None:
+    """Other sequences of the same length, evenly chosen, whose explanations are averaged (DeepSHAP)."""
+    lengths = lengths_of(sequences)
+    name = str(fitted["sample"].values[0])
+    names = [str(each) for each in sequences["sample"].values]
+    own = lengths[names.index(name)] if name in names else None
+    same = [i for i, length in enumerate(lengths) if length == own and names[i] != name]
+    if len(same) < 2:
+        return None
+    chosen = [same[i] for i in np.unique(np.linspace(0, len(same) - 1, min(len(same), _MOST_BACKGROUND)).astype(int))]
+    values = np.concatenate([others(i).values for i in chosen])
+    if values.shape[1:] != fitted.shape[1:]:
+        return None
+    n = len(chosen)
+    return Baseline(f"{n} other sequences, averaged", f"{n} of your other sequences on average", values, True)
+
+
 def _own_baseline(own: xr.DataArray, fitted: xr.DataArray) -> Baseline:
     values = own.values
     if "feature" not in fitted.dims:
-        values = values[..., 0]
-    steps = fitted.sizes["time"]
-    if values.shape[1] == 1:
+        values = values if own.ndim == 2 else values[..., 0]
+    elif "time" not in fitted.dims:
+        values = values.reshape(len(values), -1)
+    steps = fitted.sizes.get("time", 1)
+    if values.ndim > 1 and values.shape[1] == 1 and "time" in fitted.dims:
         values = np.repeat(values, steps, axis=1)
     if values.shape[1:] != fitted.shape[1:]:
         raise InputError(
-            f"The baseline has {own.sizes['time']} timesteps and {own.sizes['feature']} features; the "
+            f"The baseline has {own.sizes['time']} timesteps and {own.sizes.get('feature', 1)} features; the "
             f"sequence has {steps} and {fitted.sizes.get('feature', 1)}.",
             where="your baseline",
             hint="Give as many of each, or one timestep that is used for all.",
         )
     several = len(values) > 1
     words = f"your {len(values)} baselines on average" if several else "your baseline"
-    return Baseline("My baseline file", words, values.astype(fitted.dtype), background=several)
-
-
-def _fitted(one: xr.DataArray, summary: ModelSummary, where: str) -> xr.DataArray | dict[str, Any]:
-    first, *others = summary.inputs
-    if len(others) > 1 or (others and others[0].dtype not in ("int64", "int32")):
-        names = ", ".join(spec.name for spec in summary.inputs)
-        raise InputError(
-            f"The model takes {len(summary.inputs)} inputs ({names}); the app explains models of one "
-            "sequence, or of a sequence and its length.",
-            where=where,
-            hint="In Python, explain_core.explain takes a dict with any number of inputs.",
-        )
-    steps, features = one.sizes["time"], one.sizes["feature"]
-    if first.takes_token_ids:
-        return _as_tokens(one)
-    if first.features is not None and first.features != features:
-        listed = ", ".join(str(name) for name in one["feature"].values[:8])
-        raise InputError(
-            f"The model takes {first.features} features; the sequence has {features}: {listed}"
-            f"{', ...' if features > 8 else ''}.",
-            where=where,
-            hint=_transpose_hint(first.features, steps),
-        )
-    one = one.astype(first.dtype if first.dtype.startswith("float") else "float32")
-    if others:
-        length = np.array([steps], dtype=others[0].dtype)
-        padded = _padded(one, max(first.timesteps or steps, steps)).assign_coords(length=("sample", length))
-        _check_steps(padded.sizes["time"], first.timesteps, where)
-        return {first.name: padded, others[0].name: length}
-    _check_steps(steps, first.timesteps, where)
-    return one
-
-
-def _transpose_hint(features: int, steps: int) -> str:
-    if steps == features:
-        return "It looks transposed: rows must be timesteps and columns features."
-    return "Drop or add columns so that there is one per feature, in the order of the training data."
-
-
-def _check_steps(found: int, expected: int | None, where: str) -> None:
-    if expected is not None and found != expected:
-        raise InputError(
-            f"The model takes exactly {expected} timesteps; the sequence has {found}.",
-            where=where,
-            hint="Cut the sequence to that length, or export the model for this one.",
-        )
-
-
-def _as_tokens(one: xr.DataArray) -> xr.DataArray:
-    if one.sizes["feature"] != 1 or (one.values != one.values.round()).any():
-        raise InputError(
-            "The model takes token ids: one whole number per timestep.",
-            where="the sequence",
-            hint="Give a file with one column of whole numbers.",
-        )
-    return one.isel(feature=0, drop=True).astype(np.int64)
-
-
-def _padded(one: xr.DataArray, steps: int) -> xr.DataArray:
-    missing = steps - one.sizes["time"]
-    if not missing:
-        return one
-    times = _padded_times(tuple(str(time) for time in one["time"].values), steps)
-    padded = np.pad(one.values, ((0, 0), (0, missing), (0, 0)))
-    return xr.DataArray(padded, dims=one.dims, coords={**one.coords, "time": times}, name=one.name)
-
-
-def _valid_steps(sequences: xr.DataArray) -> np.ndarray:
-    """Every real timestep of every sequence, (steps, feature)."""
-    lengths = sequences["length"].values if "length" in sequences.coords else None
-    if lengths is None:
-        return sequences.values.reshape(-1, sequences.sizes["feature"])
-    return np.concatenate([row[:length] for row, length in zip(sequences.values, lengths, strict=True)])
+    return Baseline("My baseline file", words, scaled_values(values, fitted).astype(fitted.dtype), background=several)

@@ -183,6 +183,10 @@ def _wrong_features(one: xr.DataArray, spec: ExpectedInput, where: str) -> Input
     if steps == wanted and (spec.timesteps is None or found >= spec.timesteps):
         fixes.append(Fix("Rows are features: transpose", {"transpose": True}))
     if found > wanted:
+        names_of_rows = [name for name, column in zip(names, one.values[0].T, strict=True) if _tells_apart(column)]
+        if found - wanted == 1 and names_of_rows and not names_of_rows[0].startswith("feature "):
+            words = f"{names_of_rows[0]!r} says which sequence a row belongs to"
+            fixes.append(Fix(words, {"id_column": names_of_rows[0]}))
         fixes += [
             Fix(f"Leave out {_listed([n for n in names if n not in kept])}", {"columns": tuple(kept)})
             for kept in _likely_columns(one, names, wanted)
@@ -214,13 +218,28 @@ def _likely_columns(one: xr.DataArray, names: list[str], wanted: int) -> list[li
     counters = [n for n, column in zip(names, values.T, strict=True) if len(column) > 2 and _is_counter(column)]
     called = [name for name in names if _NOT_FEATURES.fullmatch(name)]
     constant = [n for n, column in zip(names, values.T, strict=True) if len(column) > 2 and (column == column[0]).all()]
+    apart = [name for name, column in zip(names, values.T, strict=True) if _tells_apart(column)]
     choices = []
-    for drop in ([*dict.fromkeys([*counters, *called])], counters, called, [*dict.fromkeys([*counters, *constant])]):
+    for drop in (
+        apart,
+        [*dict.fromkeys([*counters, *called])],
+        counters,
+        called,
+        [*dict.fromkeys([*counters, *constant])],
+    ):
         if len(drop) == extra:
             choices.append([name for name in names if name not in drop])
     if extra <= 3:
         choices += [names[:wanted], names[extra:]]
     return [choice for i, choice in enumerate(choices) if choice not in choices[:i]][:3]
+
+
+def _tells_apart(column: np.ndarray) -> bool:
+    """Whether a column looks like numbers of sequences: whole, in runs, one after the other."""
+    jumps = np.diff(column)
+    runs = int((jumps != 0).sum()) + 1
+    whole = (column == column.round()).all() and (jumps >= 0).all()
+    return bool(whole and 2 <= runs <= len(column) / 3)
 
 
 def _is_counter(column: np.ndarray) -> bool:

@@ -1,0 +1,258 @@
+"""The data half of the sidebar: a file is read in a worker, and options appear where they matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+import xarray as xr
+
+from explain_core.errors import ExplainError, Fix
+from explain_core.models import ModelSummary
+from explain_core.sequences import Options, Reading, Scaling, Vocabulary
+from explain_core.sequences.cutting import cut
+from explain_core.sequences.jobs import WordOptions, describe_vocabulary, read_scaling, read_sequences, read_text
+from explain_core.sequences.labelled import lengths_of
+from explain_core.sequences.loading import chosen_columns, last_tokens
+from ui.data_options import options, reset, take, widget_key
+from ui.errors import plain
+from ui.session import Outcome, Session
+
+Upload = Callable[[Session, str, str, str], Path | None]
+
+_MOST_COLUMNS = 60  # to choose among by name
+SCALING_WORDS = "CSV or JSON: feature, mean, scale; or min and max; or the attributes of a scikit-learn scaler"
+VOCABULARY_WORDS = "JSON of word and id, a JSON list, a word on each line, or a Keras tokenizer's to_json()"
+_SCALINGS = {
+    "none": "No scaling: values are as the model takes them",
+    "file": "From a file of means and scales",
+    "standard": "Mean and deviation of this file",
+    "minmax": "Range of this file, 0 to 1",
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """An uploaded file, read and cut as chosen.
+
+    ``sequences`` are in the person's own units, or token ids; None where they could not be cut, and ``error`` says why.
+    """
+
+    path: Path
+    reading: Reading
+    sequences: xr.DataArray | None
+    scaling: Scaling | None = None
+    pad_tokens: tuple[int, str] = (0, "end")
+    error: ExplainError | None = None
+
+    @property
+    def is_text(self) -> bool:
+        return self.reading.sequences.ndim == 2
+
+    @property
+    def fixes(self) -> tuple[Fix, ...]:
+        return self.reading.fixes
+
+
+def draw_data(session: Session, upload: Upload, path: Path, summary: ModelSummary | None) -> Data | Outcome:
+    """Read the file and draw what can be chosen about it; the job while that is not done.
+
+    Raises:
+        ExplainError: the scaling does not fit, or cannot be read.
+    """
+    takes_tokens = summary is not None and bool(summary.inputs) and summary.inputs[0].takes_token_ids
+    words, pad_where = _draw_vocabulary(session, upload) if takes_tokens else (None, "end")
+    if isinstance(words, Outcome):
+        return words
+    chosen = options(path)
+    wanted = reading_options(chosen)
+    if words is None:
+        reading = session.outcome(("read", path, wanted), None, read_sequences, path, wanted)
+    else:
+        reading = session.outcome(("read", path, words), None, read_text, path, words)
+    if reading.value is None:
+        if chosen.given:
+            st.button("Undo my choices for this file", key="data undo", icon=":material/undo:", on_click=reset)
+        return reading
+    found: Reading = reading.value
+    if found.sequences.ndim == 2:
+        sequences = found.sequences if chosen.last is None else last_tokens(found.sequences, chosen.last)
+        st.caption(in_words(sequences))
+        return Data(path, found, sequences, pad_tokens=(found.sequences.attrs["padding"], pad_where))
+    slot = st.empty()
+    scaling = _draw_options(session, upload, found, chosen, takes_tokens)
+    if isinstance(scaling, Outcome):
+        return scaling
+    try:
+        sequences = cut(chosen_columns(found, chosen), chosen)
+    except ExplainError as error:
+        return Data(path, found, None, error=error)
+    slot.caption(in_words(sequences))
+    made = Scaling.of(sequences, scaling) if isinstance(scaling, str) else scaling
+    return Data(path, found, sequences, made, (0, pad_where))
+
+
+def reading_options(chosen: Options) -> Options:
+    """The part of the options that decides how a file is read; the rest is done to what was read."""
+    names = (
+        "id_column",
+        "time_column",
+        "columns",
+        "array",
+        "header",
+        "decimal",
+        "day_first",
+        "fill",
+        "sort",
+        "padding",
+    )
+    return Options(**{name: value for name, value in chosen.given.items() if name in names})
+
+
+def in_words(sequences: xr.DataArray) -> str:
+    """How many sequences, timesteps and features, e.g. "3 sequences · 12 timesteps · 4 features"."""
+    lengths = lengths_of(sequences)
+    steps = f"{lengths.min()} to {lengths.max()}" if lengths.min() < lengths.max() else str(lengths.max())
+    count = sequences.sizes["sample"]
+    parts = [f"{count:,} sequences"] if count > 1 else []
+    parts.append(f"{steps} {'tokens' if sequences.ndim == 2 else 'timesteps' if steps != '1' else 'timestep'}")
+    if "feature" in sequences.dims:
+        features = sequences.sizes["feature"]
+        parts.append(f"{features} {'features' if features > 1 else 'feature'}")
+    return " · ".join(parts)
+
+
+def _draw_options(
+    session: Session, upload: Upload, reading: Reading, chosen: Options, takes_tokens: bool
+) -> Scaling | Outcome | str | None:
+    """What can be chosen about a file of numbers, folded away; returns the scaling, or how to make it."""
+    with st.expander("How the file is read", icon=":material/table_rows:"):
+        if len(reading.choices) > 1:
+            _select("Array", [None, *reading.choices], chosen.array, "array", lambda name: name or "the likeliest")
+        _draw_columns(reading, chosen)
+        _draw_cutting(reading, chosen)
+        if chosen.given:
+            st.button("As the file shows", key="data reset", icon=":material/undo:", on_click=reset)
+    if takes_tokens:
+        return None
+    with st.expander("Units and scaling", icon=":material/straighten:"):
+        kinds = list(_SCALINGS)
+        kind = st.selectbox(
+            "Scaling",
+            kinds,
+            kinds.index(st.session_state.get("scaling", "none")),
+            format_func=_SCALINGS.get,
+            key="scaling kind",
+            label_visibility="collapsed",
+            help="Models are often trained on scaled values. Give the file in its own units and the scaling of the "
+            "training: the model gets scaled values, and charts show yours. Attributions are the same in either.",
+        )
+        st.session_state["scaling"] = kind  # a widget forgets while the sidebar shows something else
+        if kind in ("standard", "minmax"):
+            st.caption("Right only if this file is the training data: the model was scaled with that.")
+        path = upload(session, "Scaling", "scaling", SCALING_WORDS) if kind == "file" else None
+    if kind != "file":
+        return None if kind == "none" else kind
+    if path is None:
+        return None
+    outcome = session.outcome(("scaling", path), None, read_scaling, path)
+    return outcome if outcome.value is None else outcome.value
+
+
+def _draw_columns(reading: Reading, chosen: Options) -> None:
+    features = [str(name) for name in reading.sequences["feature"].values]
+    names = list(reading.columns or features)
+    if chosen.columns is not None:  # arrays are read whole
+        features = [name for name in chosen.columns if name in features]
+
+    def role(label: str, field: str, found: str | None) -> None:
+        def words(name: str | None) -> str:
+            return "none" if name in ("", None) else name
+
+        _select(label, ["", *names], found or "", field, words)
+
+    if reading.columns:
+        role("Column that tells sequences apart", "id_column", reading.id_column)
+        role("Column of times", "time_column", reading.time_column)
+    others = [name for name in names if name not in (reading.id_column, reading.time_column)]
+    if len(others) > _MOST_COLUMNS:
+        st.caption(f"All {len(features)} columns are features, in the order of the file.")
+        return
+    key = widget_key("data columns")
+
+    def changed() -> None:
+        picked = tuple(st.session_state[key])
+        take({"columns": picked or None})
+
+    st.multiselect(
+        "Features, in the order of the model's inputs",
+        others,
+        default=[name for name in features if name in others],
+        key=key,
+        on_change=changed,
+        help="Models know their inputs by position. Take columns out, and put them back in the order of the training.",
+    )
+
+
+def _draw_cutting(reading: Reading, chosen: Options) -> None:
+    longest = int(lengths_of(reading.sequences).max())
+    if longest < 2 and chosen.window is None:
+        return
+    _number("Window length", chosen.window, "window", "Cut long sequences into windows of so many timesteps", "whole")
+    if chosen.window is not None:
+        _number("A window every", chosen.stride, "stride", "Timesteps from the start of one window to the next", "1")
+
+
+def _select(label: str, choices: list, value: Any, field: str, words: Callable[[Any], str]) -> None:
+    key = widget_key(f"data {field}")
+    index = choices.index(value) if value in choices else 0
+    st.selectbox(
+        label, choices, index, format_func=words, key=key, on_change=lambda: take({field: st.session_state[key]})
+    )
+
+
+def _number(label: str, value: int | None, field: str, words: str, blank: str) -> None:
+    key = widget_key(f"data {field}")
+
+    def changed() -> None:
+        number = st.session_state[key]
+        take({field: (None if field == "window" else 1) if number is None else int(number)})
+
+    st.number_input(label, 1, None, value, key=key, on_change=changed, help=words, placeholder=blank)
+
+
+def _draw_vocabulary(session: Session, upload: Upload) -> tuple[WordOptions | Outcome | None, str]:
+    """The vocabulary of a model of token ids, and where short texts are filled up."""
+    path = upload(session, "Vocabulary", "vocabulary", VOCABULARY_WORDS)
+    pad_where = "end"
+    if path is None:
+        st.caption("For files of words. Files of token ids need none.")
+        return None, pad_where
+    outcome = session.outcome(("vocabulary", path), None, describe_vocabulary, path)
+    if outcome.value is None:
+        return outcome, pad_where
+    known: Vocabulary = outcome.value
+    for note in known.notes:
+        st.caption(f":material/info: {plain(note)}")
+    with st.expander("How words become ids", icon=":material/spellcheck:"):
+        lower = st.toggle("Lower-case first", known.lower, key=f"words lower {path}")
+        kept = st.toggle("Keep punctuation", not known.filters, key=f"words punctuation {path}")
+        unknown = st.number_input(
+            "Id of unknown words", 0, None, known.unknown, key=f"words unknown {path}", placeholder="leave them out"
+        )
+        padding = st.number_input("Id of padding", 0, None, known.padding, key=f"words padding {path}")
+        offset = st.number_input(
+            "Added to every id", 0, None, known.offset, key=f"words offset {path}", help="Keras's IMDB data has 3"
+        )
+        pad_where = st.segmented_control(
+            "Fill up short texts",
+            ["end", "start"],
+            format_func={"end": "at the end", "start": "at the start"}.get,
+            default="end",
+            required=True,
+            key=f"words where {path}",
+        )
+    return WordOptions(path, lower, kept, unknown, padding or 0, offset or 0), pad_where

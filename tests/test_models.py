@@ -456,10 +456,10 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12
         (b"", "empty"),
         (LFS, "git-LFS pointer"),
         (b"\n<!DOCTYPE html><html>", "web page"),
-        (pickle.dumps({"a": 1}), "Python pickle"),
+        (pickle.dumps({"a": 1}), "a Python pickle"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "damaged"),
         ((16).to_bytes(8, "little") + b'{"a":{"dtype":1}}', "safetensors"),
-        (gzip.compress(b"x", mtime=0), "not a model file"),
+        (gzip.compress(b"x", mtime=0), "compressed with gzip"),
         (b"PK\x03\x04" + bytes(60), "damaged or cut-off archive"),
     ],
 )

@@ -178,5 +178,5 @@ def test_a_model_opens_in_the_worker_and_stays_open(worker):
 
 def test_a_bad_model_is_a_typed_error(worker, tmp_path):
     (tmp_path / "m.pt2").write_text("nothing")
-    with pytest.raises(ModelFileError, match="not a model file"):
+    with pytest.raises(ModelFileError, match="text file, not a model"):
         worker.run(open_model, ModelSource(tmp_path / "m.pt2")).result(SOON)

@@ -22,6 +22,7 @@ _OPENERS = {
     "torch.export": "explain_core.models.exported",
     "torchscript": "explain_core.models.torchscript",
     "state dict": "explain_core.models.torch_file",
+    "safetensors": "explain_core.models.safetensors_file",
     "keras": "explain_core.models.keras_file",
     "keras h5": "explain_core.models.keras_h5",
     "saved model": "explain_core.models.saved_model",

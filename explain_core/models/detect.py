@@ -6,11 +6,12 @@ import zipfile
 from pathlib import Path
 
 from explain_core.errors import ModelFileError
-from explain_core.models.hints import EXPORT_HINT
+from explain_core.models.foreign import explain, explain_zip
 
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6: a magic number, pickled
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HEAD = 4096
+_LONGEST_HEADER = 100_000_000  # of safetensors, by its specification
 
 
 def detect_format(path: Path) -> str:
@@ -34,7 +35,9 @@ def detect_format(path: Path) -> str:
         return "state dict"
     if head.startswith(_HDF5):
         return "keras h5"
-    raise _explain_other(head, path.name)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _LONGEST_HEADER:
+        return "safetensors"
+    raise explain(path, head)
 
 
 def _detect_zip(path: Path) -> str:
@@ -58,42 +61,4 @@ def _detect_zip(path: Path) -> str:
         return "keras"
     if any(name.rpartition("/")[2] == "saved_model.pb" for name in names):
         return "saved model"
-    raise ModelFileError(
-        "This is a zip archive, but no model that PairLift knows is in it.",
-        where=path.name,
-        hint="Give the model file itself (.pt2, .pt, .pth, .keras). " + EXPORT_HINT,
-    )
-
-
-def _explain_other(head: bytes, name: str) -> ModelFileError:
-    """The error for a file that is no model of ours, with its real cause."""
-    text = head.lstrip().lower()
-    if head.startswith(b"version https://git-lfs"):
-        return ModelFileError(
-            "This is a git-LFS pointer: a few lines of text that stand for the model, not the model.",
-            where=name,
-            hint='Run "git lfs pull" in the repository it came from, then give the file again.',
-        )
-    if text.startswith((b"<!doctype html", b"<html", b"<?xml")):
-        return ModelFileError(
-            "This is a web page, not a model: the download probably saved the page around the file.",
-            where=name,
-            hint='Use the "raw" or "download" link of the file.',
-        )
-    if head[8:10] in (b'{"', b"{ ") and int.from_bytes(head[:8], "little") < 100_000_000:
-        return ModelFileError(
-            "This is a safetensors file: weights without a model; this version does not open it.",
-            where=name,
-            hint="Load the weights into the model in Python. " + EXPORT_HINT,
-        )
-    if head[0] == 0x80 and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return ModelFileError(
-            "This is a Python pickle. Opening a pickle can run any code that is in it, so PairLift does not.",
-            where=name,
-            hint="Open it where you trust it. " + EXPORT_HINT,
-        )
-    return ModelFileError(
-        "This is not a model file that PairLift knows.",
-        where=name,
-        hint="It opens .pt2 (torch.export), TorchScript archives, PyTorch state dicts and .keras files. " + EXPORT_HINT,
-    )
+    raise explain_zip(names, path.name)

@@ -13,8 +13,7 @@ import pandas as pd
 from explain_core.diagnostics.faithfulness import areas, curves_of
 from explain_core.errors import ExplainError
 from explain_core.explanation import Explanation, by_name
-from explain_core.labels import label_texts
-from explain_core.methods.registry import Cost, method_of
+from explain_core.methods.registry import method_of
 from explain_core.methods.run import explain_with
 from explain_core.preparation import prepare
 
@@ -26,7 +25,7 @@ DEFAULT = ("pairlift", "deep_explainer", "deep_lift", "gradient_difference", "in
 
 @dataclass
 class MethodResult:
-    """What one method did: its explanation and the curves of `faithfulness_curves`, or in ``message`` why there is none."""
+    """What one method did: its explanation and the curves that go with it, or in ``message`` why there is none."""
 
     method: str
     explanation: Explanation | None = None
@@ -129,13 +128,12 @@ class Comparison:
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """All of it, as `Explanation.diagnostics` takes it."""
-        agreement = self.agreement().rename_axis("method").reset_index()
-        found = {"methods": self.table, "methods_agreement": agreement, "methods_curves": self.curves}
-        found["methods_attributions"] = self.attributions
-        for name in ("time",):
-            if name in found["methods_attributions"]:
-                texts = label_texts(found["methods_attributions"][name].to_numpy())
-                found["methods_attributions"][name] = texts
+        found = {
+            "methods": self.table,
+            "methods_agreement": self.agreement().rename_axis("method").reset_index(),
+            "methods_curves": self.curves,
+            "methods_attributions": self.attributions,
+        }
         return {name: table for name, table in found.items() if len(table)}
 
 
@@ -201,8 +199,3 @@ def in_one_line(error: ExplainError) -> str:
     """What an error says, without the hint."""
     where = f" ({error.where})" if error.where else ""
     return f"{error.what.rstrip('.')}{where}."
-
-
-def is_cheap(method: str) -> bool:
-    """Whether a method runs the model a few hundred times at most."""
-    return method_of(method).cost is not Cost.HIGH

@@ -1,0 +1,53 @@
+"""What a worker process does for the page that compares methods. Frameworks are imported inside, with the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from explain_core.diagnostics.comparison import MethodResult, run_method
+from explain_core.diagnostics.horizons import cut_sequence, horizon_of
+from explain_core.explanation import Explanation
+from explain_core.jobs import Request, open_kept
+from explain_core.worker import Report
+
+
+def one_method(report: Report, request: Request, method: str) -> MethodResult:
+    """One method on the request, which has one target; a method that fails is a result that says why."""
+    model = open_kept(report, request.model)
+    return run_method(
+        method,
+        model,
+        request.inputs,
+        request.baselines,
+        request.target,
+        progress=lambda fraction, message: report(0.05 + 0.9 * fraction, message),
+        **_options(request),
+    )
+
+
+def one_horizon(report: Report, request: Request, method: str) -> pd.DataFrame:
+    """The horizon curve of one method."""
+    model = open_kept(report, request.model)
+    cut = cut_sequence(model, request.inputs, request.baselines, request.target, **_options(request))
+    return horizon_of(cut, method, lambda fraction, message: report(0.05 + 0.9 * fraction, message))
+
+
+def keep_tables(report: Report, tables: dict[str, pd.DataFrame], result: Path) -> None:
+    """Put tables into the saved explanation, so that they go with it."""
+    report(0.1, "Writing the tables into the result")
+    explanation = Explanation.load(result)
+    replace(explanation, diagnostics={**explanation.diagnostics, **tables}).save(result)
+
+
+def _options(request: Request) -> dict[str, Any]:
+    names = request.output_names
+    return {
+        "background": request.background,
+        "backend": request.backend,
+        "device": request.device,
+        "output_names": None if names is None else list(names),
+    }

@@ -1,0 +1,282 @@
+"""The same prediction explained by several methods, side by side; and their error as the sequence gets longer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explain_core.diagnostics import comparison, horizons
+from explain_core.diagnostics.comparison import Comparison, MethodResult
+from explain_core.figures.comparison import comparison_figure, curves_figure
+from explain_core.figures.horizon import horizon_figure
+from explain_core.jobs import Request
+from explain_core.methods.jobs import keep_tables, one_horizon, one_method
+from explain_core.methods.registry import METHODS, Cost
+from ui import frame
+from ui.errors import plain
+from ui.session import Outcome
+from ui.subjects import request_key
+from ui.words import Shown, signed
+
+PLAIN_CHART = {"displayModeBar": False}
+SPLICED = "Here the model always gets its full length: the first timesteps are the sequence's, the rest the baseline's."
+CUT = "Here the sequence ends after so many timesteps."
+
+
+def draw() -> None:
+    st.title("Compare methods")
+    shown = frame.explanation()
+    if shown is None:
+        if frame.choice() == frame.Choice():
+            st.info("Give a model and a sequence in the sidebar first.", icon=":material/upload_file:")
+        return
+    output = frame.choose_output(shown)
+    prediction, baseline = shown.values(output)
+    st.markdown(
+        f"Each method shares out the same difference of **{signed(prediction - baseline, shown.unit)}** among the "
+        "values of the sequence. Shares that do not add up to it leave something out, or make something up."
+    )
+    request = one_output(frame.choice().request, shown, output)
+    methods = choose_methods(request)
+    found, pending = gather("method", request, methods, one_method)
+    results = [
+        outcome.value or MethodResult(method, seconds=outcome.job.seconds, message=words_of(outcome))
+        for method, outcome in found.items()
+    ]
+    compared = Comparison(results)
+    wait_for(pending, len(found), len(methods))
+    draw_table(compared)
+    if compared.explanations:
+        draw_heatmaps(compared, shown)
+        draw_curves(compared, shown)
+    tables = compared.tables() if pending is None else {}
+    tables |= draw_horizon(request, shown)
+    keep(tables, request, shown)
+    offer_tables(tables)
+
+
+def one_output(request: Request, shown: Shown, output: str) -> Request:
+    """The request for one output; one that asks for all of them has them in order."""
+    if request.target is not None:
+        return request
+    return replace(request, target=shown.explanation.output_position(output))
+
+
+def choose_methods(request: Request) -> list[str]:
+    """Ask which methods; PairLift is always the first."""
+    framework = request.model.framework
+    others = [name for name, method in METHODS.items() if name != "pairlift" and framework in method.frameworks]
+    usual = [name for name in comparison.DEFAULT if name in others]
+
+    def words(name: str) -> str:
+        return METHODS[name].name + (" (slow)" if METHODS[name].cost is Cost.HIGH else "")
+
+    chosen = st.multiselect("Methods", others, default=usual, format_func=words, key=f"methods {framework}")
+    with st.expander("What the methods do", icon=":material/menu_book:"):
+        lines = [f"- **{METHODS[name].name}.** {METHODS[name].words}" for name in ("pairlift", *others)]
+        st.markdown("\n".join(lines))
+    return ["pairlift", *(name for name in others if name in chosen)]
+
+
+def gather(
+    kind: str, request: Request, methods: Sequence[str], task: Callable[..., Any]
+) -> tuple[dict[str, Outcome], Outcome | None]:
+    """What is there of each method, and what is waited for. The next one starts when the one before has ended, so that
+    whoever goes to another page or sequence leaves one job behind at most."""
+    key, found = request_key(request), {}
+    stop_other(kind, key)
+    for method in methods:
+        outcome = frame.session().outcome((kind, key, method), request.model, task, request, method)
+        if outcome.running or outcome.was_cancelled:
+            st.session_state[f"{kind} running"] = (key, outcome)
+            return found, outcome
+        found[method] = outcome
+    return found, None
+
+
+def stop_other(kind: str, key: str) -> None:
+    """Stop a job that still runs for another sequence or output."""
+    before, outcome = st.session_state.get(f"{kind} running", (key, None))
+    if before != key and outcome is not None:
+        outcome.settle()
+        if outcome.running:
+            outcome.job.cancel()
+
+
+def wait_for(outcome: Outcome | None, done: int, count: int) -> None:
+    if outcome is None:
+        return
+    if outcome.running:
+        st.caption(f"{done} of {count} methods are done.")
+    frame.wait_or_say(outcome)
+
+
+def words_of(outcome: Outcome) -> str:
+    """What a job that gave no result died of."""
+    return getattr(outcome.error, "what", "") or "It failed in a way that nobody expected."
+
+
+def draw_table(compared: Comparison) -> None:
+    if not compared.results:
+        return
+    table = compared.table
+    in_words = pd.DataFrame(
+        {
+            "Method": table["name"],
+            "Adds up": table["adds_up"].map({True: "yes", False: "no"}).fillna("no result"),
+            "Off by": table["relative_error"].map(percent),
+            "Agrees with PairLift": table["agreement"],
+            "Deletion": table["deletion"],
+            "Insertion": table["insertion"],
+            "Seconds": table["seconds"],
+            "What happened": table["message"],
+        }
+    )
+    two = st.column_config.NumberColumn(format="%.2f")
+    st.dataframe(
+        in_words,
+        hide_index=True,
+        key="methods table",
+        width="stretch",
+        column_config={
+            "Agrees with PairLift": st.column_config.NumberColumn(
+                "Agrees", format="%.2f", help="With PairLift's order of all values: 1 is the same, 0 no relation."
+            ),
+            "Deletion": two,
+            "Insertion": two,
+            "Seconds": two,
+            "Off by": st.column_config.TextColumn(
+                help="What is missing or too much, of the difference to be shared out."
+            ),
+            "Method": st.column_config.TextColumn(width="medium"),
+        },
+    )
+    st.caption(
+        "Low deletion and high insertion areas mean that the timesteps a method calls important are those that move "
+        "the prediction. Agreement of 1 means the same order of all values as PairLift's."
+    )
+    for result in compared.results:
+        notes = result.explanation.notes if result.explanation is not None else [result.message]
+        for note in dict.fromkeys(notes):
+            st.caption(f":material/info: {plain(result.name)}: {plain(note)}")
+
+
+def percent(part: float) -> str:
+    """A part of the whole for people; what is less than they would read is said to be."""
+    if np.isnan(part):
+        return ""
+    return "under 0.01 %" if part < 1e-4 else f"{100 * part:.2g} %" if part < 0.1 else f"{100 * part:.0f} %"
+
+
+def draw_heatmaps(compared: Comparison, shown: Shown) -> None:
+    st.subheader("The same sequence, explained by each method")
+    st.markdown(
+        "One colour scale for all: orange raises, blue lowers. Look for places where a picture differs from "
+        "PairLift's, and for methods that do not add up."
+    )
+    names = "-".join(compared.explanations)
+    st.plotly_chart(
+        comparison_figure(compared.explanations, units=shown.subject.units, theme=frame.theme()),
+        key=f"methods heatmaps {shown.file} {names}",
+        theme=None,
+        config=PLAIN_CHART,
+        alt="Attributions of each method on the same sequence",
+    )
+
+
+def draw_curves(compared: Comparison, shown: Shown) -> None:
+    st.subheader("Does the model agree with the order?")
+    st.markdown(
+        "Timesteps are taken out of the sequence (left) or put into the baseline (right), those that matter most to a "
+        "method first. The better the order, the earlier the left curve falls and the right one rises. This judges the "
+        "order only, not whether the shares add up."
+    )
+    st.plotly_chart(
+        curves_figure(compared.curves, theme=frame.theme()),
+        key=f"methods curves {shown.file} {len(compared.results)}",
+        theme=None,
+        config=PLAIN_CHART,
+        alt="Deletion and insertion curves of each method",
+    )
+
+
+def draw_horizon(request: Request, shown: Shown) -> dict[str, pd.DataFrame]:
+    """The horizon curve once it is asked for; returns its table when it is complete."""
+    st.subheader("Does it still add up when the sequence gets longer?")
+    asked = f"horizon asked {request_key(request)}"
+    if not st.session_state.get(asked):
+        st.markdown("Every method is run again on shorter versions of the sequence, one method after the other.")
+        st.button(
+            "Draw the horizon curve",
+            key="horizon",
+            icon=":material/show_chart:",
+            on_click=lambda: st.session_state.update({asked: True}),
+        )
+        return {}
+    framework = request.model.framework
+    methods = [name for name in horizons.DEFAULT if framework in METHODS[name].frameworks]
+    found, pending = gather("horizon", request, methods, one_horizon)
+    wait_for(pending, len(found), len(methods))
+    parts = [outcome.value for outcome in found.values() if outcome.value is not None]
+    for method, outcome in found.items():
+        if outcome.value is None:
+            st.caption(f":material/error: {METHODS[method].name}: {plain(words_of(outcome))}")
+    if not parts:
+        return {}
+    table = pd.concat(parts, ignore_index=True)
+    how = SPLICED if table["how"][0] == "spliced" else CUT
+    st.markdown(
+        "Each line says how far a method's shares are from adding up on a sequence of so many timesteps. In the grey "
+        f"area only the rounding of the model's own predictions is left. {how}"
+    )
+    st.plotly_chart(
+        horizon_figure(table, theme=frame.theme()),
+        key=f"horizon {shown.file} {len(parts)}",
+        theme=None,
+        config=PLAIN_CHART,
+        alt="Error of each method against the number of timesteps, and the time it took",
+    )
+    for row in table[table["message"] != ""].itertuples():
+        st.caption(f":material/info: {row.name}: {plain(row.message)}")
+    return {"horizon": table} if pending is None else {}
+
+
+def keep(tables: dict[str, pd.DataFrame], request: Request, shown: Shown) -> None:
+    """Put finished tables into the explanation, and into its file."""
+    if not tables:
+        return
+    shown.explanation.diagnostics.update(tables)
+    result = frame.session().result_file(request_key(frame.choice().request))
+    key = ("keep", request_key(request), *tables, *(tables["methods"]["method"] if "methods" in tables else ()))
+    frame.session().outcome(key, request.model, keep_tables, tables, result)
+
+
+def offer_tables(tables: dict[str, pd.DataFrame]) -> None:
+    if not tables:
+        return
+    titles = {
+        "methods": "Methods",
+        "methods_attributions": "Attributions side by side",
+        "methods_agreement": "Agreement of every two methods",
+        "methods_curves": "Deletion and insertion curves",
+        "horizon": "Horizon curve",
+    }
+    with st.popover("Download", icon=":material/download:"):
+        for name, table in tables.items():
+            st.download_button(
+                f"{titles[name]} (CSV)",
+                data=lambda table=table: table.to_csv(index=False).encode(),
+                file_name=f"{name.replace('_', '-')}.csv",
+                mime="text/csv",
+                key=f"download {name}",
+                icon=":material/table:",
+                on_click="ignore",
+                width="stretch",
+            )
+        st.caption("They are also part of the explanation's own file (NetCDF).")
+
+
+draw()

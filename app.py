@@ -40,6 +40,12 @@ def main() -> None:
                 url_path="compare-methods",
             ),
             st.Page(
+                "pages/diagnostics.py",
+                title="Where the error is made",
+                icon=":material/troubleshoot:",
+                url_path="where-the-error-is-made",
+            ),
+            st.Page(
                 "pages/model.py",
                 title="Model and data",
                 icon=":material/schema:",

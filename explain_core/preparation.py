@@ -105,11 +105,11 @@ def prepare(
     precision: str | None = None,
     sample_axis: int | Mapping[str, int] | None = 0,
     output_names: list[str] | None = None,
-    row_by_row: bool = False,
+    sample_by_sample: bool = False,
 ) -> Prepared:
     """Read and check the arguments of `explain_core.explain`, and open the model; see there for their meaning.
 
-    With ``row_by_row`` every pair of a sample and a baseline is run by itself.
+    With ``sample_by_sample`` no batch mixes samples.
 
     Raises:
         ExplainError: something in them does not fit.
@@ -121,7 +121,7 @@ def prepare(
         device=device,
         precision=precision,
         sample_axis=sample_axis,
-        row_by_row=row_by_row,
+        sample_by_sample=sample_by_sample,
     )
     base = resolve_baselines(baselines, arguments, axes, runner.explained, background)
     targets, keep_output = select_targets(target, runner.outputs, output_names)
@@ -140,7 +140,7 @@ def open_on(
     device: str = "auto",
     precision: str | None = None,
     sample_axis: int | Mapping[str, int] | None = 0,
-    row_by_row: bool = False,
+    sample_by_sample: bool = False,
 ) -> tuple[Arguments, tuple[int | None, ...], Runner, Plan]:
     """Open a model for these inputs: the arguments, their sample axes, the runner, and which rows go together.
 
@@ -162,8 +162,8 @@ def open_on(
         )
 
     plan = Plan(arguments.leaves, axes)
-    if row_by_row:
-        plan.row_by_row()
+    if sample_by_sample:
+        plan.sample_by_sample()
     return arguments, axes, _open(open_for, plan, takes), plan
 
 

@@ -38,12 +38,12 @@ class Plan:
         self.baseline_count = 1
         self._background = False
         self.notes: list[str] = []
-        self.is_row_by_row = False
+        self._is_sample_by_sample = False
+        self._is_fixed = False
 
-    def row_by_row(self) -> None:
-        """Every batch has one row only, repeated where the model takes no fewer."""
-        self.is_row_by_row = True
-        self.one_by_one()
+    def sample_by_sample(self) -> None:
+        """Every batch has rows of one sample only."""
+        self._is_sample_by_sample, self.rows_at_once = True, 1
 
     def one_by_one(self) -> None:
         """For models that take a batch of one."""
@@ -52,6 +52,7 @@ class Plan:
     def exactly(self, rows: int) -> None:
         """For models that take just so many rows, whatever the number of samples."""
         self.rows_at_once = self._limit = rows
+        self._is_fixed = True
 
     @property
     def has_sample_axis(self) -> bool:
@@ -87,15 +88,29 @@ class Plan:
         Batches hold whole rounds through the samples where they can, so that inputs that are not explained (lengths,
         masks) are the same in each.
         """
+        if self._is_sample_by_sample:
+            return self._batches_of_samples()
         if self._background:
             rows = [(n, b) for b in range(self.baseline_count) for n in range(self.count)]
         else:
             rows = [(n, n) for n in range(self.count)]
-        if self.count == self.rows_at_once and self._background and not self.is_row_by_row:
+        if self.count == self.rows_at_once and self._background:
             rounds = max(1, self._limit // self.count)
             self.rows_at_once = self.count * min(rounds, self.baseline_count)
-        size = 1 if self.is_row_by_row else self.rows_at_once
+        size = self.rows_at_once
         return [np.array(rows[i : i + size]) for i in range(0, len(rows), size)]
+
+    def _batches_of_samples(self) -> list[np.ndarray]:
+        """The baselines of one sample in batches of one size, so that none is filled up; one by one in a fixed size."""
+        size = 1
+        if not self._is_fixed:
+            size = max(k for k in range(1, min(self._limit, self.baseline_count) + 1) if self.baseline_count % k == 0)
+            self.rows_at_once = size
+        return [
+            np.array([(n, b if self._background else n) for b in range(first, first + size)])
+            for n in range(self.count)
+            for first in range(0, self.baseline_count, size)
+        ]
 
     def inputs(self, rows: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The test and the baseline members of a batch, filled up to its size by repeating the last row."""
@@ -149,7 +164,8 @@ def attribute_rows(
 ) -> PairAttribution:
     """Explain all rows; the result has N samples, averaged over a background.
 
-    ``ledger`` is for a plan that goes row by row, see `Runner.attribute`. The ledger's arrays then have the N samples.
+    ``ledger`` is for a plan that goes sample by sample, see `Runner.attribute`. The ledger's arrays then have the N
+    samples.
     """
     batches = plan.batches()
     means: dict[tuple, _Mean] = {}
@@ -185,8 +201,8 @@ def attribute_rows(
                 if array is not None:
                     add(("gates", name, part), array, samples)
         if result.ledger is not None:
-            for key, array in _of_one_row(result.ledger, plan.rows_at_once).items():
-                add(key, array, samples)
+            for key, array in _per_row(result.ledger, plan.rows_at_once).items():
+                add(key, array * len(rows), samples[:1])
             layers |= result.ledger.layers
 
     def gather(kind: str) -> dict[int, np.ndarray]:
@@ -214,8 +230,8 @@ def attribute_rows(
     )
 
 
-def _of_one_row(ledger: LedgerTrace, rows: int) -> dict[tuple, np.ndarray]:
-    """The ledger of a batch that repeats one row: for one of them, each (K, 1, ...)."""
+def _per_row(ledger: LedgerTrace, rows: int) -> dict[tuple, np.ndarray]:
+    """The ledger of a batch of one sample, as the mean over its rows: each (K, 1, ...)."""
     found: dict[tuple, np.ndarray] = {("node", *key): value[:, None] / rows for key, value in ledger.nodes.items()}
     for name, layer in ledger.layers.items():
         found["layer", name, "defect"] = layer.defect.sum(1, keepdims=True) / rows
@@ -225,7 +241,7 @@ def _of_one_row(ledger: LedgerTrace, rows: int) -> dict[tuple, np.ndarray]:
 
 
 def _ledger(layers: dict[str, LayerDefects], values: dict[tuple, np.ndarray]) -> LedgerTrace:
-    """Put together what `_of_one_row` took apart, with N samples on axis 1."""
+    """Put together what `_per_row` took apart, with N samples on axis 1."""
     return LedgerTrace(
         nodes={key[1:]: value for key, value in values.items() if key[0] == "node"},
         layers={

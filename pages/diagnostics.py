@@ -1,0 +1,218 @@
+"""Where the error of a method is made, and how it grows."""
+
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+
+from explain_core.diagnostics.growth import compounding
+from explain_core.diagnostics.jobs import Audit, audit_all, compare_with_shap, together
+from explain_core.diagnostics.ledgers import LEDGER_METHODS, MEANINGS, TITLES
+from explain_core.diagnostics.words import headline, part_in_words, seed_of
+from explain_core.figures.growth import compounding_figure, conservation_figure
+from explain_core.figures.ledger import ledger_figure, ledger_totals_figure, ledger_waterfall_figure
+from explain_core.jobs import Request
+from ui import frame
+from ui.errors import plain
+from ui.subjects import request_key
+from ui.words import Shown, share, signed
+
+PLAIN_CHART = {"displayModeBar": False}
+VIEWS = {"time": "Over time", "total": "In total", "way": "On the way to the prediction"}
+
+
+def draw() -> None:
+    st.title("Where the error is made")
+    st.markdown(
+        "Attributions should add up to the prediction difference. Where a method's do not, what is missing was lost "
+        "somewhere inside the model: at one gate, at one timestep. The ledger says where, and its entries add up to "
+        "the whole error."
+    )
+    shown = frame.explanation()
+    if shown is None:
+        if frame.choice() == frame.Choice():
+            st.info("Give a model and a sequence in the sidebar first.", icon=":material/upload_file:")
+        return
+    output = frame.choose_output(shown)
+    request = frame.choice().request
+    if request.target is None:
+        request = replace(request, target=shown.explanation.output_position(output), output_names=None)
+    key = request_key(request)
+    outcome = frame.session().outcome(("ledgers", key), request.model, audit_all, request)
+    if outcome.value is None:
+        frame.wait_or_say(outcome)
+        return
+    audits = {audit.method: audit for audit in outcome.value}
+    shown.explanation.diagnostics |= together(outcome.value)
+    draw_overview(outcome.value, shown)
+    method = choose_method(audits, key)
+    draw_headline(audits[method], shown)
+    if method == "shap":
+        draw_agreement(audits[method], request, key)
+    if audits[method].explanation is not None:
+        draw_ledger(audits[method], key)
+        layer = choose_layer(audits[method], key)
+        if layer:
+            draw_layer(audits[method], layer, key)
+    draw_own(audits["paired"], shown)
+    offer(audits, key)
+
+
+def draw_overview(audits: list[Audit], shown: Shown) -> None:
+    """A row for every method; one that failed says what happened."""
+    rows = []
+    for audit in audits:
+        row = {"Method": TITLES[audit.method], "Off by": None, "Of the difference": None, "Mostly made in": "", "": ""}
+        if audit.explanation is None:
+            row[""] = audit.message
+        else:
+            tables = audit.explanation.diagnostics
+            totals = tables["totals"].iloc[0]
+            seed = seed_of(tables["ledger"], totals["error"])
+            row["Off by"] = signed(totals["error"], shown.unit)
+            row["Of the difference"] = share(totals["error"] / totals["difference"]) if totals["difference"] else ""
+            if audit.explanation.adds_up(0, 0):
+                row["Mostly made in"] = "nowhere: rounding"
+            elif seed is not None:
+                row["Mostly made in"] = f"{part_in_words(seed.part)} of {seed.layer or 'the model'}" + (
+                    f", {seed.times}" if seed.times else ""
+                )
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    st.dataframe(table if table[""].any() else table.drop(columns=""), hide_index=True, key="ledger overview")
+
+
+def choose_method(audits: dict[str, Audit], key: str) -> str:
+    usual = "shap" if audits["shap"].explanation is not None else "gradient"
+    method = st.segmented_control(
+        "Method", LEDGER_METHODS, format_func=TITLES.get, default=usual, required=True, key=f"ledger method {key}"
+    )
+    st.caption(MEANINGS[method])
+    return method
+
+
+def draw_headline(audit: Audit, shown: Shown) -> None:
+    if audit.explanation is None:
+        st.warning(f"{TITLES[audit.method]} has no ledger here. {plain(audit.message)}", icon=":material/block:")
+        return
+    tables = audit.explanation.diagnostics
+    words = headline(
+        TITLES[audit.method], tables["ledger"], tables["totals"].iloc[0], shown.unit, shown.subject.time_label.lower()
+    )
+    st.markdown(f"##### {words}")
+
+
+def draw_agreement(audit: Audit, request: Request, key: str) -> None:
+    """Whether this is what the installed shap returns, found out by running it."""
+    if audit.explanation is None:
+        return
+    outcome = frame.session().outcome(
+        ("shap agreement", key), request.model, compare_with_shap, request, audit.explanation
+    )
+    if outcome.value is None:
+        frame.wait_or_say(outcome)
+    elif "message" in outcome.value:
+        st.caption(
+            ":material/info: The installed shap itself does not run on this model, so nothing can be compared with it. "
+            f"{plain(outcome.value['message'])}"
+        )
+    else:
+        found = outcome.value
+        words = (
+            f"the largest difference of any attribution is {found['difference']:.1e}, {found['relative']:.1e} of the "
+            "largest attribution"
+        )
+        if found["relative"] <= 1e-5:
+            st.caption(f":material/check_circle: The same as {found['library']} returns on this model: {words}.")
+        else:
+            st.caption(f":material/warning: Not the same as {found['library']} returns on this model: {words}.")
+
+
+@st.fragment
+def draw_ledger(audit: Audit, key: str) -> None:
+    tables = audit.explanation.diagnostics
+    ledger = tables["ledger"]
+    layers = list(dict.fromkeys(ledger.loc[ledger["time"].notna(), "layer"]))
+    views = [view for view in VIEWS if view != "time" or layers]
+    view = st.segmented_control(
+        "Show",
+        views,
+        format_func=VIEWS.get,
+        default=views[0],
+        required=True,
+        key=f"ledger view {key}",
+        label_visibility="collapsed",
+    )
+    if view == "time":
+        for layer in layers:
+            if len(layers) > 1:
+                st.markdown(f"**{plain(layer)}**")
+            chart(ledger_figure(ledger, layer, theme=frame.theme(), titled=False), f"{audit.method} {layer} {key}")
+    elif view == "total":
+        chart(ledger_totals_figure(ledger, theme=frame.theme(), titled=False), f"{audit.method} totals {key}")
+    else:
+        totals = tables["totals"].iloc[0]
+        chart(ledger_waterfall_figure(ledger, totals, theme=frame.theme(), titled=False), f"{audit.method} way {key}")
+
+
+def choose_layer(audit: Audit, key: str) -> str | None:
+    layers = list(dict.fromkeys(audit.explanation.diagnostics["steps"]["layer"]))
+    if len(layers) < 2:
+        return layers[0] if layers else None
+    return st.selectbox("Layer", layers, key=f"ledger layer {key}", width=320)
+
+
+def draw_layer(audit: Audit, layer: str, key: str) -> None:
+    tables = audit.explanation.diagnostics
+    st.subheader("How it builds up")
+    st.markdown(
+        "The error that one timestep makes is small in the state itself. What it does to the output depends on how "
+        "strongly the output still hangs on that state."
+    )
+    table, error = compounding(audit.explanation), float(tables["totals"].iloc[0]["error"])
+    chart(
+        compounding_figure(table, layer, error, theme=frame.theme(), titled=False), f"{audit.method} up {layer} {key}"
+    )
+    st.subheader("What every timestep conserves")
+    st.markdown(
+        "Between two timesteps the states carry a part of the prediction difference. Each step has to hand all of it "
+        "on, to its gates or to the states before."
+    )
+    table = tables["conservation"]
+    chart(conservation_figure(table, layer, theme=frame.theme(), titled=False), f"{audit.method} cut {layer} {key}")
+
+
+def draw_own(audit: Audit, shown: Shown) -> None:
+    """PairLift's own ledger in one line, beside whatever method is looked at."""
+    if audit.explanation is None:
+        return
+    tables = audit.explanation.diagnostics
+    largest = tables["ledger"]["defect"].abs().max()
+    left = tables["conservation"]["residual"].abs().max() if len(tables["conservation"]) else 0.0
+    st.badge(
+        f"PairLift on the same sequence: off by {abs(tables['totals'].iloc[0]['error']):.1e}; no entry of its ledger "
+        f"is larger than {largest:.1e}, and no step leaves more than {left:.1e}",
+        icon=":material/check_circle:" if audit.explanation.adds_up(0, 0) else ":material/error:",
+        color="green" if audit.explanation.adds_up(0, 0) else "red",
+    )
+
+
+def offer(audits: dict[str, Audit], key: str) -> None:
+    table = together(list(audits.values())).get("ledger")
+    if table is not None:
+        st.download_button(
+            "Ledgers of all methods (CSV)",
+            lambda: table.to_csv(index=False).encode(),
+            "ledger.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+            key=f"ledger csv {key}",
+        )
+
+
+def chart(figure, key: str) -> None:
+    st.plotly_chart(figure, key=f"ledger {key}", theme=None, config=PLAIN_CHART)
+
+
+draw()

@@ -91,11 +91,13 @@ def draw_cell(word: str, cell: dict, shown: Shown) -> None:
     unit = shown.subject.units.get(cell["feature"], "")
     is_count = cell["time"].replace(" to ", "").isdigit()
     time = f"{shown.subject.time_label.lower()} {cell['time']}" if is_count else cell["time"]
-    where = [plain(part) for part in (cell["feature"] or "all features", time) if part]
+    is_token = cell["token"] is not None
+    what = f"“{cell['token']}”" if is_token else cell["feature"] or "all features"
+    where = [plain(part) for part in (what, time) if part]
+    values = f"Value {number(cell['input'], unit)}, baseline {number(cell['baseline'], unit)}. "
     with st.container(border=True):
         st.markdown(
-            f"**{word}: {', '.join(where)}.** Value {number(cell['input'], unit)}, baseline "
-            f"{number(cell['baseline'], unit)}. Moved the {shown.noun} by "
+            f"**{word}: {', '.join(where)}.** {'' if is_token else values}Moved the {shown.noun} by "
             f"**{signed(cell['attribution'], shown.unit)}**, {share(cell['share'])} of all "
             "movement.  \n:gray[Click a cell or a bar of the chart to see it here.]"
         )

@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 import xarray as xr
 
-from explain_core.errors import ExplainError, Fix
+from explain_core.errors import ExplainError, Fix, InputError, SequenceFileError
 from explain_core.models import ModelSummary
 from explain_core.sequences import Options, Reading, Scaling, Vocabulary
 from explain_core.sequences.cutting import cut
@@ -61,7 +61,7 @@ def draw_data(session: Session, upload: Upload, path: Path, summary: ModelSummar
     """Read the file and draw what can be chosen about it; the job while that is not done.
 
     Raises:
-        ExplainError: the scaling does not fit, or cannot be read.
+        InputError: the file has words, and there is no vocabulary.
     """
     takes_tokens = summary is not None and bool(summary.inputs) and summary.inputs[0].takes_token_ids
     words, pad_where = _draw_vocabulary(session, upload) if takes_tokens else (None, "end")
@@ -73,6 +73,13 @@ def draw_data(session: Session, upload: Upload, path: Path, summary: ModelSummar
         reading = session.outcome(("read", path, wanted), None, read_sequences, path, wanted)
     else:
         reading = session.outcome(("read", path, words), None, read_text, path, words)
+    if takes_tokens and words is None and isinstance(reading.error, SequenceFileError):
+        raise InputError(
+            f"The model takes token ids, and the file has none. {reading.error.what}",
+            where=reading.error.where,
+            hint="For words, give the model's vocabulary in the sidebar: the words and ids that it was trained with.",
+            fixes=reading.error.fixes,
+        )
     if reading.value is None:
         if chosen.given:
             st.button("Undo my choices for this file", key="data undo", icon=":material/undo:", on_click=reset)

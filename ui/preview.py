@@ -56,7 +56,8 @@ def _choose_sequence(sequences: xr.DataArray) -> int:
 
 
 def _draw_words(one: xr.DataArray) -> None:
-    table = pd.DataFrame({"Word": one["token"].values[0][:_MOST_ROWS], "Id": one.values[0][:_MOST_ROWS]})
+    words = {"Word": one["token"].values[0][:_MOST_ROWS], "Id": one.values[0][:_MOST_ROWS].astype(str)}
+    table = pd.DataFrame(words, index=one["time"].values[:_MOST_ROWS])
     st.dataframe(table.T, key="data words")
 
 

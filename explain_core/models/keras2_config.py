@@ -15,8 +15,15 @@ from explain_core.models.keras_check import REFUSED_LAYERS
 
 _MODELS = ("Functional", "Model", "Sequential")
 _RECURRENT = ("Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "GRU", "LSTM", "RNN", "SimpleRNN")
+_FUNCTIONS = ("SlicingOpLambda", "TFOpLambda", "TensorFlowOpLayer")
 _WRAPPER_OF_PRUNING = "PruneLowMagnitude"
 _DEEPEST = 50
+_EXPORT_HINT = """In the TensorFlow that opens it, write it as a SavedModel, and give that folder as a zip file:
+    tf.saved_model.save(tf.keras.models.load_model("model.h5", compile=False), "model")"""
+_DIFFER_IN_TRAINING = (
+    *("AlphaDropout", "BatchNormalization", "Dropout", "Functional", "GaussianDropout", "GaussianNoise", "Model"),
+    *("MultiHeadAttention", "Sequential", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
+)
 
 Shapes = Mapping[str, tuple[int, ...]]  # of the file's weights, by the layer and their own names: "lstm_1/kernel:0"
 
@@ -80,10 +87,9 @@ class Converter:
         layers = []
         for entry in config["layers"]:
             layer = self._entry(entry, outermost)
-            kind = layer["class_name"]
             nodes = entry.get("inbound_nodes") or []
             layer["name"] = layer["config"]["name"] = _plain_name(entry["name"])
-            layer["inbound_nodes"] = [self._node(node, kind, indices, entry["name"]) for node in nodes]
+            layer["inbound_nodes"] = [self._node(node, layer, indices, entry["name"]) for node in nodes]
             layers.append(layer)
         return _described(
             "Functional",
@@ -159,6 +165,14 @@ class Converter:
                 where=where,
                 hint=CUSTOM_HINT if "code" in REFUSED_LAYERS[kind] else REBUILD_HINT,
             )
+        if name in _FUNCTIONS:
+            function = config.get("function") or config.get("node_def") or ""
+            raise ModelFileError(
+                f"The model calls a TensorFlow function between its layers ({str(function)[:60]!r}), which Keras 3 "
+                "cannot take from such a file.",
+                where=where,
+                hint=_EXPORT_HINT,
+            )
         if kind not in LAYERS or entry.get("registered_name") not in (None, "", name, kind):
             raise self._custom(name if kind not in LAYERS else entry["registered_name"], where)
         fitted = fit(name, config, self._era, where, self.layer)
@@ -197,18 +211,35 @@ class Converter:
 
     # Calls of layers
 
-    def _node(self, node: Any, kind: str, indices: _NodeNumbers, name: str) -> Config:
+    def _node(self, node: Any, layer: Config, indices: _NodeNumbers, name: str) -> Config:
+        kind = layer["class_name"]
         if isinstance(node, dict) and {"args", "kwargs"} <= set(node):  # Keras 3's own
             return node
         parts = [node] if node and isinstance(node[0], str) else node
         tensors = [self._tensor(part, indices) for part in parts]
         options = {key: value for part in parts if len(part) > 3 for key, value in part[3].items() if value is not None}
+        if options.get("training") and self._differs_in_training(layer):
+            raise ModelFileError(
+                f"The {kind} layer is called with training=True: it stays in training when the model predicts, so the "
+                "model answers differently each time or depends on the other samples.",
+                where=f"{self._file}: {name}",
+                hint="Build the model without training=True in that call, load the weights, and save it again.",
+            )
         kwargs = {key: self._argument(value, indices, f"{name}: {key}") for key, value in options.items()}
         if len(tensors) == 1:
             return {"args": tensors, "kwargs": kwargs}
         if kind in _RECURRENT:  # a sequence and its initial states
             return {"args": tensors[:1], "kwargs": kwargs | {"initial_state": tensors[1:]}}
         return {"args": [tensors], "kwargs": kwargs}
+
+    def _differs_in_training(self, layer: Config) -> bool:
+        inner = [layer, *(layer["config"].get(key) or {} for key in ("layer", "backward_layer", "cell"))]
+        return any(
+            part.get("class_name") in _DIFFER_IN_TRAINING
+            or any(part["config"].get(key) for key in ("dropout", "recurrent_dropout"))
+            for part in inner
+            if isinstance(part, dict) and part
+        )
 
     def _tensor(self, part: Any, indices: _NodeNumbers) -> Config:
         layer, node, tensor = part[:3]

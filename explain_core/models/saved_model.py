@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
@@ -225,12 +225,12 @@ def _layers(variables: Mapping[str, Any]) -> Iterator[LayerSummary]:
     scopes: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
     for variable in variables.values():
         scope, _, own = variable.name.removesuffix(":0").rpartition("/")
-        scopes[scope][re.sub(r"_\d+$", "", own)] = tuple(variable.shape)
-    names = Counter(scopes)
+        short = re.sub(r"_\d+$", "", own)
+        scopes[scope][own if short in scopes[scope] else short] = tuple(variable.shape)
     for scope, own in scopes.items():
         kind = _kind(own)
         yield LayerSummary(
-            name=scope or f"(top level{names[scope] - 1 or ''})",
+            name=scope or "(top level)",
             kind=kind,
             detail=", ".join(f"{name} {' × '.join(map(str, shape)) or 'scalar'}" for name, shape in own.items()),
             parameters=sum(prod(shape) for shape in own.values()),

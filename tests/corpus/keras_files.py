@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tests.corpus import keras_formulas as f
+from . import keras_formulas as f
 
 Weights = dict[str, list[tuple[str, np.ndarray]]]  # by layer: the weights' names and values, in the file's order
 FEATURES, UNITS, STEPS = 3, 4, 6

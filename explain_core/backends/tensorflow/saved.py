@@ -36,13 +36,9 @@ class SavedFunction(tf.Module):
         ]
         self._values = dict(variables)
         fed = {key: info.name for key, info in inputs.items()}
-        graph = _with_own_names(graph)
         results = {key: info.name for key, info in sorted(outputs.items())}
         kinds = {node.name: node.op for node in graph.node if node.name in self._values}
-        outside = {*kinds, *(name.partition(":")[0] for name in fed.values())}
-        for number in reversed(range(len(graph.node))):  # what comes from outside
-            if graph.node[number].name in outside:
-                del graph.node[number]
+        graph = _prepared(graph, {*kinds, *(name.partition(":")[0] for name in fed.values())})
         used = {name if ":" in name else f"{name}:0" for node in graph.node for name in node.input}
 
         def run(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -65,15 +61,22 @@ class SavedFunction(tf.Module):
         return self._run(*(tf.cast(given[spec.name], spec.dtype) for spec in self.inputs))
 
 
-def _with_own_names(graph: Any) -> Any:
-    """The graph with function names that nothing else in this process has: TensorFlow keeps one list of them."""
+def _prepared(graph: Any, outside: set[str]) -> Any:
+    """The graph without the nodes whose values come from outside, free to run on any device, and with names of its own.
+
+    TensorFlow keeps one list of functions for the whole process, so their names must be nobody else's.
+    """
     suffix = f"_{uuid.uuid4().hex}"
-    renamed = type(graph)()
-    renamed.CopyFrom(graph)
-    for function in renamed.library.function:
+    prepared = type(graph)()
+    prepared.CopyFrom(graph)
+    del prepared.node[:]
+    prepared.node.extend(node for node in graph.node if node.name not in outside)
+    for function in prepared.library.function:
         function.signature.name += suffix
-    for node in [*renamed.node, *(node for function in renamed.library.function for node in function.node_def)]:
+    for node in [*prepared.node, *(node for function in prepared.library.function for node in function.node_def)]:
+        node.device = ""
+        node.attr.pop("_class", None)  # which nodes were to be on one device
         for value in node.attr.values():
             for function in [*([value.func] if value.HasField("func") else []), *value.list.func]:
                 function.name += suffix
-    return renamed
+    return prepared

@@ -15,8 +15,10 @@ import numpy as np
 import xarray as xr
 
 from explain_core.backends.protocol import ModelOutput
+from explain_core.errors import ModelFileError
 from explain_core.explain import explain as run
 from explain_core.models import LoadedModel, ModelSummary, framework_of, load_model
+from explain_core.models.permission import FLAG, code_is_trusted
 from explain_core.preparation import open_on
 from explain_core.worker import Report
 
@@ -29,10 +31,11 @@ _models: OrderedDict[tuple, LoadedModel] = OrderedDict()  # of this process, by 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model file and, for a state dict, what completes it."""
+    """A model file and, for a state dict, what completes it; ``code`` is a Python file with the model's class."""
 
     path: Path
     architecture: dict[str, str] = field(default_factory=dict)
+    code: Path | None = None
 
     @property
     def framework(self) -> str:
@@ -113,12 +116,23 @@ def explain(report: Report, request: Request, result: Path) -> None:
 
 
 def open_kept(report: Report, source: ModelSource) -> LoadedModel:
-    """The model, which stays open in this process for the jobs that come next."""
-    key = (_digest(source.path), tuple(sorted(source.architecture.items())))
+    """The model, which stays open in this process for the jobs that come next.
+
+    Raises:
+        ModelFileError: also where code came with the model and this server was not started to trust it.
+    """
+    if source.code is not None and not code_is_trusted():
+        raise ModelFileError(
+            "Python code came with the model, and this server does not run any.",
+            where=source.code.name,
+            hint=f"Start the app with {FLAG} to allow it: streamlit run app.py -- {FLAG}",
+        )
+    code = None if source.code is None else _digest(source.code)
+    key = (_digest(source.path), tuple(sorted(source.architecture.items())), code)
     if key not in _models:
         warm_up(report, source.framework)
         report(0.05, "Opening the model")
-        _models[key] = load_model(source.path, architecture=source.architecture)
+        _models[key] = load_model(source.path, architecture=source.architecture, code=source.code)
         while len(_models) > _KEPT_MODELS:
             _models.popitem(last=False)
     _models.move_to_end(key)

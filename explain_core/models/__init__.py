@@ -41,19 +41,37 @@ def framework_of(path: str | PathLike[str]) -> str:
         return "torch"
 
 
-def load_model(path: str | PathLike[str], *, architecture: Mapping[str, Any] | None = None) -> LoadedModel:
+def load_model(
+    path: str | PathLike[str],
+    *,
+    architecture: Mapping[str, Any] | None = None,
+    code: str | PathLike[str] | None = None,
+) -> LoadedModel:
     """Open a model file.
 
     Args:
-        path: a `.pt2` file from ``torch.export.save``, a TorchScript archive, a PyTorch state dict (bare, or under
-            ``state_dict`` in a checkpoint), or a `.keras` file from ``model.save`` of Keras 3.
-        architecture: what a state dict cannot say about its model; see
-            `explain_core.models.architecture.Options` for the names. Only state dicts take it.
+        path: PyTorch: a `.pt2` file from ``torch.export.save``, a TorchScript archive, what ``torch.save`` wrote (a
+            state dict, a checkpoint around one, a pickled model of stock layers), or a `.safetensors` file. Keras:
+            `.keras`, `.h5`, or a SavedModel as a folder or a zip archive.
+        architecture: what a state dict cannot say about its model; see `explain_core.models.options.Options` for the
+            names. With ``code``, the arguments of the model's class by name.
+        code: a Python file with the model's class, for what ``torch.save`` wrote of it. It is run: give it only where
+            you trust it.
 
     Raises:
         ModelFileError: the file cannot be opened, or must not be; says why and what to do.
         BackendError: the framework of the file is not there.
     """
     path = Path(path)
-    opener = import_module(_OPENERS[detect_format(path)])
+    kind = detect_format(path)
+    if code is not None:
+        if kind != "state dict":
+            raise ModelFileError(
+                "Code goes with what torch.save wrote: a pickled model or a state dict. This file needs none.",
+                where=path.name,
+                hint="Open it without code.",
+            )
+        trusted = import_module("explain_core.models.trusted_code")
+        return trusted.open_model(path, Path(code), architecture or {})
+    opener = import_module(_OPENERS[kind])
     return opener.open_model(path, architecture or {})

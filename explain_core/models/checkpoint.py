@@ -56,6 +56,7 @@ class Checkpoint:
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     module: Recorded | None = None
+    raw: dict[str, torch.Tensor] = field(default_factory=dict)  # the weights under the names of the file
 
 
 def find(content: Any, where: str) -> Checkpoint:
@@ -71,6 +72,7 @@ def find(content: Any, where: str) -> Checkpoint:
     if is_module(value):
         found.module = value
         return found
+    found.raw = {str(name): item for name, item in value.items() if isinstance(item, torch.Tensor)}
     found.weights = _clean({str(name): item for name, item in value.items()}, found.notes, where)
     return found
 

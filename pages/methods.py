@@ -53,7 +53,7 @@ def draw() -> None:
         draw_heatmaps(compared, shown)
         draw_curves(compared, shown)
     tables = compared.tables() if pending is None else {}
-    tables |= draw_horizon(request, shown)
+    tables |= draw_horizon(request, shown, busy=pending is not None)
     keep(tables, request, shown)
     offer_tables(tables)
 
@@ -203,8 +203,8 @@ def draw_curves(compared: Comparison, shown: Shown) -> None:
     )
 
 
-def draw_horizon(request: Request, shown: Shown) -> dict[str, pd.DataFrame]:
-    """The horizon curve once it is asked for; returns its table when it is complete."""
+def draw_horizon(request: Request, shown: Shown, *, busy: bool) -> dict[str, pd.DataFrame]:
+    """The horizon curve once it is asked for, and the methods above are done; returns its table when it is complete."""
     st.subheader("Does it still add up when the sequence gets longer?")
     asked = f"horizon asked {request_key(request)}"
     if not st.session_state.get(asked):
@@ -215,6 +215,9 @@ def draw_horizon(request: Request, shown: Shown) -> dict[str, pd.DataFrame]:
             icon=":material/show_chart:",
             on_click=lambda: st.session_state.update({asked: True}),
         )
+        return {}
+    if busy:
+        st.caption("The horizon curve comes when the methods above are done.")
         return {}
     framework = request.model.framework
     methods = [name for name in horizons.DEFAULT if framework in METHODS[name].frameworks]

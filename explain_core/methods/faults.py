@@ -24,7 +24,7 @@ _KNOWN = (
         "PairLift, integrated gradients and gradient SHAP explain such models.",
     ),
     (
-        r"BackwardHookFunctionBackward is a view and is being modified inplace|modified by an inplace operation",
+        r"is a view and is being modified inplace|modified by an inplace operation",
         "{library} hooks the layers of the model, and one of them overwrites its input in place.",
         "Make its activations with inplace=False.",
     ),

@@ -62,7 +62,9 @@ class TorchModel(nn.Module):
         with torch.no_grad():
             return self(*map(self.tensor, rows)).cpu().numpy()
 
-    def forward(self, *explained: Tensor) -> Tensor:
+    def forward(self, *given: Tensor) -> Tensor:
+        # shap draws its points in float32, whatever the model's precision.
+        explained = [leaf.to(self.dtype) if leaf.is_floating_point() else leaf for leaf in given]
         if self.takes_many:
             return self._columns(explained)
         rows, found = self._ready.plan.rows_at_once, []

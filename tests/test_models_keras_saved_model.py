@@ -309,10 +309,26 @@ def test_graphs_that_do_not_fit_together_are_typed_errors(good, tmp_path):
             if node.op == "StatefulPartitionedCall":
                 node.op = "MyCustomOp"
 
+    def in_a_circle(meta):
+        node = meta.graph_def.library.function[0].node_def.add()
+        node.name, node.op = "again", "StatefulPartitionedCall"
+        node.attr["f"].func.name = meta.graph_def.library.function[0].signature.name
+        for function in meta.graph_def.library.function:
+            function.node_def.add().CopyFrom(node)
+
+    def filled(meta):
+        for function in meta.graph_def.library.function:
+            for node in function.node_def:
+                if node.op == "Const" and node.attr["dtype"].type == tf.int32.as_datatype_enum:
+                    del node.attr["value"].tensor.tensor_shape.dim[:]
+                    node.attr["value"].tensor.tensor_shape.dim.add().size = 10**11
+
     said = {
         without_signature: "has no signature",
         without_functions: "calls the function",
         without_nodes: "which is not in it",
+        in_a_circle: "calls itself",
+        filled: "745.1 GiB that the file does not have",
         unknown_operation: "'MyCustomOp', which is not one that only computes",
     }
     for number, (edit, words) in enumerate(said.items()):

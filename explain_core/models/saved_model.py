@@ -117,7 +117,7 @@ def _variables(meta: Any, graph: Any, folder: Path, where: str) -> dict[str, Any
     shapes, types = stored.get_variable_to_shape_map(), stored.get_variable_to_dtype_map()
     there = sum(part.stat().st_size for part in (folder / "variables").iterdir())
     keys = _keys_by_object(meta, graph, stored) | _keys_by_restoring(meta, set(wanted))
-    values = {}
+    values, total = {}, 0
     for name, node in wanted.items():
         key = keys.get(name)
         if key not in shapes:
@@ -130,7 +130,9 @@ def _variables(meta: Any, graph: Any, folder: Path, where: str) -> dict[str, Any
                 where=where,
                 hint='Save the model as a Keras model: model.save("model.keras").',
             )
-        if prod(shapes[key]) * types[key].size > there:
+        size = prod(shapes[key]) * types[key].size
+        total += size
+        if size > there or total > MAX_UNPACKED_BYTES:
             raise ModelFileError(
                 f"The variable {_label(node)!r} declares the shape {tuple(shapes[key])}; the file is too small for it.",
                 where=where,

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from math import prod
 from typing import Any
 
 from explain_core.errors import ModelFileError
 
 _REBUILD = 'Export the model without it, for example as a Keras model: model.save("model.keras").'
+_MOST_FILLED = 2**30  # bytes
 _INIT = "__saved_model_init_op"
 
 #: Operations that compute from their inputs and nothing else, beside those that the engine has rules for.
@@ -131,6 +134,8 @@ def reachable(meta: Any, signature: Signature, where: str) -> Any:
         if len(inputs - set(kept)):
             raise ModelFileError(f"The graph has no input {missing[:80]!r}.", where=where, hint="The file is damaged.")
     functions = _functions(kept.values(), meta.graph_def.library, where)
+    _check_order(functions, where)
+    _check_constants([node for _, node in _all_nodes(kept.values(), functions.values())], where)
     for place, node in _all_nodes(kept.values(), functions.values()):
         _check(node, place, where)
     graph = graph_pb2.GraphDef(versions=meta.graph_def.versions)
@@ -156,6 +161,33 @@ def _functions(nodes: Iterable[Any], library: Any, where: str) -> dict[str, Any]
             found[name] = known[name]
             waiting += known[name].node_def
     return found
+
+
+def _check_order(functions: dict[str, Any], where: str) -> None:
+    """Refuse functions that call themselves, at whatever distance: they could go on for ever."""
+    calls = {name: {c for node in function.node_def for c in _called(node)} for name, function in functions.items()}
+    try:
+        TopologicalSorter(calls).prepare()
+    except CycleError as error:
+        raise ModelFileError(
+            f"The function {error.args[1][0][:80]!r} of the graph calls itself.", where=where, hint=_REBUILD
+        ) from None
+
+
+def _check_constants(nodes: Iterable[Any], where: str) -> None:
+    """Refuse constants that declare far more numbers than the file has: one number can stand for all of them."""
+    total = 0
+    for node in nodes:
+        if node.op == "Const":
+            value = node.attr["value"].tensor
+            declared = 8 * prod(max(axis.size, 0) for axis in value.tensor_shape.dim)
+            total += max(declared - value.ByteSize(), 0)
+    if total > _MOST_FILLED:
+        raise ModelFileError(
+            f"The constants of the graph declare {total / 2**30:.1f} GiB that the file does not have.",
+            where=where,
+            hint=_REBUILD,
+        )
 
 
 def _called(node: Any) -> Iterator[str]:

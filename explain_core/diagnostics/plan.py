@@ -1,0 +1,84 @@
+"""A model as a plain list of operations with numpy weights, which either framework can build.
+
+Recurrent layers have PyTorch's weights (`explain_core.convert`). What no operation of the list does is an obstacle,
+which is said; nothing is converted almost.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from explain_core.errors import InputError
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation on the result of the one before; N samples, T timesteps, F features, H units.
+
+    ``kind``  options                                        weights
+    recurrent ``cell`` (LSTM, GRU, RNN), ``activation``,     names of one PyTorch layer, ``_reverse`` too
+              ``returns`` ("sequence": (N, T, H), "final": the last step that each direction reads)
+    affine                                                   ``scale``, ``shift``: ``x·scale + shift``
+    dense                                                    ``weight`` (O, F), ``bias`` (O,)
+    pick      ``step``: (N, T, F) to (N, F)
+    mean      over timesteps: (N, T, F) to (N, F)
+    relu, tanh, sigmoid, softmax (over the last axis)
+    """
+
+    kind: str
+    options: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def two_way(self) -> bool:
+        """Whether a recurrent layer reads in both directions."""
+        return "weight_ih_l0_reverse" in self.weights
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Operations in order, from an input of shape (N, steps, features)."""
+
+    steps: int
+    features: int
+    operations: tuple[Operation, ...]
+
+    @property
+    def recurrent(self) -> list[Operation]:
+        return [operation for operation in self.operations if operation.kind == "recurrent"]
+
+    def save(self, path: str | PathLike[str], **arrays: np.ndarray) -> None:
+        """Write to an NPZ file, with other arrays beside."""
+        kinds = [{"kind": o.kind, "options": o.options} for o in self.operations]
+        text = json.dumps({"steps": self.steps, "features": self.features, "operations": kinds})
+        weights = {f"{i}/{name}": a for i, o in enumerate(self.operations) for name, a in o.weights.items()}
+        np.savez(path, plan=np.array(text), **weights, **{f"beside/{name}": a for name, a in arrays.items()})
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> tuple[Plan, dict[str, np.ndarray]]:
+        """The plan and what was saved beside it."""
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        found = json.loads(str(arrays.pop("plan")))
+        by_place: dict[str, dict[str, np.ndarray]] = {}
+        for name, array in arrays.items():
+            place, _, rest = name.partition("/")
+            by_place.setdefault(place, {})[rest] = array
+        operations = tuple(Operation(**o, weights=by_place.get(str(i), {})) for i, o in enumerate(found["operations"]))
+        return cls(found["steps"], found["features"], operations), by_place.get("beside", {})
+
+
+def obstacle(what: str, where: str = "") -> InputError:
+    """Why a model cannot be built in the other framework."""
+    return InputError(
+        what,
+        where=where,
+        hint="Models that are one chain of recurrent layers, Dense layers, scalings and activations can be.",
+    )

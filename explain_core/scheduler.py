@@ -41,6 +41,7 @@ class _Seat:
     owner: object | None
     framework: str | None
     job: Job | None = None
+    future: Future | None = None
     preparing: Future | None = None
     last_used: float = field(default_factory=time.monotonic)
     gone_since: float | None = None
@@ -242,7 +243,9 @@ class Scheduler:
         except RuntimeError:  # it has ended just now
             self._try_again(seat, job)
         else:
-            future.add_done_callback(lambda _: self._inbox.put(partial(self._ended, seat, job, future, progress_file)))
+            # The pool keeps the last future; that must not keep the job, and with it a session that nobody holds.
+            seat.future = future
+            future.add_done_callback(lambda _: self._inbox.put(partial(self._ended, seat, future, progress_file)))
 
     def _try_again(self, seat: _Seat, job: Job) -> None:
         """Give a job that had not begun to another process, once."""
@@ -254,8 +257,9 @@ class Scheduler:
             job.tried_again = True
             self._waiting.insert(0, job)
 
-    def _ended(self, seat: _Seat, job: Job, future: Future, progress_file: Path) -> None:
-        if seat.job is not job:  # it was stopped before
+    def _ended(self, seat: _Seat, future: Future, progress_file: Path) -> None:
+        job = seat.job
+        if job is None or seat.future is not future:  # it was stopped before
             return
         error = future.exception()
         if isinstance(error, BrokenProcessPool):

@@ -34,6 +34,12 @@ def main() -> None:
                 url_path="one-step-and-the-sequence",
             ),
             st.Page(
+                "pages/parity.py",
+                title="Two frameworks",
+                icon=":material/compare_arrows:",
+                url_path="both-frameworks",
+            ),
+            st.Page(
                 "pages/methods.py",
                 title="Compare methods",
                 icon=":material/compare:",

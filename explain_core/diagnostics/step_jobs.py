@@ -1,4 +1,4 @@
-"""What a worker process does for the page on single steps. Frameworks are imported inside, with the model."""
+"""What worker processes do for the pages on single steps and on both frameworks, which are imported inside."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from explain_core.diagnostics.one_step import steps
 from explain_core.diagnostics.published import half
+from explain_core.diagnostics.two_frameworks import Answers, answer, compare, write_plan
 from explain_core.explanation import Explanation
 from explain_core.jobs import FRAMEWORKS, Request, open_kept
 from explain_core.worker import Report
@@ -43,6 +44,25 @@ def published_half(report: Report, framework: str) -> dict[str, Any]:
     """One half of the published experiments; see `explain_core.diagnostics.published`."""
     report(0.1, f"Running the experiments on {FRAMEWORKS[framework]}")
     return half(framework)
+
+
+def parity_own(report: Report, request: Request, plan_file: Path) -> tuple[Answers, str]:
+    """The first half of `parity`, in the process of the model's framework; see `two_frameworks.write_plan`."""
+    model = open_kept(report, request.model)
+    report(0.3, f"Explaining in {FRAMEWORKS[model.framework]}")
+    return write_plan(model, request.inputs, mean_baseline(request), request.target, plan_file)
+
+
+def parity_other(
+    report: Report, own: Answers, framework: str, other: str, plan_file: Path, result: Path
+) -> pd.DataFrame:
+    """The second half, in the process of the other framework: the table, which also goes into the explanation."""
+    report(0.2, f"The same weights in {FRAMEWORKS[other]}")
+    answers_file = plan_file.with_suffix(".answers.npz")
+    answer(other, plan_file, answers_file)
+    table = compare(own, answers_file, framework)
+    keep_table(result, "parity", table)
+    return table
 
 
 def mean_baseline(request: Request) -> Any:

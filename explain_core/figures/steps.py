@@ -30,18 +30,7 @@ def steps_figure(table: pd.DataFrame, *, theme: str = "light", titled: bool = Tr
             part = rows[(rows["scope"] == scope) & rows["relative_error"].notna()].sort_values("step")
             _add_line(figure, part, method, model, colours.lines[methods.index(method) % len(colours.lines)], column)
     for column in (1, 2):
-        figure.add_hrect(_FLOOR / 3, ROUNDING, fillcolor=colours.grid, line_width=0, layer="below", row=1, col=column)
-        figure.add_annotation(
-            text="rounding",
-            x=0.99,
-            xref="x domain" if column == 1 else "x2 domain",
-            y=np.log10(ROUNDING),
-            yref="y" if column == 1 else "y2",
-            yanchor="top",
-            xanchor="right",
-            showarrow=False,
-            font={"size": 11, "color": colours.muted},
-        )
+        add_rounding(figure, colours, _FLOOR / 3, column)
     first = table.iloc[0]
     title = f"Error of each method on {style.plain(first['layer'])}, step by step" if titled else ""
     subtitle = f"Explained: the {first['state']} state" if titled else ""
@@ -55,6 +44,24 @@ def steps_figure(table: pd.DataFrame, *, theme: str = "light", titled: bool = Tr
     figure.update_yaxes(title_text="Error, relative", row=1, col=1)
     figure.update_layout(legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}})
     return figure
+
+
+def add_rounding(figure: go.Figure, theme: style.Theme, floor: float, column: int | None = None) -> None:
+    """Shade what rounding explains, on a log axis that begins at ``floor``; of one subplot, or of the only one."""
+    place = {} if column is None else {"row": 1, "col": column}
+    figure.add_hrect(floor, ROUNDING, fillcolor=theme.grid, line_width=0, layer="below", **place)
+    axis = "" if column in (None, 1) else column
+    figure.add_annotation(
+        text="rounding",
+        x=0.99,
+        xref=f"x{axis} domain",
+        y=np.log10(ROUNDING),
+        yref=f"y{axis}",
+        yanchor="top",
+        xanchor="right",
+        showarrow=False,
+        font={"size": 11, "color": theme.muted},
+    )
 
 
 def _add_line(figure: go.Figure, part: pd.DataFrame, method: str, model: str, colour: str, column: int) -> None:

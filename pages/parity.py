@@ -1,0 +1,114 @@
+"""The same weights in PyTorch and in TensorFlow, and how far the two engines are apart."""
+
+import pandas as pd
+import streamlit as st
+
+from explain_core.backends import is_installed
+from explain_core.diagnostics.step_jobs import Process, parity_other, parity_own
+from explain_core.diagnostics.two_frameworks import OTHER, REFEREE, TITLES, summary
+from explain_core.figures.parity import WORDS, parity_figure
+from ui import frame
+from ui.errors import plain
+from ui.subjects import request_key
+from ui.words import Shown
+
+PLAIN_CHART = {"displayModeBar": False}
+
+
+def draw() -> None:
+    st.title("Two frameworks")
+    st.markdown(
+        "PairLift has an engine in PyTorch and one in TensorFlow, written apart from one another. Here the model is "
+        "built again in the other framework with the same weights, explained there, and compared: what it predicts, "
+        "its attributions, and what its gates did at every step. Below 10⁻⁵ only rounding is left."
+    )
+    shown = frame.explanation()
+    if shown is not None:
+        draw_parity(shown)
+    elif frame.choice() == frame.Choice():
+        st.info("Give a model and a sequence in the sidebar first.", icon=":material/upload_file:")
+
+
+def draw_parity(shown: Shown) -> None:
+    request, session = frame.choice().request, frame.session()
+    framework = request.model.framework
+    other = OTHER[framework]
+    if not is_installed(other):
+        st.info(f"{TITLES[other]} is not installed here, so there is nothing to compare with.", icon=":material/info:")
+        return
+    key = request_key(request)
+    plan_file = session.result_file(key).with_suffix(".plan.npz")
+    first = session.outcome(("parity", key), request.model, parity_own, request, plan_file)
+    if first.value is None:
+        frame.wait_or_say(first)
+        return
+    result = session.result_file(key)
+    second = session.outcome(
+        ("parity with", key), Process(other), parity_other, first.value[0], framework, other, plan_file, result
+    )
+    if second.value is None:
+        frame.wait_or_say(second)
+        return
+    table = second.value
+    shown.explanation.diagnostics["parity"] = table
+    draw_words(table, framework)
+    layers = [layer for layer in dict.fromkeys(table["layer"]) if layer]
+    layer = layers[0] if layers else None
+    if len(layers) > 1:
+        layer = st.selectbox("Layer", layers, key=f"parity layer {shown.file}", width=320)
+    st.plotly_chart(
+        parity_figure(table, layer, theme=frame.theme(), titled=False),
+        key=f"parity {shown.file} {layer}",
+        theme=None,
+        config=PLAIN_CHART,
+        alt="Difference between the two frameworks at every step",
+    )
+    if request.background:
+        st.caption(
+            ":material/info: Compared with the average of the baselines, since states have to be those of one run."
+        )
+    for note in table.attrs["notes"]:
+        st.caption(f":material/info: {plain(note)}")
+    draw_table(summary(table))
+    st.download_button(
+        "Table (CSV)",
+        data=lambda: table.to_csv(index=False).encode(),
+        file_name="two-frameworks.csv",
+        mime="text/csv",
+        key="download parity",
+        icon=":material/table:",
+        on_click="ignore",
+    )
+
+
+def draw_words(table: pd.DataFrame, framework: str) -> None:
+    attributions = table[table["quantity"] == "attribution"].groupby("compared_with")["difference"].max()
+    words = f"The attributions of {TITLES[framework]} and {TITLES[OTHER[framework]]} differ by at most "
+    words += f"**{attributions[TITLES[OTHER[framework]]]:.0e}** of the largest."
+    if REFEREE in attributions:
+        words += (
+            f" A referee that is neither: shap's TensorFlow explainer on the layer written out by hand differs by "
+            f"**{attributions[REFEREE]:.0e}**; its float32 quotients of small differences keep four or five digits."
+        )
+    st.markdown(words)
+
+
+def draw_table(found: pd.DataFrame) -> None:
+    words = {**WORDS, "prediction": "Prediction", "baseline prediction": "Baseline prediction"}
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "What": found["quantity"].map(words),
+                "Layer": found["layer"],
+                "Compared with": found["compared_with"],
+                "Largest difference, relative": found["difference"].map(lambda value: f"{value:.1e}" if value else "0"),
+                "Largest value": found["largest"].map("{:.4g}".format),
+            }
+        ),
+        hide_index=True,
+        key="parity summary",
+        width="stretch",
+    )
+
+
+draw()

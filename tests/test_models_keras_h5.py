@@ -154,6 +154,19 @@ def test_where_the_meaning_depends_on_an_unknown_version_it_stops(refusal):
     assert "Keras 1.2.2" in refusal(plain(version="1.2.2"))
 
 
+@pytest.mark.parametrize(
+    ("version", "after"), [("2.2.4", False), ("2.3.1", False), ("2.4.0", True), ("2.1.6-tf", None)]
+)
+def test_a_gru_without_bias_has_the_default_of_its_time(version, after, refusal, tmp_path):
+    gru = files.recurrent("GRU", "gru_1", gates="sigmoid", use_bias=False, batch_input_shape=SHAPE)
+    made = (sequential(gru), {"gru_1": files.lstm_weights("gru_1", gates=3)[:2]}, version)
+    if after is None:
+        assert "does not say reset_after" in refusal(made, "gru_1")
+        return
+    files.write_h5(tmp_path / "m.h5", *made)
+    assert load_model(tmp_path / "m.h5").module.layers[-1].cell.reset_after is after
+
+
 def test_layers_left_in_training_are_refused(refusal):
     layers = [
         files.layer("InputLayer", "x", batch_input_shape=SHAPE, dtype="float32"),

@@ -193,12 +193,25 @@ class Converter:
             self.cudnn.add(self._top)
             era.note(f"{name} opens as {kind}: the same function, with its weights in another order.")
         if kind in ("GRU", "GRUCell") and "reset_after" not in fitted:
-            biases = [shape for path, shape in self._weights(self._top) if _last(path) == "bias"]
-            fitted["reset_after"] = any(len(shape) == 2 and shape[0] == 2 for shape in biases)
-            place = "after" if fitted["reset_after"] else "before"
-            era.note(
-                f"The file does not say reset_after; by its weights, the reset gate acts {place} the matrix product."
+            fitted["reset_after"] = self._resets_after(fitted)
+
+    def _resets_after(self, fitted: Config) -> bool:
+        """Where the file does not say it: by the shape of the bias, else by what was usual at its time."""
+        era = self._era
+        biases = [shape for path, shape in self._weights(self._top) if _last(path) == "bias"]
+        if fitted.get("use_bias", True) and biases:
+            after = any(len(shape) == 2 and shape[0] == 2 for shape in biases)
+            place = "after" if after else "before"
+            era.note(f"The file does not say reset_after; by its weights, the reset gate acts {place} the product.")
+            return after
+        if era.version is None or not (era.is_multi_backend or era.version >= (2, 4)):
+            raise ModelFileError(
+                "The GRU layer does not say reset_after and has no bias to tell it by, and its default depends on the "
+                f"TensorFlow that wrote the file ({era.name}).",
+                where=f"{self._file}: {fitted.get('name', '')}",
+                hint="Open it in the TensorFlow that trained it and save it again.",
             )
+        return not era.is_multi_backend
 
     def _unwrap(self, config: Config) -> Config:
         self.pruned.add(self._top)

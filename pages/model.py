@@ -1,13 +1,20 @@
 """What the opened model is, and for a demo how well it does and where its data is from."""
 
+from collections.abc import Sequence
+from math import prod
+
 import pandas as pd
 import streamlit as st
 
 from explain_core.demos import Demo
+from explain_core.jobs import ModelSource
 from explain_core.models import ModelSummary
+from explain_core.preview import Preview, preview
 from ui import frame
 from ui.errors import plain, show
+from ui.model import is_confirmed, source_key
 from ui.preview import draw_data
+from ui.words import number
 
 METRICS = {"RMSE": "Typical error (RMSE)", "accuracy": "Share of right answers (accuracy)"}
 
@@ -29,7 +36,7 @@ def draw() -> None:
     elif choice.opening.value is None:
         frame.wait_or_say(choice.opening)
     else:
-        draw_summary(choice.opening.value.summary)
+        draw_summary(choice.opening.value.summary, choice.model)
 
 
 def draw_demo(demo: Demo) -> None:
@@ -52,8 +59,14 @@ def draw_demo(demo: Demo) -> None:
     )
 
 
-def draw_summary(summary: ModelSummary) -> None:
+def draw_summary(summary: ModelSummary, source: ModelSource) -> None:
     st.subheader("What is in the model")
+    if summary.assumptions and not is_confirmed(source):
+        st.warning(
+            "**Please confirm.** The file has weights without their model. What stands below under *Not in the file* "
+            "was assumed; another choice in the sidebar gives other predictions.",
+            icon=":material/help:",
+        )
     with st.container(horizontal=True):
         st.metric("Format", summary.format, border=True)
         st.metric("Parameters", f"{summary.parameters:,}", border=True)
@@ -69,8 +82,36 @@ def draw_summary(summary: ModelSummary) -> None:
     )
     takes = [f"`{spec.name}`: {spec.dtype}, {shape_in_words(spec.shape)}" for spec in summary.inputs]
     st.markdown("**It takes**\n\n" + "\n".join(f"- {line}" for line in takes))
-    for note in (*summary.notes, *summary.assumptions):
-        st.caption(f":material/info: {plain(note)}")
+    draw_preview(source)
+    draw_list("**How it was opened**", summary.notes)
+    draw_list("**Not in the file, so assumed or chosen**", [_without_prefix(text) for text in summary.assumptions])
+
+
+def draw_list(title: str, sentences: Sequence[str]) -> None:
+    if sentences:
+        st.markdown(f"{title}\n\n" + "\n".join(f"- {plain(sentence)}" for sentence in sentences))
+
+
+def draw_preview(source: ModelSource) -> None:
+    """What the model answers to zeros, tried in the worker."""
+    outcome = frame.session().outcome(("preview", source_key(source)), source, preview, source)
+    if outcome.running or outcome.error:
+        frame.wait_or_say(outcome)
+    elif outcome.value is not None:
+        st.markdown(f"**A first prediction**\n\n{preview_in_words(outcome.value)}")
+
+
+def preview_in_words(found: Preview) -> str:
+    given = " × ".join(map(str, found.given))
+    numbers = ", ".join(number(value) for _, value in found.values)
+    size = " × ".join(map(str, found.shape)) or "1"
+    more = ", ..." if prod(found.shape) > len(found.values) else ""
+    others = f" It returns {found.others} more." if found.others else ""
+    return f"For zeros of {given} it answers {size} {'number' if size == '1' else 'numbers'}: {numbers}{more}.{others}"
+
+
+def _without_prefix(sentence: str) -> str:
+    return sentence.removeprefix("Not in the file, so assumed or chosen. ")
 
 
 def shape_in_words(shape: tuple[int | None, ...] | None) -> str:

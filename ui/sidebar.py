@@ -19,6 +19,7 @@ from explain_core.sequences.labelled import single
 from ui.data import Data, draw_data
 from ui.data_options import options
 from ui.errors import plain
+from ui.model import MODEL_WORDS, choose_model
 from ui.outputs import choose_output
 from ui.session import Outcome, Session
 from ui.subjects import (
@@ -36,25 +37,18 @@ DATA_WORDS = (
     "CSV, TSV, Parquet, NPY, NPZ or JSON. A table has a row for each timestep and a column for each feature; a column "
     "`sequence` or `id` tells several sequences apart. For a model of words also plain text, with its vocabulary"
 )
-OPTION_WORDS = {
-    "read": "The last layer reads",
-    "nonlinearity": "Activation in the recurrent layer",
-    "input_activation": "Activation before the recurrent layers",
-    "read_activation": "Activation of what the last layer reads",
-    "head_activation": "Activation between the last layers",
-    "output_activation": "Activation of the output",
-}
 
 
 @dataclass(frozen=True)
 class Choice:
     """What stands in the sidebar.
 
-    ``opening`` is the job that opens the model, ``waiting`` one that must end before anything is explained.
+    ``opening`` is the job that opens ``model``, ``waiting`` one that must end before anything is explained.
     ``request`` is None until all is there; ``asked`` says whether it is to be run.
     """
 
     demo: Demo | None = None
+    model: ModelSource | None = None
     opening: Outcome | None = None
     subject: Subject | None = None
     baseline: Baseline | None = None
@@ -98,43 +92,42 @@ def _draw_demo(session: Session, demos: dict[str, str]) -> Choice:
     opening = session.outcome(("open", subject.model.path, ()), subject.model, open_model, subject.model)
     backend, device = _settings(opening.value)
     request = subject.request(baseline, None, backend, device)
-    return Choice(demo, opening, subject, baseline, request, asked=True)
+    return Choice(demo, subject.model, opening, subject, baseline, request, asked=True)
 
 
 def _draw_files(session: Session) -> Choice:
-    words = "PyTorch: .pt2 from torch.export, TorchScript, or a state dict. Keras: .keras from model.save of Keras 3"
-    model = _upload(session, "Model", "model", words)
+    model = _upload(session, "Model", "model", MODEL_WORDS)
     completing = st.container()
     path = _upload(session, "Sequence", "data", DATA_WORDS)
     opening = source = None
     if model is not None:
         with completing:
-            opening, source = _open(session, model)
+            opening, source = choose_model(session, _upload, model)
         if opening.value is None:
-            return Choice(opening=opening, waiting=opening)
+            return Choice(model=source, opening=opening, waiting=opening)
     if path is None:
-        return Choice(opening=opening)
+        return Choice(model=source, opening=opening)
     data = draw_data(session, _upload, path, opening.value.summary if opening else None)
     if isinstance(data, Outcome):
-        return Choice(opening=opening, waiting=data)
+        return Choice(model=source, opening=opening, waiting=data)
     if opening is None or data.sequences is None:
-        return Choice(opening=opening, data=data, error=data.error)
+        return Choice(model=source, opening=opening, data=data, error=data.error)
     try:
         return _ask(session, opening, source, data)
     except ExplainError as error:  # what is wrong stands beside what was read
-        return Choice(opening=opening, data=data, error=error)
+        return Choice(model=source, opening=opening, data=data, error=error)
 
 
 def _ask(session: Session, opening: Outcome, source: ModelSource, data: Data) -> Choice:
     """What is to be explained of an opened model and a file that was read."""
     subject, trying = _prepare(session, source, opening.value, data)
     if trying.value is None:
-        return Choice(opening=opening, waiting=trying, data=data)
+        return Choice(model=source, opening=opening, waiting=trying, data=data)
     target, names = choose_output(trying.value)
     subject = replace(subject, output_names=names)
     baselines = _file_baselines(session, opening.value, data, subject)
     if isinstance(baselines, Outcome):
-        return Choice(opening=opening, waiting=baselines, data=data)
+        return Choice(model=source, opening=opening, waiting=baselines, data=data)
     baseline = _choose_baseline(baselines, "files")
     button = st.container()
     with st.expander("My own baseline", icon=":material/upload_file:"):
@@ -142,7 +135,7 @@ def _ask(session: Session, opening: Outcome, source: ModelSource, data: Data) ->
     backend, device = _settings(opening.value)
     asked = button.button("Explain", key="explain", type="primary", icon=":material/play_arrow:", width="stretch")
     request = subject.request(baseline, target, backend, device)
-    return Choice(None, opening, subject, baseline, request, asked, data=data)
+    return Choice(None, source, opening, subject, baseline, request, asked, data=data)
 
 
 def _upload(session: Session, label: str, key: str, words: str) -> Path | None:
@@ -166,21 +159,6 @@ def _upload(session: Session, label: str, key: str, words: str) -> Path | None:
     if path is not None and st.session_state[f"upload {key}"] is None:
         st.caption(f":material/attach_file: {plain(path.name)}")
     return path
-
-
-def _open(session: Session, path: Path) -> tuple[Outcome, ModelSource]:
-    """Open the model; a state dict once more with what the person says about it."""
-    source = ModelSource(path)
-    opening = session.outcome(("open", path, ()), source, open_model, source)
-    if opening.value is None or not opening.value.summary.options:
-        return opening, source
-    with st.expander("What the file does not say", expanded=True, icon=":material/help:"):
-        chosen = {
-            name: st.selectbox(OPTION_WORDS.get(name, name.capitalize()), values, key=f"option {name}")
-            for name, values in opening.value.summary.options.items()
-        }
-    source = ModelSource(path, chosen)
-    return session.outcome(("open", path, tuple(chosen.items())), source, open_model, source), source
 
 
 def _prepare(session: Session, source: ModelSource, opened: OpenedModel, data: Data) -> tuple[Subject, Outcome]:

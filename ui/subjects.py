@@ -84,7 +84,7 @@ class Subject:
 def request_key(request: Request) -> str:
     """A digest of everything in a request: equal requests have equal results."""
     model = request.model
-    what = [str(model.path), model.architecture, request.inputs, request.baselines, request.background]
+    what = [str(model.path), model.architecture, str(model.code), request.inputs, request.baselines, request.background]
     return digest([*what, request.target, request.output_names, request.backend, request.device])
 
 

@@ -9,6 +9,7 @@ import zipfile
 from fractions import Fraction
 
 import h5py
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -165,6 +166,29 @@ def test_a_gru_without_bias_has_the_default_of_its_time(version, after, refusal,
         return
     files.write_h5(tmp_path / "m.h5", *made)
     assert load_model(tmp_path / "m.h5").module.layers[-1].cell.reset_after is after
+
+
+def test_a_custom_loss_is_left_out_with_a_note(tmp_path):
+    path = tmp_path / "m.h5"
+    files.write_h5(path, *plain())
+    assert any("loss, metric or optimizer of its own" in note for note in load_model(path).notes)
+    with h5py.File(path, "a") as file:
+        training = {"loss": "binary_crossentropy", "metrics": ["acc", [["mse"]]]}
+        training["optimizer_config"] = {"class_name": "Adam", "config": {"lr": 0.1}}
+        file.attrs["training_config"] = json.dumps(training)
+    assert not any("loss" in note for note in load_model(path).notes)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, while saving
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_keras_3_files_of_a_model_in_a_model_called_twice(tmp_path):
+    x = keras.Input((6, 3))
+    inner = keras.Model(x, keras.layers.LSTM(3, return_sequences=True)(x))
+    first = inner(x)
+    model = keras.Model(x, [first, inner(keras.layers.Rescaling(2.0)(first))])
+    model.save(tmp_path / "m.h5")
+    for found, expected in zip(load_model(tmp_path / "m.h5").module(X), model(X), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_layers_left_in_training_are_refused(refusal):

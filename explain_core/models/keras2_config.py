@@ -83,7 +83,7 @@ class Converter:
         return _described("Sequential", {"name": config.get("name") or "sequential", "layers": layers}, module="keras")
 
     def _functional(self, config: Config, outermost: bool) -> Config:
-        indices = _NodeNumbers(config)
+        indices = _NodeNumbers(config, native=self._era.is_keras3)
         layers = []
         for entry in config["layers"]:
             layer = self._entry(entry, outermost)
@@ -314,8 +314,9 @@ class _NodeNumbers:
     counts them from 0 inside of ``inbound_nodes``, and from 1 in the lists of inputs and outputs.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, native: bool) -> None:
         self._models = {layer["name"] for layer in config["layers"] if layer["class_name"] in ("Functional", "Model")}
+        self._native = native  # written by Keras 3 itself
         self._calls = {layer["name"]: len(layer.get("inbound_nodes") or []) for layer in config["layers"]}
         used: dict[str, list[int]] = {name: [] for name in self._calls}
         nodes = [layer.get("inbound_nodes") for layer in config["layers"]]
@@ -331,10 +332,10 @@ class _NodeNumbers:
         return name in self._calls
 
     def here(self, name: str, number: int) -> int:
-        return number - (name in self._from_one)
+        return number - (name in self._from_one and not self._native)
 
     def outside(self, name: str, number: int) -> int:
-        return self.here(name, number) + (name in self._models)
+        return self.here(name, number) + (name in self._models and not self._native)
 
 
 def _references(value: Any) -> Iterable[tuple[str, int]]:

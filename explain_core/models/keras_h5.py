@@ -8,7 +8,7 @@ and screened (`keras_check`), and sizes are compared before anything is built. W
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,10 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
             for layer in model.layers:
                 if isinstance(layer, keras.layers.Normalization):
                     layer.finalize_state()
+        if _is_custom(file.text("", "training_config")):
+            era.note(
+                "The file names a loss, metric or optimizer of its own; it is left out, as predictions do without."
+            )
         if weights.extra:
             era.note("Numbers of the model itself, which no layer of it uses, are left out.")
     return keras_build.describe(model, "keras h5", f"Keras HDF5, from {era.name}", (*era.notes, *said))
@@ -87,6 +91,32 @@ def _description(file: Hdf5File, where: str) -> Any:
             where=where,
             hint="The file may be damaged; copy it again, or save the model again.",
         ) from None
+
+
+def _is_custom(training: str | None) -> bool:
+    """Whether the training configuration names something that is not Keras's own."""
+    import keras
+
+    try:
+        found = json.loads(training or "{}")
+    except (ValueError, RecursionError):
+        return True
+    parts = [found.get("loss"), found.get("metrics"), found.get("optimizer_config")] if isinstance(found, dict) else []
+    known = {"acc", "accuracy", "bce", "ce", "cosine", "crossentropy", "kld", "mae", "mape", "mse", "msle"}
+    for module in (keras.losses, keras.metrics, keras.optimizers):
+        known |= {name.lower() for name in vars(module)}
+    return any(name.lower().replace("_", "") not in known and name.lower() not in known for name in _names(parts))
+
+
+def _names(value: Any) -> Iterator[str]:
+    """Names of functions and classes in a training configuration, which nests them at will."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict) and isinstance(value.get("class_name"), str):
+        yield value["class_name"]
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _names(item)
 
 
 def _without_model(file: Hdf5File, where: str) -> ModelFileError:

@@ -36,12 +36,16 @@ class Visitors:
 
     def close_left(self, now: float) -> None:
         """Close the sessions whose tab has been closed for long enough."""
+        try:
+            server = runtime.get_instance()
+        except RuntimeError:  # it has just ended
+            return
         with self._lock:
             for visitor, (reference, seen) in [*self._last_seen.items()]:
                 session = reference()
                 if session is None:
                     del self._last_seen[visitor]
-                elif runtime.get_instance().is_active_session(visitor):
+                elif server.is_active_session(visitor):
                     self._last_seen[visitor] = reference, now
                 elif now - seen > self._keep_seconds:
                     del self._last_seen[visitor]

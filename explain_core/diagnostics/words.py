@@ -99,7 +99,8 @@ def headline(title: str, ledger: pd.DataFrame, totals: pd.Series, unit: str = ""
     where = f"in **{part_in_words(seed.part)}** of `{seed.layer or 'the model'}`"
     if seed.first is None:
         return f"{off}. {size} made {where}."
-    when = f"at {steps} **{seed.times}**" if seed.first == seed.last else f"mainly at {steps}s **{seed.times}**"
+    named = f"{steps}{'' if seed.first == seed.last else 's'} " if seed.times.replace(" to ", "").isdigit() else ""
+    when = f"{'' if seed.first == seed.last else 'mainly '}at {named}**{seed.times}**"
     against = float(ledger["defect"].abs().sum()) / abs(error)
     cancels = f" Errors of both signs, {against:.1f} times as large, cancel." if against > 3 else ""
     return f"{off}. {size} made {where}, {when}.{cancels}"

@@ -50,7 +50,8 @@ def ledger_figure(ledger: pd.DataFrame, layer: str, *, theme: str = "light", tit
     figure.update_layout(coloraxis_colorbar_title_text="← too much   |   missing →")
     title = f"Where the error is made in {style.plain(layer)}" if titled else ""
     style.apply_style(figure, colours, title=title, subtitle="", height=200 + 30 * len(parts) + (56 if titled else 0))
-    figure.update_xaxes(axis.layout | {"zeroline": False, "showgrid": False, "title_text": axis.title})
+    title = "" if axis.title == "Time" else axis.title  # dates say so themselves
+    figure.update_xaxes(axis.layout | {"zeroline": False, "showgrid": False, "title_text": title})
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     return figure
 

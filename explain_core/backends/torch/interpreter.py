@@ -16,7 +16,8 @@ from torch.utils import _pytree as pytree
 
 from explain_core.backends.torch import rules
 from explain_core.backends.torch.aliasing import mutated_roots, writes_to_first_argument
-from explain_core.backends.torch.methods import EXACT, PAIRED, Method
+from explain_core.backends.torch.ledger import books
+from explain_core.backends.torch.methods import PAIRED, Method
 from explain_core.backends.torch.pairs import Pair, is_pair, pairs_in
 from explain_core.backends.torch.recorder import Recorder
 from explain_core.errors import CaptureError, UnsupportedOperation
@@ -64,7 +65,7 @@ class PairOps:
             raise UnsupportedOperation(f"{_name(op)} has no rule", hint=_HINT.format(name=_name(op)))
         rule = self.method.rule(op, self.where)
         ledger = self.recorder.ledger
-        if ledger is None or isinstance(rule, EXACT):
+        if ledger is None or not books(rule, op):
             return self._apply(rule, op, args, kwargs)
         return ledger.measure(_name(op), self.where, partial(self._apply, rule, op), args, kwargs)
 

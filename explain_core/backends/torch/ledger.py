@@ -1,7 +1,7 @@
 """The error ledger of one run: what every operation's multipliers leave of the difference that it makes.
 
 The defect of a node is ``d = m_out·Δout - Σ m_in·Δin``. Added over all nodes it is what a method's attributions miss of
-the prediction difference. Linear operations have none beyond rounding and are not written down.
+the prediction difference. That of a linear operation is rounding; views of a tensor have none and are not written down.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from explain_core.backends.torch.kinds import Linear, Lookup, Recurrent, Same
 from explain_core.backends.torch.pairs import Pair, attach, is_pair
+
+
+def books(rule: Any, op: torch._ops.OpOverload) -> bool:
+    """Whether an operation has an entry: not if it only moves values, or keeps its own book as recurrent layers do."""
+    if isinstance(rule, (Lookup, Recurrent, Same)):
+        return False
+    return not isinstance(rule, Linear) or not any(result.alias_info for result in op._schema.returns)
 
 
 class Ledger:

@@ -134,6 +134,8 @@ def _start(parent: int, folder: Path, limits: Limits) -> None:
     # The default action of SIGTERM ends a process also while it is deep in native code; nothing needs saving.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     tempfile.tempdir = os.environ["TMPDIR"] = os.environ["TEMP"] = os.environ["TMP"] = str(folder)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "torchinductor")  # PyTorch makes one as it is imported
+    os.environ["MPLCONFIGDIR"] = str(folder / "matplotlib")  # and Keras imports what makes this one
     _limit_resources(limits)
     _end_with_parent(parent)
     unfinished = folder / "pid.part"

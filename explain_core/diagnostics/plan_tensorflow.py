@@ -129,13 +129,17 @@ def build(plan: Plan) -> Any:
     return _assembled(plan, [_layer(operation) for operation in plan.operations])
 
 
-def has_referee(plan: Plan) -> bool:
-    """Whether shap can explain the plan with its recurrent layer written out: one, one way, read at its last step."""
+def no_referee(plan: Plan) -> str:
+    """Why shap is no referee of the plan with its recurrent layer written out; empty if it is one."""
     if len(plan.recurrent) != 1 or plan.recurrent[0].two_way:
-        return False
+        return "only a single recurrent layer that reads one way is written out."
     after = plan.operations[plan.operations.index(plan.recurrent[0]) + 1 :]
     final = plan.recurrent[0].options["returns"] == "final"
-    return final or bool(after and after[0].kind == "pick")
+    if not final and not (after and after[0].kind == "pick"):
+        return "only a layer that is read at one step is written out."
+    if any(operation.kind == "softmax" for operation in after):
+        return "shap has another rule for softmax, which adds up as well but shares otherwise."
+    return ""
 
 
 def referee(plan: Plan) -> Any:

@@ -122,10 +122,11 @@ def answer(framework: str, plan_file: Path, answers_file: Path) -> None:
 def referee_of(plan: Plan, test: np.ndarray, base: np.ndarray, target: Any) -> Answers:
     """What shap says about the plan with its recurrent layer written out, in TensorFlow; or why it does not."""
     building = importlib.import_module("explain_core.diagnostics.plan_tensorflow")
-    if not building.has_referee(plan):
-        return {"referee says": np.array("The model is not one recurrent layer read at its last step.")}
-    if plan.steps > REFEREE_STEPS:
-        return {"referee says": np.array(f"A layer is written out up to {REFEREE_STEPS} timesteps.")}
+    why = building.no_referee(plan)
+    if not why and plan.steps > REFEREE_STEPS:
+        why = f"a layer is written out up to {REFEREE_STEPS} timesteps."
+    if why:
+        return {"referee says": np.array(why)}
     try:
         found = explain_with("deep_explainer", building.referee(plan), test, base, target, device="cpu")
     except ExplainError as error:

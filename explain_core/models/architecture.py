@@ -277,9 +277,10 @@ def _last_recurrent(layers: Iterable[Layer]) -> Recurrent:
 
 
 def _stranger(prefix: str, own: dict[str, tuple[int, ...]], strangers: Sequence[str]) -> str:
-    name = (strangers or list(own))[0]
+    computed = [name for name in own if _WEIGHT_NORM.search(name)]
+    name = (computed or strangers or list(own))[0]
     size = " × ".join(map(str, own[name])) or "scalar"
-    if _WEIGHT_NORM.search(name):
+    if computed:
         return f"{prefix + name!r} is of a weight that is computed from others (weight normalisation, parametrization)"
     if len(own.get("weight", ())) in (3, 4):
         return f"{prefix + 'weight'!r} is of a convolution, whose stride and padding the file does not say"

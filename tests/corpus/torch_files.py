@@ -1,0 +1,519 @@
+"""PyTorch files as training scripts leave them, and files that people take for them.
+
+``valid_files(folder)`` writes those that open, each with the original's prediction; ``refused_files(folder)`` those
+that do not, each with words of the error. A refused file that could run code would make the folder "canary" in
+``folder``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import bz2
+import gzip
+import io
+import lzma
+import os
+import pickle
+import tarfile
+import warnings
+import zipfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+SAMPLES, STEPS, FEATURES, UNITS = 3, 6, 4, 5
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file that opens: where it is, what goes in, what the original answers, and how to open it."""
+
+    path: Path
+    inputs: tuple[Tensor, ...]
+    expected: Tensor
+    architecture: dict[str, str] = field(default_factory=dict)
+    says: tuple[str, ...] = ()  # words of the notes
+    code: Path | None = None
+
+
+class Stack(nn.Module):
+    """Recurrent layers and a head, under the names and with the reading that the case wants."""
+
+    def __init__(self, forward: Callable[..., Tensor], **parts: nn.Module) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
+        self._forward = forward
+
+    def forward(self, *args: Tensor) -> Any:
+        return self._forward(self, *args)
+
+
+def last(name: str = "lstm", head: str = "fc") -> Callable[..., Tensor]:
+    """The usual forward: the head on the last step."""
+    return lambda net, x: net._modules[head](net._modules[name](x)[0][:, -1])
+
+
+def plain(**options: Any) -> Stack:
+    """The model of most tutorials."""
+    width = (options.get("proj_size") or UNITS) * (2 if options.get("bidirectional") else 1)
+    return Stack(last(), lstm=nn.LSTM(FEATURES, UNITS, batch_first=True, **options), fc=nn.Linear(width, 2))
+
+
+def stacks() -> Iterator[tuple[str, Stack, dict[str, str], tuple[str, ...]]]:
+    """State dicts of many architectures: name, model, what is chosen, words of the notes."""
+    yield "lstm", plain(), {}, ("The head reads: last step",)
+    yield "two layers", plain(num_layers=2), {}, ()
+    yield "both directions", plain(bidirectional=True, num_layers=2), {}, ()
+    yield "projected", plain(proj_size=3), {}, ()
+    yield "no bias", plain(bias=False), {}, ()
+    for kind in (nn.GRU, nn.RNN):
+        yield (
+            kind.__name__,
+            Stack(last("net"), net=kind(FEATURES, UNITS, batch_first=True), fc=nn.Linear(UNITS, 1)),
+            {},
+            (),
+        )
+    yield (
+        "relu rnn",
+        Stack(last("rnn"), rnn=nn.RNN(FEATURES, UNITS, batch_first=True, nonlinearity="relu"), fc=nn.Linear(UNITS, 1)),
+        {"nonlinearity": "relu"},
+        ("Activation in the recurrent layers: relu",),
+    )
+    yield (
+        "final states of both directions",
+        Stack(
+            lambda net, x: net.fc(torch.cat(tuple(net.lstm(x)[1][0][-2:]), 1)),
+            lstm=nn.LSTM(FEATURES, UNITS, 2, batch_first=True, bidirectional=True),
+            fc=nn.Linear(2 * UNITS, 2),
+        ),
+        {"read": "final state"},
+        (),
+    )
+    yield (
+        "the last direction alone",
+        Stack(
+            lambda net, x: net.fc(net.lstm(x)[1][0][-1]),
+            lstm=nn.LSTM(FEATURES, UNITS, batch_first=True, bidirectional=True),
+            fc=nn.Linear(UNITS, 2),
+        ),
+        {},
+        ("final state of the last direction",),
+    )
+    yield (
+        "all steps in a row",
+        Stack(
+            lambda net, x: net.fc(net.lstm(x)[0].flatten(1)),
+            lstm=nn.LSTM(FEATURES, UNITS, batch_first=True),
+            fc=nn.Linear(STEPS * UNITS, 2),
+        ),
+        {},
+        ("all steps in a row",),
+    )
+    yield (
+        "mean and max",
+        Stack(
+            lambda net, x: net.fc(torch.cat([net.lstm(x)[0].mean(1), net.lstm(x)[0].amax(1)], 1)),
+            lstm=nn.LSTM(FEATURES, UNITS, batch_first=True),
+            fc=nn.Linear(2 * UNITS, 2),
+        ),
+        {"read": "mean and max over time"},
+        (),
+    )
+    yield (
+        "relu after the recurrent layer",
+        Stack(
+            lambda net, x: net.fc(torch.relu(net.fc_1(torch.relu(net.lstm(x)[0][:, -1])))).log_softmax(1),
+            lstm=nn.LSTM(FEATURES, UNITS, batch_first=True),
+            fc_1=nn.Linear(UNITS, 7),
+            fc=nn.Linear(7, 3),
+        ),
+        {"read_activation": "relu", "output_activation": "log_softmax"},
+        ("Activation between the Linear layers: relu",),
+    )
+    yield (
+        "sequential head",
+        Stack(
+            last(),
+            lstm=nn.LSTM(FEATURES, UNITS, batch_first=True),
+            fc=nn.Sequential(
+                nn.Linear(UNITS, 7), nn.BatchNorm1d(7), nn.Tanh(), nn.Dropout(0.5), nn.Linear(7, 7), nn.Linear(7, 2)
+            ),
+        ),
+        {"head_activation": "tanh"},
+        ("BatchNorm1d has eps 1e-5",),
+    )
+    yield (
+        "normalised",
+        Stack(
+            lambda net, x: net.fc(net.norm(net.lstm(net.first(x))[0])[:, -1]).squeeze(-1),
+            first=nn.Linear(FEATURES, 3),
+            lstm=nn.LSTM(3, UNITS, batch_first=True),
+            norm=nn.LayerNorm(UNITS),
+            fc=nn.Linear(UNITS, 1),
+        ),
+        {"squeeze": "yes"},
+        ("LayerNorm",),
+    )
+    yield (
+        "separately named layers, head first",
+        Stack(
+            lambda net, x: net.fc(net.lstm2(net.lstm1(x)[0])[0][:, -1]),
+            fc=nn.Linear(6, 2),
+            lstm1=nn.LSTM(FEATURES, UNITS, batch_first=True),
+            lstm2=nn.LSTM(UNITS, 6, batch_first=True),
+        ),
+        {},
+        ("lstm1, lstm2, fc",),
+    )
+    yield "cells", Stack(_cells, one=nn.LSTMCell(FEATURES, UNITS), two=nn.GRUCell(UNITS, 3), fc=nn.Linear(3, 1)), {}, ()
+    yield (
+        "no recurrent layer",
+        Stack(
+            lambda net, x: net.body(x[:, 0]),
+            body=nn.Sequential(nn.Linear(FEATURES, 7), nn.ReLU(), nn.Linear(7, 2)),
+        ),
+        {},
+        ("no recurrent layer",),
+    )
+
+
+def _cells(net: Stack, x: Tensor) -> Tensor:
+    h = c = x.new_zeros(len(x), UNITS)
+    g = x.new_zeros(len(x), 3)
+    for step in x.unbind(1):
+        h, c = net.one(step, (h, c))
+        g = net.two(h, g)
+    return net.fc(g)
+
+
+def _settled(model: nn.Module) -> nn.Module:
+    """In evaluation mode, with statistics and scales as after training."""
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm1d):
+            part.running_mean.uniform_(-1, 1)
+            part.running_var.uniform_(0.5, 2)
+    return model.eval()
+
+
+def valid_cases(folder: Path) -> dict[str, Case]:
+    """Files that open, by name."""
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Case] = {}
+    x = torch.randn(SAMPLES, STEPS, FEATURES)
+
+    def add(name: str, content: Any, model: nn.Module, *inputs: Tensor, zipped: bool = True, **more: Any) -> None:
+        path = folder / f"{name}.pth"
+        torch.save(content, path, _use_new_zipfile_serialization=zipped)
+        given = inputs or (x,)
+        with torch.no_grad():
+            expected = model(*given)
+        expected = expected[0] if isinstance(expected, tuple) else expected
+        found[name] = Case(path, given, expected, **more)
+
+    for name, model, architecture, says in stacks():
+        _settled(model)
+        flat = name == "no recurrent layer"
+        add(name, model.state_dict(), model, x, architecture=architecture, says=says)
+        if flat:
+            found[name] = Case(found[name].path, (x[:, 0],), found[name].expected, architecture, says)
+
+    model = _settled(plain(bidirectional=True))
+    weights = model.state_dict()
+    settings = {"hidden_size": UNITS, "bidirectional": True, "num_layers": 1}
+    add("before 1.6", weights, model, zipped=False)
+    add("checkpoint", {"epoch": 3, "model_state_dict": weights, "optimizer_state_dict": {}, "config": settings}, model,
+        says=("own settings say the same", "hidden_size=5"))  # fmt: skip
+    lightning = {f"model.{name}": value for name, value in weights.items()} | {"criterion.weight": torch.ones(2)}
+    hyper = argparse.Namespace(lr=np.float64(0.1), hidden_size=np.int64(UNITS), log=Path("runs"))
+    add("lightning", {"state_dict": lightning, "hyper_parameters": hyper, "pytorch-lightning_version": "2.4"}, model,
+        says=("criterion.weight", "hidden_size=5", "'model.'"))  # fmt: skip
+    wrapped = OrderedDict((f"_orig_mod.module.{name}", value) for name, value in weights.items())
+    add("compiled and parallel", wrapped, model, says=("'_orig_mod.'", "'module.'"))
+    add("under net", {"net": weights, "acc": 0.9, "epoch": 3}, model, says=("under 'net'",))
+    add("settings that differ", {"model": weights, "args": {"hidden_size": 99, "batch_first": False}}, model,
+        says=("hidden_size=99; the weights say 5", "batch_first=False"))  # fmt: skip
+    half = _settled(plain())
+    half.load_state_dict({name: value.half().float() for name, value in half.state_dict().items()})
+    add("half precision", {name: value.half() for name, value in half.state_dict().items()}, half, says=("float16",))
+    double = plain().double().eval()
+    add("float64", double.state_dict(), double, x.double())
+    counted = _settled(plain())
+    extra = {"lstm.total_ops": torch.zeros(1), "val_acc.total": torch.ones(1)}
+    add("counters and metrics", counted.state_dict() | extra, counted, says=("lstm.total_ops", "val_acc.total"))
+    path = folder / "weights.safetensors"
+    safetensors.torch.save_file(weights, path, {"hidden_size": str(UNITS), "format": "pt"})
+    found["safetensors"] = Case(path, (x,), model(x).detach(), says=("hidden_size=5",))
+    ids = torch.randint(0, 9, (SAMPLES, STEPS))
+    words = Stack(
+        lambda net, x: net.fc(net.rnn(net.embedding(x))[0][:, -1]),
+        embedding=nn.Embedding(9, 3),
+        rnn=nn.GRU(3, UNITS, batch_first=True),
+        fc=nn.Linear(UNITS, 2),
+    ).eval()
+    add("embedding", words.state_dict(), words, ids)
+
+    # Whole modules of stock classes.
+    for name, stock in (
+        ("pickled lstm", nn.LSTM(FEATURES, UNITS, 2, batch_first=True, bidirectional=True, dropout=0.5)),
+        ("pickled relu rnn", nn.RNN(FEATURES, UNITS, nonlinearity="relu", batch_first=True)),
+        ("pickled sequential", nn.Sequential(nn.Flatten(), nn.Linear(STEPS * FEATURES, 3), nn.Softmax(-1))),
+        ("pickled transformer", nn.TransformerEncoderLayer(FEATURES, 2, 8, batch_first=True, activation="gelu")),
+        ("pickled parallel", nn.DataParallel(nn.GRU(FEATURES, UNITS, batch_first=True, bias=False))),
+    ):
+        add(name, stock, stock.eval())
+    time_first = nn.LSTM(FEATURES, UNITS).eval()
+    turned = Stack(lambda net, x: net.inner(x.transpose(0, 1))[0].transpose(0, 1), inner=time_first)
+    add("pickled time first", time_first, turned, says=("batch_first=False",))
+    gru = nn.GRU(FEATURES, 2, batch_first=True).eval()
+    add("module in a checkpoint", {"epoch": 1, "model": gru}, gru)
+
+    found |= _programs(folder, x)
+    return found
+
+
+class WithState(nn.Module):
+    """Wants a state, and returns it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(FEATURES, UNITS, batch_first=True)
+        self.fc = nn.Linear(UNITS, 1)
+
+    def forward(self, x: Tensor, hidden: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        y, hidden = self.lstm(x, hidden)
+        return self.fc(y[:, -1]), hidden
+
+
+class Remembering(nn.Module):
+    """Carries its state from one call to the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(FEATURES, UNITS, batch_first=True)
+        self.h = torch.zeros(1, SAMPLES, UNITS)
+        self.register_buffer("count", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, h = self.gru(x, self.h)
+        self.h = h
+        self.count.add_(1)
+        return y[:, -1] + self.count
+
+
+def _programs(folder: Path, x: Tensor) -> dict[str, Case]:
+    """Exported programs and TorchScript, of models with states."""
+    state = (torch.zeros(1, SAMPLES, UNITS), torch.zeros(1, SAMPLES, UNITS))
+    wants, remembers = WithState().eval(), Remembering().eval()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's own, and TorchScript's deprecation
+        expected = wants(x, state)[0]
+        axis = torch.export.Dim.AUTO
+        program = torch.export.export(wants, (x, state), dynamic_shapes=({0: axis}, ({1: axis}, {1: axis})))
+        torch.export.save(program, folder / "wants a state.pt2")
+        torch.jit.script(wants).save(str(folder / "wants a state.pt"))
+        torch.jit.script(remembers).save(str(folder / "remembers.pt"))
+        remembered = torch.jit.load(str(folder / "remembers.pt"))(x)
+        one = torch.export.export(plain().eval(), (x[:1],))
+        torch.export.save(one, folder / "one sample.pt2")
+        alone = one.module()(x[:1])
+    return {
+        "exported, wants a state": Case(folder / "wants a state.pt2", (x,), expected, says=("starts from zeros",)),
+        "torchscript, wants a state": Case(folder / "wants a state.pt", (x,), expected, says=("starts from zeros",)),
+        "torchscript, remembers": Case(folder / "remembers.pt", (x,), remembered),
+        "exported for one sample": Case(folder / "one sample.pt2", (x[:1],), alone, says=("exactly 6 timesteps",)),
+    }
+
+
+def valid_files(folder: Path) -> dict[str, Path]:
+    """Files that open, by name; `valid_cases` has their predictions."""
+    return {name: case.path for name, case in valid_cases(folder).items()}
+
+
+class Canary:
+    """An object whose unpickling makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.path),)
+
+
+class Reduced:
+    """An object that is unpickled by the call that it is given."""
+
+    def __init__(self, function: Any, *args: Any) -> None:
+        self.call = function, args
+
+    def __reduce__(self) -> tuple:
+        return self.call
+
+
+def _hooked(canary: Path) -> nn.Module:
+    module = nn.Linear(2, 2)
+    module._forward_hooks[0] = Canary(canary)
+    return module
+
+
+def _edited(**attributes: Any) -> nn.Module:
+    """A stock module with attributes that its class would not have made."""
+    module = nn.LSTM(FEATURES, UNITS)
+    for name, value in attributes.items():
+        module.__dict__[name] = value
+    return module
+
+
+def _torch_bytes(content: Any, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer, **options)
+    return buffer.getvalue()
+
+
+def _named_class(module: str, name: str) -> bytes:
+    """A pickle that asks for a class which is not installed here."""
+    return (
+        b"\x80\x04\x8c"
+        + bytes([len(module)])
+        + module.encode()
+        + b"\x8c"
+        + bytes([len(name)])
+        + name.encode()
+        + b"\x93)\x81."
+    )
+
+
+def _zip(**entries: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def _tar(name: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    return buffer.getvalue()
+
+
+def refused_files(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Files that do not open: by name, the path and words of the error."""
+    folder.mkdir(parents=True, exist_ok=True)
+    canary = folder / "canary"
+    weights = plain().state_dict()
+    evil = pickle.dumps(Canary(canary))
+    old = {"_use_new_zipfile_serialization": False}
+    contents: dict[str, tuple[bytes, str]] = {
+        # Code in what torch.save writes.
+        "os.mkdir": (_torch_bytes(Canary(canary)), "mkdir"),
+        "os.mkdir, before 1.6": (_torch_bytes(Canary(canary), **old), "mkdir"),
+        "os.mkdir beside weights": (_torch_bytes({**weights, "x": Canary(canary)}), "mkdir"),
+        "eval": (_torch_bytes(Reduced(eval, f"__import__('os').mkdir({str(canary)!r})")), "eval"),
+        "torch.load": (_torch_bytes(Reduced(torch.load, str(canary))), "torch.serialization.load"),
+        "torch.hub": (_torch_bytes(Reduced(torch.hub.load, "x", "y")), "torch.hub.load"),
+        "getattr": (_torch_bytes(Reduced(getattr, "a", "b")), "getattr"),
+        "hooks": (_torch_bytes(_hooked(canary)), "mkdir"),
+        "harmless hooks": (_torch_bytes(_edited(_forward_hooks={0: "x"})), "has hooks"),
+        "attribute of a module": (_torch_bytes(_edited(forward=Canary(canary))), "mkdir"),
+        "changed size": (_torch_bytes(_edited(hidden_size=10**9)), "is not as PyTorch"),
+        "many layers": (_torch_bytes(_edited(num_layers=10**9)), "more layers than weights"),
+        "changed kind": (_torch_bytes(_edited(mode="GRU")), "mode is 'GRU'"),
+        "own class": (_torch_bytes(WithState()), "needs Python code that is not in the file"),
+        "own class, before 1.6": (_torch_bytes(nn.LSTM(2, 2), **old), "before PyTorch 1.6"),
+        "list of layers": (_torch_bytes(nn.ModuleList([nn.LSTM(2, 2)])), "without what connects them"),
+        # No weights, or not of one plain stack.
+        "bare tensor": (_torch_bytes(torch.ones(3)), "one tensor of shape (3,)"),
+        "list of tensors": (_torch_bytes([torch.ones(3)]), "a list of 1 things (Tensor)"),
+        "optimizer": (_torch_bytes({"state": {}, "param_groups": []}), "state of an optimizer"),
+        "ensemble": (_torch_bytes({"first": weights, "second": weights}), "several models: 'first', 'second'"),
+        "empty dict": (_torch_bytes({}), "it is empty"),
+        "settings": (_torch_bytes({"epoch": 3, "lr": 0.1}), "it holds 'epoch', 'lr'"),
+        "convolution": (_torch_bytes({"conv.weight": torch.ones(2, 4, 3), **weights}), "convolution"),
+        "attention": (_torch_bytes({**weights, "attention.weight": torch.ones(5, 5)}), "attention by its name"),
+        "branches": (
+            _torch_bytes({**weights, "mu.weight": torch.ones(3, 5), "mu.bias": torch.ones(3)}),
+            "more than one branch: 'fc' and 'mu'",
+        ),
+        "decoder": (
+            _torch_bytes(
+                {f"encoder.{k}": v for k, v in nn.LSTM(4, 5).state_dict().items()}
+                | {f"decoder.{k}": v for k, v in nn.LSTM(5, 4).state_dict().items()}
+            ),
+            "is a decoder by its name",
+        ),
+        "weight norm": (
+            _torch_bytes({**weights, "fc.weight_g": torch.ones(2, 1), "fc.weight_v": torch.ones(2, 5)}),
+            "computed from others",
+        ),
+        "missing weight": (
+            _torch_bytes({k: v for k, v in plain(num_layers=2).state_dict().items() if k != "lstm.weight_hh_l1"}),
+            "'lstm.weight_hh_l1' is missing",
+        ),
+        "learned initial state": (_torch_bytes({**weights, "h0": torch.ones(1, 1, 5)}), "'h0' (1 × 1 × 5)"),
+        "contradiction": (_torch_bytes({"state_dict": weights, "config": {"rnn_type": "GRU"}}), "contradicts itself"),
+        "sparse": (_torch_bytes({**weights, "fc.weight": torch.eye(5)[:2].to_sparse()}), "has no plain values"),
+        "stretched": (
+            _torch_bytes({**weights, "fc.weight": torch.ones(1).expand(2**20, 2**20)}),
+            "more than are stored",
+        ),
+        # Other files.
+        "empty": (b"", "empty"),
+        "git-LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n", "git-LFS pointer"),
+        "page": (b"\n<!DOCTYPE html><html>", "web page"),
+        "pickle": (evil, "a Python pickle (it asks for 'posix.mkdir')"),
+        "text pickle": (pickle.dumps(Canary(canary), protocol=0), "a Python pickle (it asks for"),
+        "scikit-learn": (_named_class("sklearn.svm._classes", "SVC"), "a scikit-learn model (it asks for 'sklearn.svm"),
+        "gensim": (_named_class("gensim.models.word2vec", "Word2Vec"), "a gensim model"),
+        "torch in a pickle": (pickle.dumps(weights), "a Python pickle of pickled PyTorch objects"),
+        "joblib": (
+            _named_class("joblib.numpy_pickle", "NumpyArrayWrapper"),
+            "a joblib file (it asks for 'joblib.numpy_pickle",
+        ),
+        "joblib, zlib": (zlib.compress(evil), "a zlib-compressed joblib file"),
+        "joblib, gzip": (gzip.compress(evil), "a gzip-compressed joblib file"),
+        "joblib, xz": (lzma.compress(evil), "a xz-compressed joblib file"),
+        "joblib, bzip2": (bz2.compress(evil), "a bzip2-compressed joblib file"),
+        "lz4": (b"\x04\x22\x4d\x18" + bytes(40), "compressed with lz4"),
+        "tar": (_tar("model/weights.bin"), "tar archive; its first entry is 'model/weights.bin'"),
+        "tar.gz": (gzip.compress(_tar("model.pt")), "tar archive, compressed with gzip"),
+        "before 0.1.10": (_tar("storages"), "before 0.1.10"),
+        "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(40), "7z archive"),
+        "onnx": (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:\x80\x02", "ONNX"),
+        "coreml": (b"\x08\x05\x12\x80\x01\x0a\x10\x0a\x05input" + bytes(40), "CoreML model"),
+        "tflite": (b"\x1c\x00\x00\x00TFL3" + bytes(40), "TensorFlow Lite"),
+        "graph": (b"\x0a\x20\x0a\x01x\x12\x0bPlaceholder" + bytes(40), "TensorFlow graph"),
+        "saved_model.pb": (b"\x08\x01\x12\x80\x08\x0a\x20\x12\x0bPlaceholder" + bytes(40), "without the folder"),
+        "checkpoint index": (bytes(64) + b"\x57\xfb\x80\x8b\x24\x75\x47\xdb", "index of a TensorFlow checkpoint"),
+        "checkpoint": (b'model_checkpoint_path: "model.ckpt-1"\n', "TensorFlow checkpoint"),
+        "python": (b"import torch\nfrom torch import nn\n\nclass Net(nn.Module):\n    pass\n", "Python source code"),
+        "csv": (b"time,speed\n1,2\n3,4\n", "table of text (CSV)"),
+        "json": (b'{"a": 1}', "JSON text"),
+        "keras json": (b'{"class_name": "Sequential", "config": []}', "architecture of a Keras model"),
+        "notebook": (b'{"cells": [], "nbformat": 4}', "Jupyter notebook"),
+        "npy": (b"\x93NUMPY\x01\x00" + bytes(80), "NumPy array"),
+        "npz": (_zip(**{"a.npy": b"x"}), "NumPy archive"),
+        "parquet": (b"PAR1" + bytes(80), "Parquet table"),
+        "zipped model": (_zip(**{"export/model.pt": b"x"}), "among them 'export/model.pt'"),
+        "mlpackage": (_zip(**{"Data/com.apple.CoreML/model.mlmodel": b"x"}), "CoreML package"),
+        "cut-off zip": (_torch_bytes(weights)[:700], "damaged or cut-off archive"),
+        "cut-off, before 1.6": (_torch_bytes(weights, **old)[:400], "cannot read the file"),
+        "program": (b"\x7fELF" + bytes(80), "native library"),
+        "noise": (bytes(range(1, 256)), "not a model file that PairLift knows"),
+    }  # fmt: skip
+    found = {}
+    for number, (name, (data, said)) in enumerate(contents.items()):
+        path = folder / f"refused-{number}.pth"
+        path.write_bytes(data)
+        found[name] = (path, said)
+    return found

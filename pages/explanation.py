@@ -37,8 +37,9 @@ def draw_welcome() -> None:
         "**Model.** A PyTorch file: `.pt2` from `torch.export`, TorchScript, or a state dict of a plain "
         "stack (embedding, LSTM, GRU or RNN layers, Linear layers). Or a `.keras` file from `model.save` of "
         "Keras 3, of Keras's own layers.\n\n"
-        "**Sequence.** A CSV file with a header and one row per timestep; several sequences have a column "
-        "`sequence` with their names. Or a NumPy `.npy` file of (time, feature) or (sample, time, feature)."
+        "**Sequence.** CSV, TSV, Parquet or JSON with one row per timestep; several sequences have a column "
+        "`sequence` with their names. Or NumPy's `.npy` and `.npz`. For a model of words plain text, with the "
+        "model's vocabulary."
     )
     with st.expander("How do I make a .pt2 file?", icon=":material/code:"):
         st.code(EXPORT_CODE, language="python")

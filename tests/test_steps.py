@@ -203,3 +203,19 @@ def test_the_figure_has_a_line_for_each_method_and_scope(theme):
     assert [trace.name for trace in figure.data] == ["PairLift"] * 2 + ["Gradient × difference"] * 2
     np.testing.assert_allclose(figure.data[0].x, [1, 2, 3])
     assert figure.layout.yaxis.type == "log"
+
+
+class Scaled(Net):
+    """Two inputs, of which the second is the same for both members."""
+
+    def forward(self, x, lengths):
+        return super().forward(x) * lengths.unsqueeze(-1)
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights:UserWarning")  # the exporter's own
+def test_an_exported_program_takes_its_inputs_by_name():
+    net, (x, base) = made(lambda: Scaled(nn.GRU(FEATURES, UNITS, batch_first=True))), pair()
+    lengths = np.array([STEPS])
+    program = torch.export.export(net, (torch.from_numpy(x), torch.from_numpy(lengths)))
+    table = steps(program.module(), {"x": x, "lengths": lengths}, {"x": base}, methods=("pairlift",), most_sequences=2)
+    assert table["relative_error"].max() <= EXACT

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -79,8 +79,19 @@ def private_copy(model: nn.Module) -> nn.Module:
 
 
 def _as_of(model: nn.Module, hook: Callable[..., Any]) -> Callable[..., Any]:
-    """A hook of another module, which it looks at for what it needs to know."""
-    return lambda copied, *given: hook(model, *given)
+    """A hook of another module, which it looks at for what it needs to know.
+
+    Inputs that are given by name come in the order of the program's parameters; the check of one that was exported with
+    positions knows no names.
+    """
+
+    def as_positions(copied: nn.Module, args: tuple, kwargs: Mapping[str, Any] | None = None) -> Any:
+        if kwargs is None:
+            return hook(model, args)
+        named = model._in_spec.child(1).context
+        return hook(model, args, kwargs) if named else hook(model, (*args, *kwargs.values()), {})
+
+    return as_positions
 
 
 def _eval(module: nn.Module) -> None:

@@ -71,7 +71,7 @@ class LoadedModel:
     Attributes:
         framework: "torch" or "tensorflow".
         module: the framework's own callable, in evaluation mode, on the CPU.
-        format: which opener it took, by its name in `explain_core.models`: "torch.export", "keras h5", "saved model", ...
+        format: its opener, by the name that this has in `explain_core.models`: "torch.export", "keras h5", ...
         summary: the same in plain values, which can go to another process.
         notes: what to know about how the file was opened, one sentence each.
         program: for "torch.export" the ``ExportedProgram`` itself; its constants do not move with

@@ -174,6 +174,9 @@ class Scheduler:
         seat = self._seat_of(job.worker.token)
         if seat is not None and seat.is_preparing and seat.framework is not None:
             return Progress(0.05, STARTING[seat.framework])
+        own_before = [other for other in self._waiting[:place] if other.worker is job.worker]
+        if seat is not None and seat.job is not None and not own_before:
+            return seat.job.progress  # one's own job, opening the model mostly, which tells more than a number
         others = place + self._running
         return Progress(0.0, f"Waiting for {others} other {'job' if others == 1 else 'jobs'}")
 

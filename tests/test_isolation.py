@@ -187,7 +187,7 @@ def test_only_a_newer_explanation_stops_an_older_one(session, tmp_path):
     older = session.explanation(first_key, first)
     newer = session.explanation(second_key, second)
     later = session.outcome("a third kind", TORCH, pid)
-    until(lambda: newer.job.progress.message == "Waiting for 1 other job")
+    until(lambda: newer.job.progress.message == "Spinning")  # what it waits for
     assert older.job.cancelled
     assert not session.knows(first_key)
     assert not other_kind.job.done

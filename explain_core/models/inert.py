@@ -140,6 +140,7 @@ def read(path: Path, classes: Iterable[str] = ()) -> Any:
     Raises:
         ModelFileError: damaged, or asks for something that is on no list; the error names it.
     """
+    classes = tuple(classes)
     stand_ins = [*_STAND_INS, *(_stand_in(name) for name in classes)]
     source: Any = path
     if zipfile.is_zipfile(path):
@@ -150,7 +151,7 @@ def read(path: Path, classes: Iterable[str] = ()) -> Any:
             warnings.simplefilter("ignore")  # on old storage classes and pickle protocols
             content = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise _refused(path, error) from None
+        raise _refused(path, error, classes) from None
     except MemoryError:
         raise ModelFileError(
             "Reading the file would take more memory than there is.",
@@ -177,12 +178,16 @@ def required_names(path: Path) -> tuple[str, ...]:
 def unknown_names(path: Path) -> list[str]:
     """Those of `required_names` that are on no list."""
     known = {name for _, name in _STAND_INS} | set(torch._weights_only_unpickler._get_allowed_globals())
-    known |= {"__builtin__.set", "__builtin__.bytearray"}  # as Python 2, and PyTorch still, call them
-    return [name for name in required_names(path) if name not in known]
+    return [name for name in required_names(path) if _as_python_3(name) not in known]
 
 
-def _refused(path: Path, error: pickle.UnpicklingError) -> ModelFileError:
-    names = unknown_names(path)
+def _as_python_3(name: str) -> str:
+    """Pickles of PyTorch call what is built in as Python 2 did."""
+    return name.replace("__builtin__.", "builtins.", 1)
+
+
+def _refused(path: Path, error: pickle.UnpicklingError, classes: tuple[str, ...]) -> ModelFileError:
+    names = [name for name in unknown_names(path) if _as_python_3(name) not in classes]
     modules = [name for name in required_names(path) if name in STOCK_MODULES]
     if not names and modules:
         return ModelFileError(

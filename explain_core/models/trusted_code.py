@@ -23,12 +23,16 @@ from torch import nn
 from explain_core.errors import ModelFileError
 from explain_core.models import checkpoint, inert, stock_modules
 from explain_core.models.checkpoint import Checkpoint
+from explain_core.models.hints import EXPORT_HINT
 from explain_core.models.inert import FUNCTIONS, STOCK_MODULES, Recorded, is_module
 from explain_core.models.loaded import LoadedModel
 from explain_core.models.torch_file import describe_module
 
 _ALL_SETTINGS = ("config", "cfg", "args", "hparams", "opt", "options", "params")  # one argument that has them all
 _SHOWN = 5
+# How torch.tanh and its like are pickled: by this call, which is read and not made, of an attribute of this class.
+_GETATTR = "builtins.getattr"
+_TORCH_FUNCTIONS = "torch._C._VariableFunctionsClass"
 
 
 class _Settings(dict):
@@ -51,6 +55,7 @@ def open_model(path: Path, code: Path, arguments: Mapping[str, Any]) -> LoadedMo
     """
     classes = _classes(_run(code), code.name)
     own = [name for name in inert.unknown_names(path) if name.rpartition(".")[2] in classes]
+    own += [_GETATTR, _TORCH_FUNCTIONS]
     found = checkpoint.find(inert.read(path, classes=own), path.name)
     notes = [f"The code in {code.name} was run to make the model.", *found.notes]
     if found.module is not None:
@@ -195,6 +200,8 @@ class _Thawing:
         if value.path in STOCK_MODULES:
             self._made[id(value)] = made = stock_modules.build(value, self._where)
             return made
+        if value.path == _GETATTR:
+            return self._attribute(*value.args)
         kind = self._classes.get(value.path.rpartition(".")[2])
         if kind is None:
             return inert.plain(value)
@@ -202,6 +209,13 @@ class _Thawing:
         self._made[id(value)] = made
         made.__setstate__({name: self.thaw(item) for name, item in value.attributes.items()})
         return made
+
+    def _attribute(self, owner: Any, name: Any) -> Any:
+        if getattr(owner, "path", None) != _TORCH_FUNCTIONS or name not in FUNCTIONS.values():
+            raise ModelFileError(
+                f"The pickled model keeps {name!r}, which could be any code.", where=self._where, hint=EXPORT_HINT
+            )
+        return getattr(nn.functional, name)
 
     def _function(self, value: type[Recorded]) -> Any:
         name = FUNCTIONS.get(value.path)

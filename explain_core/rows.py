@@ -145,12 +145,21 @@ class _Mean:
             self._dtype = part.dtype
             exact = part.dtype if self._rows_of_each == 1 else np.float64
             self._total = np.zeros((part.shape[0], self._samples, *part.shape[2:]), exact)
+        if part.shape[2:] != self._total.shape[2:]:  # packed samples run for as long as they are
+            longest = tuple(map(max, part.shape[2:], self._total.shape[2:]))
+            part, self._total = (_filled_up(array, longest) for array in (part, self._total))
         rounds = np.flatnonzero(np.diff(samples) <= 0) + 1  # within a round no sample comes twice
         for first, end in zip([0, *rounds], [*rounds, len(samples)], strict=True):
             self._total[:, samples[first:end]] += part[:, first:end]
 
     def value(self) -> np.ndarray:
         return (self._total / self._rows_of_each).astype(self._dtype) if self._rows_of_each > 1 else self._total
+
+
+def _filled_up(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(K, R, ...) with zeros at the end of the further axes, up to ``shape``."""
+    missing = [(0, wanted - size) for wanted, size in zip(shape, array.shape[2:], strict=True)]
+    return np.pad(array, [(0, 0), (0, 0), *missing])
 
 
 def attribute_rows(

@@ -62,9 +62,9 @@ def draw_overview(audits: list[Audit], shown: Shown) -> None:
     """A row for every method; one that failed says what happened."""
     rows = []
     for audit in audits:
-        row = {"Method": TITLES[audit.method], "Off by": None, "Of the difference": None, "Mostly made in": "", "": ""}
+        row = {"Method": TITLES[audit.method], "Off by": "–", "Of the difference": "–", "Mostly made in": "–"}
         if audit.explanation is None:
-            row[""] = audit.message
+            row["Mostly made in"] = "no ledger for this model: see below"
         else:
             tables = audit.explanation.diagnostics
             totals = tables["totals"].iloc[0]
@@ -78,8 +78,10 @@ def draw_overview(audits: list[Audit], shown: Shown) -> None:
                     f", {seed.times}" if seed.times else ""
                 )
         rows.append(row)
-    table = pd.DataFrame(rows)
-    st.dataframe(table if table[""].any() else table.drop(columns=""), hide_index=True, key="ledger overview")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key="ledger overview")
+    for audit in audits:
+        if audit.explanation is None:
+            st.caption(f":material/block: **{TITLES[audit.method]}.** {plain(audit.message)}")
 
 
 def choose_method(audits: dict[str, Audit], key: str) -> str:

@@ -262,6 +262,11 @@ class Product(Composed):
 
 
 @dataclass(frozen=True)
+class Given(Composed):
+    """What is written in place is what was given: the same for every method."""
+
+
+@dataclass(frozen=True)
 class Recurrent(Composed):
     """A recurrent layer or cell, which asks ``ops.method`` for the factors inside it."""
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from explain_core.backends.torch.kinds import Linear, Lookup, Recurrent, Same
+from explain_core.backends.torch.kinds import Given, Linear, Lookup, Recurrent, Same
 from explain_core.backends.torch.pairs import Pair, attach, is_pair
 
 
 def books(rule: Any, op: torch._ops.OpOverload) -> bool:
     """Whether an operation has an entry: not if it only moves values, or keeps its own book as recurrent layers do."""
-    if isinstance(rule, (Lookup, Recurrent, Same)):
+    if isinstance(rule, (Given, Lookup, Recurrent, Same)):
         return False
     return not isinstance(rule, Linear) or not any(result.alias_info for result in op._schema.returns)
 

@@ -14,11 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from explain_core.backends.torch.kinds import Bilinear, Linear, Lookup, Product, Recurrent, Rule, Same, TwoPlayers
+from explain_core.backends.torch.kinds import (
+    Bilinear,
+    Given,
+    Linear,
+    Lookup,
+    Product,
+    Recurrent,
+    Rule,
+    Same,
+    TwoPlayers,
+)
 from explain_core.backends.torch.pairs import Pair, attach, base_of, discrete, pairs_in, pick, test_of
 from explain_core.backends.torch.rules import find_rule
+from explain_core.errors import UnsupportedOperation
 
-EXACT = (Linear, Lookup, Recurrent, Same)
+EXACT = (Given, Linear, Lookup, Recurrent, Same)
 """Kinds that are the same for every method: linear, the start at token ids, nothing to attribute, or asking itself."""
 
 PRODUCTS = (Bilinear, Product, TwoPlayers)
@@ -112,7 +123,10 @@ def vector_jacobian(op: Any, args: tuple, kwargs: dict, point: int) -> tuple[Cal
         floats = [k for k, source in enumerate(sources) if source.requires_grad]
         if outcomes[i].requires_grad:
             chosen = [sources[k] for k in floats]
-            found = torch.autograd.grad(outcomes[i], chosen, m, retain_graph=True, allow_unused=True)
+            try:
+                found = torch.autograd.grad(outcomes[i], chosen, m, retain_graph=True, allow_unused=True)
+            except RuntimeError as error:
+                raise UnsupportedOperation(f"PyTorch has no derivative here: {str(error).splitlines()[0]}") from error
             for k, grad in zip(floats, found, strict=True):
                 grads[k] = grad
         return tuple(torch.zeros_like(t) if g is None else g for g, t in zip(grads, tapes, strict=True))

@@ -14,6 +14,7 @@ from explain_core.backends.torch.kinds import (
     Bilinear,
     Comparison,
     Composed,
+    Given,
     Linear,
     Lookup,
     Maximum,
@@ -252,8 +253,7 @@ _COMPOSED = {
     "group_norm": composed.group_norm, "instance_norm": composed.instance_norm, "batch_norm": composed.batch_norm,
     "var.correction": composed.variance, "std.correction": composed.standard_deviation,
     "linalg_vector_norm": composed.vector_norm, "scaled_dot_product_attention": composed.attention,
-    "copy": lambda ops, x, source, non_blocking=False: source, "fill": lambda ops, x, value: value,
-    "zero": lambda ops, x: 0.0, "rrelu": composed.rrelu,
+    "rrelu": composed.rrelu,
     "glu": composed.glu, "lerp": composed.lerp, "addcmul": composed.addcmul, "addcdiv": composed.addcdiv,
     "clamp.Tensor": composed.clamp_tensor, "clip.Tensor": composed.clamp_tensor,
     "clamp_min.Tensor": lambda ops, x, low: composed.clamp_tensor(ops, x, low),
@@ -268,6 +268,11 @@ _COMPOSED = {
     "type_as": composed.type_as, "detach": lambda ops, x: x, "data": lambda ops, x: x,
     "_transformer_encoder_layer_fwd": composed.transformer_encoder_layer,
     "_native_multi_head_attention": composed.native_multi_head_attention,
+}  # fmt: skip
+
+_GIVEN = {
+    "copy": lambda ops, x, source, non_blocking=False: source, "fill": lambda ops, x, value: value,
+    "zero": lambda ops, x: 0.0,
 }  # fmt: skip
 
 _RECURRENT = {
@@ -287,6 +292,7 @@ RULES: dict[str, Rule] = {
     **{name: Same() for name in _SHAPES},
     **{name: Composed(function) for name, function in _COMPOSED.items()},
     **{name: Product(function) for name, function in _COMPOSED_PRODUCTS.items()},
+    **{name: Given(function) for name, function in _GIVEN.items()},
     **{name: Recurrent(function) for name, function in _RECURRENT.items()},
     **_TWO_PLAYERS,
     "pow.Scalar": Rescale(lambda a, b, base: secants.exponential(base, a, b), argument=1),

@@ -34,9 +34,9 @@ def draw_welcome() -> None:
     st.markdown(
         "Give a model and a sequence in the sidebar. PairLift says how much each value of the sequence moved "
         "the model's prediction, and the parts add up to the whole.\n\n"
-        "**Model.** A PyTorch file: `.pt2` from `torch.export`, TorchScript, or a state dict of a plain "
-        "stack (embedding, LSTM, GRU or RNN layers, Linear layers). Or a `.keras` file from `model.save` of "
-        "Keras 3, of Keras's own layers.\n\n"
+        "**Model.** PyTorch: `.pt2` from `torch.export`, TorchScript, or the weights of a plain stack (embedding, "
+        "LSTM, GRU or RNN layers, Linear layers) from `torch.save` or as `.safetensors`. Keras: `.keras`, `.h5` or a "
+        "SavedModel, of Keras's own layers.\n\n"
         "**Sequence.** CSV, TSV, Parquet or JSON with one row per timestep; several sequences have a column "
         "`sequence` with their names. Or NumPy's `.npy` and `.npz`. For a model of words plain text, with the "
         "model's vocabulary."

@@ -234,6 +234,16 @@ def test_the_model_is_left_as_it_was():
     assert all((before[name] == value).all() for name, value in model.state_dict().items())
 
 
+def test_slopes_wherever_it_is_called():
+    expected = explain_with("integrated_gradients", made(Recurrent), X, BASE, device="cpu").attributions
+    model, before = made(Recurrent), torch.backends.cudnn.enabled
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            found = explain_with("integrated_gradients", model, X, BASE, device="cpu").attributions
+        np.testing.assert_array_equal(found, expected)
+    assert torch.backends.cudnn.enabled == before
+
+
 class TimeFirst(nn.Module):
     def __init__(self):
         super().__init__()

@@ -106,10 +106,11 @@ def _run(ready: Prepared, method: Method, options: dict[str, Any], seed: int, sa
     predictions, baseline_predictions, parts = [], [], []
     for n, sample in enumerate(samples_of(ready, seed)):
         say(n / count, f"{method.name}: sample {n + 1} of {count}" if count > 1 else method.name)
-        model.use(sample)
+        with model.at_work():
+            model.use(sample)
+            parts.append(attribute(model, sample, **options))
         predictions.append(model.predict(sample.test)[0])
         baseline_predictions.append(model.predict(sample.base).mean(0, dtype=np.float64).astype(dtype))
-        parts.append(attribute(model, sample, **options))
     ready.plan.notes.extend(model.notes)
     stacked = iter([np.stack(of_each, axis=1).astype(dtype) for of_each in zip(*parts, strict=True)])
     return PairAttribution(

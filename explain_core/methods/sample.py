@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,6 +45,9 @@ class PlainModel(Protocol):
     """A model as a function of explained inputs, for one sample at a time."""
 
     notes: list[str]  # what a method has to say about its result
+
+    def at_work(self) -> AbstractContextManager:
+        """The settings that methods run under."""
 
     def use(self, sample: Sample) -> None:
         """Take the inputs that are not explained from this sample."""

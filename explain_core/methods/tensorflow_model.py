@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -24,6 +25,10 @@ class TensorFlowModel:
         self._constants: list[tf.Tensor] = []
         self.takes_many = True
         self.notes: list[str] = []
+
+    def at_work(self) -> AbstractContextManager:
+        """Where the model runs."""
+        return tf.device(self._place)
 
     def use(self, sample: Sample) -> None:
         """See `PlainModel`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -37,6 +38,13 @@ class TorchModel(nn.Module):
     def is_batched(self) -> bool:
         """Whether rows go through the model together and on axis 0, as packages that double the batch rely on."""
         return self.takes_many and all(axis == 0 for axis in self._ready.axes)
+
+    @staticmethod
+    @contextmanager
+    def at_work() -> Iterator[None]:
+        """Slopes wherever this is called, and without cuDNN, whose recurrent layers have none in evaluation mode."""
+        with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+            yield
 
     def use(self, sample: Sample) -> None:
         """See `PlainModel`."""

@@ -17,6 +17,8 @@ from pathlib import Path
 from explain_core.errors import ModelFileError
 
 MAX_UNPACKED_BYTES = 4 * 2**30
+#: What Python's reader raises on damaged archives, names that are no text and negative offsets among them.
+ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 _ROOT = "model"  # the one folder that PyTorch expects around all entries
 
 
@@ -40,15 +42,7 @@ def read_entries(
             entries = [
                 (info.filename.partition("/")[2] if in_root else info.filename, archive.read(info)) for info in infos
             ]
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        NotImplementedError,
-        EOFError,
-        OSError,
-        RuntimeError,
-    ) as error:
+    except ARCHIVE_ERRORS as error:
         raise ModelFileError(
             f"The model file is a damaged archive: {error}.",
             where=path.name,

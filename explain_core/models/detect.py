@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from explain_core.errors import ModelFileError
+from explain_core.models.archive import ARCHIVE_ERRORS
 from explain_core.models.foreign import explain, explain_zip
 
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6: a magic number, pickled
@@ -44,7 +45,7 @@ def _detect_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile:
+    except ARCHIVE_ERRORS:
         raise ModelFileError(
             "The model file is a damaged or cut-off archive: its table of contents is missing.",
             where=path.name,

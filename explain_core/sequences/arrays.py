@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import tokenize
 import zipfile
 import zlib
 from math import prod
@@ -91,7 +92,7 @@ def read_array(file: IO[bytes], size: int, where: str) -> np.ndarray:
         version = np.lib.format.read_magic(file)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, by_column, dtype = read_header(file)
-    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError) as error:
         raise SequenceFileError(f"The NPY file is damaged or cut off: {_line(error)}", where=where) from None
     if dtype.hasobject:
         raise SequenceFileError(
@@ -232,7 +233,7 @@ def _entries(data: bytes, where: str) -> dict[str, np.ndarray]:
         try:
             with archive.open(info) as file:
                 arrays[info.filename.removesuffix(".npy")] = read_array(file, info.file_size, place)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
             raise SequenceFileError(f"The archive is damaged or cut off: {_line(error)}", where=place) from None
     if not arrays:
         raise SequenceFileError("The archive is empty.", where=where)

@@ -149,7 +149,7 @@ def _from_records(value: list[dict], where: str, stem: str, options: Options) ->
 
 
 def _table(columns: dict[str, list], where: str, row_word: str) -> Table:
-    count = len(next(iter(columns.values())))
+    count = len(next(iter(columns.values()), []))
     if not count:
         raise SequenceFileError("The lists are empty.", where=where, hint=_HINT)
     for name, cells in columns.items():
@@ -178,6 +178,11 @@ def _from_lists(value: list, where: str, stem: str, options: Options, *, ragged:
         ragged: the outer list is of sequences, even where two levels of even lengths could be rows.
     """
     depth = _depth(value, where)
+    single = next((i for i, item in enumerate(value) if not isinstance(item, list)), None)
+    if depth > 1 and single is not None:
+        raise SequenceFileError(
+            "A single value stands where the others are lists.", where=f"{where}, item {single + 1}", hint=_HINT
+        )
     if depth == 2 and (ragged or len({len(item) for item in value}) > 1):  # sequences of one feature
         value, depth = [[[number] for number in item] for item in value], 3
     arrays = [_array(item, f"{where}, item {i + 1}", depth - 1) for i, item in enumerate(value)] if depth > 1 else []

@@ -12,8 +12,8 @@ import explain_core as xc
 from explain_core.diagnostics.ledgers import LEDGER_METHODS
 
 FEATURES, UNITS = 3, 5
-BOUND = {"float32": 1e-6, "float64": 1e-12}  # measured: 4e-7 and 1e-15
-ROUNDING = {"float32": 1e-5, "float64": 1e-12}  # of one entry; measured: 3e-6 and 2e-13
+BOUND = {"float32": 1e-6, "float64": 1e-12}  # measured: 6e-8 and 3e-16, over 500 steps too
+ROUNDING = {"float32": 3e-5, "float64": 1e-12}  # of one entry; measured: 9e-6 and 2e-13
 
 
 def recurrent_net(kind: str, steps: int, seed: int = 0, **options) -> Net:

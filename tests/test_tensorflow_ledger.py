@@ -1,0 +1,100 @@
+"""The ledger of Keras models: the sum identity, conservation at every step, and the same entries as PyTorch's."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import explain_core as xc
+
+STEPS, FEATURES, UNITS = 10, 3, 4
+METHODS = ("paired", "gradient", "rescale-only")
+BOUND = {None: 2e-6, "float64": 1e-12}  # of error or attributions; measured: 4e-7 and 2e-15
+
+
+def sequential(*stack) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    head = [layers.Dense(5, activation="relu"), layers.Dense(2, activation="softmax")]
+    return keras.Sequential([keras.Input((STEPS, FEATURES)), *stack, *head])
+
+
+NETS = {
+    "LSTM": lambda: sequential(layers.LSTM(UNITS)),
+    "GRU": lambda: sequential(layers.GRU(UNITS)),
+    "GRU, reset before": lambda: sequential(layers.GRU(UNITS, reset_after=False)),
+    "SimpleRNN": lambda: sequential(layers.SimpleRNN(UNITS)),
+    "stacked bidirectional": lambda: sequential(
+        layers.Bidirectional(layers.LSTM(UNITS, return_sequences=True)), layers.GRU(UNITS)
+    ),
+    "masked": lambda: sequential(layers.Masking(), layers.LSTM(UNITS)),
+}
+
+
+def runs(masked: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    test, base = np.random.default_rng(0).normal(size=(2, 1, STEPS, FEATURES)).astype(np.float32)
+    if masked:  # the members have different lengths, so that the mask is a player too
+        test[:, 7:] = 0
+    return test, base
+
+
+def off(explanation: xc.Explanation) -> float:
+    totals = explanation.diagnostics["totals"]
+    whole = np.maximum(totals["error"].abs(), explanation.attribution_size.values.ravel())
+    return float(((totals["booked"] - totals["error"]).abs() / whole).max())
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("precision", [None, "float64"])
+def test_defects_add_up_to_the_error(name, method, precision):
+    ex = xc.diagnostics.audit(NETS[name](), *runs(name == "masked"), None, method, precision=precision)
+    assert off(ex) <= BOUND[precision]
+    ledger = ex.diagnostics["ledger"]
+    linear = ledger.loc[ledger["part"] == "linear", "defect"].abs().max()
+    assert linear <= 10 * BOUND[precision] * float(ex.attribution_size.max())
+    if method == "paired":
+        assert ledger["defect"].abs().max() <= 10 * BOUND[precision] * float(ex.attribution_size.max())
+    if name != "masked":
+        cuts, steps = xc.diagnostics.conservation(ex), xc.diagnostics.compounding(ex)
+        one = cuts[cuts["output"] == "0"]["residual"], steps[steps["output"] == "0"]["defect"]
+        np.testing.assert_allclose(*one, atol=BOUND[precision] * float(ex.attribution_size.max()) * 10)
+
+
+def test_a_masked_step_that_differs_is_booked_as_the_mask():
+    ex = xc.diagnostics.audit(NETS["masked"](), *runs(masked=True), 0, "gradient", precision="float64")
+    entries = ex.diagnostics["ledger"].query("part == 'mask'")
+    assert (entries["defect"].abs() > 1e-9).any()
+    assert set(entries.loc[entries["defect"].abs() > 1e-12, "time"]) <= {7, 8, 9}
+
+
+def test_the_gradient_is_tensorflows_own():
+    import tensorflow as tf
+
+    model, (test, base) = NETS["LSTM"](), runs()
+    x = tf.constant(test)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = model(x)[:, 0]
+    expected = tape.gradient(y, x).numpy() * (test - base)
+    found = xc.diagnostics.audit(model, test, base, 0, "gradient").attributions.values
+    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+
+
+def test_the_error_of_one_gate_at_one_step():
+    """Only the output gate sees the input, which differs at step 6 only; the head reads the last state."""
+    model = keras.Sequential([keras.Input((STEPS, 1)), layers.LSTM(1), layers.Dense(1, use_bias=False)])
+    kernel, recurrent, bias = np.zeros((1, 4)), np.zeros((1, 4)), np.array([0.4, 0.3, 0.7, 0.2])
+    kernel[0, 3] = 1.5
+    model.layers[0].set_weights([kernel, recurrent, bias])
+    test, base = np.zeros((2, 1, STEPS, 1), np.float32)
+    test[0, -1], base[0, -1] = 1.3, -0.6
+    ledger = xc.diagnostics.ledger(model, test, base, 0, "gradient", precision="float64")
+    found = ledger[ledger["defect"].abs() > 1e-13]
+    assert [(row.time, row.part) for row in found.itertuples()] == [(STEPS - 1, "output")]
+
+
+def test_shaps_fallback_is_refused():
+    with pytest.raises(xc.errors.MethodError, match="PyTorch"):
+        xc.diagnostics.ledger(NETS["LSTM"](), *runs(), 0, "shap")

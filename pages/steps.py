@@ -125,12 +125,25 @@ def draw_published() -> None:
     halves = {name: outcomes[name].value if name in outcomes else published.half(name) for name in published.FRAMEWORKS}
     table = published.assemble(halves)
     for experiment, rows in published.in_words(table).groupby("Experiment", sort=False):
-        st.markdown(f"**{plain(experiment)}**")
-        st.dataframe(rows.drop(columns="Experiment"), hide_index=True, key=f"published {experiment}", width="stretch")
+        draw_experiment(str(experiment), rows)
     for note in published.NOTES:
         st.caption(f":material/info: {plain(note)}")
     st.caption("The same from a terminal: `python -m explain_core.diagnostics.published`.")
     download(table, "published")
+
+
+def draw_experiment(experiment: str, rows: pd.DataFrame) -> None:
+    """Errors first; the sums are in the CSV file and in the terminal's table."""
+    if experiment:
+        st.markdown(f"**{plain(experiment)}**")
+        shown = rows[["Framework", "Model", "Method", "Their error", "Their %", "Error today", "% today"]]
+        failed = (shown["Error today"] == "") & (shown["% today"] == "")
+        shown = shown.assign(**{"Error today": shown["Error today"].mask(failed, "no result")})
+        shown = shown.loc[:, (shown != "").any()]
+        st.dataframe(shown, hide_index=True, key=f"published {experiment}", width="stretch")
+    for row in rows[rows["What it says"] != ""].to_dict("records"):
+        of = ", ".join(row[name] for name in ("Framework", "Model", "Method") if row[name])
+        st.caption(plain(f"{of}: {row['What it says']}"))
 
 
 def download(table: pd.DataFrame, name: str) -> None:

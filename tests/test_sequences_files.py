@@ -191,6 +191,7 @@ def fixes_of(path, **asked):
         ('a,b\n"1,234",2\n', "can be read as 1234 or as 1.234", "row 2, column 'a'", ["decimal", "decimal"]),
         ("engine,time,v\n1,1,5\n1,2,5\n2,1,5\n2,2,5\n", "'1' is there twice", "row 4", ["id_column", "time_column"]),
         ("a,b,\n1,2,3\n", "A column has no name", "row 1, column 3", ["columns"]),
+        ("a,,\n1,2,3\n", "Two columns have no name", "row 1, column 3", []),
     ],
 )
 def test_errors_say_where_and_offer_what_would_help(write, text, what, where, fixes):

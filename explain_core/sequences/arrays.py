@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import tokenize
+import warnings
 import zipfile
 import zlib
 from math import prod
@@ -91,7 +92,9 @@ def read_array(file: IO[bytes], size: int, where: str) -> np.ndarray:
     try:
         version = np.lib.format.read_magic(file)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, by_column, dtype = read_header(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python 2, whose headers are read all the same
+            shape, by_column, dtype = read_header(file)
     except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError) as error:
         raise SequenceFileError(f"The NPY file is damaged or cut off: {_line(error)}", where=where) from None
     if dtype.hasobject:

@@ -244,6 +244,12 @@ def _evened(header: list[str], rows: dict[int, list[str]], where: str) -> tuple[
 
 def _check_names(header: list[str], where: str) -> None:
     for position, name in enumerate(header):
+        if not name and "" in header[:position]:
+            raise SequenceFileError(
+                "Two columns have no name.",
+                where=f"{where}, row 1, column {position + 1}",
+                hint="Name them, or drop them.",
+            )
         if name and name in header[:position]:
             raise SequenceFileError(
                 f"Two columns are called {name!r}.",

@@ -18,7 +18,7 @@ import torch
 
 from explain_core.errors import ModelFileError
 from explain_core.models.archive import pack, read_entries
-from explain_core.models.hints import EXPORT_HINT, READER_ERRORS, first_line
+from explain_core.models.hints import EXPORT_HINT, NO_RECURRENT, READER_ERRORS, first_line
 from explain_core.models.initial_state import with_initial_state
 from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
 from explain_core.models.program_check import check_program, on_cpu, refuse_code
@@ -121,10 +121,13 @@ def _describe(program: torch.export.ExportedProgram) -> LoadedModel:
         for spec in inputs[:1]
         if spec.timesteps is not None and (spec.features or spec.takes_token_ids)
     )
+    layers = describe_layers(parameters, _class_names(program))
+    if not any(layer.recurrent for layer in layers):
+        notes += (NO_RECURRENT,)
     summary = ModelSummary(
         framework="torch",
         format="torch.export",
-        layers=describe_layers(parameters, _class_names(program)),
+        layers=layers,
         inputs=inputs,
         notes=notes,
     )

@@ -25,8 +25,8 @@ BATCH = 50
 LIMITS = Limits(memory=4 * GB, reserve=0, processes=1, jobs=1, seconds=SECONDS, spares=False)
 
 
-@pytest.fixture(scope="module")
-def worker():
+@pytest.fixture
+def worker():  # a new one for each test, since no process is to hold both frameworks
     scheduler = Scheduler(LIMITS)
     yield Worker(scheduler=scheduler)
     scheduler.stop()

@@ -30,8 +30,12 @@ def draw() -> None:
     st.title("Compare methods")
     shown = frame.explanation()
     if shown is None:
-        if frame.choice() == frame.Choice():
-            st.info("Give a model and a sequence in the sidebar first.", icon=":material/upload_file:")
+        asked = frame.choice()
+        if asked.request is None and asked.waiting is None and asked.error is None:
+            st.info(
+                "Give a model and a sequence in the sidebar, and see to what the Explanation page asks about them.",
+                icon=":material/upload_file:",
+            )
         return
     output = frame.choose_output(shown)
     prediction, baseline = shown.values(output)

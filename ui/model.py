@@ -77,9 +77,7 @@ def _options(path: Path, options: dict[str, tuple[str, ...]]) -> dict[str, str]:
 def _code(session: Session, upload: Upload) -> tuple[Path | None, dict[str, str]]:
     """On a server that trusts code: the file with the model's class, and the arguments of the class."""
     with st.expander("Python code of the model", icon=":material/code:"):
-        code = upload(
-            session, "Code", "code", "A .py file with the class of a pickled model or state dict. It is run"
-        )
+        code = upload(session, "Code", "code", "A .py file with the class of a pickled model or state dict. It is run")
         text = st.text_input(
             "Arguments of the class",
             key="code arguments",

@@ -8,7 +8,6 @@ import pytest
 os.environ.setdefault("PAIRLIFT_SPARES", "0")  # processes that get ready for nobody slow down the tests
 
 
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(word in item.nodeid for word in ("tensorflow", "keras_model", "test_models_keras")):

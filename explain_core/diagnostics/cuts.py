@@ -2,8 +2,8 @@
 
 A cut through a layer after step t meets its states. Their *mass* ``M_t = Σ m_h·Δh_t + Σ m_c·Δc_t`` is what they carry
 of the output's difference; ``m_h`` and ``m_c`` come from the layer's outputs and from step t+1. Step t has to account
-for it: as contributions of its gates, ``Σ m_pre·Δpre``, and as the carry that goes on to the states before. What is left is
-the defect of the step. Exact rules leave rounding at every cut; for other methods the leaks add up over time.
+for it: as contributions of its gates, ``Σ m_pre·Δpre``, and as the carry that goes on to the states before. What is
+left is the defect of the step. Exact rules leave rounding at every cut; for other methods the leaks add up over time.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ reads,
     d_t = ℓ_t · a_t · |M_T|,    a_t = |M_t| / |M_T|,    ℓ_t = d_t / |M_t|
 
 The *local defect* ``ℓ_t`` is in units of the state: the smallest shift of the state at t that would change the output
-by the defect. The *amplification* ``a_t`` says how much stronger a shift of the state at t acts on the output than one of
-the last state: above 1 it grows on its way, below 1 it fades. ``Σ_t d_t`` over all layers, plus the defects
+by the defect. The *amplification* ``a_t`` says how much stronger a shift of the state at t acts on the output than
+one of the last state: above 1 it grows on its way, below 1 it fades. ``Σ_t d_t`` over all layers, plus the defects
 outside of them, is the method's error.
 """
 

@@ -30,8 +30,7 @@ def draw() -> None:
     st.title("Compare methods")
     shown = frame.explanation()
     if shown is None:
-        asked = frame.choice()
-        if asked.request is None and asked.waiting is None and asked.error is None:
+        if frame.choice() == frame.Choice():
             st.info(
                 "Give a model and a sequence in the sidebar, and see to what the Explanation page asks about them.",
                 icon=":material/upload_file:",

@@ -62,6 +62,8 @@ def explanation() -> Shown | None:
         wait_or_say(asked.waiting)
         return None
     if asked.request is None:
+        if asked.missing:
+            st.info(asked.missing, icon=":material/upload_file:")
         return None
     key = request_key(asked.request)
     if not asked.asked and not session().knows(key):

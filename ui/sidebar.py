@@ -58,6 +58,17 @@ class Choice:
     error: Exception | None = None
     data: Data | None = None
 
+    @property
+    def missing(self) -> str:
+        """What is yet to be given where one half is there, in a sentence; else empty."""
+        if self.request is not None or self.waiting is not None or self.error is not None:
+            return ""
+        if self.opening is not None and self.data is None:
+            return "The model is open. Now give a **sequence** in the sidebar."
+        if self.opening is None and self.data is not None:
+            return "The sequence is read. Now give the **model** in the sidebar."
+        return ""
+
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _demo(slug: str) -> Demo:

@@ -17,6 +17,7 @@ from explain_core.methods.jobs import keep_tables, one_horizon, one_method
 from explain_core.methods.registry import METHODS, Cost
 from ui import frame
 from ui.errors import plain
+from ui.progressive import gather, wait_for, words_of
 from ui.session import Outcome
 from ui.subjects import request_key
 from ui.words import Shown, signed
@@ -44,7 +45,7 @@ def draw() -> None:
     )
     request = one_output(frame.choice().request, shown, output)
     methods = choose_methods(request)
-    found, pending = gather("method", request, methods, one_method)
+    found, pending = run_each("method", request, methods, one_method)
     results = [
         outcome.value or MethodResult(method, seconds=outcome.job.seconds, message=words_of(outcome))
         for method, outcome in found.items()
@@ -84,42 +85,17 @@ def choose_methods(request: Request) -> list[str]:
     return ["pairlift", *(name for name in others if name in chosen)]
 
 
-def gather(
+def run_each(
     kind: str, request: Request, methods: Sequence[str], task: Callable[..., Any]
 ) -> tuple[dict[str, Outcome], Outcome | None]:
-    """What is there of each method, and what is waited for. The next one starts when the one before has ended, so that
-    whoever goes to another page or sequence leaves one job behind at most."""
-    key, found = request_key(request), {}
-    stop_other(kind, key)
-    for method in methods:
-        outcome = frame.session().outcome((kind, key, method), request.model, task, request, method)
-        if outcome.running or outcome.was_cancelled:
-            st.session_state[f"{kind} running"] = (key, outcome)
-            return found, outcome
-        found[method] = outcome
-    return found, None
-
-
-def stop_other(kind: str, key: str) -> None:
-    """Stop a job that still runs for another sequence or output."""
-    before, outcome = st.session_state.get(f"{kind} running", (key, None))
-    if before != key and outcome is not None:
-        outcome.settle()
-        if outcome.running:
-            outcome.job.cancel()
-
-
-def wait_for(outcome: Outcome | None, done: int, count: int) -> None:
-    if outcome is None:
-        return
-    if outcome.running:
-        st.caption(f"{done} of {count} methods are done.")
-    frame.wait_or_say(outcome)
-
-
-def words_of(outcome: Outcome) -> str:
-    """What a job that gave no result died of."""
-    return getattr(outcome.error, "what", "") or "It failed in a way that nobody expected."
+    """Run ``task`` with each method; see `ui.progressive.gather`."""
+    key = request_key(request)
+    return gather(
+        kind,
+        key,
+        methods,
+        lambda method: frame.session().outcome((kind, key, method), request.model, task, request, method),
+    )
 
 
 def draw_table(compared: Comparison) -> None:
@@ -224,7 +200,7 @@ def draw_horizon(request: Request, shown: Shown, *, busy: bool) -> dict[str, pd.
         return {}
     framework = request.model.framework
     methods = [name for name in horizons.DEFAULT if framework in METHODS[name].frameworks]
-    found, pending = gather("horizon", request, methods, one_horizon)
+    found, pending = run_each("horizon", request, methods, one_horizon)
     wait_for(pending, len(found), len(methods))
     parts = [outcome.value for outcome in found.values() if outcome.value is not None]
     for method, outcome in found.items():

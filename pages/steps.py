@@ -5,11 +5,15 @@ import streamlit as st
 
 from explain_core.backends import is_installed
 from explain_core.diagnostics import published
+from explain_core.diagnostics.measured import METHODS
 from explain_core.diagnostics.one_step import STATES, summary
 from explain_core.diagnostics.step_jobs import Process, published_half, step_errors
 from explain_core.figures.steps import steps_figure
+from explain_core.methods import METHODS as KNOWN
+from explain_core.methods.jobs import keep_tables
 from ui import frame
 from ui.errors import plain
+from ui.progressive import gather, wait_for, words_of
 from ui.subjects import request_key
 from ui.words import Shown
 
@@ -51,17 +55,32 @@ def draw_steps(shown: Shown) -> None:
             "What is explained", states, format_func=STATE_WORDS.get, key=f"steps state {shown.file} {layer}", width=320
         )
     request = frame.choice().request
-    key = ("steps", request_key(request), layer, state)
+    key = (request_key(request), layer, state)
     result = frame.session().result_file(request_key(request))
-    outcome = frame.session().outcome(key, request.model, step_errors, request, layer, state, result)
-    if outcome.value is None:
-        frame.wait_or_say(outcome)
+    methods = [name for name in METHODS if request.model.framework in KNOWN[name].frameworks]
+    found, pending = gather(
+        "steps",
+        key,
+        methods,
+        lambda method: frame.session().outcome(
+            ("steps", *key, method), request.model, step_errors, request, layer, state, method, result
+        ),
+    )
+    wait_for(pending, len(found), len(methods))
+    for method, outcome in found.items():
+        if outcome.value is None:
+            st.caption(f":material/error: {KNOWN[method].name}: {plain(words_of(outcome))}")
+    parts = [outcome.value for outcome in found.values() if outcome.value is not None]
+    if not parts:
         return
-    table = outcome.value
-    shown.explanation.diagnostics["steps"] = table
+    table = pd.concat(parts, ignore_index=True)
+    table.attrs = parts[0].attrs
+    if pending is None:
+        shown.explanation.diagnostics["steps"] = table
+        frame.session().outcome(("keep steps", *key), request.model, keep_tables, {"steps": table}, result)
     st.plotly_chart(
         steps_figure(table, theme=frame.theme(), titled=False),
-        key=f"steps {shown.file} {layer} {state}",
+        key=f"steps {shown.file} {layer} {state} {len(parts)}",
         theme=None,
         config=PLAIN_CHART,
         alt=f"Relative error of each method on every step of {layer}, by itself and as a sequence",
@@ -73,7 +92,8 @@ def draw_steps(shown: Shown) -> None:
     for note in table.attrs["notes"]:
         st.caption(f":material/info: {plain(note)}")
     draw_summary(summary(table))
-    download(table, "steps")
+    if pending is None:
+        download(table, "steps")
 
 
 def draw_summary(found: pd.DataFrame) -> None:

@@ -19,12 +19,14 @@ from explain_core.diagnostics.layer_run import LayerRun, layer_run
 from explain_core.diagnostics.measured import METHODS, Measured, measure
 from explain_core.errors import InputError
 from explain_core.explain import explain
+from explain_core.explanation import Explanation
 from explain_core.methods import METHODS as KNOWN
 
 ONE_STEP, SEQUENCE = "one step", "whole sequence"
 STATES = ("hidden", "cell")
 WRITTEN_OUT_UP_TO = 40  # timesteps: each is some twenty operations of a graph, which shap walks one by one
-WRITTEN_OUT_AT = 6  # lengths
+WRITTEN_OUT_AT = 4  # lengths
+ONE_BY_ONE = 24  # steps by themselves, where a method takes one after the other
 REPEATED = 1e-4  # how far a state may be from what the cell makes of the states before, over the largest
 
 COLUMNS = (
@@ -71,7 +73,7 @@ def steps(
     sample: Any = 0,
     methods: Sequence[str] = METHODS,
     most_steps: int = 500,
-    most_sequences: int = 12,
+    most_sequences: int = 10,
     progress: Callable[[float, str], None] | None = None,
     **options: Any,
 ) -> pd.DataFrame:
@@ -87,7 +89,8 @@ def steps(
             ``Σ sign(Δs)·Δs``, in which units cannot make up for one another.
         sample: label or position of the sample.
         methods: ids of `explain_core.methods.METHODS`.
-        most_steps, most_sequences: longer sequences are taken at so many of their steps.
+        most_steps, most_sequences: longer sequences are taken at so many of their steps. Other methods than this
+            program take the steps one after the other, so they get at most `ONE_BY_ONE` of them by themselves.
         progress: called with the fraction done and what is being done.
         options: other arguments of `explain_core.explain`.
 
@@ -100,12 +103,40 @@ def steps(
     Raises:
         ExplainError: the model cannot be explained, or has no such layer.
     """
-    for method in methods:
-        if method not in KNOWN:
-            raise InputError(f"There is no method {method!r}.", hint=f"Choose one of {', '.join(KNOWN)}.")
-    say = progress or (lambda fraction, message: None)
-    say(0.0, "Running the model on the sequence and its baseline")
+    _check(methods)
+    if progress:
+        progress(0.0, "Running the model on the sequence and its baseline")
     explanation = explain(model, inputs, baselines, target, **options)
+    return steps_of(
+        explanation,
+        model,
+        layer=layer,
+        state=state,
+        unit=unit,
+        sample=sample,
+        methods=methods,
+        most_steps=most_steps,
+        most_sequences=most_sequences,
+        progress=progress,
+    )
+
+
+def steps_of(
+    explanation: Explanation,
+    model: Any,
+    *,
+    layer: str | None = None,
+    state: str | None = None,
+    unit: int | None = None,
+    sample: Any = 0,
+    methods: Sequence[str] = METHODS,
+    most_steps: int = 500,
+    most_sequences: int = 10,
+    progress: Callable[[float, str], None] | None = None,
+) -> pd.DataFrame:
+    """`steps` of a model that has been explained, with one baseline for each sample and its gates kept."""
+    _check(methods)
+    say = progress or (lambda fraction, message: None)
     run = layer_run(explanation, layer, sample)
     module, name = _CELLS[explanation.attrs["framework"]]
     module = getattr(importlib.import_module(module), name)
@@ -132,19 +163,20 @@ def steps(
             rows.append(shared | dict(zip(COLUMNS[5:], [*values, *shares], strict=True)))
 
     chosen = _chosen(len(run.times), most_sequences)
-    single = np.unique(np.linspace(0, len(run.times) - 1, min(most_steps, len(run.times))).round().astype(int))
-    single = np.union1d(single, chosen)
+    single = np.union1d(_spread(len(run.times), most_steps), chosen)
+    some = _spread(len(run.times), min(most_steps, ONE_BY_ONE))
     plan = [(variant, method) for variant in cell.variants for method in methods if _is_tried(cell, variant, method)]
     for number, (variant, method) in enumerate(plan):
         words = f"{KNOWN[method].name}" + ("" if variant == "built-in" else f", cell {variant}")
         say(0.1 + 0.9 * number / len(plan), f"{words}: each step by itself")
-        at = single if _is_quick(cell, method) else chosen
+        at = single if method == "pairlift" else some if _is_quick(cell, method) else chosen
+        at = at if variant == "built-in" else _fewer(chosen)
         add(ONE_STEP, variant, method, at, _one_step(cell, variant, method, run, place, direction, at))
         at = chosen if variant == "built-in" else _fewer(chosen[chosen < WRITTEN_OUT_UP_TO])
         whole = _sequences(cell, variant, method, run, place, direction, at)
         for count, (step, found) in enumerate(whole):
             share = (number + 0.5 + 0.5 * count / len(at)) / len(plan)
-            say(0.1 + 0.9 * share, f"{words}: {step + 1} steps together")
+            say(0.1 + 0.9 * share, f"{words}: the first {step + 1} steps" if step else f"{words}: the first step")
             add(SEQUENCE, variant, method, np.array([step]), found)
     table = pd.DataFrame(rows, columns=COLUMNS)
     table.attrs["notes"] = notes
@@ -174,6 +206,12 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _check(methods: Sequence[str]) -> None:
+    for method in methods:
+        if method not in KNOWN:
+            raise InputError(f"There is no method {method!r}.", hint=f"Choose one of {', '.join(KNOWN)}.")
 
 
 def _is_tried(cell: Cell, variant: str, method: str) -> bool:
@@ -231,6 +269,11 @@ def _direction(run: LayerRun, place: int, unit: int | None) -> np.ndarray:
     return np.broadcast_to(np.eye(run.units, dtype=after.dtype)[unit], after.shape[1:])
 
 
+def _spread(count: int, most: int) -> np.ndarray:
+    """At most so many steps, evenly from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+
+
 def _chosen(count: int, most: int) -> np.ndarray:
     """Steps at which the sequence is cut: closer at the beginning, where errors start."""
     if count <= most:
@@ -244,8 +287,8 @@ def _fewer(steps: np.ndarray) -> np.ndarray:
 
 
 def _is_quick(cell: Cell, method: str) -> bool:
-    """Whether all steps at once take no longer than a few; shap traces a TensorFlow model for each of them."""
-    return cell.framework == "torch" or method in ("pairlift", "gradient_difference")
+    """Whether a step by itself takes little; shap traces a TensorFlow model for each of them."""
+    return cell.framework == "torch" or method == "gradient_difference"
 
 
 def _one_step(

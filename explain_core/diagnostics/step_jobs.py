@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explain_core.diagnostics.one_step import steps
+from explain_core.diagnostics.one_step import steps_of
 from explain_core.diagnostics.published import half
 from explain_core.diagnostics.two_frameworks import Answers, answer, compare, write_plan
+from explain_core.explain import explain
 from explain_core.explanation import Explanation
 from explain_core.jobs import FRAMEWORKS, Request, open_kept
 from explain_core.worker import Report
@@ -24,20 +25,28 @@ class Process:
     framework: str
 
 
-def step_errors(report: Report, request: Request, layer: str, state: str, result: Path) -> pd.DataFrame:
-    """The table of `steps`; it also goes into the explanation in the file ``result``, as "steps"."""
+def step_errors(report: Report, request: Request, layer: str, state: str, method: str, result: Path) -> pd.DataFrame:
+    """The table of `steps` for one method, on the states in the explanation of the request in the file ``result``."""
     model = open_kept(report, request.model)
-    table = steps(
+    return steps_of(
+        _with_states(report, model, request, result),
         model,
-        request.inputs,
-        mean_baseline(request),
-        request.target,
         layer=layer,
         state=state,
+        methods=(method,),
         progress=lambda fraction, message: report(0.05 + 0.9 * fraction, message),
     )
-    keep_table(result, "steps", table)
-    return table
+
+
+def _with_states(report: Report, model: Any, request: Request, result: Path) -> Explanation:
+    """The saved explanation; over a background one against the mean of it, which is kept beside."""
+    if not request.background:
+        return Explanation.load(result)
+    file = result.with_suffix(".mean")
+    if not file.exists():
+        report(0.05, "Running the model on the average of the baselines")
+        explain(model, request.inputs, mean_baseline(request), request.target).save(file)
+    return Explanation.load(file)
 
 
 def published_half(report: Report, framework: str) -> dict[str, Any]:

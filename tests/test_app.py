@@ -186,7 +186,8 @@ def test_uploaded_state_dict_and_csv(app):
     x = torch.tensor(np.loadtxt(io.BytesIO(CSV), delimiter=",", skiprows=1), dtype=torch.float32)
     predicted = Regressor()(x[None]).item()
     assert float(app.metric[0].value.replace("−", "-")) == pytest.approx(predicted, rel=1e-3)
-    assert "Not in the file, so assumed or chosen. The head reads: last step." in text(app)
+    note = next(caption.value for caption in app.caption if "Not in the file, so assumed or chosen." in caption.value)
+    assert "The head reads: last step." in note
 
 
 def test_a_choice_that_completes_the_state_dict_changes_the_prediction(app):
@@ -256,11 +257,31 @@ def test_many_sequences_of_unequal_lengths(app):
 def test_files_are_remembered_while_looking_at_a_demo(app):
     wait(app)
     upload(app, ("walk.pth", state_dict()), ("walk.csv", CSV))
+    confirmed = next(box.key for box in app.checkbox if box.key.startswith("confirmed "))
+    app.checkbox(key=confirmed).check()
+    app.selectbox(key="option read").set_value("mean over time")
+    app.text_input(key="output names").set_value("height")
+    wait(app)
     app.segmented_control(key="source").set_value("demo")
     wait(app)
     app.segmented_control(key="source").set_value("files")
     wait(app)
     assert app.title[0].value == "walk.pth"
+    assert app.selectbox(key="option read").value == "mean over time"
+    assert app.checkbox(key=confirmed).value
+    assert app.text_input(key="output names").value == "height"
+
+
+@pytest.mark.parametrize("page", ["pages/explanation.py", "pages/layers.py", "pages/parity.py"])
+def test_pages_say_which_half_is_missing(app, page):
+    wait(app)
+    upload(app, data=("walk.csv", CSV))
+    app.switch_page(page).run()
+    assert ["Now give the **model**" in info.value for info in app.info] == [True]
+    app.file_uploader(key="upload data").clear()
+    wait(app)
+    upload(app, ("walk.pth", state_dict()))
+    assert ["Now give a **sequence**" in info.value for info in app.info] == [True]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from ui.errors import plain, show
 from ui.lifetime import close_with_browser
@@ -10,6 +13,8 @@ from ui.session import Outcome, Session
 from ui.sidebar import Choice, draw
 from ui.subjects import request_key
 from ui.words import Shown
+
+_KEPT = ("option ", "confirmed ", "output names", "output tensor", "sequence files", "baseline files", "words ")
 
 
 def session() -> Session:
@@ -24,11 +29,15 @@ def session() -> Session:
 
 def prepare() -> None:
     """Draw the sidebar and leave the choice for the page."""
+    chosen = {key: value for key, value in st.session_state.items() if str(key).startswith(_KEPT)}
     with st.sidebar:
         try:
             st.session_state["choice"] = draw(session())
         except Exception as error:  # part of the app's boundary: the sidebar is too narrow to show it there
             st.session_state["choice"] = Choice(error=error)
+    for key, value in chosen.items():  # widgets forget while the sidebar shows something else
+        with suppress(StreamlitAPIException):  # this one is there, and may not be set
+            st.session_state[key] = value
     for notice in take_notices():
         st.toast(plain(notice), icon=":material/info:", duration="long")
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from explain_core.figures import attribution_figure, cell_detail, click_detail, prediction_figure
-from explain_core.models.hints import EXPORT_HINT
+from explain_core.models.hints import ASSUMED, EXPORT_HINT
 from ui import frame
 from ui.downloads import offer_downloads
 from ui.errors import code_in, plain
@@ -21,7 +21,7 @@ def draw() -> None:
         st.caption(plain(choice.subject.sequence))
     else:
         st.title("Explain your own model")
-        if choice.waiting is None and choice.error is None:
+        if choice == frame.Choice():
             draw_welcome()
     if shown := frame.explanation():
         output = frame.choose_output(shown)
@@ -63,8 +63,17 @@ def draw_numbers(shown: Shown, output: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         frame.draw_residual(shown, output)
         offer_downloads(shown)
-    for note in shown.explanation.notes:
-        st.caption(f":material/info: {plain(note)}")
+    draw_notes(shown.explanation.notes)
+
+
+def draw_notes(notes: list[str]) -> None:
+    """What is to be known of the result; what was assumed of the model stands together."""
+    assumed = [note.removeprefix(ASSUMED) for note in notes if note.startswith(ASSUMED)]
+    for note in notes:
+        if not note.startswith(ASSUMED):
+            st.caption(f":material/info: {plain(note)}")
+    if assumed:
+        st.caption(f":material/help: **{plain(ASSUMED.strip())}** {plain(' '.join(assumed))}")
 
 
 @st.fragment

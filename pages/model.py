@@ -9,6 +9,7 @@ import streamlit as st
 from explain_core.demos import Demo
 from explain_core.jobs import ModelSource
 from explain_core.models import ModelSummary
+from explain_core.models.hints import ASSUMED
 from explain_core.preview import Preview, preview
 from ui import frame
 from ui.errors import plain, show
@@ -84,7 +85,7 @@ def draw_summary(summary: ModelSummary, source: ModelSource) -> None:
     st.markdown("**It takes**\n\n" + "\n".join(f"- {line}" for line in takes))
     draw_preview(source)
     draw_list("**How it was opened**", summary.notes)
-    draw_list("**Not in the file, so assumed or chosen**", [_without_prefix(text) for text in summary.assumptions])
+    draw_list("**Not in the file, so assumed or chosen**", [text.removeprefix(ASSUMED) for text in summary.assumptions])
 
 
 def draw_list(title: str, sentences: Sequence[str]) -> None:
@@ -108,10 +109,6 @@ def preview_in_words(found: Preview) -> str:
     more = ", ..." if prod(found.shape) > len(found.values) else ""
     others = f" It returns {found.others} more." if found.others else ""
     return f"For zeros of {given} it answers {size} {'number' if size == '1' else 'numbers'}: {numbers}{more}.{others}"
-
-
-def _without_prefix(sentence: str) -> str:
-    return sentence.removeprefix("Not in the file, so assumed or chosen. ")
 
 
 def shape_in_words(shape: tuple[int | None, ...] | None) -> str:

@@ -23,8 +23,8 @@ _OPTION_WORDS = {
     "read_activation": "Activation of what the last layers read",
     "head_activation": "Activation between the last layers",
     "output_activation": "Activation of the output",
-    "squeeze": "One number instead of a list of one",
 }
+_NO_MATTER = {"squeeze"}  # the same numbers in another shape: they are explained alike
 _ARGUMENT = re.compile(r"(\w+)\s*=\s*([^,\n]+)")
 
 Upload = Callable[[Session, str, str, str], Path | None]
@@ -42,7 +42,10 @@ def choose_model(session: Session, upload: Upload, path: Path) -> tuple[Outcome,
     opening = _opening(session, source)
     if opening.value is None or not opening.value.summary.options:
         return opening, source
-    with st.expander("Please confirm: what the file does not say", expanded=True, icon=":material/help:"):
+    confirmed = is_confirmed(source)
+    title = "Confirmed: what the file does not say" if confirmed else "Please confirm: what the file does not say"
+    icon = ":material/check:" if confirmed else ":material/help:"
+    with st.expander(title, expanded=not confirmed, icon=icon):
         source = ModelSource(path, _options(path, opening.value.summary.options))
         st.checkbox("This is how the model was trained", key=f"confirmed {path.parent.name}")
     return _opening(session, source), source
@@ -71,6 +74,7 @@ def _options(path: Path, options: dict[str, tuple[str, ...]]) -> dict[str, str]:
     return {
         name: st.selectbox(_OPTION_WORDS.get(name, name.capitalize()), values, key=f"option {name}")
         for name, values in options.items()
+        if name not in _NO_MATTER
     }
 
 

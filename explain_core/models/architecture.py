@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from explain_core.errors import ModelFileError
-from explain_core.models.hints import EXPORT_HINT
+from explain_core.models.hints import ASSUMED, EXPORT_HINT
 from explain_core.models.options import CHOICES, FLAT, HALF_WIDTH, ONE_WIDTH, THREE_WIDTHS, TWO_WIDTHS, Options
 from explain_core.models.shapes import Recurrent, Shapes, find_recurrent
 
@@ -173,7 +173,7 @@ class Architecture:
             said.append("Normalisation without running statistics is LayerNorm, with eps 1e-5.")
         if any(isinstance(layer, Norm) and layer.kind == "batch" for layer in (*self.before, *self.head)):
             said.append("BatchNorm1d has eps 1e-5.")
-        return tuple(f"Not in the file, so assumed or chosen. {sentence}" for sentence in said)
+        return tuple(f"{ASSUMED}{sentence}" for sentence in said)
 
     def _unknown_first(self) -> str:
         """Where the head is an ``nn.Sequential`` whose first layer has no weights."""

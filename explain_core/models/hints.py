@@ -19,6 +19,9 @@ READER_ERRORS = (
 
 NO_RECURRENT = "The model has no recurrent layer; it is explained all the same, without gates to show."
 
+#: How sentences begin that say what a state dict leaves open.
+ASSUMED = "Not in the file, so assumed or chosen. "
+
 #: The lines of Python that turn a live model into a file that opens everywhere.
 EXPORT_HINT = """In Python, these lines write a file that opens as it is:
     example = (torch.randn(2, timesteps, features),)

@@ -57,7 +57,7 @@ def test_one_click_makes_a_file_fit_another_cuts_it_and_a_scaling_keeps_its_unit
 
     app.switch_page("pages/model.py")
     wait(app)
-    assert "What is in the file" in text(app)
+    assert "What is in the sequence file" in text(app)
     assert "Numbers are read with a comma for decimals" in text(app)
     assert "attributions belong to the model" in text(app)
 

@@ -21,7 +21,7 @@ _MOST_FEATURES = 200
 
 def draw_data(data: Data) -> None:
     """The section of an uploaded file."""
-    st.subheader("What is in the file")
+    st.subheader("What is in the sequence file")
     sequences = data.reading.sequences if data.sequences is None else data.sequences
     lengths = lengths_of(sequences)
     index = _choose_sequence(sequences)
@@ -33,7 +33,7 @@ def draw_data(data: Data) -> None:
         st.metric("Tokens" if data.is_text else "Timesteps", f"{len(times):,}", border=True)
         if not data.is_text:
             st.metric("Features", f"{sequences.sizes['feature']:,}", border=True)
-    if len(times) > 1:
+    if len(times) > 1 and times != [str(i + 1) for i in range(len(times))]:
         st.caption(f"From {plain(times[0])} to {plain(times[-1])}.")
     if data.is_text:
         _draw_words(one)

@@ -197,7 +197,7 @@ class Session:
                 where=name,
                 hint="Give a smaller file, or run PairLift yourself with a larger PAIRLIFT_UPLOAD_GB.",
             )
-        name = re.sub(r"[^\w.()+ -]", "_", name.replace("\\", "/").rpartition("/")[2])[-60:].strip(". ") or "upload"
+        name = re.sub(r"[^\w.()+= -]", "_", name.replace("\\", "/").rpartition("/")[2])[-60:].strip(". ") or "upload"
         digest = hashlib.sha256(name.encode() + data).hexdigest()
         path = self._uploads.get(digest)
         if path is None or not path.exists():

@@ -116,7 +116,8 @@ def shape_in_words(shape: tuple[int | None, ...] | None) -> str:
         return "of a shape that the file does not tell"
     names = ["samples", "timesteps", "features"] if len(shape) <= 3 else [f"axis {i + 1}" for i in range(len(shape))]
     return " × ".join(
-        f"{'any number of' if size is None else size} {name}" for size, name in zip(shape, names, strict=False)
+        f"{'any number of' if size is None else size} {name.removesuffix('s') if size == 1 else name}"
+        for size, name in zip(shape, names, strict=False)
     )
 
 

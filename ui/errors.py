@@ -38,7 +38,9 @@ def show(error: Exception) -> None:
         return
     where = f"  \n:small[in {plain(error.where)}]" if error.where else ""
     words, code = _words_in(error.hint), code_in(error.hint)
-    st.error(f"**{plain(error.what)}**{where}" + (f"\n\n{plain(words)}" if words else ""), icon=":material/error:")
+    what, _, listed = error.what.partition("\n")  # such as the weights found in a file
+    details = f"  \n:small[{plain(listed)}]" if listed else ""
+    st.error(f"**{plain(what)}**{details}{where}" + (f"\n\n{plain(words)}" if words else ""), icon=":material/error:")
     if code:
         st.code(code, language="python")
     offer(error.fixes)

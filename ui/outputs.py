@@ -22,13 +22,19 @@ def choose_output(outputs: tuple[ModelOutput, ...]) -> tuple[Any, tuple[str, ...
         raise InputError("The model returned no numbers to explain.", where="the model")
     position = 0
     if len(outputs) > 1:
-        names = [output.name for output in outputs]
-        position = names.index(st.selectbox("Output", names, key="output tensor"))
+        words = [_in_words(i, output) for i, output in enumerate(outputs)]
+        position = words.index(st.selectbox("Output", words, key="output tensor"))
     shape = outputs[position].shape
     prefix = (outputs[position].name,) if len(outputs) > 1 else ()
     if len(outputs) == 1 and len(shape) <= 1 and prod(shape) <= MOST_TOGETHER:
         return None, _names(prod(shape))
     return (*prefix, *_index(shape)), None
+
+
+def _in_words(position: int, output: ModelOutput) -> str:
+    """An output by its name, or where that is only its place (such as "1.0") by a number; and its shape."""
+    name = f"Output {position + 1}" if output.name.replace(".", "").isdigit() else output.name
+    return f"{name} ({' × '.join(map(str, output.shape)) or 'one number'})"
 
 
 def _names(count: int) -> tuple[str, ...]:

@@ -33,15 +33,15 @@ def worker():  # a new one for each test, since no process is to hold both frame
 
 
 def torch_files(folder):
-    from fuzzing.torch_examples import valid_files
+    from corpus.torch_files import valid_files
 
     return valid_files(folder)
 
 
 def keras_files(folder):
-    from corpus.keras_files import valid_files
+    from corpus.keras_files import saved_model, valid_files
 
-    return valid_files(folder)
+    return {**valid_files(folder), "saved model": saved_model(folder / "saved model.zip")}
 
 
 def sequence_files(folder):

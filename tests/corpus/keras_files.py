@@ -7,6 +7,7 @@ formulas of `keras_formulas`. ``valid_files(folder)`` writes them all.
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -490,3 +491,14 @@ def valid_files(folder: Path) -> dict[str, Path]:
         paths[name] = Path(folder) / f"{name}{case.suffix}"
         case.write(paths[name])
     return paths
+
+
+def saved_model(path: Path) -> Path:
+    """Write a small SavedModel as a zip archive, which takes TensorFlow and not only h5py."""
+    import keras
+    import tensorflow as tf
+
+    model = keras.Sequential([keras.layers.Input((5, FEATURES)), keras.layers.LSTM(UNITS), keras.layers.Dense(1)])
+    folder = path.with_suffix("")
+    tf.saved_model.save(model, str(folder))
+    return Path(shutil.make_archive(str(folder), "zip", folder))

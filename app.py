@@ -28,6 +28,18 @@ def main() -> None:
                     icon=":material/memory:",
                     url_path="inside-the-layers",
                 ),
+                st.Page(
+                    "pages/model.py",
+                    title="Model and data",
+                    icon=":material/schema:",
+                    url_path="model-and-data",
+                ),
+                st.Page(
+                    "pages/how.py",
+                    title="How it works",
+                    icon=":material/menu_book:",
+                    url_path="how-it-works",
+                ),
             ],
             "Check the methods": [
                 st.Page(
@@ -53,20 +65,6 @@ def main() -> None:
                     title="Two frameworks",
                     icon=":material/compare_arrows:",
                     url_path="both-frameworks",
-                ),
-            ],
-            "About": [
-                st.Page(
-                    "pages/model.py",
-                    title="Model and data",
-                    icon=":material/schema:",
-                    url_path="model-and-data",
-                ),
-                st.Page(
-                    "pages/how.py",
-                    title="How it works",
-                    icon=":material/menu_book:",
-                    url_path="how-it-works",
                 ),
             ],
         },

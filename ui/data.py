@@ -17,7 +17,7 @@ from explain_core.sequences.cutting import cut
 from explain_core.sequences.jobs import WordOptions, describe_vocabulary, read_scaling, read_sequences, read_text
 from explain_core.sequences.labelled import lengths_of
 from explain_core.sequences.loading import chosen_columns, last_tokens
-from ui.data_options import options, reset, take, widget_key
+from ui.data_options import current, options, reset, take, widget_key
 from ui.errors import plain
 from ui.session import Outcome, Session
 
@@ -188,11 +188,11 @@ def _draw_columns(reading: Reading, chosen: Options) -> None:
     if len(others) > _MOST_COLUMNS:
         st.caption(f"All {len(features)} columns are features, in the order of the file.")
         return
-    key = widget_key("data columns")
+    key, path = widget_key("data columns"), current()
 
     def changed() -> None:
         picked = tuple(st.session_state[key])
-        take({"columns": picked or None})
+        take({"columns": picked or None}, path)
 
     st.multiselect(
         "Features, in the order of the model's inputs",
@@ -214,19 +214,21 @@ def _draw_cutting(reading: Reading, chosen: Options) -> None:
 
 
 def _select(label: str, choices: list, value: Any, field: str, words: Callable[[Any], str]) -> None:
-    key = widget_key(f"data {field}")
+    key, path = widget_key(f"data {field}"), current()
     index = choices.index(value) if value in choices else 0
-    st.selectbox(
-        label, choices, index, format_func=words, key=key, on_change=lambda: take({field: st.session_state[key]})
-    )
+
+    def changed() -> None:
+        take({field: st.session_state[key]}, path)
+
+    st.selectbox(label, choices, index, format_func=words, key=key, on_change=changed)
 
 
 def _number(label: str, value: int | None, field: str, words: str, blank: str) -> None:
-    key = widget_key(f"data {field}")
+    key, path = widget_key(f"data {field}"), current()
 
     def changed() -> None:
         number = st.session_state[key]
-        take({field: (None if field == "window" else 1) if number is None else int(number)})
+        take({field: (None if field == "window" else 1) if number is None else int(number)}, path)
 
     st.number_input(label, 1, None, value, key=key, on_change=changed, help=words, placeholder=blank)
 

@@ -23,10 +23,12 @@ def current() -> Path | None:
     return st.session_state.get("path data")
 
 
-def take(changes: dict[str, Any]) -> None:
-    """Change what is chosen for the file in use."""
-    path = current()
-    if path is not None:
+def take(changes: dict[str, Any], path: Path | None) -> None:
+    """Change what is chosen for a file; not when another one has taken its place meanwhile.
+
+    Widgets that fall away with a file report a change of their own while the next file comes in.
+    """
+    if path is not None and path == current():
         st.session_state[_STATE] = {**st.session_state.get(_STATE, {}), path: options(path).changed(changes)}
         _renew()
 
@@ -38,8 +40,9 @@ def reset() -> None:
 
 
 def widget_key(name: str) -> str:
-    """A key for a widget that shows an option: another one after each change, so that it shows what holds now."""
-    return f"{name} {st.session_state.get(_VERSION, 0)}"
+    """A key for a widget that shows an option: another one for each file and after each change, to show what holds."""
+    path = current()
+    return f"{name} {path.parent.name if path else ''} {st.session_state.get(_VERSION, 0)}"
 
 
 def _renew() -> None:
@@ -57,5 +60,5 @@ def offer(fixes: tuple[Fix, ...]) -> None:
                 key=f"fix {fix.label}",
                 type="primary" if i == 0 else "secondary",
                 on_click=take,
-                args=(fix.changes,),
+                args=(fix.changes, current()),
             )

@@ -9,6 +9,8 @@ import streamlit as st
 
 from explain_core.backends.protocol import ModelOutput
 from explain_core.errors import InputError
+from explain_core.targets import select_targets
+from ui.errors import plain
 
 MOST_TOGETHER = 12  # up to so many outputs are explained at once, so that switching between them is instant
 
@@ -28,7 +30,10 @@ def choose_output(outputs: tuple[ModelOutput, ...]) -> tuple[Any, tuple[str, ...
     prefix = (outputs[position].name,) if len(outputs) > 1 else ()
     if len(outputs) == 1 and len(shape) <= 1 and prod(shape) <= MOST_TOGETHER:
         return None, _names(prod(shape))
-    return (*prefix, *_index(shape)), None
+    target = (*prefix, *_index(shape))
+    (chosen,), _ = select_targets(target, outputs, None)
+    st.caption(f"“{plain(chosen.label)}” in charts and files, which count from 0 as Python does.")
+    return target, None
 
 
 def _in_words(position: int, output: ModelOutput) -> str:

@@ -179,7 +179,7 @@ def _prepare(session: Session, source: ModelSource, opened: OpenedModel, data: D
     index = 0
     if len(names) > 1:
         latest = len(names) - 1 if options(data.path).window is not None else 0  # of windows, people ask for the last
-        index = names.index(st.selectbox("Sequence", names, latest, key="sequence files"))
+        index = names.index(st.selectbox("Sequence to explain", names, latest, key="sequence files"))
     subject = upload_subject(source, opened.summary, sequences, index, data.scaling, data.pad_tokens)
     key = ("try", source.path, tuple(source.architecture.items()), digest(subject.inputs))
     return subject, session.outcome(key, source, try_out, source, subject.inputs)

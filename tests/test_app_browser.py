@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from corpus.keras_files import X, list_of_layers
 from torch import nn
 
 ROOT = Path(__file__).parents[1]
@@ -139,6 +140,45 @@ def test_upload_run_and_read_the_residual_off_the_page(page, files):
     assert metric(page, "Prediction") == pytest.approx(prediction, rel=1e-3)
     assert metric(page, "Baseline prediction") == pytest.approx(baseline, rel=1e-3)
     assert metric(page, "Difference") == pytest.approx(prediction - baseline, rel=1e-2)
+
+
+def test_an_old_h5_is_explained_with_the_meaning_it_was_trained_with(page, tmp_path):
+    """Keras 2.0.8 wrote it, whose hard_sigmoid is not the function that Keras 3 calls so."""
+    old = list_of_layers()
+    old.write(tmp_path / "turbofan=2.h5")
+    np.savetxt(tmp_path / "walk.csv", X[0], delimiter=",", header="speed,slope,load", comments="", fmt="%.9g")
+    page.get_by_text("My own files").click()
+    inputs = page.locator("section[data-testid=stSidebar] input[type=file]")
+    inputs.nth(1).set_input_files(tmp_path / "walk.csv")
+    page.get_by_text("Now give the model in the sidebar").wait_for()
+    inputs.nth(0).set_input_files(tmp_path / "turbofan=2.h5")
+    page.get_by_role("button", name="Explain", exact=True).click()
+    page.locator(".js-plotly-plot").first.wait_for()
+
+    page.get_by_role("heading", name="turbofan=2.h5").wait_for()
+    page.get_by_text("hard_sigmoid is meant as clip(0.2x + 0.5)").wait_for()
+    assert metric(page, "Prediction") == pytest.approx(old.expected[0, 0], abs=6e-5)  # shown to four digits
+    page.get_by_text(re.compile(r"Adds up")).wait_for()
+    page.get_by_test_id("stTopNavLink").filter(has_text="Inside the layers").first.click()
+    page.get_by_role("heading", name="How open the gates were").wait_for()
+
+
+def test_what_was_found_in_one_file_is_not_asked_of_the_next(page, tmp_path):
+    (tmp_path / "long.csv").write_text(
+        "id,date,speed\na,2024-01-01,1\na,2024-01-02,2\nb,2024-01-01,3\nb,2024-01-02,4\n"
+    )
+    (tmp_path / "plain.csv").write_text("slope,load\n1,2\n3,4\n5,6\n")
+    page.get_by_text("My own files").click()
+    inputs = page.locator("section[data-testid=stSidebar] input[type=file]")
+    inputs.nth(1).set_input_files(tmp_path / "long.csv")
+    page.get_by_text("2 sequences · 2 timesteps · 1 feature").wait_for()
+    page.get_by_text("How the file is read").click()
+    page.get_by_text("Column that tells sequences apart").wait_for()
+    inputs.nth(1).set_input_files(tmp_path / "plain.csv")
+    page.get_by_text("3 timesteps · 2 features").wait_for()
+    page.wait_for_timeout(3_000)  # in which the page would answer for its old choices
+    page.get_by_text("3 timesteps · 2 features").wait_for()
+    assert page.get_by_text("There is no column").count() == 0
 
 
 def test_the_keras_demo_is_explained_and_adds_up(page):

@@ -31,7 +31,7 @@ Progress = Callable[[float, str], None]
 TITLES = {
     "paired": "PairLift",
     "gradient": "Gradient × difference",
-    "shap": "shap's gradient fallback",
+    "shap": "shap DeepExplainer",
     "rescale-only": "Rescale rule without a product rule",
 }
 """Names of the methods for people."""

@@ -20,6 +20,7 @@ from explain_core.methods.registry import METHODS, method_of
 
 _ACROSS = 2
 _DASHES = ("solid", "dash", "dot")
+UNDER_OTHERS = "gradient_difference"  # other methods fall back to it, and their lines show between the dashes
 
 
 def comparison_figure(
@@ -133,7 +134,7 @@ def method_line(method: str, theme: Theme) -> dict[str, Any]:
     number = list(METHODS).index(method) - 1
     return {
         "color": theme.lines[number % len(theme.lines)],
-        "dash": _DASHES[number // len(theme.lines)],
+        "dash": "dash" if method == UNDER_OTHERS else _DASHES[number // len(theme.lines)],
         "width": 1.8,
     }
 
@@ -164,4 +165,5 @@ def _sum_in_words(explanation: Explanation) -> str:
     moved = float(np.abs(explanation.prediction.values - explanation.baseline_prediction.values).max())
     if explanation.adds_up(explanation.samples[0], explanation.outputs[0]) or not moved:
         return "adds up"
-    return f"off by {100 * off / moved:.2g} %"
+    percent = 100 * off / moved
+    return f"off by {percent:.2g} %" if percent < 100 else f"off by {percent:,.0f} %"

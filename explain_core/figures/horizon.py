@@ -53,7 +53,7 @@ def horizon_figure(table: pd.DataFrame, *, theme: str = "light") -> go.Figure:
             row=1,
             col=1,
         )
-    names = [style.shortened(method_of(method).name, 26) for method in last]
+    names = [style.shortened(method_of(method).name.removesuffix(" steps"), 26) for method in last]
     figure.add_bar(
         x=list(last.values()),
         y=names,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from explain_core.figures import style
+from explain_core.figures.comparison import UNDER_OTHERS, method_line
 from explain_core.labels import label_texts
+from explain_core.methods.registry import METHODS
 
 ROUNDING = 1e-5  # what float32 explains of a sum
 _FLOOR = 1e-9  # where an error of zero is drawn
@@ -23,12 +27,14 @@ def steps_figure(table: pd.DataFrame, *, theme: str = "light", titled: bool = Tr
     """
     colours = style.theme_of(theme)
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.04)
-    methods = list(dict.fromkeys(table["method"]))
+    ids = {method.name: id_ for id_, method in METHODS.items()}
     largest = np.nanmax([1e-3, *table["relative_error"]])
-    for (method, model), rows in table.groupby(["method", "model"], sort=False):
+    groups = [*table.groupby(["method", "model"], sort=False)]
+    groups.sort(key=lambda group: ids[group[0][0]] == UNDER_OTHERS)  # dashed, above those that fall back to it
+    for (method, model), rows in groups:
         for column, scope in enumerate(_HEADINGS, start=1):
             part = rows[(rows["scope"] == scope) & rows["relative_error"].notna()].sort_values("step")
-            _add_line(figure, part, method, model, colours.lines[methods.index(method) % len(colours.lines)], column)
+            _add_line(figure, part, method, model, method_line(ids[method], colours), column)
     for column in (1, 2):
         add_rounding(figure, colours, _FLOOR / 3, column)
     first = table.iloc[0]
@@ -64,7 +70,9 @@ def add_rounding(figure: go.Figure, theme: style.Theme, floor: float, column: in
     )
 
 
-def _add_line(figure: go.Figure, part: pd.DataFrame, method: str, model: str, colour: str, column: int) -> None:
+def _add_line(
+    figure: go.Figure, part: pd.DataFrame, method: str, model: str, line: dict[str, Any], column: int
+) -> None:
     name = method if model == "built-in" else f"{method}, {model}"
     few = len(part) <= 60
     figure.add_scatter(
@@ -74,7 +82,7 @@ def _add_line(figure: go.Figure, part: pd.DataFrame, method: str, model: str, co
         name=style.plain(name),
         legendgroup=name,
         showlegend=column == 2,
-        line={"color": colour, "width": 1.8, "dash": _dash(method, model)},
+        line=line if model == "built-in" else line | {"dash": "dot"},
         marker={"size": 5, "symbol": "circle" if model == "built-in" else "diamond"},
         text=label_texts(np.asarray(part["time"].tolist())) if len(part) else [],
         customdata=np.stack([part["attributed"], part["expected"]], -1) if len(part) else None,
@@ -85,10 +93,3 @@ def _add_line(figure: go.Figure, part: pd.DataFrame, method: str, model: str, co
         row=1,
         col=column,
     )
-
-
-def _dash(method: str, model: str) -> str:
-    """The plain gradient is dashed, since others fall back to it and lie under it."""
-    if model != "built-in":
-        return "dot"
-    return "dash" if method.startswith("Gradient") else "solid"

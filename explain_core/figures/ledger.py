@@ -52,6 +52,7 @@ def ledger_figure(ledger: pd.DataFrame, layer: str, *, theme: str = "light", tit
     style.apply_style(figure, colours, title=title, subtitle="", height=200 + 30 * len(parts) + (56 if titled else 0))
     title = "" if axis.title == "Time" else axis.title  # dates say so themselves
     figure.update_xaxes(axis.layout | {"zeroline": False, "showgrid": False, "title_text": title})
+    figure.update_layout(margin_b=52 if title else 12)
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     return figure
 

@@ -78,7 +78,16 @@ def draw_overview(audits: list[Audit], shown: Shown) -> None:
                     f", {seed.times}" if seed.times else ""
                 )
         rows.append(row)
-    st.dataframe(pd.DataFrame(rows), hide_index=True, key="ledger overview")
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        key="ledger overview",
+        column_config={
+            "Off by": st.column_config.TextColumn(
+                help="The prediction difference minus the sum of the shares: + is missing, − is too much."
+            )
+        },
+    )
     for audit in audits:
         if audit.explanation is None:
             st.caption(f":material/block: **{TITLES[audit.method]}.** {plain(audit.message)}")
@@ -189,11 +198,15 @@ def draw_own(audit: Audit, shown: Shown) -> None:
     if audit.explanation is None:
         return
     tables = audit.explanation.diagnostics
+
+    def size(value: float) -> str:
+        return f"{abs(value):.1e}" + (f"\N{NO-BREAK SPACE}{shown.unit}" if shown.unit else "")
+
     largest = tables["ledger"]["defect"].abs().max()
     left = tables["conservation"]["residual"].abs().max() if len(tables["conservation"]) else 0.0
     st.badge(
-        f"PairLift on the same sequence: off by {abs(tables['totals'].iloc[0]['error']):.1e}; no entry of its ledger "
-        f"is larger than {largest:.1e}, and no step leaves more than {left:.1e}",
+        f"PairLift on the same sequence: off by {size(tables['totals'].iloc[0]['error'])}; no entry of its ledger "
+        f"is larger than {size(largest)}, and no step leaves more than {size(left)}",
         icon=":material/check_circle:" if audit.explanation.adds_up(0, 0) else ":material/error:",
         color="green" if audit.explanation.adds_up(0, 0) else "red",
     )

@@ -114,6 +114,8 @@ def draw_table(compared: Comparison) -> None:
             "What happened": table["message"],
         }
     )
+    if not any(table["message"]):
+        in_words = in_words.drop(columns="What happened")
     two = st.column_config.NumberColumn(format="%.2f")
     st.dataframe(
         in_words,
@@ -147,7 +149,7 @@ def percent(part: float) -> str:
     """A part of the whole for people; what is less than they would read is said to be."""
     if np.isnan(part):
         return ""
-    return "under 0.01 %" if part < 1e-4 else f"{100 * part:.2g} %" if part < 0.1 else f"{100 * part:.0f} %"
+    return "under 0.01 %" if part < 1e-4 else f"{100 * part:.2g} %" if part < 0.1 else f"{100 * part:,.0f} %"
 
 
 def draw_heatmaps(compared: Comparison, shown: Shown) -> None:
@@ -158,7 +160,7 @@ def draw_heatmaps(compared: Comparison, shown: Shown) -> None:
     )
     names = "-".join(compared.explanations)
     st.plotly_chart(
-        comparison_figure(compared.explanations, units=shown.subject.units, theme=frame.theme()),
+        comparison_figure(compared.explanations, theme=frame.theme()),
         key=f"methods heatmaps {shown.file} {names}",
         theme=None,
         config=PLAIN_CHART,

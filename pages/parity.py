@@ -87,8 +87,8 @@ def draw_words(table: pd.DataFrame, framework: str) -> None:
     words += f"**{attributions[TITLES[OTHER[framework]]]:.0e}** of the largest."
     if REFEREE in attributions:
         words += (
-            f" A referee that is neither: shap's TensorFlow explainer on the layer written out by hand differs by "
-            f"**{attributions[REFEREE]:.0e}**; its float32 quotients of small differences keep four or five digits."
+            f" A referee that is neither, shap's TensorFlow explainer on the layer written out by hand, differs by at "
+            f"most **{attributions[REFEREE]:.0e}**."
         )
     st.markdown(words)
 
@@ -107,6 +107,7 @@ def draw_table(found: pd.DataFrame) -> None:
         ),
         hide_index=True,
         key="parity summary",
+        column_config={"Compared with": st.column_config.TextColumn(width="medium")},
         width="stretch",
     )
 

@@ -23,7 +23,7 @@ MODEL_WORDS = {"built-in": "the framework's own", "written out": "written out by
 
 
 def draw() -> None:
-    st.title("One step and the whole sequence")
+    st.title("Step by step")
     st.markdown(
         "Does a method go wrong on a single step of the recurrent layer, or does the error build up from step to "
         "step? On the left every step is a little model of its own, explained with its input and the states before "
@@ -74,7 +74,7 @@ def draw_steps(shown: Shown) -> None:
     if not parts:
         return
     table = pd.concat(parts, ignore_index=True)
-    table.attrs = parts[0].attrs
+    table.attrs["notes"] = list(dict.fromkeys(note for part in parts for note in part.attrs["notes"]))
     if pending is None:
         shown.explanation.diagnostics["steps"] = table
         frame.session().outcome(("keep steps", *key), request.model, keep_tables, {"steps": table}, result)

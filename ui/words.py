@@ -71,7 +71,7 @@ def _after(unit: str) -> str:
 def share(fraction: float) -> str:
     """A part of the whole, in percent."""
     percent = 100 * abs(fraction)
-    digits = "less than 0.1" if 0 < percent < 0.1 else f"{percent:.2g}" if percent < 10 else f"{percent:.0f}"
+    digits = "less than 0.1" if 0 < percent < 0.1 else f"{percent:.2g}" if percent < 10 else f"{percent:,.0f}"
     return digits + _after("%")
 
 

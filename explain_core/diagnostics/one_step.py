@@ -178,6 +178,8 @@ def steps_of(
             share = (number + 0.5 + 0.5 * count / len(at)) / len(plan)
             say(0.1 + 0.9 * share, f"{words}: the first {step + 1} steps" if step else f"{words}: the first step")
             add(SEQUENCE, variant, method, np.array([step]), found)
+    if len(some) < len(run.times) and set(methods) - {"pairlift"}:
+        notes.append(f"Methods other than PairLift are run on some of the {len(run.times)} single steps only.")
     table = pd.DataFrame(rows, columns=COLUMNS)
     table.attrs["notes"] = notes
     return table

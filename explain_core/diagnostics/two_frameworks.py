@@ -124,7 +124,7 @@ def referee_of(plan: Plan, test: np.ndarray, base: np.ndarray, target: Any) -> A
     building = importlib.import_module("explain_core.diagnostics.plan_tensorflow")
     why = building.no_referee(plan)
     if not why and plan.steps > REFEREE_STEPS:
-        why = f"a layer is written out up to {REFEREE_STEPS} timesteps."
+        why = f"shap's explainer walks through every timestep of it, so it gets at most {REFEREE_STEPS}."
     if why:
         return {"referee says": np.array(why)}
     try:

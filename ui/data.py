@@ -27,10 +27,10 @@ _MOST_COLUMNS = 60  # to choose among by name
 SCALING_WORDS = "CSV or JSON: feature, mean, scale; or min and max; or the attributes of a scikit-learn scaler"
 VOCABULARY_WORDS = "JSON of word and id, a JSON list, a word on each line, or a Keras tokenizer's to_json()"
 _SCALINGS = {
-    "none": "No scaling: values are as the model takes them",
-    "file": "From a file of means and scales",
-    "standard": "Mean and deviation of this file",
-    "minmax": "Range of this file, 0 to 1",
+    "none": "No scaling",
+    "file": "From a file",
+    "standard": "This file's mean, deviation",
+    "minmax": "This file's range, 0 to 1",
 }
 
 
@@ -75,9 +75,10 @@ def draw_data(session: Session, upload: Upload, path: Path, summary: ModelSummar
         reading = session.outcome(("read", path, words), None, read_text, path, words)
     if takes_tokens and words is None and isinstance(reading.error, SequenceFileError):
         raise InputError(
-            f"The model takes token ids, and the file has none. {reading.error.what}",
+            "The model takes token ids, and the file has no numbers that could be.",
             where=reading.error.where,
-            hint="For words, give the model's vocabulary in the sidebar: the words and ids that it was trained with.",
+            hint="For words, give the model's vocabulary in the sidebar: the words and ids that it was trained with. "
+            f"Read as numbers, the file is faulty: {reading.error.what}",
             fixes=reading.error.fixes,
         )
     if reading.value is None:

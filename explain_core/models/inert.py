@@ -210,7 +210,8 @@ def _refused(path: Path, error: pickle.UnpicklingError, classes: tuple[str, ...]
             "could run any code.",
             where=path.name,
             hint="Save its weights with torch.save(model.state_dict(), path), or export it. On a server started with "
-            "--trust-code, give the .py file that defines the class as well. " + EXPORT_HINT,
+            "--trust-code, give the .py file that defines the class as well, under the model in the sidebar. "
+            + EXPORT_HINT,
         )
     return ModelFileError(
         f"The file is a pickled Python object, not plain weights; opening it could run any code in it. "

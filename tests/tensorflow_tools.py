@@ -4,7 +4,8 @@ satisfy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,20 @@ class Arguments:
         if self.keys:
             return (dict(zip(self.keys, leaves, strict=True)),), {}
         return ((list(leaves),) if self.as_list else tuple(leaves)), {}
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Keras models made inside are of doubles. Keras remembers the policy that it first makes, so both are put back."""
+    import keras
+
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        yield
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
 
 
 def runner_of(model, inputs: Sequence[np.ndarray], **options):

@@ -9,7 +9,7 @@ import weakref
 
 import numpy as np
 import pytest
-from tensorflow_tools import assert_exact, distance, explain, first_targets, leak, residual, runner_of
+from tensorflow_tools import assert_exact, distance, double_precision, explain, first_targets, leak, residual, runner_of
 
 pytest.importorskip("tensorflow")
 import keras
@@ -163,14 +163,20 @@ def test_padded_ids_are_the_ids_cut_to_their_length(pool):
 
 
 def test_ids_into_a_model_of_doubles():
-    keras.config.set_floatx("float64")
-    try:
+    with double_precision():
         model = id_model(L.GRU(3))
         found = explain(model, [IDS], [BASE_IDS])
-    finally:
-        keras.config.set_floatx("float32")
     assert found.prediction.dtype == np.float64
     assert residual(found) <= 1e-12
+
+
+def test_singles_into_a_model_of_doubles_are_held_to_single_precision():
+    with double_precision():
+        model = keras.Sequential([keras.Input((4, FEATURES), dtype="float32"), L.LSTM(3), L.Dense(1)])
+    found = xc.explain(model, draw(2, 4, FEATURES).astype(np.float32))
+    assert found.attrs["dtype"] == "float32"
+    assert 1e-12 < float(found.relative_residual.max()) <= 1e-5
+    assert float(xc.explain(model, draw(2, 4, FEATURES), precision="float64").relative_residual.max()) <= 1e-12
 
 
 def test_ids_as_unit_vectors():
@@ -525,8 +531,7 @@ class HandWritten(keras.layers.Layer):
 def test_shap_says_the_same_of_a_cell_written_out_by_hand(steps):
     """Both in double precision: in single, shap's quotients of small differences keep four or five digits."""
     shap = pytest.importorskip("shap")
-    keras.config.set_floatx("float64")
-    try:
+    with double_precision():
         inputs = keras.Input((steps, FEATURES))
         model = keras.Model(inputs, L.Dense(1, use_bias=False)(HandWritten(3)(inputs)))
         test, base = (
@@ -535,6 +540,4 @@ def test_shap_says_the_same_of_a_cell_written_out_by_hand(steps):
         )
         theirs = shap.DeepExplainer(model, base).shap_values(test, check_additivity=True)[..., 0]
         ours = explain(model, [test], [np.repeat(base, 3, 0)]).attributions[0][0]
-    finally:
-        keras.config.set_floatx("float32")
     assert distance(ours, theirs) <= 1e-5  # measured: at most 7e-15

@@ -106,8 +106,11 @@ class TensorFlowRunner:
             for (name, shape, _), sample in zip(self._captured.outputs, self._output_axes, strict=True)
         )
         types = [kind for _, _, kind in self._captured.outputs]
+        given = [tf.as_dtype(leaf.dtype) for leaf in leaves]
+        floats = [precision(kind) for kind in (*types, *given) if kind.is_floating]
         self.device = "cuda" + device.removeprefix("/GPU") if "GPU" in device else "cpu"
-        self.dtype = next((precision(kind).name for kind in types if kind.is_floating), "float32")
+        # A model of doubles that takes singles gives their multipliers in single precision.
+        self.dtype = min((kind.name for kind in floats), default="float32")
         self.notes = (*_constant_inputs(arguments.names, self.explained), *_half_precision(types))
 
     def _sample_axis(self, shape: tf.TensorShape, rows: int) -> int | None:

@@ -7,6 +7,7 @@ the marker ``fuzz``.
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ def worker():  # a new one for each test, since no process is to hold both frame
 def torch_files(folder):
     from corpus.torch_files import valid_files
 
-    return valid_files(folder)
+    with warnings.catch_warnings():  # PyTorch's own, on projections, while the originals are run
+        warnings.simplefilter("ignore")
+        return valid_files(folder)
 
 
 def keras_files(folder):

@@ -115,15 +115,17 @@ def draw_cell(word: str, cell: dict, shown: Shown) -> None:
 
 def draw_totals(shown: Shown, output: str) -> None:
     st.subheader(f"From the baseline's {shown.noun} to this one")
-    by = st.segmented_control(
-        "Totals",
-        list(TOTALS),
-        format_func=TOTALS.get,
-        default="feature",
-        required=True,
-        key="totals by",
-        label_visibility="collapsed",
-    )
+    by = "time"
+    if "feature" in shown.subject.series.dims:  # token ids have none to add up
+        by = st.segmented_control(
+            "Totals",
+            list(TOTALS),
+            format_func=TOTALS.get,
+            default="feature",
+            required=True,
+            key="totals by",
+            label_visibility="collapsed",
+        )
     st.plotly_chart(
         prediction_figure(
             shown.explanation,

@@ -31,6 +31,7 @@ def describe(model: Any, arguments: Arguments) -> Plan:
         return own(*args, **kwargs)
 
     graph = capture(own, call, [leaves[0]]).graph
+    graph.graph.eliminate_dead_code()  # such as final states that are arranged and then not read
     return Plan(leaves[0].shape[1], leaves[0].shape[2], tuple(_Chain(graph, leaves[0]).follow()))
 
 

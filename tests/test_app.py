@@ -3,43 +3,20 @@
 import io
 import subprocess
 import sys
-import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from app_jobs import imported_frameworks
-from streamlit.testing.v1 import AppTest
+from app_tools import ROOT, SOON, app, wait
 from torch import nn
 
 from explain_core.demos import list_demos, load_demo
 
-ROOT = Path(__file__).parents[1]
+__all__ = ["app"]  # the fixture
+
 PAGES = ["pages/explanation.py", "pages/layers.py", "pages/model.py", "pages/how.py"]
-SOON = 90  # seconds in which every job of these tests surely ends
-
-
-@pytest.fixture
-def app(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=SOON)
-    yield app
-    if "session" in app.session_state:
-        app.session_state["session"].close()
-
-
-def wait(app):
-    """Run until no job is under way, as the browser does through the polling fragment."""
-    deadline = time.monotonic() + SOON
-    app.run()
-    while any(button.key == "cancel" for button in app.button):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-        app.run()
-    assert not app.exception
-    return app
 
 
 def text(app):

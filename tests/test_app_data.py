@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from app_tools import ROOT, SOON, app, wait
 from streamlit.testing.v1 import AppTest
-from test_app import CSV, ROOT, SOON, app, exported, state_dict, text, upload, wait
+from test_app import CSV, exported, state_dict, text, upload
 from torch import nn
 
 from explain_core.own_units import in_own_units

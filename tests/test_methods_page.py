@@ -1,36 +1,17 @@
 """The page that compares methods: rows as they come, failures as rows, tables that are kept."""
 
 import time
-from pathlib import Path
 
-import pytest
-from streamlit.testing.v1 import AppTest
+from app_tools import SOON, app, wait
 
 from explain_core.diagnostics import comparison, horizons
 from explain_core.explanation import Explanation
 
-ROOT = Path(__file__).parents[1]
-SOON = 180  # seconds in which all jobs of a test surely end
+__all__ = ["app"]  # the fixture
 
 
-@pytest.fixture
-def app(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=SOON)
-    yield app
-    if "session" in app.session_state:
-        app.session_state["session"].close()
-
-
-def wait(app):
-    """Run until no job is under way, as the browser does through the polling fragment."""
-    deadline = time.monotonic() + SOON
-    app.run()
-    while any(button.key == "cancel" for button in app.button):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-        app.run()
-    assert not app.exception
+def wait_without_error(app):
+    wait(app)
     assert not app.error
     return app
 
@@ -41,7 +22,7 @@ def rows(app):
 
 def test_methods_come_one_by_one_and_a_failing_one_is_a_row(app, monkeypatch):
     monkeypatch.setattr(comparison, "DEFAULT", ("pairlift", "deep_lift"))
-    wait(app)
+    wait_without_error(app)
     app.switch_page("pages/methods.py")
     app.run()
     app.button(key="cancel").click()
@@ -53,14 +34,14 @@ def test_methods_come_one_by_one_and_a_failing_one_is_a_row(app, monkeypatch):
         app.run()
     assert any("Cancelled" in info.value for info in app.info)
     app.button(key="again").click()
-    wait(app)
+    wait_without_error(app)
     table = rows(app)
     assert table.loc["PairLift", "Adds up"] == "yes"
     assert table.loc["PairLift", "Off by"] == "under 0.01 %"
     assert table.loc["captum DeepLift", "Adds up"] == "no"
     assert len(app.get("plotly_chart")) == 2
     app.multiselect(key="methods torch").set_value(["exact_shapley"])
-    wait(app)
+    wait_without_error(app)
     table = rows(app)
     assert table.index.tolist() == ["PairLift", "Shapley values, exact"]
     assert table.loc["Shapley values, exact", "Adds up"] == "no result"
@@ -70,17 +51,17 @@ def test_methods_come_one_by_one_and_a_failing_one_is_a_row(app, monkeypatch):
 def test_a_keras_model_the_crash_of_shap_on_it_and_the_tables_that_are_kept(app, monkeypatch):
     monkeypatch.setattr(comparison, "DEFAULT", ("pairlift", "deep_explainer", "integrated_gradients"))
     monkeypatch.setattr(horizons, "DEFAULT", ("pairlift", "deep_explainer"))
-    wait(app)
+    wait_without_error(app)
     app.selectbox(key="demo").set_value("el-nino")
     app.switch_page("pages/methods.py")
-    wait(app)
+    wait_without_error(app)
     table = rows(app)
     assert table.loc["PairLift", "Adds up"] == "yes"
     assert table.loc["Integrated gradients, 50 steps", "Adds up"] == "yes"
     assert "TensorListStack" in table.loc["shap DeepExplainer", "What happened"]
     assert "captum DeepLift" not in table.index
     app.button(key="horizon").click()
-    wait(app)
+    wait_without_error(app)
     assert len(app.get("plotly_chart")) == 3
     files = (app.session_state["session"].folder / "results").glob("*.nc")
     deadline = time.monotonic() + SOON

@@ -1,0 +1,31 @@
+"""The app in Streamlit's own test runner: opened on a demo, and run until no job is under way."""
+
+import time
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).parents[1]
+SOON = 180  # seconds in which every job of these tests surely ends
+
+
+@pytest.fixture
+def app(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=SOON)
+    yield app
+    if "session" in app.session_state:
+        app.session_state["session"].close()
+
+
+def wait(app):
+    """Run until no job is under way, as the browser does through the polling fragment."""
+    deadline = time.monotonic() + SOON
+    app.run()
+    while any(button.key == "cancel" for button in app.button):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        app.run()
+    assert not app.exception
+    return app

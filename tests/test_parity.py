@@ -39,6 +39,15 @@ def pair(samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.random.default_rng(0).normal(size=(2, samples, STEPS, FEATURES)).astype(np.float32))
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_a_model_from_a_state_dict_is_a_chain_though_its_final_state_goes_unread(kind, tmp_path):
+    net = made(lambda: nn.ModuleDict({"rnn": kind(FEATURES, UNITS, batch_first=True), "fc": nn.Linear(UNITS, 1)}))
+    torch.save(net.state_dict(), tmp_path / "weights.pth")
+    module = xc.load_model(tmp_path / "weights.pth").module
+    plan = describe(module, read_arguments(module, pair()[0]))
+    assert [operation.kind for operation in plan.operations] == ["recurrent", "pick", "dense"]
+
+
 def test_the_engines_agree_and_shap_is_the_referee():
     table = parity(made(lambda: Net(nn.LSTM(FEATURES, UNITS, batch_first=True), nn.Tanh())), *pair(2))
     assert set(table["quantity"]) >= {

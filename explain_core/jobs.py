@@ -64,6 +64,16 @@ class Request:
     device: str = "auto"
     output_names: tuple[str, ...] | None = None
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of `explain_core.explain`, and of what is called like it, after the target."""
+        return {
+            "backend": self.backend,
+            "device": self.device,
+            "background": self.background,
+            "output_names": None if self.output_names is None else list(self.output_names),
+        }
+
 
 def warm_up(report: Report, framework: str = "torch") -> None:
     """Import the framework ahead of the first job, which is most of the waiting."""
@@ -102,10 +112,7 @@ def explain(report: Report, request: Request, result: Path) -> None:
         request.inputs,
         request.baselines,
         target=request.target,
-        backend=request.backend,
-        device=request.device,
-        background=request.background,
-        output_names=None if request.output_names is None else list(request.output_names),
+        **request.options,
         progress=lambda fraction, message: report(0.05 + 0.9 * fraction, message),
     )
     report(0.97, "Writing the result")

@@ -39,10 +39,7 @@ def audit_all(report: Report, request: Request) -> list[Audit]:
         request.inputs,
         request.baselines,
         request.target,
-        backend=request.backend,
-        device=request.device,
-        background=request.background,
-        output_names=None if request.output_names is None else list(request.output_names),
+        **request.options,
         sample_by_sample=True,
     )
     found = []
@@ -71,10 +68,7 @@ def compare_with_shap(report: Report, request: Request, emulated: Explanation) -
             request.inputs,
             request.baselines,
             request.target,
-            backend=request.backend,
-            device=request.device,
-            background=request.background,
-            output_names=None if request.output_names is None else list(request.output_names),
+            **request.options,
         )
     except ExplainError as error:
         return {"message": str(error)}

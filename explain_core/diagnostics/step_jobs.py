@@ -15,6 +15,7 @@ from explain_core.diagnostics.two_frameworks import Answers, answer, compare, wr
 from explain_core.explain import explain
 from explain_core.explanation import Explanation
 from explain_core.jobs import FRAMEWORKS, Request, open_kept
+from explain_core.methods.jobs import keep_tables
 from explain_core.worker import Report
 
 
@@ -70,7 +71,7 @@ def parity_other(
     answers_file = plan_file.with_suffix(".answers.npz")
     answer(other, plan_file, answers_file)
     table = compare(own, answers_file, framework)
-    keep_table(result, "parity", table)
+    keep_tables(report, {"parity": table}, result)
     return table
 
 
@@ -81,14 +82,6 @@ def mean_baseline(request: Request) -> Any:
     if isinstance(request.baselines, dict):
         return {name: _mean(values) for name, values in request.baselines.items()}
     return _mean(request.baselines)
-
-
-def keep_table(result: Path, name: str, table: pd.DataFrame) -> None:
-    """Write a table into a saved explanation, if there is one."""
-    if result.exists():
-        explanation = Explanation.load(result)
-        explanation.diagnostics[name] = table
-        explanation.save(result)
 
 
 def _mean(values: Any) -> Any:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -25,29 +23,21 @@ def one_method(report: Report, request: Request, method: str) -> MethodResult:
         request.baselines,
         request.target,
         progress=lambda fraction, message: report(0.05 + 0.9 * fraction, message),
-        **_options(request),
+        **request.options,
     )
 
 
 def one_horizon(report: Report, request: Request, method: str) -> pd.DataFrame:
     """The horizon curve of one method."""
     model = open_kept(report, request.model)
-    cut = cut_sequence(model, request.inputs, request.baselines, request.target, **_options(request))
+    cut = cut_sequence(model, request.inputs, request.baselines, request.target, **request.options)
     return horizon_of(cut, method, lambda fraction, message: report(0.05 + 0.9 * fraction, message))
 
 
 def keep_tables(report: Report, tables: dict[str, pd.DataFrame], result: Path) -> None:
-    """Put tables into the saved explanation, so that they go with it."""
-    report(0.1, "Writing the tables into the result")
-    explanation = Explanation.load(result)
-    replace(explanation, diagnostics={**explanation.diagnostics, **tables}).save(result)
-
-
-def _options(request: Request) -> dict[str, Any]:
-    names = request.output_names
-    return {
-        "background": request.background,
-        "backend": request.backend,
-        "device": request.device,
-        "output_names": None if names is None else list(names),
-    }
+    """Put tables into the saved explanation, if there is one, so that they go with it."""
+    report(0.9, "Writing the tables into the result")
+    if result.exists():
+        explanation = Explanation.load(result)
+        explanation.diagnostics |= tables
+        explanation.save(result)

@@ -51,7 +51,7 @@ def draw() -> None:
         for method, outcome in found.items()
     ]
     compared = Comparison(results)
-    wait_for(pending, len(found), len(methods))
+    wait_for("method", pending, len(found), len(methods))
     draw_table(compared)
     if compared.explanations:
         draw_heatmaps(compared, shown)
@@ -203,7 +203,7 @@ def draw_horizon(request: Request, shown: Shown, *, busy: bool) -> dict[str, pd.
     framework = request.model.framework
     methods = [name for name in horizons.DEFAULT if framework in METHODS[name].frameworks]
     found, pending = run_each("horizon", request, methods, one_horizon)
-    wait_for(pending, len(found), len(methods))
+    wait_for("horizon", pending, len(found), len(methods))
     parts = [outcome.value for outcome in found.values() if outcome.value is not None]
     for method, outcome in found.items():
         if outcome.value is None:

@@ -66,7 +66,7 @@ def draw_steps(shown: Shown) -> None:
             ("steps", *key, method), request.model, step_errors, request, layer, state, method, result
         ),
     )
-    wait_for(pending, len(found), len(methods))
+    wait_for("steps", pending, len(found), len(methods))
     for method, outcome in found.items():
         if outcome.value is None:
             st.caption(f":material/error: {KNOWN[method].name}: {plain(words_of(outcome))}")

@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from app_tools import SOON, app, wait
 
 from explain_core.diagnostics import comparison, horizons
@@ -31,20 +32,29 @@ def rows(app):
     return app.dataframe[0].value.set_index("Method")
 
 
-def test_methods_come_one_by_one_and_a_failing_one_is_a_row(app, monkeypatch):
+@pytest.mark.parametrize("ended", [False, True], ids=["under way", "as it ends"])
+def test_cancel_stops_all_methods_and_again_goes_on(app, monkeypatch, ended):
     monkeypatch.setattr(comparison, "DEFAULT", ("pairlift", "deep_lift"))
     wait_without_error(app)
     app.switch_page("pages/methods.py")
     app.run()
+    if ended:
+        _, first = app.session_state["method running"]
+        first.job.result(SOON)
     app.button(key="cancel").click()
     app.run()
-    deadline = time.monotonic() + SOON
-    while not any(button.key == "again" for button in app.button):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-        app.run()
+    assert app.button(key="again")
     assert any("Cancelled" in info.value for info in app.info)
+    assert len(app.dataframe) == ended  # what was done before stays
     app.button(key="again").click()
+    wait_without_error(app)
+    assert rows(app).index.tolist() == ["PairLift", "captum DeepLift"]
+
+
+def test_methods_come_one_by_one_and_a_failing_one_is_a_row(app, monkeypatch):
+    monkeypatch.setattr(comparison, "DEFAULT", ("pairlift", "deep_lift"))
+    wait_without_error(app)
+    app.switch_page("pages/methods.py")
     wait_without_error(app)
     table = rows(app)
     assert table.loc["PairLift", "Adds up"] == "yes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import streamlit as st
@@ -110,10 +111,11 @@ def draw_residual(shown: Shown, output: str) -> None:
     st.badge(words[0].upper() + words[1:], icon=icon, color=colour)
 
 
-def wait_or_say(outcome: Outcome) -> None:
-    """Show a job's progress while it runs, and what it failed of."""
+def wait_or_say(outcome: Outcome, on_cancel: Callable[[], None] | None = None) -> None:
+    """Show a job's progress while it runs, and what it failed of. The button to cancel it stops the job alone, or does
+    ``on_cancel``."""
     if outcome.running:
-        _watch(outcome)
+        _watch(outcome, on_cancel or outcome.job.cancel)
     elif outcome.was_cancelled:
         st.info("Cancelled.", icon=":material/cancel:")
     elif outcome.error:
@@ -123,7 +125,7 @@ def wait_or_say(outcome: Outcome) -> None:
 
 
 @st.fragment(run_every=0.3)
-def _watch(outcome: Outcome) -> None:
+def _watch(outcome: Outcome, on_cancel: Callable[[], None]) -> None:
     """Show progress until the job ends, then draw the whole page anew."""
     outcome.settle()
     if not outcome.running:
@@ -131,4 +133,4 @@ def _watch(outcome: Outcome) -> None:
     progress = outcome.job.progress
     with st.container(border=True):
         st.progress(min(progress.fraction, 1.0), f"{progress.message} · {outcome.job.seconds:.0f} s")
-        st.button("Cancel", key="cancel", icon=":material/close:", on_click=outcome.job.cancel)
+        st.button("Cancel", key="cancel", icon=":material/close:", on_click=on_cancel)

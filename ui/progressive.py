@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 
 import streamlit as st
 
@@ -22,9 +23,13 @@ def gather(
         outcome_of: starts the job of a method, or says how it is.
     """
     _stop_other(kind, key)
+    stopped = st.session_state.pop(f"{kind} stopped", False)
     found = {}
     for method in methods:
         outcome = outcome_of(method)
+        if stopped and outcome.running:
+            outcome.job.cancel()
+            outcome.settle()
         if outcome.running or outcome.was_cancelled:
             st.session_state[f"{kind} running"] = (key, outcome)
             return found, outcome
@@ -41,13 +46,19 @@ def _stop_other(kind: str, key: Hashable) -> None:
             outcome.job.cancel()
 
 
-def wait_for(outcome: Outcome | None, done: int, count: int) -> None:
-    """Say how many of the methods are done, and show the job that runs."""
+def wait_for(kind: str, outcome: Outcome | None, done: int, count: int) -> None:
+    """Say how many of the methods are done, and show the job that runs. To cancel it is to stop them all."""
     if outcome is None:
         return
     if outcome.running:
         st.caption(f"{done} of {count} methods are done.")
-    frame.wait_or_say(outcome)
+    frame.wait_or_say(outcome, on_cancel=partial(_stop, kind, outcome))
+
+
+def _stop(kind: str, outcome: Outcome) -> None:
+    """Stop the job that is shown, or the next one where that has ended since it was drawn."""
+    outcome.job.cancel()
+    st.session_state[f"{kind} stopped"] = True
 
 
 def words_of(outcome: Outcome) -> str:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hostile_jobs import count_openings, openings
 
 from explain_core.demos import list_demos, load_demo
 from explain_core.errors import InputError, JobError, ModelFileError
@@ -70,6 +71,13 @@ def is_running(number):
     return True
 
 
+def wait_for_end(process):
+    deadline = time.monotonic() + SOON
+    while is_running(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_a_job_runs_elsewhere_and_the_process_stays_warm(worker):
     first = worker.run(pid).result(SOON)
     assert first != os.getpid()
@@ -98,14 +106,11 @@ def test_cancel_is_at_once_and_the_next_job_works(worker):
     before = worker.run(pid).result(SOON)
     job = worker.run(hang)
     wait_for_message(job, "Hanging")
-    start = time.monotonic()
     job.cancel()
     with pytest.raises(JobError, match="cancelled"):
-        job.result(SOON)
-    assert time.monotonic() - start < 0.5
+        job.result(timeout=0)
     assert worker.run(pid).result(SOON) != before
-    assert time.monotonic() - start < 10
-    assert not is_running(before)
+    wait_for_end(before)
 
 
 def test_a_hang_ends_at_the_time_limit_and_the_next_job_works(worker):
@@ -147,10 +152,7 @@ def test_closing_ends_the_process_and_removes_the_files():
     worker = Worker()
     process = worker.run(pid).result(SOON)
     worker.close()
-    deadline = time.monotonic() + 10
-    while is_running(process):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for_end(process)
 
 
 def test_the_process_leaves_when_the_app_is_killed(tmp_path):
@@ -159,21 +161,17 @@ def test_the_process_leaves_when_the_app_is_killed(tmp_path):
         "if __name__ == '__main__': print(Worker().run(pid).result(), flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
-    process = int(done.stdout)
-    deadline = time.monotonic() + 10
-    while is_running(process):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for_end(int(done.stdout))
 
 
 def test_a_model_opens_in_the_worker_and_stays_open(worker):
     source = ModelSource(load_demo(list_demos()[0].slug).model_path)
+    worker.run(count_openings).result(SOON)
     opened = worker.run(open_model, source).result(SOON)
     assert opened.summary.recurrent_layers
     assert opened.devices[0][0] == "cpu"
-    start = time.monotonic()
     assert worker.run(open_model, source).result(SOON) == opened
-    assert time.monotonic() - start < 1
+    assert worker.run(openings).result(SOON) == [source.path]
 
 
 def test_a_bad_model_is_a_typed_error(worker, tmp_path):

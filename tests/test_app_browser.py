@@ -116,6 +116,19 @@ def files(tmp_path_factory):
         return folder, net(x).item(), net(torch.zeros_like(x)).item()
 
 
+def give(page, place, file):
+    """Choose a file in the sidebar's uploader at this place, as a person does who sees the page at rest.
+
+    Streamlit 1.67 empties its queue of messages as a run starts, also of the answer that a browser needs before it may
+    send a file; the widget then stays empty. Two files within a moment can meet that.
+    """
+    uploader = page.locator("section[data-testid=stSidebar] input[type=file]").nth(place)
+    uploader.wait_for(state="attached")
+    page.get_by_role("button", name="Cancel").wait_for(state="detached")
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    uploader.set_input_files(file)
+
+
 def number(text):
     return float(text.replace("−", "-").replace(",", ""))
 
@@ -128,9 +141,9 @@ def metric(page, label):
 def test_upload_run_and_read_the_residual_off_the_page(page, files):
     folder, prediction, baseline = files
     page.get_by_text("My own files").click()
-    inputs = page.locator("section[data-testid=stSidebar] input[type=file]")
-    inputs.nth(0).set_input_files(folder / "net.pt2")
-    inputs.nth(1).set_input_files(folder / "walk.csv")
+    give(page, 0, folder / "net.pt2")
+    page.get_by_text("Now give a sequence in the sidebar").wait_for()
+    give(page, 1, folder / "walk.csv")
     page.get_by_role("button", name="Explain", exact=True).click()
     page.locator(".js-plotly-plot").first.wait_for()
 
@@ -148,10 +161,9 @@ def test_an_old_h5_is_explained_with_the_meaning_it_was_trained_with(page, tmp_p
     old.write(tmp_path / "turbofan=2.h5")
     np.savetxt(tmp_path / "walk.csv", X[0], delimiter=",", header="speed,slope,load", comments="", fmt="%.9g")
     page.get_by_text("My own files").click()
-    inputs = page.locator("section[data-testid=stSidebar] input[type=file]")
-    inputs.nth(1).set_input_files(tmp_path / "walk.csv")
+    give(page, 1, tmp_path / "walk.csv")
     page.get_by_text("Now give the model in the sidebar").wait_for()
-    inputs.nth(0).set_input_files(tmp_path / "turbofan=2.h5")
+    give(page, 0, tmp_path / "turbofan=2.h5")
     page.get_by_role("button", name="Explain", exact=True).click()
     page.locator(".js-plotly-plot").first.wait_for()
 
@@ -169,12 +181,11 @@ def test_what_was_found_in_one_file_is_not_asked_of_the_next(page, tmp_path):
     )
     (tmp_path / "plain.csv").write_text("slope,load\n1,2\n3,4\n5,6\n")
     page.get_by_text("My own files").click()
-    inputs = page.locator("section[data-testid=stSidebar] input[type=file]")
-    inputs.nth(1).set_input_files(tmp_path / "long.csv")
+    give(page, 1, tmp_path / "long.csv")
     page.get_by_text("2 sequences · 2 timesteps · 1 feature").wait_for()
     page.get_by_text("How the file is read").click()
     page.get_by_text("Column that tells sequences apart").wait_for()
-    inputs.nth(1).set_input_files(tmp_path / "plain.csv")
+    give(page, 1, tmp_path / "plain.csv")
     page.get_by_text("3 timesteps · 2 features").wait_for()
     page.wait_for_timeout(3_000)  # in which the page would answer for its old choices
     page.get_by_text("3 timesteps · 2 features").wait_for()

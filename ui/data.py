@@ -17,7 +17,7 @@ from explain_core.sequences.cutting import cut
 from explain_core.sequences.jobs import WordOptions, describe_vocabulary, read_scaling, read_sequences, read_text
 from explain_core.sequences.labelled import lengths_of
 from explain_core.sequences.loading import chosen_columns, last_tokens
-from ui.data_options import current, options, reset, take, widget_key
+from ui.data_options import choices, choose, widget_key
 from ui.errors import plain
 from ui.session import Outcome, Session
 
@@ -67,7 +67,7 @@ def draw_data(session: Session, upload: Upload, path: Path, summary: ModelSummar
     words, pad_where = _draw_vocabulary(session, upload) if takes_tokens else (None, "end")
     if isinstance(words, Outcome):
         return words
-    chosen = options(path)
+    chosen = choices().of(path)
     wanted = reading_options(chosen)
     if words is None:
         reading = session.outcome(("read", path, wanted), None, read_sequences, path, wanted)
@@ -83,7 +83,7 @@ def draw_data(session: Session, upload: Upload, path: Path, summary: ModelSummar
         )
     if reading.value is None:
         if chosen.given:
-            st.button("Undo my choices for this file", key="data undo", icon=":material/undo:", on_click=reset)
+            _undo("Undo my choices for this file", "data undo", path)
         return reading
     found: Reading = reading.value
     if found.sequences.ndim == 2:
@@ -91,7 +91,7 @@ def draw_data(session: Session, upload: Upload, path: Path, summary: ModelSummar
         st.caption(in_words(sequences))
         return Data(path, found, sequences, pad_tokens=(found.sequences.attrs["padding"], pad_where))
     slot = st.empty()
-    scaling = _draw_options(session, upload, found, chosen, takes_tokens)
+    scaling = _draw_options(session, upload, path, found, takes_tokens)
     if isinstance(scaling, Outcome):
         return scaling
     try:
@@ -134,16 +134,18 @@ def in_words(sequences: xr.DataArray) -> str:
 
 
 def _draw_options(
-    session: Session, upload: Upload, reading: Reading, chosen: Options, takes_tokens: bool
+    session: Session, upload: Upload, path: Path, reading: Reading, takes_tokens: bool
 ) -> Scaling | Outcome | str | None:
     """What can be chosen about a file of numbers, folded away; returns the scaling, or how to make it."""
+    chosen = choices().of(path)
     with st.expander("How the file is read", icon=":material/table_rows:"):
         if len(reading.choices) > 1:
-            _select("Array", [None, *reading.choices], chosen.array, "array", lambda name: name or "the likeliest")
-        _draw_columns(reading, chosen)
-        _draw_cutting(reading, chosen)
+            names = [None, *reading.choices]
+            _select("Array", names, chosen.array, path, "array", lambda name: name or "the likeliest")
+        _draw_columns(path, reading, chosen)
+        _draw_cutting(path, reading, chosen)
         if chosen.given:
-            st.button("As the file shows", key="data reset", icon=":material/undo:", on_click=reset)
+            _undo("As the file shows", "data reset", path)
     if takes_tokens:
         return None
     with st.expander("Units and scaling", icon=":material/straighten:"):
@@ -161,16 +163,20 @@ def _draw_options(
         st.session_state["scaling"] = kind  # a widget forgets while the sidebar shows something else
         if kind in ("standard", "minmax"):
             st.caption("Right only if this file is the training data: the model was scaled with that.")
-        path = upload(session, "Scaling", "scaling", SCALING_WORDS) if kind == "file" else None
+        scaler = upload(session, "Scaling", "scaling", SCALING_WORDS) if kind == "file" else None
     if kind != "file":
         return None if kind == "none" else kind
-    if path is None:
+    if scaler is None:
         return None
-    outcome = session.outcome(("scaling", path), None, read_scaling, path)
+    outcome = session.outcome(("scaling", scaler), None, read_scaling, scaler)
     return outcome if outcome.value is None else outcome.value
 
 
-def _draw_columns(reading: Reading, chosen: Options) -> None:
+def _undo(label: str, key: str, path: Path) -> None:
+    st.button(label, key=key, icon=":material/undo:", on_click=choices().forget, args=(path,))
+
+
+def _draw_columns(path: Path, reading: Reading, chosen: Options) -> None:
     features = [str(name) for name in reading.sequences["feature"].values]
     names = list(reading.columns or features)
     if chosen.columns is not None:  # arrays are read whole
@@ -180,7 +186,7 @@ def _draw_columns(reading: Reading, chosen: Options) -> None:
         def words(name: str | None) -> str:
             return "none" if name in ("", None) else name
 
-        _select(label, ["", *names], found or "", field, words)
+        _select(label, ["", *names], found or "", path, field, words)
 
     if reading.columns:
         role("Column that tells sequences apart", "id_column", reading.id_column)
@@ -189,49 +195,39 @@ def _draw_columns(reading: Reading, chosen: Options) -> None:
     if len(others) > _MOST_COLUMNS:
         st.caption(f"All {len(features)} columns are features, in the order of the file.")
         return
-    key, path = widget_key("data columns"), current()
-
-    def changed() -> None:
-        picked = tuple(st.session_state[key])
-        take({"columns": picked or None}, path)
-
-    st.multiselect(
+    default = [name for name in features if name in others]
+    picked = st.multiselect(
         "Features, in the order of the model's inputs",
         others,
-        default=[name for name in features if name in others],
-        key=key,
-        on_change=changed,
+        default=default,
+        key=widget_key("data columns", path),
         help="Models know their inputs by position. Take columns out, and put them back in the order of the training.",
     )
+    if picked != default:
+        choose(path, {"columns": tuple(picked) or None})
 
 
-def _draw_cutting(reading: Reading, chosen: Options) -> None:
+def _draw_cutting(path: Path, reading: Reading, chosen: Options) -> None:
     longest = int(lengths_of(reading.sequences).max())
     if longest < 2 and chosen.window is None:
         return
-    _number("Window length", chosen.window, "window", "Cut long sequences into windows of so many timesteps", "whole")
+
+    def number(label: str, field: str, words: str, blank: str, default: int | None) -> None:
+        value, key = getattr(chosen, field), widget_key(f"data {field}", path)
+        given = st.number_input(label, 1, None, value, key=key, help=words, placeholder=blank)
+        if given != value:
+            choose(path, {field: default if given is None else int(given)})
+
+    number("Window length", "window", "Cut long sequences into windows of so many timesteps", "whole", None)
     if chosen.window is not None:
-        _number("A window every", chosen.stride, "stride", "Timesteps from the start of one window to the next", "1")
+        number("A window every", "stride", "Timesteps from the start of one window to the next", "1", 1)
 
 
-def _select(label: str, choices: list, value: Any, field: str, words: Callable[[Any], str]) -> None:
-    key, path = widget_key(f"data {field}"), current()
-    index = choices.index(value) if value in choices else 0
-
-    def changed() -> None:
-        take({field: st.session_state[key]}, path)
-
-    st.selectbox(label, choices, index, format_func=words, key=key, on_change=changed)
-
-
-def _number(label: str, value: int | None, field: str, words: str, blank: str) -> None:
-    key, path = widget_key(f"data {field}"), current()
-
-    def changed() -> None:
-        number = st.session_state[key]
-        take({field: (None if field == "window" else 1) if number is None else int(number)}, path)
-
-    st.number_input(label, 1, None, value, key=key, on_change=changed, help=words, placeholder=blank)
+def _select(label: str, names: list, value: Any, path: Path, field: str, words: Callable[[Any], str]) -> None:
+    index = names.index(value) if value in names else 0
+    given = st.selectbox(label, names, index, format_func=words, key=widget_key(f"data {field}", path))
+    if given != names[index]:
+        choose(path, {field: given})
 
 
 def _draw_vocabulary(session: Session, upload: Upload) -> tuple[WordOptions | Outcome | None, str]:

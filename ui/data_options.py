@@ -10,48 +10,57 @@ import streamlit as st
 from explain_core.errors import Fix
 from explain_core.sequences import Options
 
-_STATE, _VERSION = "data options", "data version"
 
+class Choices:
+    """What was chosen for each file.
 
-def options(path: Path) -> Options:
-    """What was chosen for a file; the defaults for a new one."""
-    return st.session_state.setdefault(_STATE, {}).get(path, Options())
+    A plain object, for callbacks to change: where one touches Streamlit's own state while the browser asks for
+    another run, Streamlit ends it there, and a click would be lost.
 
-
-def current() -> Path | None:
-    """The file of sequences that is in use."""
-    return st.session_state.get("path data")
-
-
-def take(changes: dict[str, Any], path: Path | None) -> None:
-    """Change what is chosen for a file; not when another one has taken its place meanwhile.
-
-    Widgets that fall away with a file report a change of their own while the next file comes in.
+    Attributes:
+        version: another one after each change.
     """
-    if path is not None and path == current():
-        st.session_state[_STATE] = {**st.session_state.get(_STATE, {}), path: options(path).changed(changes)}
-        _renew()
+
+    def __init__(self) -> None:
+        self._of: dict[Path, Options] = {}
+        self.version = 0
+
+    def of(self, path: Path) -> Options:
+        """What was chosen for a file; the defaults for a new one."""
+        return self._of.get(path, Options())
+
+    def change(self, path: Path, changes: dict[str, Any]) -> None:
+        """Choose something else for a file."""
+        self._of[path] = self.of(path).changed(changes)
+        self.version += 1
+
+    def forget(self, path: Path) -> None:
+        """Read a file as it shows itself."""
+        self._of.pop(path, None)
+        self.version += 1
 
 
-def reset() -> None:
-    """Forget what was chosen for the file in use."""
-    st.session_state.get(_STATE, {}).pop(current(), None)
-    _renew()
+def choices() -> Choices:
+    """Those of this session."""
+    return st.session_state.setdefault("data options", Choices())
 
 
-def widget_key(name: str) -> str:
+def widget_key(name: str, path: Path) -> str:
     """A key for a widget that shows an option: another one for each file and after each change, to show what holds."""
-    path = current()
-    return f"{name} {path.parent.name if path else ''} {st.session_state.get(_VERSION, 0)}"
+    return f"{name} {path.parent.name} {choices().version}"
 
 
-def _renew() -> None:
-    st.session_state[_VERSION] = st.session_state.get(_VERSION, 0) + 1
+def choose(path: Path, changes: dict[str, Any]) -> None:
+    """Take what a widget says, and draw anew all that hangs on it."""
+    choices().change(path, changes)
+    st.rerun()
 
 
 def offer(fixes: tuple[Fix, ...]) -> None:
-    """A button for each way to go on; the first is the likeliest."""
-    if not fixes or current() is None:
+    """A button for each way to go on with the file of sequences in use; the first is the likeliest."""
+    session = st.session_state.get("session")
+    path = session.held("data") if session is not None else None
+    if not fixes or path is None:
         return
     with st.container(horizontal=True):
         for i, fix in enumerate(fixes):
@@ -59,6 +68,6 @@ def offer(fixes: tuple[Fix, ...]) -> None:
                 fix.label.replace("[", "(").replace("]", ")"),
                 key=f"fix {fix.label}",
                 type="primary" if i == 0 else "secondary",
-                on_click=take,
-                args=(fix.changes, current()),
+                on_click=choices().change,
+                args=(path, fix.changes),
             )

@@ -23,11 +23,12 @@ def gather(
         outcome_of: starts the job of a method, or says how it is.
     """
     _stop_other(kind, key)
-    stopped = st.session_state.pop(f"{kind} stopped", False)
+    stop = kind in _stopped()
+    _stopped().discard(kind)
     found = {}
     for method in methods:
         outcome = outcome_of(method)
-        if stopped and outcome.running:
+        if stop and outcome.running:
             outcome.job.cancel()
             outcome.settle()
         if outcome.running or outcome.was_cancelled:
@@ -52,13 +53,18 @@ def wait_for(kind: str, outcome: Outcome | None, done: int, count: int) -> None:
         return
     if outcome.running:
         st.caption(f"{done} of {count} methods are done.")
-    frame.wait_or_say(outcome, on_cancel=partial(_stop, kind, outcome))
+    frame.wait_or_say(outcome, on_cancel=partial(_stop, kind, outcome, _stopped()))
 
 
-def _stop(kind: str, outcome: Outcome) -> None:
+def _stopped() -> set[str]:
+    """The kinds of jobs that somebody has just pressed cancel for."""
+    return st.session_state.setdefault("stopped", set())
+
+
+def _stop(kind: str, outcome: Outcome, stopped: set[str]) -> None:
     """Stop the job that is shown, or the next one where that has ended since it was drawn."""
     outcome.job.cancel()
-    st.session_state[f"{kind} stopped"] = True
+    stopped.add(kind)
 
 
 def words_of(outcome: Outcome) -> str:

@@ -218,6 +218,10 @@ class Session:
         self._make_room(digest)
         return path
 
+    def held(self, slot: str) -> Path | None:
+        """The file in a slot."""
+        return self._held.get(slot)
+
     def free_slot(self, slot: str) -> None:
         """The file in a slot is not used any more, and may make room."""
         self._held.pop(slot, None)

@@ -17,7 +17,7 @@ from explain_core.sequences.fitting import fit
 from explain_core.sequences.jobs import read_sequences
 from explain_core.sequences.labelled import single
 from ui.data import Data, draw_data
-from ui.data_options import options
+from ui.data_options import choices
 from ui.errors import plain
 from ui.model import MODEL_WORDS, choose_model
 from ui.outputs import choose_output
@@ -150,24 +150,24 @@ def _ask(session: Session, opening: Outcome, source: ModelSource, data: Data) ->
 
 
 def _upload(session: Session, label: str, key: str, words: str) -> Path | None:
-    """A file uploader that remembers its file while the sidebar shows something else."""
+    """A file uploader that remembers its file while the sidebar shows something else.
 
-    def changed() -> None:
-        file = st.session_state[f"upload {key}"]
-        st.session_state[f"path {key}"] = st.session_state[f"refused {key}"] = None
-        if file is None:
-            session.free_slot(key)
-            return
-        try:
-            st.session_state[f"path {key}"] = session.keep_upload(file.name, file.getvalue(), key)
-        except ExplainError as error:
-            st.session_state[f"refused {key}"] = error
-
-    st.file_uploader(label, key=f"upload {key}", on_change=changed, help=words)
-    if st.session_state.get(f"refused {key}") is not None:
-        raise st.session_state[f"refused {key}"]
-    path = st.session_state.get(f"path {key}")
-    if path is not None and st.session_state[f"upload {key}"] is None:
+    What became of a file is told from what the widget holds, and not by a callback: while another upload comes in,
+    Streamlit may end a callback for good where it touches the session's state.
+    """
+    widget, taken = f"upload {key}", f"taken {key}"
+    if widget not in st.session_state:  # not shown in the run before, and so without the file it had
+        st.session_state[taken] = None
+    file = st.file_uploader(label, key=widget, help=words)
+    found = None if file is None else file.file_id
+    if found != st.session_state[taken]:
+        session.free_slot(key)
+        if file is not None:
+            session.keep_upload(file.name, file.getvalue(), key)  # again in every run, where it is refused
+        st.session_state[taken] = found
+        st.rerun()  # what was drawn above may hang on it
+    path = session.held(key)
+    if path is not None and file is None:
         st.caption(f":material/attach_file: {plain(path.name)}")
     return path
 
@@ -178,7 +178,8 @@ def _prepare(session: Session, source: ModelSource, opened: OpenedModel, data: D
     names = [str(name) for name in sequences["sample"].values]
     index = 0
     if len(names) > 1:
-        latest = len(names) - 1 if options(data.path).window is not None else 0  # of windows, people ask for the last
+        is_cut = choices().of(data.path).window is not None
+        latest = len(names) - 1 if is_cut else 0  # of windows, people ask for the last
         index = names.index(st.selectbox("Sequence to explain", names, latest, key="sequence files"))
     subject = upload_subject(source, opened.summary, sequences, index, data.scaling, data.pad_tokens)
     key = ("try", source.path, tuple(source.architecture.items()), digest(subject.inputs))
@@ -197,7 +198,7 @@ def _choose_baseline(baselines: list[Baseline], key: str) -> Baseline:
 
 
 def _file_baselines(session: Session, opened: OpenedModel, data: Data, subject: Subject) -> list[Baseline] | Outcome:
-    path = st.session_state.get("path baseline")
+    path = session.held("baseline")
     own = None
     if path is not None:
         reading = session.outcome(("read", path, Options()), None, read_sequences, path, Options())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from explain_core.explanation import Explanation
+from explain_core.words import number, signed
 from ui.subjects import Baseline, Subject
 
 
@@ -54,25 +55,11 @@ class Shown:
         return float(self.explanation.prediction[0, column]), float(self.explanation.baseline_prediction[0, column])
 
 
-def number(value: float, unit: str = "") -> str:
-    """A number for people, with a real minus sign."""
-    return f"{value:,.4g}".replace("-", "−") + _after(unit)
-
-
-def signed(value: float, unit: str = "") -> str:
-    """A number with its sign."""
-    return f"{value:+,.3g}".replace("-", "−") + _after(unit)
-
-
-def _after(unit: str) -> str:
-    return f"\N{NO-BREAK SPACE}{unit}" if unit else ""
-
-
 def share(fraction: float) -> str:
     """A part of the whole, in percent."""
     percent = 100 * abs(fraction)
     digits = "less than 0.1" if 0 < percent < 0.1 else f"{percent:.2g}" if percent < 10 else f"{percent:,.0f}"
-    return digits + _after("%")
+    return f"{digits}\N{NO-BREAK SPACE}%"
 
 
 def headline(shown: Shown, output: str) -> str:

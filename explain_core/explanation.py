@@ -12,7 +12,8 @@ import pandas as pd
 import xarray as xr
 
 from explain_core.errors import InputError, TargetError
-from explain_core.labels import position_of, positions_of, short
+from explain_core.labels import position_of, positions_of
+from explain_core.words import short
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -84,9 +84,3 @@ def label_texts(labels: np.ndarray) -> list[str]:
     if labels.dtype.kind == "m":
         return [str(pd.Timedelta(label)) for label in labels]
     return [f"{label:.6g}" if labels.dtype.kind == "f" else str(label) for label in labels]
-
-
-def short(number: float) -> str:
-    """A number with one significant digit, e.g. ``3e-8`` or ``0.02``."""
-    mantissa, _, power = f"{number:.0e}".partition("e")
-    return f"{mantissa}e{int(power)}" if power and not -4 < int(power) < 4 else f"{float(f'{number:.0e}'):g}"

@@ -4,10 +4,11 @@ import streamlit as st
 
 from explain_core.figures import attribution_figure, cell_detail, click_detail, prediction_figure
 from explain_core.models.hints import ASSUMED, EXPORT_HINT
+from explain_core.words import number, signed
 from ui import frame
 from ui.downloads import offer_downloads
 from ui.errors import code_in, plain
-from ui.words import Shown, headline, number, share, signed, strongest
+from ui.words import Shown, headline, share, strongest
 
 EXPORT_CODE = "import torch\n\n" + code_in(EXPORT_HINT)
 PLAIN_CHART = {"displayModeBar": False}

@@ -11,11 +11,11 @@ from explain_core.jobs import ModelSource
 from explain_core.models import ModelSummary
 from explain_core.models.hints import ASSUMED
 from explain_core.preview import Preview, preview
+from explain_core.words import number
 from ui import frame
 from ui.errors import plain, show
 from ui.model import is_confirmed, source_key
 from ui.preview import draw_data
-from ui.words import number
 
 METRICS = {"RMSE": "Typical error (RMSE)", "accuracy": "Share of right answers (accuracy)"}
 

@@ -17,6 +17,7 @@ from explain_core.figures.marks import add_click_points, bar_style, cell_data, l
 from explain_core.figures.panel import Panel, panel_of
 from explain_core.figures.style import Theme
 from explain_core.figures.time_axis import Columns, TimeAxis, as_numbers, columns_of, time_axis
+from explain_core.words import number
 
 _MOST_SERIES = 6
 _MOST_LONG_SERIES = 4  # more lines of over 100 steps cover each other
@@ -264,7 +265,7 @@ def _title(explanation: Explanation, panel: Panel) -> str:
     }
     baseline, prediction = float(explanation.baseline_prediction[at]), float(explanation.prediction[at])
     of = f" (input {style.plain(panel.name)})" if len(explanation.input_names) > 1 else ""
-    span = f"from {style.number(baseline)} to {style.number(prediction)}"
+    span = f"from {number(baseline)} to {number(prediction)}"
     return f"What moved {style.plain(panel.output)} {span}{of}"
 
 

@@ -10,6 +10,7 @@ from explain_core.figures.marks import HOVER, add_click_points, bar_style, cell_
 from explain_core.figures.panel import Panel
 from explain_core.figures.style import Theme
 from explain_core.figures.time_axis import columns_of, time_axis
+from explain_core.words import number
 
 _MOST_BARS = 30
 _TOKENS_PER_ROW = 12
@@ -61,7 +62,7 @@ def bar_figure(panel: Panel, theme: Theme) -> tuple[go.Figure, int]:
     order = largest_features(panel, panel.attribution.shape[1], in_order=False)
     chosen, rest = order[:_MOST_BARS], order[_MOST_BARS:]
     data = cell_data(panel, columns_of(time_axis(np.arange(1)), len(order)), slice(0, 1))[0]
-    names = [f"{panel.features[i]} = {style.number(panel.value[0, i])}" for i in chosen]
+    names = [f"{panel.features[i]} = {number(panel.value[0, i])}" for i in chosen]
     full = [panel.features[i] for i in chosen]
     bars = data[chosen]
     if rest.size:

@@ -15,7 +15,8 @@ from explain_core.figures import style
 from explain_core.figures.panel import time_labels
 from explain_core.figures.style import Theme
 from explain_core.figures.time_axis import MAX_CELLS, Columns, TimeAxis, columns_of, time_axis
-from explain_core.labels import label_texts, position_of, short
+from explain_core.labels import label_texts, position_of
+from explain_core.words import short
 
 _MOST_UNITS = 48
 _BAR_COLUMNS = 400

@@ -10,6 +10,7 @@ from explain_core.diagnostics.words import part_in_words
 from explain_core.errors import InputError
 from explain_core.figures import style
 from explain_core.figures.time_axis import columns_of, time_axis
+from explain_core.words import signed
 
 _MOST_BARS = 10
 _MOST_STEPS = 6
@@ -68,7 +69,7 @@ def ledger_totals_figure(ledger: pd.DataFrame, *, theme: str = "light", titled: 
         y=names,
         orientation="h",
         marker={"color": style.sign_colours(values, colours), "line": {"width": 0}},
-        text=[style.signed(value) for value in values],
+        text=[signed(value) for value in values],
         textposition="outside",
         cliponaxis=False,
         textfont={"color": colours.muted, "size": 11},
@@ -104,7 +105,7 @@ def ledger_waterfall_figure(
         increasing={"marker": {"color": colours.positive}},
         decreasing={"marker": {"color": colours.negative}},
         totals={"marker": {"color": colours.muted}},
-        text=[style.signed(value) for value in values],
+        text=[signed(value) for value in values],
         textposition="outside",
         cliponaxis=False,
         customdata=names,

@@ -13,6 +13,7 @@ from explain_core.explanation import Explanation
 from explain_core.figures import style
 from explain_core.figures.panel import Panel, panel_of
 from explain_core.labels import label_texts
+from explain_core.words import number, signed
 
 
 def prediction_figure(
@@ -66,7 +67,7 @@ def prediction_figure(
         y=rows,
         x=amounts,
         measure=["absolute", *["relative"] * len(steps), "total"],
-        text=[style.number(start), *(style.signed(amount) for _, amount in steps), style.number(end)],
+        text=[number(start), *(signed(amount) for _, amount in steps), number(end)],
         textposition="outside",
         customdata=[style.plain(name) for name in names],
         hovertemplate="<b>%{customdata}</b><br>%{text}<extra></extra>",

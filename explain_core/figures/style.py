@@ -67,16 +67,6 @@ def shortened(text: str, size: int) -> str:
     return text if len(text) <= size else f"{text[: size - 1]}…"
 
 
-def number(value: float) -> str:
-    """A number for titles and labels."""
-    return f"{value:.4g}".replace("-", "−")
-
-
-def signed(value: float) -> str:
-    """A number with its sign."""
-    return f"{value:+.3g}".replace("-", "−")
-
-
 def sign_colours(values: np.ndarray, theme: Theme) -> list[str]:
     """Blue below zero, orange otherwise."""
     return [theme.negative if value < 0 else theme.positive for value in values]

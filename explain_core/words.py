@@ -1,0 +1,31 @@
+"""Numbers as people read them: few digits, thousands apart, a real minus sign, ``3e−7`` rather than ``3e-07``."""
+
+from __future__ import annotations
+
+import re
+
+
+def number(value: float, unit: str = "") -> str:
+    """A number, e.g. ``1,234 °C``."""
+    return _readable(f"{value:,.4g}", unit)
+
+
+def signed(value: float, unit: str = "") -> str:
+    """A number with its sign, e.g. ``+2.68 °C``."""
+    return _readable(f"{value:+,.3g}", unit)
+
+
+def size(value: float, unit: str = "") -> str:
+    """How large a number is that is only rounding, without its sign, e.g. ``3.3e−7 °C``."""
+    return _readable(f"{abs(value):.1e}" if value else "0", unit)
+
+
+def short(value: float) -> str:
+    """A number with one significant digit that Python reads as well, e.g. ``3e-8`` or ``0.02``."""
+    mantissa, _, power = f"{value:.0e}".partition("e")
+    return f"{mantissa}e{int(power)}" if power and not -4 < int(power) < 4 else f"{float(f'{value:.0e}'):g}"
+
+
+def _readable(digits: str, unit: str) -> str:
+    digits = re.sub(r"e([+-])0*(?=\d)", lambda match: "e" + match[1].replace("+", ""), digits)
+    return digits.replace("-", "−") + (f"\N{NO-BREAK SPACE}{unit}" if unit else "")

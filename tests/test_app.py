@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import warnings
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from app_tools import ROOT, SOON, app, wait
 from torch import nn
 
 from explain_core.demos import list_demos, load_demo
+from ui.picture import pair_picture
 
 __all__ = ["app"]  # the fixture
 
@@ -282,6 +284,15 @@ def test_errors_say_what_and_the_app_goes_on(app, model, data, said):
     app.segmented_control(key="source").set_value("demo")
     wait(app)
     assert "Adds up" in text(app)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_drawing_of_how_it_works_is_an_image_whose_shares_add_up(theme):
+    drawn = ElementTree.fromstring(pair_picture(theme))
+    words = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    shares = [float(word.replace("−", "-")) for word in words if word[0] in "+−"]
+    answer, baseline, total = [float(word.strip("=+ °C\N{NO-BREAK SPACE}")) for word in words if "°C" in word]
+    assert sum(shares) == pytest.approx(answer - baseline) == total
 
 
 def test_cancel_and_try_again(app):

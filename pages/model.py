@@ -50,10 +50,10 @@ def draw_demo(demo: Demo) -> None:
         f"{METRICS.get(metrics.name, metrics.name)}{unit}, {better} is better, on {metrics.n} sequences "
         f"that the model never saw ({plain(metrics.split)})."
     )
-    rows = [("This model", f"{metrics.model:.3g}", "what is explained here")]
-    rows += [(each.name.capitalize(), f"{each.value:.3g}", each.description) for each in metrics.references]
-    table = pd.DataFrame(rows, columns=["Method", metrics.name, "What it is"])
-    st.table(table.set_index("Method"), border="horizontal")
+    rows = [("This model", metrics.model, "what is explained here")]
+    rows += [(each.name.capitalize(), each.value, each.description) for each in metrics.references]
+    table = pd.DataFrame(rows, columns=["Method", metrics.name, "What it is"]).set_index("Method")
+    st.table(table.style.format({metrics.name: "{:.3g}"}), border="horizontal")
     st.caption(
         f"Data: {plain(demo.source)}. Licence: {plain(demo.licence)}. [Where it is from]({demo.url}). "
         f"{plain(demo.citation)}"
@@ -80,6 +80,7 @@ def draw_summary(summary: ModelSummary, source: ModelSource) -> None:
         hide_index=True,
         key="layers",
         width="stretch",
+        column_config={"Parameters": st.column_config.NumberColumn(format="localized")},
     )
     takes = [f"`{spec.name}`: {spec.dtype}, {shape_in_words(spec.shape)}" for spec in summary.inputs]
     st.markdown("**It takes**\n\n" + "\n".join(f"- {line}" for line in takes))

@@ -234,4 +234,4 @@ def chart(figure, key: str) -> None:
     st.plotly_chart(figure, key=f"ledger {key}", theme=None, config=PLAIN_CHART)
 
 
-draw()
+frame.page(draw)

@@ -144,4 +144,4 @@ def draw_totals(shown: Shown, output: str) -> None:
     )
 
 
-draw()
+frame.page(draw)

@@ -5,18 +5,20 @@ import streamlit as st
 from ui import frame
 from ui.picture import pair_picture
 
-st.title("How it works")
-st.markdown(
-    """
+
+def draw() -> None:
+    st.title("How it works")
+    st.markdown(
+        """
 A prediction is explained against a **baseline**: a sequence of average weather, say. The model answers one
 number for your sequence and another for the baseline. PairLift splits the difference between the two
 answers among all values of the sequence, one share for each feature at each timestep. An orange share
 raised the answer, a blue share lowered it.
 """
-)
-st.image(pair_picture(frame.theme()), width="stretch")
-st.markdown(
-    """
+    )
+    st.image(pair_picture(frame.theme()), width="stretch")
+    st.markdown(
+        """
 ##### The shares add up
 All shares together are the whole difference, up to the rounding of the computer's own arithmetic. What is
 left over stands beside every result ("adds up: off by 3e-8"). It is never spread over the shares to make it
@@ -47,4 +49,7 @@ after a check that nothing in the file can run as code. PyTorch models (`.pt2`, 
 Keras models (`.keras`, `.h5`, SavedModels) have an engine each, in PyTorch and in TensorFlow, that were written apart
 from one another and give the same numbers for the same weights.
 """
-)
+    )
+
+
+frame.page(draw)

@@ -88,4 +88,4 @@ def draw_activations(shown: Shown, layer: str) -> None:
     )
 
 
-draw()
+frame.page(draw)

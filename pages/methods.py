@@ -263,4 +263,4 @@ def offer_tables(tables: dict[str, pd.DataFrame]) -> None:
         st.caption("They are also part of the explanation's own file (NetCDF).")
 
 
-draw()
+frame.page(draw)

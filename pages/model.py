@@ -122,4 +122,4 @@ def shape_in_words(shape: tuple[int | None, ...] | None) -> str:
     )
 
 
-draw()
+frame.page(draw)

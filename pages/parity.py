@@ -112,4 +112,4 @@ def draw_table(found: pd.DataFrame) -> None:
     )
 
 
-draw()
+frame.page(draw)

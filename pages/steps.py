@@ -178,4 +178,4 @@ def download(table: pd.DataFrame, name: str) -> None:
     )
 
 
-draw()
+frame.page(draw)

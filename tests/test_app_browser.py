@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +48,9 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def address():
-    """The address of the real server, started as `make app` does."""
+@contextmanager
+def served():
+    """A real server, started as `make app` does; its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -67,6 +68,12 @@ def address():
     finally:
         server.terminate()
         server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def address():
+    with served() as address:
+        yield address
 
 
 def _wait_for(url):
@@ -214,13 +221,26 @@ def test_clicking_a_cell_shows_it(page):
 
 def test_pages_have_addresses_of_their_own(page, address):
     for path, title in (
-        ("inside-the-layers", "Inside the layers"),
-        ("model-and-data", "Model and data"),
-        ("how-it-works", "How it works"),
+        ("layers", "Inside the layers"),
+        ("model", "Model and data"),
+        ("how", "How it works"),
     ):
         page.goto(f"{address}/{path}")
         page.get_by_role("heading", name=title).wait_for()
         page.get_by_text("A demo").wait_for()
+
+
+def test_the_first_visit_to_a_new_server_may_be_to_any_page(browser):
+    """Streamlit knows the app's own navigation only once the app has run."""
+    with served() as address:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(f"{address}/layers")
+        page.get_by_role("heading", name="Through which gate the difference came in, and when").wait_for(timeout=SOON)
+        assert page.get_by_role("heading", name="Inside the layers").count() == 1
+        assert page.get_by_role("dialog").count() == 0
+        assert page.get_by_text("A demo").count() == 1
+        context.close()
 
 
 def test_the_page_asks_no_other_machine(browser, address):

@@ -52,6 +52,20 @@ def take_notices() -> list[str]:
     return notices
 
 
+def page(draw: Callable[[], None]) -> None:
+    """Draw a page. Every page ends with this.
+
+    Until a server has met `st.navigation` for the first time, Streamlit takes each file in pages/ for an app of its own
+    and runs it by itself. The page is then drawn as a part of the whole app.
+    """
+    if "choice" in st.session_state:
+        draw()
+        return
+    from app import main
+
+    main()
+
+
 def choice() -> Choice:
     """What stands in the sidebar."""
     return st.session_state.get("choice", Choice())

@@ -98,6 +98,7 @@ def set_colours(figure: go.Figure, values: np.ndarray, zmax: float | None, theme
                 "thickness": 10,
                 "outlinewidth": 0,
                 "dtick": _round_below(limit),
+                "exponentformat": "power",
                 "tickfont": {"color": theme.muted},
                 "title": {
                     "text": "← lowers   |   raises →",
@@ -144,6 +145,7 @@ def apply_style(figure: go.Figure, theme: Theme, *, title: str, subtitle: str, h
         "zerolinewidth": 1,
         "linecolor": theme.grid,
         "automargin": True,
+        "exponentformat": "power",  # of the default, 500µ and 2k, people ask what it is
         "tickfont": {"color": theme.muted},
         "title": {"font": {"color": theme.muted, "size": 12}, "standoff": 6},
     }

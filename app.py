@@ -6,7 +6,6 @@ def main() -> None:
     import streamlit as st
 
     from ui import frame
-    from ui.errors import boundary
 
     st.set_page_config("PairLift", "assets/icon.svg", layout="wide")
     st.logo("assets/logo.svg", size="large")
@@ -27,9 +26,7 @@ def main() -> None:
         },
         position="top",
     )
-    frame.prepare()
-    with boundary():
-        page.run()
+    frame.run(page)
 
 
 if __name__ == "__main__":

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
+from streamlit.navigation.page import StreamlitPage
 
-from ui.errors import plain, show
+from ui.errors import boundary, plain, show
 from ui.lifetime import close_with_browser
 from ui.session import Outcome, Session
 from ui.sidebar import Choice, draw
 from ui.subjects import request_key
 from ui.words import Shown
 
+_inside = ContextVar("inside", default=False)  # whether a page is being drawn beside the sidebar
 _KEPT = ("option ", "confirmed ", "output names", "output tensor", "sequence files", "baseline files", "words ")
 
 
@@ -28,7 +31,32 @@ def session() -> Session:
     return st.session_state["session"]
 
 
-def prepare() -> None:
+def run(page: StreamlitPage) -> None:
+    """Draw the sidebar, and the page beside it."""
+    _prepare()
+    token = _inside.set(True)
+    try:
+        with boundary():
+            page.run()
+    finally:
+        _inside.reset(token)
+
+
+def page(draw: Callable[[], None]) -> None:
+    """Draw a page. Every file in pages/ ends with this.
+
+    Until a server has met `st.navigation` for the first time, Streamlit takes each of these files for an app of its own
+    and runs it by itself; then the whole app is drawn with the page in it.
+    """
+    if _inside.get():
+        draw()
+    else:
+        from app import main
+
+        main()
+
+
+def _prepare() -> None:
     """Draw the sidebar and leave the choice for the page."""
     chosen = {key: value for key, value in st.session_state.items() if str(key).startswith(_KEPT)}
     with st.sidebar:
@@ -50,20 +78,6 @@ def take_notices() -> list[str]:
     notices = [*session().notices]
     session().notices.clear()
     return notices
-
-
-def page(draw: Callable[[], None]) -> None:
-    """Draw a page. Every page ends with this.
-
-    Until a server has met `st.navigation` for the first time, Streamlit takes each file in pages/ for an app of its own
-    and runs it by itself. The page is then drawn as a part of the whole app.
-    """
-    if "choice" in st.session_state:
-        draw()
-        return
-    from app import main
-
-    main()
 
 
 def choice() -> Choice:

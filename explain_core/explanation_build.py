@@ -144,6 +144,8 @@ def _time_labels(attributions: Mapping[str, xr.DataArray], steps: int) -> dict[s
 
 def _gate_dataset(trace: GateTrace, by_output: Callable, sample: np.ndarray, time: dict) -> xr.Dataset:
     gate, unit = {"gate": label_array(trace.gates)}, {"unit": np.arange(trace.carry.shape[-1])}
+    if trace.lengths is not None and "length" not in time:
+        time = {**time, "length": ("sample", trace.lengths.max(0))}
     variables = {
         "contribution": by_output(trace.contribution, ("time", "gate", "unit"), {**time, **gate, **unit}),
         "carry": by_output(trace.carry, ("time", "unit"), {**time, **unit}),

@@ -262,6 +262,6 @@ def _ledger(layers: dict[str, LayerDefects], values: dict[tuple, np.ndarray]) ->
 
 GATE_PARTS = (
     *("contribution", "carry", "mass", "activation", "state", "cell"),
-    *("input", "initial_state", "initial_cell"),
+    *("input", "initial_state", "initial_cell", "lengths"),
 )
 """The arrays of a `GateTrace`; all have the rows on axis 1."""

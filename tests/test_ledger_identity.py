@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import xarray as xr
 from exactness import Net
 from torch import nn
 
@@ -155,11 +157,36 @@ def test_packed_sequences_keep_their_own_time():
     test, base = pair_of_runs(6, samples=3)
     lengths = np.array([4, 6, 2])
     ex = xc.diagnostics.audit(net, (test, lengths), base, 0, "gradient")
-    ledger = ex.diagnostics["ledger"]
     assert off(ex) <= BOUND["float64"]
-    for n, length in enumerate(lengths):
-        padding = ledger[(ledger["sample"] == n) & (ledger["time"] >= length)]
-        assert (padding["defect"] == 0).all()
+    for table in (*ex.diagnostics.values(), xc.diagnostics.compounding(ex), xc.diagnostics.conservation(ex)):
+        for n, length in enumerate(lengths if "time" in table else ()):
+            mine = table[(table["sample"] == n) & table["time"].notna()]
+            assert sorted(mine["time"].unique()) == list(range(length))
+    gates = xc.explain(net, (test, lengths), base, 0).gates.values()
+    assert [layer["length"].values.tolist() for layer in gates] == [lengths.tolist()] * 2
+    one = xc.diagnostics.compounding(net, (test[:1, :4], lengths[:1]), base[:1, :4], 0, "gradient")
+    all_at_once = xc.diagnostics.compounding(ex).query("sample == 0")
+    pd.testing.assert_frame_equal(all_at_once.reset_index(drop=True), one)
+
+
+@pytest.mark.parametrize("reads_padding", [False, True])
+def test_steps_after_a_known_length_have_rows_only_where_something_is_booked(reads_padding):
+    torch.manual_seed(0)
+
+    def forward(net, x, lengths):
+        states = net.rnn(x)[0]
+        return net.head(states.mean(1) if reads_padding else states[torch.arange(len(x)), lengths - 1])
+
+    net = Net(forward, rnn=nn.LSTM(FEATURES, UNITS, batch_first=True), head=nn.Linear(UNITS, 1)).double()
+    test, base = pair_of_runs(6, samples=2)
+    lengths = np.array([4, 2])
+    x = xr.DataArray(test, dims=("sample", "time", "feature")).assign_coords(length=("sample", lengths))
+    ex = xc.diagnostics.audit(net, (x, lengths), base, 0, "gradient")
+    assert off(ex) <= BOUND["float64"]
+    tables = ex.diagnostics["ledger"], ex.diagnostics["steps"], xc.diagnostics.conservation(ex)
+    for table in tables:
+        last = table.groupby("sample")["time"].max()
+        assert last.tolist() == ([5, 5] if reads_padding else [3, 1])
 
 
 def test_several_samples_outputs_and_baselines():

@@ -79,6 +79,15 @@ def test_a_masked_step_that_differs_is_booked_as_the_mask():
     assert set(entries.loc[entries["defect"].abs() > 1e-12, "time"]) <= {7, 8, 9}
 
 
+def test_steps_that_end_masked_in_both_runs_have_no_rows():
+    test, base = runs()
+    test[:, 6:], base[:, 7:], test[:, 2] = 0, 0, 0  # one step in between is masked too
+    ex = xc.diagnostics.audit(NETS["masked"](), test, base, 0, "gradient", precision="float64")
+    assert off(ex) <= BOUND["float64"]
+    for table in (ex.diagnostics["ledger"], ex.diagnostics["steps"], xc.diagnostics.conservation(ex)):
+        assert sorted(table["time"].dropna().unique()) == list(range(7))
+
+
 def test_the_gradient_is_tensorflows_own():
     import tensorflow as tf
 

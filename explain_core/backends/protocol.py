@@ -54,6 +54,7 @@ class GateTrace:
     input: np.ndarray | None = None  # (2, N, T, I): what the layer was given
     initial_state: np.ndarray | None = None  # (2, N, H): hidden state before the first step that the layer reads
     initial_cell: np.ndarray | None = None  # (2, N, H): the same of the cell state, for LSTM
+    lengths: np.ndarray | None = None  # (2, N): timesteps before each member's padding, where the layer is told
     backwards: bool = False  # whether the layer reads the last timestep first
 
 

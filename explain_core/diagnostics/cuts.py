@@ -15,8 +15,10 @@ import pandas as pd
 import xarray as xr
 
 from explain_core.diagnostics.ledgers import audit
-from explain_core.explanation import Explanation
+from explain_core.explanation import Explanation, own_steps
 from explain_core.explanation import conservation as left_over
+
+_ROUNDING = 1e-6  # of what is carried past a step; more is never left out as padding
 
 
 def conservation(source: Any, *args: Any, **options: Any) -> pd.DataFrame:
@@ -27,9 +29,9 @@ def conservation(source: Any, *args: Any, **options: Any) -> pd.DataFrame:
             arguments of `ledger`, of which ``method`` is this program's own where it is not given.
 
     Returns:
-        A row for every sample, output, layer and timestep. Columns: sample, output, layer, time, mass, accounted
-        (contributions of the gates and carry), residual (mass minus accounted: the defect of the step), leaked (the
-        sum of residuals up to this timestep). All in the unit of the output.
+        A row for every sample, output, layer and timestep, without padding (see `ledger`). Columns: sample, output,
+        layer, time, mass, accounted (contributions of the gates and carry), residual (mass minus accounted: the defect
+        of the step), leaked (the sum of residuals up to this timestep). All in the unit of the output.
     """
     if isinstance(source, Explanation):
         explanation = source
@@ -48,15 +50,19 @@ def conservation(source: Any, *args: Any, **options: Any) -> pd.DataFrame:
 
 def _table(explanation: Explanation, layer: str, gates: xr.Dataset, row: int, column: int) -> pd.DataFrame:
     one = gates[["contribution", "carry", "mass"]].isel(sample=row)
+    shown = own_steps(one)
     one = one.isel(output=column) if "output" in one.dims else one
     mass = one["mass"].values.astype(np.float64)
     residual = left_over(one).values
+    lost = np.flatnonzero(np.abs(residual) > _ROUNDING * np.abs(one["carry"]).sum("unit").values)
+    own = slice(0, max(shown, int(lost[-1]) + 1 if lost.size else 0))
+    mass, residual = mass[own], residual[own]
     return pd.DataFrame(
         {
             "sample": explanation.samples[row],
             "output": explanation.outputs[column],
             "layer": layer,
-            "time": one["time"].values,
+            "time": one["time"].values[own],
             "mass": mass,
             "accounted": mass - residual,
             "residual": residual,

@@ -55,7 +55,7 @@ def compounded(ledger: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
     found = []
     for key, rows in steps.groupby(of_layer, sort=False):
         chosen = np.logical_and.reduce([recurrent[n] == v for n, v in zip(of_layer, key, strict=True)])
-        # Every part has all timesteps in order, so positions tell them apart even where labels come twice.
+        # Every part has the same timesteps in order, so positions tell them apart even where labels come twice.
         defect = recurrent.loc[chosen, "defect"].to_numpy().reshape(-1, len(rows)).sum(0)
         multiplier, change = rows["multiplier"].to_numpy(), rows["change"].to_numpy()
         reached = np.flatnonzero(multiplier)

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from explain_core.errors import InputError
-from explain_core.explanation import Explanation
+from explain_core.explanation import Explanation, own_steps
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,6 @@ def _pair(gates: xr.Dataset, name: str, last: str) -> np.ndarray:
 def _length(gates: xr.Dataset) -> int:
     """Real timesteps: padding at the end is zero in every state of both members."""
     if "length" in gates.coords:
-        return max(int(gates["length"]), 1)
+        return own_steps(gates)
     busy = np.flatnonzero((_pair(gates, "state", "unit") != 0).any(axis=(0, 2)))
     return int(busy[-1]) + 1 if busy.size else gates.sizes["time"]

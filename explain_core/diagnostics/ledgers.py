@@ -22,7 +22,7 @@ import xarray as xr
 from explain_core.backends.protocol import METHODS as LEDGER_METHODS
 from explain_core.backends.protocol import LayerDefects, LedgerTrace
 from explain_core.errors import InputError, MethodError
-from explain_core.explanation import Explanation
+from explain_core.explanation import Explanation, own_steps
 from explain_core.preparation import Prepared, prepare
 from explain_core.rows import attribute_rows
 
@@ -71,7 +71,8 @@ def ledger(
         options: ``sample_axis``, ``output_names`` and ``backend`` of `explain_core.explain`.
 
     Returns:
-        A row for every sample, recurrent layer, timestep and part, and for every other operation. Columns: sample,
+        A row for every sample, recurrent layer, timestep and part, and for every other operation. Timesteps of padding
+        after a sample's end, where its length is known and no part has an entry, have no rows. Columns: sample,
         (output, with several,) layer, time, part, defect, the last in the unit of the output. Outside recurrent
         layers ``layer`` is a module path, ``part`` the operation, and ``time`` empty. The defects of a sample and
         output add up to ``error`` in ``attrs["totals"]``, a list of records like `totals`.
@@ -183,12 +184,21 @@ class _Labels:
         self._keep_output = keep_output
 
     def table(self, blocks: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-        """Blocks have lists of one length, and arrays (K, N, length) for what differs by output and sample."""
+        """Long form.
+
+        Blocks have lists of one length, and arrays (K, N, length) for what differs by output and sample; "own" (N,)
+        is how many of them each sample has.
+        """
         parts = []
         for k, output in enumerate(self._outputs):
             for n, sample in enumerate(self._samples):
                 for block in blocks:
-                    chosen = {key: v[k, n] if isinstance(v, np.ndarray) else v for key, v in block.items()}
+                    own = slice(0, None if block["own"] is None else block["own"][n])
+                    chosen = {
+                        key: v[k, n, own] if isinstance(v, np.ndarray) else v[own] if isinstance(v, list) else v
+                        for key, v in block.items()
+                        if key != "own"
+                    }
                     head = {"sample": sample, **({"output": output} if self._keep_output else {})}
                     parts.append(pd.DataFrame({**head, **chosen}))
         names = ["sample", *(["output"] if self._keep_output else []), *columns]
@@ -202,11 +212,12 @@ def _defects(ledger: LedgerTrace, gates: dict[str, xr.Dataset]) -> list[dict[str
     kinds = {np.asarray(_times(layer, gates.get(name))).dtype.kind for name, layer in ledger.layers.items()}
     no_time = np.datetime64("NaT") if kinds == {"M"} else None if "U" in kinds or "M" in kinds else np.nan
     for name, layer in ledger.layers.items():
-        times = _times(layer, gates.get(name))
+        whose = {"layer": name, "time": _times(layer, gates.get(name)), "own": _own_steps(layer, gates.get(name))}
         for p, part in enumerate(layer.parts):
-            blocks.append({"layer": name, "time": times, "part": part, "defect": layer.defect[..., p]})
+            blocks.append({**whose, "part": part, "defect": layer.defect[..., p]})
     for (where, operation), defect in ledger.nodes.items():
-        blocks.append({"layer": where, "time": [no_time], "part": operation, "defect": defect[..., None]})
+        node = {"layer": where, "time": [no_time], "part": operation, "defect": defect[..., None]}
+        blocks.append({**node, "own": None})
     return blocks
 
 
@@ -218,6 +229,7 @@ def _steps(ledger: LedgerTrace, gates: dict[str, xr.Dataset]) -> list[dict[str, 
             "multiplier": layer.multiplier,
             "change": layer.change,
             "backwards": layer.backwards,
+            "own": _own_steps(layer, gates.get(name)),
         }
         for name, layer in ledger.layers.items()
     ]
@@ -226,6 +238,15 @@ def _steps(ledger: LedgerTrace, gates: dict[str, xr.Dataset]) -> list[dict[str, 
 def _times(layer: LayerDefects, gates: xr.Dataset | None) -> list[Any]:
     """Labels of a layer's timesteps."""
     return list(range(layer.defect.shape[2]) if gates is None else gates["time"].values)
+
+
+def _own_steps(layer: LayerDefects, gates: xr.Dataset | None) -> list[int] | None:
+    """How many timesteps of each sample are not padding after its end, or have an entry all the same."""
+    if gates is None:
+        return None
+    booked = (layer.defect != 0).any((0, 3))  # (N, T)
+    last = np.where(booked.any(1), booked.shape[1] - booked[:, ::-1].argmax(1), 0)
+    return [max(own_steps(gates.isel(sample=n)), int(steps)) for n, steps in enumerate(last)]
 
 
 def _totals(explanation: Explanation, ledger: LedgerTrace) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import xarray as xr
 from plotly.subplots import make_subplots
 
 from explain_core.errors import InputError
-from explain_core.explanation import Explanation, conservation
+from explain_core.explanation import Explanation, conservation, own_steps
 from explain_core.figures import style
 from explain_core.figures.panel import time_labels
 from explain_core.figures.style import Theme
@@ -238,9 +238,5 @@ def _layer(explanation: Explanation, layer: str) -> xr.Dataset:
 
 
 def _shown(gates: xr.Dataset) -> xr.Dataset:
-    """Without the padding after the sample's length, unless something was carried there."""
-    if "length" not in gates.coords:
-        return gates
-    moved = np.flatnonzero((gates["mass"].values != 0).reshape(-1, gates.sizes["time"]).any(axis=0))
-    steps = max(int(gates["length"]), moved[-1] + 1 if moved.size else 0, 1)
-    return gates.isel(time=slice(0, steps))
+    """Without the padding after the sample's length."""
+    return gates.isel(time=slice(0, own_steps(gates)))

@@ -139,6 +139,7 @@ class FusedLayer:
             input=sequence,
             initial_state=initial[0],
             initial_cell=initial[1] if self.layer.kind == "LSTM" else None,
+            lengths=by_member(_lengths(by_time(self.sweep.flags)[..., 0])) if self.layer.masked else None,
             backwards=self.layer.go_backwards,
         )
 
@@ -157,6 +158,12 @@ class FusedLayer:
             change=np.stack([change] * len(found)),
             backwards=self.layer.go_backwards,
         )
+
+
+def _lengths(flags: np.ndarray) -> np.ndarray:
+    """Timesteps (R,) up to the last that a mask (R, T) lets through."""
+    steps = flags.shape[1]
+    return np.where(flags.any(1), steps - flags[:, ::-1].argmax(1), 0)
 
 
 def _is_zero(state: Value) -> bool:

@@ -55,7 +55,7 @@ class Sweep:
         method: Method,
     ) -> None:
         self._cell, self._weights, self._zero_output, self._method = cell, weights, zero_output, method
-        self._x = x
+        self._x, self.flags = x, flags
         self.h, self.c = scan.forward(cell, x, h, c, flags, weights)
         self._before_h = tf.concat([h[None], self.h[:-1]], 0)
         self._before_c = tf.concat([c[None], self.c[:-1]], 0)

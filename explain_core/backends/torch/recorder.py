@@ -98,6 +98,13 @@ class LayerRecord:
         )
         self.settled[self.recorder.target] = settled
 
+    def lengths(self) -> np.ndarray | None:
+        """Timesteps before the padding, (2, N); None where there is none."""
+        if self.valid is None:
+            return None
+        lengths = _numpy(self.valid.sum(0))
+        return np.stack([lengths if self.samples is None else lengths[np.argsort(self.samples)]] * 2)
+
     def _in_input_order(self, x: Tensor) -> np.ndarray:
         """(T, N, ...) as run, to (N, T, ...) in the order of the input, zero on padding."""
         if self.order is not None:
@@ -178,6 +185,7 @@ def _join(records: list[LayerRecord], targets: int) -> GateTrace:
         input=along_time("input"),
         initial_state=first.initial[0],
         initial_cell=None if first.cell is None else first.initial[1],
+        lengths=first.lengths() if len(records) == 1 else None,
         backwards=first.order is not None,
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from explain_core.backends.torch.kinds import (
     Bilinear,
@@ -59,14 +59,6 @@ class Method:
         if self.secants and not isinstance(own, PRODUCTS):
             return own
         return Derivative(self.point)
-
-    def check(self, model: nn.Module, call: Callable[..., Any], doubled: Callable[[], list[Tensor]]) -> None:
-        """Called after the forward run, to refuse a model on which the method would do something else.
-
-        Args:
-            model: a private copy; ``call`` runs it.
-            doubled: makes its arguments for both runs as one batch.
-        """
 
     def slope(self, secant: Callable[[Tensor, Tensor], Tensor], members: Tensor) -> Tensor:
         """``Δy/Δa`` of an elementwise function, or its derivative: (2, ...) to (...)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,8 +27,17 @@ from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, 
 from explain_core.backends.torch.pairs import Pair, is_pair
 from explain_core.backends.torch.recorder import Recorder
 from explain_core.backends.torch.repeating import Start, require_same_answers
-from explain_core.backends.torch.shap_hooks import shap_fallback
-from explain_core.errors import BackendError, CaptureError, CompletenessError, InputError, NonFiniteError
+from explain_core.backends.torch.shap_hooks import OTHER_LEDGERS, doubled, second_half, shap_fallback
+from explain_core.errors import (
+    BackendError,
+    CaptureError,
+    CompletenessError,
+    InputError,
+    NonFiniteError,
+    UnsupportedOperation,
+)
+
+_METHODS = {method.name: method for method in (PAIRED, GRADIENT, RESCALE_ONLY)}
 
 
 def accepts(model: Any) -> bool:
@@ -202,11 +210,17 @@ class TorchRunner:
         """Explain N rows: see `explain_core.backends.protocol`."""
         with torch.inference_mode(False):
             recorder = Recorder(gates=gates, embeddings=embeddings, ledger=Ledger() if ledger else None)
-            return self._attribute(test, baseline, targets, recorder, self._method(ledger or "paired"))
-
-    def _method(self, name: str) -> Method:
-        own = {method.name: method for method in (PAIRED, GRADIENT, RESCALE_ONLY)}
-        return own[name] if name in own else shap_fallback(self._model)
+            method = shap_fallback(self._model) if ledger == "shap" else _METHODS[ledger or "paired"]
+            if ledger != "shap" or not method.hooked:
+                return self._attribute(test, baseline, targets, recorder, method)
+            rows = doubled(test, baseline, self._sample_axes)
+            try:
+                return second_half(self._attribute(*rows, targets, recorder, method), len(test[0]))
+            except CaptureError as error:
+                raise UnsupportedOperation(
+                    f"shap runs sample and baseline as one batch, which this model does not take: {error.what}",
+                    hint=OTHER_LEDGERS,
+                ) from error
 
     def _attribute(
         self,
@@ -226,7 +240,6 @@ class TorchRunner:
             inputs = [Pair(pair.test.view_as(pair.test), pair.base, pair.flow) for pair, _ in starts]
             ops = PairOps(recorder, names, captured.packed_orders, method)
             outputs = run_graph(captured.graph, inputs, ops, self._place)
-            method.check(self._model, self._call, partial(self._doubled, test, baseline))
             prediction, base_prediction, columns = [], [], []
             for target in targets:
                 column = self._column(outputs[target.output], target)
@@ -262,11 +275,6 @@ class TorchRunner:
         )
         self._check_predictions(test, baseline, result, targets)
         return result
-
-    def _doubled(self, test: Sequence[np.ndarray], baseline: Sequence[np.ndarray]) -> list[Tensor]:
-        """Both runs as one batch, the test rows first."""
-        leaves = zip(self._leaves(test), self._leaves(baseline), self._sample_axes, strict=True)
-        return [torch.stack([t, b]) if axis is None else torch.cat([t, b], axis) for t, b, axis in leaves]
 
     def _layer_names(self, captured: Captured) -> dict[int, str]:
         """Module paths by the identity of the weights as the run uses them."""

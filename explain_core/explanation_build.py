@@ -102,7 +102,7 @@ def build_explanation(
         prediction=xr.DataArray(prediction, coords, ("sample", "output"), "prediction"),
         baseline_prediction=xr.DataArray(baseline_prediction, coords, ("sample", "output"), "baseline_prediction"),
         gates={
-            name: _gate_dataset(trace, by_output, coords["sample"], _time_labels(attributions, trace.mass.shape[-1]))
+            name: _gate_dataset(trace, by_output, coords["sample"], time_labels(attributions, trace.mass.shape[-1]))
             for name, trace in (gates or {}).items()
         },
         embedding_attributions=embeddings,
@@ -134,7 +134,7 @@ def _axis_coords(item: LabelledInput, n: int) -> dict[str, Any]:
     return coords
 
 
-def _time_labels(attributions: Mapping[str, xr.DataArray], steps: int) -> dict[str, Any]:
+def time_labels(attributions: Mapping[str, xr.DataArray], steps: int) -> dict[str, Any]:
     """The time labels of the inputs with that many timesteps; numbers where they have none or disagree."""
     found = [a for a in attributions.values() if a.sizes.get("time") == steps]
     if not found or not all(found[0]["time"].equals(other["time"]) for other in found):

@@ -188,12 +188,14 @@ def draw_layer(audit: Audit, layer: str, key: str) -> None:
     chart(
         compounding_figure(table, layer, error, theme=frame.theme(), titled=False), f"{audit.method} up {layer} {key}"
     )
+    table = tables["conservation"]
+    if layer not in set(table["layer"]):  # a loop that the model writes out itself has no gates
+        return
     st.subheader("What every timestep conserves")
     st.markdown(
         "Between two timesteps the states carry a part of the prediction difference. Each step has to hand all of it "
         "on, to its gates or to the states before."
     )
-    table = tables["conservation"]
     chart(conservation_figure(table, layer, theme=frame.theme(), titled=False), f"{audit.method} cut {layer} {key}")
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ import xarray as xr
 from explain_core.backends.protocol import METHODS as LEDGER_METHODS
 from explain_core.backends.protocol import LayerDefects, LedgerTrace
 from explain_core.errors import InputError, MethodError
-from explain_core.explanation import Explanation, own_steps
+from explain_core.explanation import Explanation, by_name, own_steps
+from explain_core.explanation_build import time_labels
 from explain_core.preparation import Prepared, prepare
 from explain_core.rows import attribute_rows
 
@@ -146,10 +148,11 @@ def audit_prepared(ready: Prepared, method: str, say: Progress) -> Explanation:
     say(0.9, "Writing the ledger")
     found = ready.label(result, {"method": TITLES[method], "ledger_method": method}, started)
     labels = _Labels(found, ready.keep_output)
-    defects = labels.table(_defects(result.ledger, found.gates), ["layer", "time", "part", "defect"])
+    times = {name: _times(layer, found.gates.get(name), found) for name, layer in result.ledger.layers.items()}
+    defects = labels.table(_defects(result.ledger, times), ["layer", "time", "part", "defect"])
     sums = _totals(found, result.ledger)
     defects.attrs = {"method": method, "dtype": ready.runner.dtype, "totals": sums.to_dict("records")}
-    steps = labels.table(_steps(result.ledger, found.gates), ["layer", "time", "multiplier", "change", "backwards"])
+    steps = labels.table(_steps(result.ledger, times), ["layer", "time", "multiplier", "change", "backwards"])
     steps.attrs = {"method": method}
     found.diagnostics = {"ledger": defects, "steps": steps, "totals": sums}
     say(1.0, "Done")
@@ -207,12 +210,33 @@ class _Labels:
         return pd.concat(parts, ignore_index=True)[names]
 
 
-def _defects(ledger: LedgerTrace, gates: dict[str, xr.Dataset]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Times:
+    """Labels of a layer's timesteps, and how many of them are each sample's own."""
+
+    labels: list[Any]
+    own: list[int]
+
+
+def _times(layer: LayerDefects, gates: xr.Dataset | None, explanation: Explanation) -> _Times:
+    """A timestep is a sample's own if it is no padding after its end, or if a part has an entry there all the same."""
+    samples, steps = layer.defect.shape[1:3]
+    booked = (layer.defect != 0).any((0, 3))  # (N, T)
+    last = np.where(booked.any(1), steps - booked[:, ::-1].argmax(1), 0).astype(int)
+    if gates is not None:
+        own = [own_steps(gates.isel(sample=n)) for n in range(samples)]
+        return _Times(list(gates["time"].values), np.maximum(own, last).tolist())
+    known = time_labels(by_name(explanation.attributions), steps)
+    own = known["length"].values if "length" in known else np.full(samples, steps)
+    return _Times(list(np.asarray(known["time"])), np.maximum(np.maximum(own, last), 1).tolist())
+
+
+def _defects(ledger: LedgerTrace, times: dict[str, _Times]) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
-    kinds = {np.asarray(_times(layer, gates.get(name))).dtype.kind for name, layer in ledger.layers.items()}
+    kinds = {np.asarray(found.labels).dtype.kind for found in times.values()}
     no_time = np.datetime64("NaT") if kinds == {"M"} else None if "U" in kinds or "M" in kinds else np.nan
     for name, layer in ledger.layers.items():
-        whose = {"layer": name, "time": _times(layer, gates.get(name)), "own": _own_steps(layer, gates.get(name))}
+        whose = {"layer": name, "time": times[name].labels, "own": times[name].own}
         for p, part in enumerate(layer.parts):
             blocks.append({**whose, "part": part, "defect": layer.defect[..., p]})
     for (where, operation), defect in ledger.nodes.items():
@@ -221,32 +245,18 @@ def _defects(ledger: LedgerTrace, gates: dict[str, xr.Dataset]) -> list[dict[str
     return blocks
 
 
-def _steps(ledger: LedgerTrace, gates: dict[str, xr.Dataset]) -> list[dict[str, Any]]:
+def _steps(ledger: LedgerTrace, times: dict[str, _Times]) -> list[dict[str, Any]]:
     return [
         {
             "layer": name,
-            "time": _times(layer, gates.get(name)),
+            "time": times[name].labels,
             "multiplier": layer.multiplier,
             "change": layer.change,
             "backwards": layer.backwards,
-            "own": _own_steps(layer, gates.get(name)),
+            "own": times[name].own,
         }
         for name, layer in ledger.layers.items()
     ]
-
-
-def _times(layer: LayerDefects, gates: xr.Dataset | None) -> list[Any]:
-    """Labels of a layer's timesteps."""
-    return list(range(layer.defect.shape[2]) if gates is None else gates["time"].values)
-
-
-def _own_steps(layer: LayerDefects, gates: xr.Dataset | None) -> list[int] | None:
-    """How many timesteps of each sample are not padding after its end, or have an entry all the same."""
-    if gates is None:
-        return None
-    booked = (layer.defect != 0).any((0, 3))  # (N, T)
-    last = np.where(booked.any(1), booked.shape[1] - booked[:, ::-1].argmax(1), 0)
-    return [max(own_steps(gates.isel(sample=n)), int(steps)) for n, steps in enumerate(last)]
 
 
 def _totals(explanation: Explanation, ledger: LedgerTrace) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -192,22 +193,28 @@ def _explained(error: Exception, where: str = "") -> CaptureError:
 
 @contextmanager
 def _recording(model: nn.Module) -> Iterator[list[tuple[str, Any]]]:
-    """Label nodes with their module's path, keep transformers off their fast path, and put all of it back.
+    """Label nodes with their module's path and the calls that they are in (see `loops`), keep transformers off their
+    fast path, and put all of it back.
 
     Yields the modules that are running, outermost first.
     """
     handles = []
     open_modules: list[tuple[str, Any]] = []
+    open_calls: list[tuple[str, int]] = []
+    called: Counter[str] = Counter()
 
     def enter(name: str) -> Callable:
         def hook(module: nn.Module, args: Any) -> None:
-            context = fx_traceback.annotate({"module": name})
+            open_calls.append((name, called[name]))
+            called[name] += 1
+            context = fx_traceback.annotate({"module": name, "calls": tuple(open_calls)})
             context.__enter__()
             open_modules.append((name, context))
 
         return hook
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
+        open_calls.pop()
         open_modules.pop()[1].__exit__(None, None, None)
 
     for name, module in model.named_modules():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from explain_core.backends.torch import rules
 from explain_core.backends.torch.aliasing import mutated_roots, writes_to_first_argument
 from explain_core.backends.torch.ledger import books
+from explain_core.backends.torch.loops import Place as LoopPlace
 from explain_core.backends.torch.methods import PAIRED, Method
 from explain_core.backends.torch.pairs import Pair, is_pair, pairs_in
 from explain_core.backends.torch.recorder import Recorder
@@ -35,7 +36,7 @@ class PairOps:
         recorder: where recurrent layers write down what their gates did.
         packed_orders: for packed sequences by batch sizes, which sample each row is.
         method: the rules that it goes by.
-        where: the module that the current operation is in.
+        where: the module that the current operation is in; and ``place`` the call of a loop, if it is in one.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class PairOps:
         self.recorder = recorder
         self.method = method
         self.where = ""
+        self.place: LoopPlace | None = None
         self.packed_orders = packed_orders
         self._layer_names = layer_names
         self._unnamed: dict[int, str] = {}
@@ -67,7 +69,7 @@ class PairOps:
         ledger = self.recorder.ledger
         if ledger is None or not books(rule, op):
             return self._apply(rule, op, args, kwargs)
-        return ledger.measure(_name(op), self.where, partial(self._apply, rule, op), args, kwargs)
+        return ledger.measure(_name(op), self.place or self.where, partial(self._apply, rule, op), args, kwargs)
 
     def _apply(self, rule: rules.Rule | None, op: torch._ops.OpOverload, args: tuple, kwargs: dict) -> Any:
         return self._take_apart(op, args, kwargs) if rule is None else rule(self, op, args, kwargs)
@@ -160,9 +162,13 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
     """
     roots = mutated_roots(graph.graph, [is_pair(value) for value in inputs])
     given = iter(inputs)
-    last_use = _last_uses(graph.graph)
+    ledger = ops.recorder.ledger
+    handed_on = ops.recorder.loops.leaving if ledger is not None else {}
+    last_use = _last_uses(graph.graph, handed_on)
     env: dict[fx.Node, Any] = {}
     for node in graph.graph.nodes:
+        for state, of_call in handed_on.get(node, ()):
+            env[state] = ledger.hand_on(env[state], of_call)
         if node.op == "placeholder":
             value = next(given)
         elif node.op == "get_attr":
@@ -189,11 +195,11 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
     raise CaptureError("the captured graph has no output")
 
 
-def _last_uses(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
-    """Which values are no longer needed after each node."""
+def _last_uses(graph: fx.Graph, handed_on: Mapping[fx.Node, list]) -> dict[fx.Node, list[fx.Node]]:
+    """Which values are no longer needed after each node; see `loops.Loops.leaving`."""
     last: dict[fx.Node, fx.Node] = {}
     for node in graph.nodes:
-        for source in node.all_input_nodes:
+        for source in (*(state for state, _ in handed_on.get(node, ())), *node.all_input_nodes):
             last[source] = node
     uses: dict[fx.Node, list[fx.Node]] = {}
     for source, node in last.items():
@@ -208,7 +214,7 @@ def _attribute(module: Any, path: str) -> Any:
 
 
 def _run_node(node: fx.Node, args: tuple, kwargs: dict, ops: PairOps) -> Any:
-    op, ops.where = node.target, module_path(node)
+    op, ops.where, ops.place = node.target, module_path(node), ops.recorder.loops.places.get(node)
     try:
         if op is operator.getitem:
             return args[0][args[1]]

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from explain_core.backends.protocol import LayerDefects
 from explain_core.backends.torch.kinds import Given, Linear, Lookup, Recurrent, Same
+from explain_core.backends.torch.loops import Place
 from explain_core.backends.torch.pairs import Pair, attach, is_pair
 
 
@@ -31,21 +35,29 @@ class Ledger:
     Attributes:
         target: the output that is being explained.
         nodes: by (module path, operation): the defect by output.
+        loops: by (module path, part, timestep): the same of what is called for every timestep.
     """
 
     def __init__(self) -> None:
         self.target = 0
         self.nodes: dict[tuple[str, str], dict[int, float]] = {}
+        self.loops: dict[tuple[str, str, int], dict[int, float]] = {}
+        self._states: dict[tuple[str, int], _HandedOn] = defaultdict(_HandedOn)
         self._inside = False
 
-    def measure(self, name: str, where: str, apply: Callable[[tuple, dict], Any], args: tuple, kwargs: dict) -> Any:
+    def measure(
+        self, name: str, where: str | Place, apply: Callable[[tuple, dict], Any], args: tuple, kwargs: dict
+    ) -> Any:
         """Apply a rule, and write down its defect when multipliers come back.
 
         Operations that the rule itself is composed of are part of it.
         """
         if self._inside:
             return apply(args, kwargs)
-        found = self.nodes.setdefault((where, name), defaultdict(float))
+        if isinstance(where, Place):
+            found = self.loops.setdefault((where.loop, where.part, where.step), defaultdict(float))
+        else:
+            found = self.nodes.setdefault((where, name), defaultdict(float))
         self._inside = True
         try:
             args, kwargs = _map(lambda p: self._watch(p, found, -1), (args, kwargs))
@@ -65,6 +77,54 @@ class Ledger:
 
         watched = attach([tape.detach()], back, tape)
         return Pair(watched, pair.base) if pair.is_float else Pair(pair.test, pair.base, watched)
+
+    def hand_on(self, value: Any, place: Place) -> Any:
+        """A state that a call of a loop hands on: the same, which writes down the multipliers that come back to it.
+
+        Those of values that do not differ lead nowhere and are not counted.
+        """
+        if not isinstance(value, Pair) or not value.is_float:
+            return value
+        states = self._states[place.loop, place.step]
+        difference = value.difference.double()
+        states.change += float(difference.square().sum())
+
+        def back(m: Tensor) -> Tensor:
+            states.multiplier[self.target] += float(m.double()[difference != 0].square().sum())
+            return m
+
+        return Pair(attach([value.test.detach()], back, value.test), value.base)
+
+    def loop_layers(self, steps: dict[str, tuple[int, ...]], targets: int) -> dict[str, LayerDefects]:
+        """The loops that have entries, as layers; everything summed over the rows, so as of one row."""
+        found = {}
+        for loop, order in steps.items():
+            parts = tuple(dict.fromkeys(part for name, part, _ in self.loops if name == loop))
+            shape, states = (targets, 1, len(order)), [self._states[loop, step] for step in range(len(order))]
+            if not parts:
+                continue
+            defect = np.zeros((*shape, len(parts)))
+            for (name, part, step), by_target in self.loops.items():
+                if name == loop:
+                    defect[:, 0, step, parts.index(part)] = [by_target[k] for k in range(targets)]
+            multipliers = [state.multiplier[k] for k in range(targets) for state in states]
+            found[loop] = LayerDefects(
+                kind="loop",
+                parts=parts,
+                defect=defect,
+                multiplier=np.sqrt(np.reshape(multipliers, shape)),
+                change=np.sqrt(np.broadcast_to([state.change for state in states], shape)),
+                backwards=order[0] > order[-1],
+            )
+        return found
+
+
+@dataclass
+class _HandedOn:
+    """Squared norms over the states that a call hands on: of their multipliers, by output, and of their difference."""
+
+    multiplier: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    change: float = 0.0
 
 
 def _map(change: Callable[[Pair], Pair], values: Any) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from explain_core.backends.protocol import GateTrace, LayerDefects, LedgerTrace
 from explain_core.backends.torch.ledger import Ledger, rest, step_defects
+from explain_core.backends.torch.loops import Loops
 from explain_core.backends.torch.recurrent.defects import norm
 
 
@@ -117,7 +118,11 @@ class LayerRecord:
 
 
 class Recorder:
-    """Collects the records of one run, and knows which output is being explained."""
+    """Collects the records of one run, and knows which output is being explained.
+
+    Attributes:
+        loops: those of the captured graph.
+    """
 
     def __init__(self, *, gates: bool, embeddings: bool, ledger: Ledger | None = None) -> None:
         self.target = 0
@@ -126,6 +131,7 @@ class Recorder:
         self._embeddings = embeddings
         self._layers: dict[str, list[LayerRecord]] = {}
         self.lookups: list[dict[int, np.ndarray]] = []
+        self.loops = Loops()
 
     def layer(
         self, name: str, kind: str, gates: tuple[str, ...], order=None, valid=None, samples=None
@@ -147,7 +153,7 @@ class Recorder:
 
     def traces(self, targets: int) -> dict[str, GateTrace]:
         """By layer name. Calls of one cell, as in a loop over time, follow one another along the time axis."""
-        return {name: _join(records, targets) for name, records in self._layers.items()} if self._gates else {}
+        return {name: _join(*self._in_time(name), targets) for name in self._layers} if self._gates else {}
 
     def explain(self, target: int) -> None:
         """From now on multipliers are those of this output."""
@@ -160,12 +166,23 @@ class Recorder:
         if self.ledger is None:
             return None
         nodes = {key: np.array([of[k] for k in range(targets)]) for key, of in self.ledger.nodes.items()}
-        return LedgerTrace(nodes, {name: _join_defects(records, targets) for name, records in self._layers.items()})
+        layers = {name: _join_defects(*self._in_time(name), targets) for name in self._layers}
+        loops = self.ledger.loop_layers(self.loops.steps, targets)
+        named = {f"{name} (other operations)" if name in layers else name: layer for name, layer in loops.items()}
+        return LedgerTrace(nodes, layers | named)
+
+    def _in_time(self, name: str) -> tuple[list[LayerRecord], bool]:
+        """The records of a layer's calls in the order of the input's time, and whether it reads backwards."""
+        records = self._layers[name]
+        for loop in self.loops.backwards:
+            if f"{name}.".startswith(f"{loop}.") and len(records) == len(self.loops.steps[loop]):
+                return records[::-1], True
+        return records, records[0].order is not None
 
 
-def _join(records: list[LayerRecord], targets: int) -> GateTrace:
+def _join(records: list[LayerRecord], backwards: bool, targets: int) -> GateTrace:
     """Records that no multiplier reached contribute nothing."""
-    first = records[0]
+    first = records[-1 if backwards else 0]  # of the calls
 
     def by_target(part: int) -> np.ndarray:
         return np.stack([np.concatenate([_part(r, k, part) for r in records], axis=1) for k in range(targets)])
@@ -186,11 +203,11 @@ def _join(records: list[LayerRecord], targets: int) -> GateTrace:
         initial_state=first.initial[0],
         initial_cell=None if first.cell is None else first.initial[1],
         lengths=first.lengths() if len(records) == 1 else None,
-        backwards=first.order is not None,
+        backwards=backwards,
     )
 
 
-def _join_defects(records: list[LayerRecord], targets: int) -> LayerDefects:
+def _join_defects(records: list[LayerRecord], backwards: bool, targets: int) -> LayerDefects:
     """The steps of all calls one after the other; zero where no multiplier came through."""
 
     def along_time(of: Callable[[StepDefects], np.ndarray], nothing: np.ndarray) -> np.ndarray:
@@ -210,7 +227,7 @@ def _join_defects(records: list[LayerRecord], targets: int) -> LayerDefects:
         defect=np.stack([along_time(lambda s, name=name: s.parts[name], nothing) for name in names], -1),
         multiplier=along_time(lambda s: s.multiplier, nothing),
         change=along_time(lambda s: s.change, nothing),
-        backwards=records[0].order is not None,
+        backwards=backwards,
     )
 
 

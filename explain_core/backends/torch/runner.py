@@ -23,6 +23,7 @@ from explain_core.backends.torch.capture import (
 from explain_core.backends.torch.completed import Completed
 from explain_core.backends.torch.interpreter import PairOps, Place, run_graph
 from explain_core.backends.torch.ledger import Ledger
+from explain_core.backends.torch.loops import find_loops
 from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
 from explain_core.backends.torch.pairs import Pair, is_pair
 from explain_core.backends.torch.recorder import Recorder
@@ -238,6 +239,7 @@ class TorchRunner:
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
             inputs = [Pair(pair.test.view_as(pair.test), pair.base, pair.flow) for pair, _ in starts]
+            recorder.loops = find_loops(captured.graph.graph)
             ops = PairOps(recorder, names, captured.packed_orders, method)
             outputs = run_graph(captured.graph, inputs, ops, self._place)
             prediction, base_prediction, columns = [], [], []

@@ -116,12 +116,112 @@ class TimeFirst(nn.Module):
         return self.rnn(x.transpose(0, 1))[0][-1]
 
 
+class Steps(nn.Module):
+    """Named modules and what is done with them, which is the whole model."""
+
+    def __init__(self, forward, **modules: nn.Module) -> None:
+        super().__init__()
+        self._run = forward
+        for name, module in {"head": nn.Linear(2 * UNITS, 2), **modules}.items():
+            self.add_module(name, module)
+
+    def forward(self, x):
+        return self._run(self, x)
+
+
+def both_ways() -> nn.GRU:
+    return nn.GRU(FEATURES, UNITS, 2, batch_first=True, bidirectional=True)
+
+
+def ends(states: torch.Tensor, *which: int) -> torch.Tensor:
+    return torch.cat([states[i] for i in which], 1)
+
+
+def convolutional(net, x):
+    """What a network of convolutions does, with timesteps last in between, and a recurrent layer after it."""
+    h = nn.functional.gelu(net.norm(net.narrow(x.transpose(1, 2))))
+    h = net.pool(nn.functional.leaky_relu(net.wide(h), 0.2)).transpose(1, 2)
+    return net.head(net.drop(net.scale(net.rnn(h)[0]).max(1)[0]))
+
+
+def of_convolutions() -> nn.Module:
+    parts = {
+        "narrow": nn.Conv1d(FEATURES, 6, 3, padding="same", groups=3, bias=False),
+        "norm": nn.BatchNorm1d(6),
+        "wide": nn.Conv1d(6, 4, 2, stride=1, padding=2, dilation=2),
+        "pool": nn.AvgPool1d(2),
+        "rnn": nn.LSTM(4, 2 * UNITS, batch_first=True),
+        "scale": nn.LayerNorm(2 * UNITS),
+        "drop": nn.Dropout(),
+    }
+    nn.init.uniform_(parts["norm"].running_var, 0.5, 2.0)
+    nn.init.normal_(parts["norm"].running_mean)
+    return Steps(convolutional, **parts)
+
+
+FUNCTIONS = [
+    *(nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.GELU("tanh"), nn.ELU(0.7), nn.SELU(), nn.LeakyReLU(0.3)),
+    *(nn.Softplus(), nn.SiLU(), nn.Hardsigmoid(), nn.ReLU6(), nn.Hardswish(), nn.Mish(), nn.LogSigmoid()),
+]
+CHAINS = {
+    "convolutions": of_convolutions,
+    "every activation": lambda: nn.Sequential(
+        *FUNCTIONS, nn.Flatten(), nn.Linear(STEPS * FEATURES, 4), nn.LogSoftmax(-1)
+    ),
+    "both final states": lambda: Steps(lambda net, x: net.head(ends(net.rnn(x)[1], -2, -1)), rnn=both_ways()),
+    "the last layer's": lambda: Steps(
+        lambda net, x: net.head(net.rnn(x)[1][0][-1]), rnn=nn.LSTM(FEATURES, 2 * UNITS, 2, batch_first=True)
+    ),
+    "squeezed": lambda: Steps(
+        lambda net, x: net.head(net.rnn(x)[1].squeeze(0)), rnn=nn.GRU(FEATURES, 2 * UNITS, batch_first=True)
+    ),
+    "pooled to one": lambda: Steps(
+        lambda net, x: net.pool(net.conv(x.permute(0, 2, 1))).squeeze(-1),
+        conv=nn.Conv1d(FEATURES, 4, 3),
+        pool=nn.AdaptiveMaxPool1d(1),
+    ),
+    "mean, then normed": lambda: nn.Sequential(Steps(lambda net, x: x.mean(1)), nn.BatchNorm1d(FEATURES)),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_chains_of_other_operations_are_built_again(name):
+    net, (x, _) = made(CHAINS[name]), pair(3)
+    built = build(describe(net, read_arguments(net, x)))
+    with torch.no_grad():
+        own, again = net(torch.from_numpy(x)), built(torch.from_numpy(x))
+    assert again.shape == own.shape
+    np.testing.assert_allclose(again, own, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["convolutions", "every activation"])
+def test_the_engines_agree_on_chains_of_other_operations(name):
+    assert parity(made(CHAINS[name]), *pair())["difference"].max() <= 1e-5  # measured: at most 5e-6
+
+
+def test_the_engines_agree_on_token_ids():
+    rnn, table = nn.GRU(FEATURES, 2 * UNITS, batch_first=True), nn.Embedding(9, FEATURES, padding_idx=0)
+    net = made(lambda: Steps(lambda net, x: net.head(net.rnn(net.table(x))[0][:, -1]), rnn=rnn, table=table))
+    found = parity(net, *np.random.default_rng(0).integers(0, 9, (2, 1, STEPS)))
+    assert found["difference"].max() <= 1e-5  # measured: at most 9e-7
+    assert "no token ids" in found.attrs["notes"][0]
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (Branching, "the model branches"),
         (TimeFirst, "transpose has no counterpart"),
-        (lambda: Net(nn.LSTM(FEATURES, UNITS, batch_first=True), nn.GELU()), "gelu has no counterpart"),
+        (lambda: Net(nn.LSTM(FEATURES, UNITS, batch_first=True), nn.PReLU()), "prelu has no counterpart"),
+        (lambda: Net(nn.LSTM(FEATURES, UNITS, batch_first=True), nn.Softplus(2.0)), "softplus with"),
+        (lambda: Steps(lambda net, x: net.rnn(x)[1][-1].tanh(), rnn=both_ways()), "final state is read alone"),
+        (lambda: Steps(lambda net, x: net.head(ends(net.rnn(x)[1], -1, -2)), rnn=both_ways()), "taken apart"),
+        (lambda: Steps(lambda net, x: net.norm(x).mean(1), norm=nn.BatchNorm1d(STEPS)), "batch_norm has no"),
+        (lambda: Steps(lambda net, x: net.norm(x.mT)[:, :, -1], norm=nn.LayerNorm(STEPS)), "layer_norm has no"),
+        (lambda: Steps(lambda net, x: net.pool(x.mT).mean(2), pool=nn.MaxPool1d(3, 1, 1)), "max_pool1d has no"),
+        (lambda: Steps(lambda net, x: x.mT.flatten(1)), "flatten has no"),
+        (lambda: Steps(lambda net, x: x.max(2)[0]), "max has no"),
+        (lambda: Steps(lambda net, x: x.mean(1, keepdim=True)), "mean has no"),
         (lambda: Net(nn.LSTM(FEATURES, UNITS, batch_first=True, proj_size=2), heads=2), "proj_size"),
     ],
 )

@@ -15,7 +15,14 @@ import numpy as np
 
 from explain_core.errors import InputError
 
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")
+ACTIVATIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("relu", "tanh", "sigmoid", "selu", "silu", "softplus", "hard_sigmoid", "hard_silu", "mish"), ()),
+    **dict.fromkeys(("relu6", "log_sigmoid", "softmax", "log_softmax"), ()),
+    "elu": ("alpha",),
+    "leaky_relu": ("negative_slope",),
+    "gelu": ("approximate",),
+}
+"""Functions that both frameworks have, with their options; softmax and its logarithm are over the last axis."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +34,15 @@ class Operation:
               ``returns`` ("sequence": (N, T, H), "final": the last step that each direction reads)
     affine                                                   ``scale``, ``shift``: ``x·scale + shift``
     dense                                                    ``weight`` (O, F), ``bias`` (O,)
+    embedding token ids (N, T) to (N, T, F)                  ``table`` (V, F)
+    conv      over timesteps: ``padding`` (before, after)    ``weight`` (O, F / groups, K), ``bias`` (O,)
+              with zeros, ``stride``, ``dilation``, ``groups``
+    norm      over the last axis: ``epsilon``                ``scale`` (F,), ``shift`` (F,)
+    pool      ``size``, ``stride``, ``how`` ("max", "mean"): windows of timesteps
     pick      ``step``: (N, T, F) to (N, F)
-    mean      over timesteps: (N, T, F) to (N, F)
-    relu, tanh, sigmoid, softmax (over the last axis)
+    mean, max over timesteps: (N, T, F) to (N, F)
+    flatten   (N, T, F) to (N, T·F)
+    one of `ACTIVATIONS`, with its options
     """
 
     kind: str
@@ -44,10 +57,10 @@ class Operation:
 
 @dataclass(frozen=True)
 class Plan:
-    """Operations in order, from an input of shape (N, steps, features)."""
+    """Operations in order, from an input (N, steps, features), or token ids (N, steps) where ``features`` is None."""
 
     steps: int
-    features: int
+    features: int | None
     operations: tuple[Operation, ...]
 
     @property
@@ -80,5 +93,6 @@ def obstacle(what: str, where: str = "") -> InputError:
     return InputError(
         what,
         where=where,
-        hint="Models that are one chain of recurrent layers, Dense layers, scalings and activations can be.",
+        hint="Models that are one chain can be: an embedding, recurrent layers, convolutions, Dense layers, scalings, "
+        "normalisations, pooling and activations that both frameworks have.",
     )

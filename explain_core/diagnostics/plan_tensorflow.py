@@ -16,6 +16,16 @@ L = keras.layers
 _CELLS = {L.LSTM: "LSTM", L.GRU: "GRU", L.SimpleRNN: "RNN"}
 _LAYERS = {cell: layer for layer, cell in _CELLS.items()}
 _IDENTITY = (L.Dropout, L.GaussianNoise, L.GaussianDropout, L.SpatialDropout1D, L.ActivityRegularization)
+_FUNCTIONS = {
+    L.ReLU: lambda of: ("relu", {}) if (of.max_value, of.negative_slope, of.threshold) == (None, 0, 0) else None,
+    L.LeakyReLU: lambda of: ("leaky_relu", {"negative_slope": float(of.negative_slope)}),
+    L.ELU: lambda of: ("elu", {"alpha": float(of.alpha)}),
+    L.Softmax: lambda of: ("softmax", {}) if of.axis == -1 else None,
+}
+"""Activations that are layers of their own; None where they have options that PyTorch's have not."""
+
+_DEFAULTS = {"elu": {"alpha": 1.0}, "leaky_relu": {"negative_slope": 0.2}, "gelu": {"approximate": False}}
+"""Options of Keras' activations by name."""
 
 
 def describe(model: Any, arguments: Arguments) -> Plan:
@@ -24,24 +34,31 @@ def describe(model: Any, arguments: Arguments) -> Plan:
     Raises:
         InputError: a layer has no counterpart, or the model is no chain.
     """
-    if len(arguments.leaves) != 1 or arguments.leaves[0].ndim != 3:
-        raise obstacle(f"it takes {len(arguments.leaves)} inputs; only one of (sample, time, feature) can be converted")
+    given = arguments.leaves[0]
+    if len(arguments.leaves) != 1 or given.ndim != (3 if given.dtype.kind == "f" else 2):
+        raise obstacle(
+            f"it takes {len(arguments.leaves)} inputs, the first of shape {given.shape}; only one of (sample, time, "
+            "feature) or of token ids can be converted"
+        )
     found: list[Operation] = []
     for layer in _in_order(model):
         found += _operations(layer)
-    _, steps, features = arguments.leaves[0].shape
-    return Plan(steps, features, tuple(found))
+    _, steps, *features = given.shape
+    return Plan(steps, features[0] if features else None, tuple(found))
 
 
 def _in_order(model: Any) -> list[Any]:
     """The layers of a chain, models inside it taken apart."""
-    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
+    sequential = isinstance(model, keras.Sequential)
+    if not (sequential or (isinstance(model, keras.Model) and hasattr(model, "operations"))):
         raise obstacle("the model is neither Sequential nor functional, so its layers do not say how they are joined")
     layers = []
-    for layer in model.operations:
+    for layer in model.layers if sequential else model.operations:
         if isinstance(layer, keras.layers.InputLayer):
             continue
-        if len(layer._inbound_nodes) != 1 and not isinstance(model, keras.Sequential):
+        if isinstance(layer, L.Masking) or getattr(layer, "mask_zero", False):
+            raise obstacle("timesteps are masked, which PyTorch's layers do not do", where=layer.name)
+        if len(layer._inbound_nodes) != 1 and not sequential:
             uses = [node for node in layer._inbound_nodes if node in model._nodes] if hasattr(model, "_nodes") else []
             if len(uses) > 1:
                 raise obstacle("a layer is used more than once", where=layer.name)
@@ -69,9 +86,60 @@ def _operations(layer: Any) -> list[Operation]:
         return [_affine(scale.reshape(-1), (-np.asarray(layer.mean) * scale).reshape(-1))]
     if type(layer) is L.Rescaling:
         return [_affine(np.ravel(layer.scale), np.ravel(layer.offset))]
-    if type(layer) is L.GlobalAveragePooling1D:
-        return [Operation("mean")]
+    if type(layer) in (L.GlobalAveragePooling1D, L.GlobalMaxPooling1D) and _is_usual(layer, keepdims=False):
+        return [Operation("mean" if type(layer) is L.GlobalAveragePooling1D else "max")]
+    if type(layer) in _FUNCTIONS and (function := _FUNCTIONS[type(layer)](layer)):
+        return [Operation(*function)]
+    if type(layer) is L.Embedding and not layer.mask_zero:
+        return [Operation("embedding", weights={"table": np.asarray(layer.embeddings)})]
+    if type(layer) is L.Conv1D and _is_usual(layer):
+        return [_convolution(layer), *_activation(layer)]
+    if type(layer) in (L.MaxPooling1D, L.AveragePooling1D) and _is_usual(layer, padding="valid"):
+        how = "max" if type(layer) is L.MaxPooling1D else "mean"
+        return [Operation("pool", {"size": layer.pool_size[0], "stride": layer.strides[0], "how": how})]
+    if type(layer) is L.LayerNormalization and _is_over_features(layer) and not layer.rms_scaling:
+        return [_normalisation(layer)]
+    if type(layer) is L.BatchNormalization and _is_over_features(layer):
+        scale = _or(layer.gamma, 1.0) / np.sqrt(np.asarray(layer.moving_variance) + layer.epsilon)
+        return [_affine(scale, _or(layer.beta, 0.0) - np.asarray(layer.moving_mean) * scale)]
+    if type(layer) is L.Flatten and _is_usual(layer) and len(layer.input.shape) == 3:
+        return [Operation("flatten")]
     raise obstacle(f"the layer {type(layer).__name__} has no counterpart in the other framework", where=layer.name)
+
+
+def _is_usual(layer: Any, **options: Any) -> bool:
+    """Whether features come last, and these options have these values."""
+    return layer.data_format == "channels_last" and all(getattr(layer, k) == v for k, v in options.items())
+
+
+def _is_over_features(layer: Any) -> bool:
+    """Whether a normalisation is for each feature, the last axis."""
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+    rank = len(layer.input.shape)
+    return [axis % rank for axis in axes] == [rank - 1]
+
+
+def _or(weight: Any, otherwise: float) -> Any:
+    return otherwise if weight is None else np.asarray(weight)
+
+
+def _convolution(layer: Any) -> Operation:
+    (size,), (stride,), (dilation,) = layer.kernel_size, layer.strides, layer.dilation_rate
+    reach, steps = (size - 1) * dilation, layer.input.shape[1]
+    if layer.padding == "same" and stride > 1 and steps is None:
+        raise obstacle("its padding depends on the number of timesteps, which the model leaves open", where=layer.name)
+    both = max(reach if stride == 1 else (-(-steps // stride) - 1) * stride + reach + 1 - steps, 0)
+    padding = {"valid": [0, 0], "same": [both // 2, both - both // 2], "causal": [reach, 0]}[layer.padding]
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": layer.groups}
+    weight = np.asarray(layer.kernel).transpose(2, 1, 0)
+    bias = np.zeros(len(weight), weight.dtype) if layer.bias is None else np.asarray(layer.bias)
+    return Operation("conv", options, {"weight": weight, "bias": bias})
+
+
+def _normalisation(layer: Any) -> Operation:
+    width = layer.input.shape[-1]
+    scale, shift = (np.broadcast_to(w, width).astype(np.float32) for w in (_or(layer.gamma, 1), _or(layer.beta, 0)))
+    return Operation("norm", {"epsilon": float(layer.epsilon)}, {"scale": scale, "shift": shift})
 
 
 def _affine(scale: Any, shift: Any) -> Operation:
@@ -83,9 +151,10 @@ def _activation(layer: Any) -> list[Operation]:
     name = keras.activations.serialize(layer.activation)
     if name == "linear":
         return []
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        name = name if isinstance(name, str) else type(layer.activation).__name__
         raise obstacle(f"the activation {name} has no counterpart in the other framework", where=layer.name)
-    return [Operation(name)]
+    return [Operation(name, _DEFAULTS.get(name, {}))]
 
 
 def _recurrent(layer: Any) -> Operation:
@@ -113,6 +182,38 @@ class Affine(L.Layer):
         return x * self._scale + self._shift
 
 
+class Function(L.Layer):
+    """An activation with its options."""
+
+    def __init__(self, name: str, options: dict[str, Any]) -> None:
+        super().__init__()
+        self._function, self._options = getattr(keras.activations, name), options
+
+    def call(self, x):
+        return self._function(x, **self._options)
+
+
+class Convolution(L.Layer):
+    """A convolution over timesteps, with zeros before and after."""
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__()
+        options, weight = operation.options, operation.weights["weight"]
+        self._pad = L.ZeroPadding1D(tuple(options["padding"]))
+        self._convolve = L.Conv1D(
+            len(weight),
+            weight.shape[2],
+            strides=options["stride"],
+            dilation_rate=options["dilation"],
+            groups=options["groups"],
+        )
+        self._convolve.build((None, None, weight.shape[1] * options["groups"]))
+        self._convolve.set_weights([weight.transpose(2, 1, 0), operation.weights["bias"]])
+
+    def call(self, x):
+        return self._convolve(self._pad(x))
+
+
 class Pick(L.Layer):
     """One timestep."""
 
@@ -137,8 +238,13 @@ def no_referee(plan: Plan) -> str:
     final = plan.recurrent[0].options["returns"] == "final"
     if not final and not (after and after[0].kind == "pick"):
         return "only a layer that is read at one step is written out."
-    if any(operation.kind == "softmax" for operation in after):
-        return "shap has another rule for softmax, which adds up as well but shares otherwise."
+    others = {"softmax": "softmax", "log_softmax": "softmax", "norm": "normalisation", "max": "the largest of several"}
+    for operation in plan.operations:
+        what = "max" if operation.options.get("how") == "max" else operation.kind
+        if what in others:
+            return f"shap has another rule for {others[what]}, which adds up as well but shares otherwise."
+    if plan.features is None:
+        return "shap's explainer takes no token ids."
     return ""
 
 
@@ -184,11 +290,28 @@ def _layer(operation: Operation) -> Any:
         layer.build((None, weights["weight"].shape[1]))
         layer.set_weights([weights["weight"].T, weights["bias"]])
         return layer
+    if kind == "embedding":
+        layer = L.Embedding(*weights["table"].shape)
+        layer.build()
+        layer.set_weights([weights["table"]])
+        return layer
+    if kind == "conv":
+        return Convolution(operation)
+    if kind == "norm":
+        layer = L.LayerNormalization(epsilon=options["epsilon"])
+        layer.build((None, len(weights["scale"])))
+        layer.set_weights([weights["scale"], weights["shift"]])
+        return layer
+    if kind == "pool":
+        make = L.MaxPooling1D if options["how"] == "max" else L.AveragePooling1D
+        return make(options["size"], options["stride"])
     if kind == "pick":
         return Pick(options["step"])
-    if kind == "mean":
-        return L.GlobalAveragePooling1D()
-    return L.Activation(kind)
+    if kind in ("mean", "max"):
+        return L.GlobalAveragePooling1D() if kind == "mean" else L.GlobalMaxPooling1D()
+    if kind == "flatten":
+        return L.Flatten()
+    return Function(kind, options)
 
 
 def _built_recurrent(operation: Operation) -> Any:
@@ -207,4 +330,6 @@ def _built_recurrent(operation: Operation) -> Any:
 
 
 def _assembled(plan: Plan, layers: list[Any]) -> Any:
+    if plan.features is None:
+        return model_of((plan.steps,), *layers, dtype="int64")
     return model_of((plan.steps, plan.features), *layers)

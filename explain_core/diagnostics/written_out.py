@@ -97,9 +97,9 @@ class Columns(keras.layers.Layer):
         return rows[:, self._columns]
 
 
-def model_of(shape: tuple[int, ...], *layers: Any) -> Any:
+def model_of(shape: tuple[int, ...], *layers: Any, dtype: str | None = None) -> Any:
     """A Keras model that applies the layers to one input of the given shape, without the sample axis."""
-    inputs = keras.Input(shape, name="input")
+    inputs = keras.Input(shape, name="input", dtype=dtype)
     value = inputs
     for layer in layers:
         value = layer(value)

@@ -13,7 +13,7 @@ from explain_core.diagnostics.comparison import Comparison, MethodResult
 from explain_core.figures.comparison import comparison_figure, curves_figure
 from explain_core.figures.horizon import horizon_figure
 from explain_core.jobs import Request
-from explain_core.methods.jobs import keep_tables, one_horizon, one_method
+from explain_core.methods.jobs import add_tables, keep_tables, of_output, one_horizon, one_method
 from explain_core.methods.registry import METHODS, Cost
 from ui import frame
 from ui.errors import plain
@@ -58,6 +58,7 @@ def draw() -> None:
         draw_curves(compared, shown)
     tables = compared.tables() if pending is None else {}
     tables |= draw_horizon(request, shown, busy=pending is not None)
+    tables = of_output(tables, output)
     keep(tables, request, shown)
     offer_tables(tables)
 
@@ -232,7 +233,7 @@ def keep(tables: dict[str, pd.DataFrame], request: Request, shown: Shown) -> Non
     """Put finished tables into the explanation, and into its file."""
     if not tables:
         return
-    shown.explanation.diagnostics.update(tables)
+    add_tables(shown.explanation, tables)
     result = frame.session().result_file(request_key(frame.choice().request))
     key = ("keep", request_key(request), *tables, *(tables["methods"]["method"] if "methods" in tables else ()))
     frame.session().outcome(key, request.model, keep_tables, tables, result)

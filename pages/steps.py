@@ -10,7 +10,7 @@ from explain_core.diagnostics.one_step import STATES, summary
 from explain_core.diagnostics.step_jobs import Process, published_half, step_errors
 from explain_core.figures.steps import steps_figure
 from explain_core.methods import METHODS as KNOWN
-from explain_core.methods.jobs import keep_tables
+from explain_core.methods.jobs import add_tables, keep_tables
 from ui import frame
 from ui.errors import plain
 from ui.progressive import gather, wait_for, words_of
@@ -76,7 +76,7 @@ def draw_steps(shown: Shown) -> None:
     table = pd.concat(parts, ignore_index=True)
     table.attrs["notes"] = list(dict.fromkeys(note for part in parts for note in part.attrs["notes"]))
     if pending is None:
-        shown.explanation.diagnostics["steps"] = table
+        add_tables(shown.explanation, {"steps": table})
         frame.session().outcome(("keep steps", *key), request.model, keep_tables, {"steps": table}, result)
     st.plotly_chart(
         steps_figure(table, theme=frame.theme(), titled=False),

@@ -12,6 +12,7 @@ from torch import nn
 
 import explain_core as xc
 from explain_core.errors import ExplanationFileError
+from explain_core.methods.jobs import add_tables, of_output
 from explain_core.table_file import from_table
 
 
@@ -78,3 +79,19 @@ def test_processes_that_write_at_once_lose_no_table(explanation, tmp_path):
     found = xc.Explanation.load(tmp_path / "run.nc").diagnostics
     assert set(found) == {"first", *(f"{name} {i}" for name in names for i in range(TABLES))}
     pd.testing.assert_frame_equal(found["first"], table())
+
+
+def test_tables_of_another_output_or_layer_stand_beside_those_before(explanation):
+    def ledger(defects: list[float]) -> dict[str, pd.DataFrame]:
+        return {"ledger": pd.DataFrame({"layer": ["a", "b"], "defect": defects})}
+
+    explanation.diagnostics = {}
+    for output, defects in (("0", [1.0, 2.0]), ("1", [3.0, 4.0]), ("0", [5.0, 6.0])):
+        add_tables(explanation, of_output(ledger(defects), output))
+    found = explanation.diagnostics["ledger"]
+    assert list(found.columns) == ["output", "layer", "defect"]
+    assert found["output"].tolist() == ["1", "1", "0", "0"]
+    assert found["defect"].tolist() == [3.0, 4.0, 5.0, 6.0]
+    assert explanation.sel(output="1").diagnostics["ledger"]["defect"].tolist() == [3.0, 4.0]
+    add_tables(explanation, {"ledger": table()})  # of another form altogether
+    pd.testing.assert_frame_equal(explanation.diagnostics["ledger"], table())

@@ -13,6 +13,9 @@ from explain_core.explanation import Explanation
 from explain_core.jobs import Request, open_kept
 from explain_core.worker import Report
 
+_ABOUT = ("output", "layer", "state")
+"""Columns that say what a row is about, of which a person may look at one after the other."""
+
 
 def one_method(report: Report, request: Request, method: str) -> MethodResult:
     """One method on the request, which has one target; a method that fails is a result that says why."""
@@ -45,5 +48,26 @@ def keep_tables(report: Report, tables: dict[str, pd.DataFrame], result: Path) -
     with FileLock(result.with_suffix(".lock")):
         if result.exists():
             explanation = Explanation.load(result)
-            explanation.diagnostics |= tables
+            add_tables(explanation, tables)
             explanation.save(result)
+
+
+def add_tables(explanation: Explanation, tables: dict[str, pd.DataFrame]) -> None:
+    """Put tables into an explanation, beside rows about other outputs, layers or states in tables of the same names."""
+    for name, table in tables.items():
+        before = explanation.diagnostics.get(name)
+        about = [column for column in _ABOUT if column in table]
+        if before is not None and about and about == [column for column in _ABOUT if column in before]:
+            found = set(table[about].itertuples(index=False, name=None))
+            others = before[[row not in found for row in before[about].itertuples(index=False, name=None)]]
+            attrs, table = table.attrs, pd.concat([others, table], ignore_index=True)
+            table.attrs = attrs
+        explanation.diagnostics[name] = table
+
+
+def of_output(tables: dict[str, pd.DataFrame], output: str) -> dict[str, pd.DataFrame]:
+    """Tables that all say which output they are of, in the words of the explanation that they go into."""
+    return {
+        name: table.assign(output=output)[["output", *(column for column in table if column != "output")]]
+        for name, table in tables.items()
+    }

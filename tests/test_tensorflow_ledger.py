@@ -88,6 +88,60 @@ def test_steps_that_end_masked_in_both_runs_have_no_rows():
         assert sorted(table["time"].dropna().unique()) == list(range(7))
 
 
+class WrittenOut(layers.Layer):
+    """An LSTM cell of plain operations."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.units, self.state_size, self.output_size = units, [units, units], units
+
+    def build(self, shape):
+        sizes = ((shape[-1], 4 * self.units), (self.units, 4 * self.units), (4 * self.units,))
+        self.kernel, self.recurrent, self.bias = (self.add_weight(shape=size, initializer="zeros") for size in sizes)
+
+    def call(self, x, states):
+        h, c = states
+        gates = keras.ops.matmul(x, self.kernel) + keras.ops.matmul(h, self.recurrent) + self.bias
+        i, f, g, o = keras.ops.split(gates, 4, -1)
+        c = keras.ops.sigmoid(f) * c + keras.ops.sigmoid(i) * keras.ops.tanh(g)
+        h = keras.ops.sigmoid(o) * keras.ops.tanh(c)
+        return h, [h, c]
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_cell_written_out_errs_at_every_step_as_the_built_in_one(method, sequences):
+    after = [layers.GlobalAveragePooling1D()] if sequences else []
+    built_in = sequential(layers.LSTM(UNITS, return_sequences=sequences), *after)
+    own = sequential(layers.RNN(WrittenOut(UNITS), return_sequences=sequences, name="own"), *after)
+    own.set_weights(built_in.get_weights())
+    ex, theirs = (xc.diagnostics.audit(m, *runs(), 0, method, precision="float64") for m in (own, built_in))
+    assert off(ex) <= BOUND["float64"]
+    assert set(ex.diagnostics["steps"]["layer"]) == {"own"}
+    mine, expected = xc.diagnostics.compounding(ex), xc.diagnostics.compounding(theirs)
+    for column in ("time", "defect", "local", "relative", "amplification", "running"):
+        np.testing.assert_allclose(mine[column], expected[column], rtol=1e-9, atol=1e-12)
+    ledger = ex.diagnostics["ledger"]
+    assert ledger.loc[ledger["layer"].str.startswith("own"), "time"].notna().all()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [layers.RNN(WrittenOut(UNITS), go_backwards=True)],
+        lambda: [layers.Lambda(lambda x: x[:, ::-1], output_shape=(None, FEATURES)), layers.RNN(WrittenOut(UNITS))],
+    ],
+    ids=["go_backwards", "turned round"],
+)
+def test_a_loop_whose_order_is_not_certain_has_no_time(make):
+    model = sequential(*make())
+    model.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in model.get_weights()])
+    ex = xc.diagnostics.audit(model, *runs(), 0, "gradient", precision="float64")
+    assert off(ex) <= BOUND["float64"]
+    assert ex.diagnostics["ledger"]["time"].isna().all()
+    assert ex.diagnostics["ledger"]["defect"].abs().max() > 1e-6
+
+
 def test_the_gradient_is_tensorflows_own():
     import tensorflow as tf
 

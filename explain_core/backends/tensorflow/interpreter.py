@@ -18,6 +18,7 @@ from .graph import Node, Program
 from .kinds import refuse
 from .layers import mark_of
 from .ledger import Ledger
+from .loops import TimeLoop
 from .methods import PAIRED, Method, is_exact
 from .pairs import Pair, Value, is_paired
 from .rules import OF_SHAPE, RULES
@@ -132,8 +133,14 @@ class Interpreter:
     def _loop(self, program: Program, node: Node, values: list[Value]) -> list[Value]:
         condition = program.function(node.attribute("cond").name)
         body = program.function(node.attribute("body").name)
+        over_time = TimeLoop.of(program, node, body, values) if self._ledger and program is self._program else None
+        step = 0
         while bool(self._one(node, self._walk(condition, values)[0])):
-            values = self._walk(body, values)
+            if over_time:
+                values = over_time.step(self._ledger, step, values, lambda given: self._walk(body, given))
+            else:
+                values = self._walk(body, values)
+            step += 1
         return values
 
     def _one(self, node: Node, value: Value) -> tf.Tensor:

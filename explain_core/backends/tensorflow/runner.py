@@ -184,7 +184,9 @@ class TensorFlowRunner:
         for (place, operation), defect in book.nodes(targets).items():
             key = self._path(place), operation
             nodes[key] = nodes.get(key, 0.0) + defect
-        return LedgerTrace(nodes, {name: layer.defects() for name, layer in layers.items()})
+        known = {name: layer.defects() for name, layer in layers.items()}
+        loops = book.loops.layers(dict.fromkeys(book.loops.names, False), targets)
+        return LedgerTrace(nodes, known | {self._path(name): layer for name, layer in loops.items()})
 
     def _check_rows(self, test: Sequence[np.ndarray]) -> None:
         needed = self._rows

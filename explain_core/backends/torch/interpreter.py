@@ -14,10 +14,10 @@ from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
+from explain_core.backends.loop_book import Place as LoopPlace
 from explain_core.backends.torch import rules
 from explain_core.backends.torch.aliasing import mutated_roots, writes_to_first_argument
 from explain_core.backends.torch.ledger import books
-from explain_core.backends.torch.loops import Place as LoopPlace
 from explain_core.backends.torch.methods import PAIRED, Method
 from explain_core.backends.torch.pairs import Pair, is_pair, pairs_in
 from explain_core.backends.torch.recorder import Recorder

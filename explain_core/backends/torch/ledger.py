@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from explain_core.backends.protocol import LayerDefects
+from explain_core.backends.loop_book import LoopBook, Place
 from explain_core.backends.torch.kinds import Given, Linear, Lookup, Recurrent, Same
-from explain_core.backends.torch.loops import Place
 from explain_core.backends.torch.pairs import Pair, attach, is_pair
 
 
@@ -35,14 +32,13 @@ class Ledger:
     Attributes:
         target: the output that is being explained.
         nodes: by (module path, operation): the defect by output.
-        loops: by (module path, part, timestep): the same of what is called for every timestep.
+        loops: the same of what is called for every timestep.
     """
 
     def __init__(self) -> None:
         self.target = 0
         self.nodes: dict[tuple[str, str], dict[int, float]] = {}
-        self.loops: dict[tuple[str, str, int], dict[int, float]] = {}
-        self._states: dict[tuple[str, int], _HandedOn] = defaultdict(_HandedOn)
+        self.loops = LoopBook()
         self._inside = False
 
     def measure(
@@ -55,7 +51,7 @@ class Ledger:
         if self._inside:
             return apply(args, kwargs)
         if isinstance(where, Place):
-            found = self.loops.setdefault((where.loop, where.part, where.step), defaultdict(float))
+            found = self.loops.entry(where)
         else:
             found = self.nodes.setdefault((where, name), defaultdict(float))
         self._inside = True
@@ -85,7 +81,7 @@ class Ledger:
         """
         if not isinstance(value, Pair) or not value.is_float:
             return value
-        states = self._states[place.loop, place.step]
+        states = self.loops.handed_on(place.loop, place.step)
         difference = value.difference.double()
         states.change += float(difference.square().sum())
 
@@ -94,37 +90,6 @@ class Ledger:
             return m
 
         return Pair(attach([value.test.detach()], back, value.test), value.base)
-
-    def loop_layers(self, steps: dict[str, tuple[int, ...]], targets: int) -> dict[str, LayerDefects]:
-        """The loops that have entries, as layers; everything summed over the rows, so as of one row."""
-        found = {}
-        for loop, order in steps.items():
-            parts = tuple(dict.fromkeys(part for name, part, _ in self.loops if name == loop))
-            shape, states = (targets, 1, len(order)), [self._states[loop, step] for step in range(len(order))]
-            if not parts:
-                continue
-            defect = np.zeros((*shape, len(parts)))
-            for (name, part, step), by_target in self.loops.items():
-                if name == loop:
-                    defect[:, 0, step, parts.index(part)] = [by_target[k] for k in range(targets)]
-            multipliers = [state.multiplier[k] for k in range(targets) for state in states]
-            found[loop] = LayerDefects(
-                kind="loop",
-                parts=parts,
-                defect=defect,
-                multiplier=np.sqrt(np.reshape(multipliers, shape)),
-                change=np.sqrt(np.broadcast_to([state.change for state in states], shape)),
-                backwards=order[0] > order[-1],
-            )
-        return found
-
-
-@dataclass
-class _HandedOn:
-    """Squared norms over the states that a call hands on: of their multipliers, by output, and of their difference."""
-
-    multiplier: dict[int, float] = field(default_factory=lambda: defaultdict(float))
-    change: float = 0.0
 
 
 def _map(change: Callable[[Pair], Pair], values: Any) -> Any:

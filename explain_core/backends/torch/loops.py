@@ -16,16 +16,9 @@ from itertools import pairwise
 import torch
 from torch import fx
 
+from explain_core.backends.loop_book import Place
+
 aten = torch.ops.aten
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where in a loop an operation is."""
-
-    loop: str  # module path
-    step: int  # timestep of the input
-    part: str
 
 
 @dataclass

@@ -167,7 +167,8 @@ class Recorder:
             return None
         nodes = {key: np.array([of[k] for k in range(targets)]) for key, of in self.ledger.nodes.items()}
         layers = {name: _join_defects(*self._in_time(name), targets) for name in self._layers}
-        loops = self.ledger.loop_layers(self.loops.steps, targets)
+        backwards = {loop: loop in self.loops.backwards for loop in self.loops.steps}
+        loops = self.ledger.loops.layers(backwards, targets)
         named = {f"{name} (other operations)" if name in layers else name: layer for name, layer in loops.items()}
         return LedgerTrace(nodes, layers | named)
 

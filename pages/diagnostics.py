@@ -13,12 +13,13 @@ from explain_core.figures.growth import compounding_figure, conservation_figure
 from explain_core.figures.ledger import ledger_figure, ledger_totals_figure, ledger_waterfall_figure
 from explain_core.jobs import Request
 from explain_core.methods.jobs import add_tables, keep_tables, of_output
+from explain_core.words import signed, size
 from ui import frame
 from ui.errors import plain
+from ui.parts import chart, csv_button
 from ui.subjects import request_key
-from ui.words import Shown, share, signed
+from ui.words import Shown, share
 
-PLAIN_CHART = {"displayModeBar": False}
 VIEWS = {"time": "Over time", "total": "In total", "way": "On the way to the prediction"}
 
 
@@ -59,7 +60,8 @@ def draw() -> None:
         if layer:
             draw_layer(audits[method], layer, key)
     draw_own(audits["paired"], shown)
-    offer(audits, key)
+    if "ledger" in tables:
+        csv_button(tables["ledger"], "ledger", "Ledgers of all methods (CSV)")
 
 
 def draw_overview(audits: list[Audit], shown: Shown) -> None:
@@ -134,8 +136,8 @@ def draw_agreement(audit: Audit, request: Request, key: str) -> None:
     else:
         found = outcome.value
         words = (
-            f"the largest difference of any attribution is {found['difference']:.1e}, {found['relative']:.1e} of the "
-            "largest attribution"
+            f"the largest difference of any attribution is {size(found['difference'])}, {size(found['relative'])} of "
+            "the largest attribution"
         )
         if found["relative"] <= 1e-5:
             st.caption(f":material/check_circle: The same as {found['library']} returns on this model: {words}.")
@@ -162,12 +164,23 @@ def draw_ledger(audit: Audit, key: str) -> None:
         for layer in layers:
             if len(layers) > 1:
                 st.markdown(f"**{plain(layer)}**")
-            chart(ledger_figure(ledger, layer, theme=frame.theme(), titled=False), f"{audit.method} {layer} {key}")
+            chart(
+                ledger_figure(ledger, layer, theme=frame.theme(), titled=False),
+                key=f"ledger {audit.method} {layer} {key}",
+                alt=f"Where {layer} makes the error: every part at every timestep",
+            )
     elif view == "total":
-        chart(ledger_totals_figure(ledger, theme=frame.theme(), titled=False), f"{audit.method} totals {key}")
+        chart(
+            ledger_totals_figure(ledger, theme=frame.theme(), titled=False),
+            key=f"ledger totals {audit.method} {key}",
+            alt="The error that each part makes, over all timesteps",
+        )
     else:
-        totals = tables["totals"].iloc[0]
-        chart(ledger_waterfall_figure(ledger, totals, theme=frame.theme(), titled=False), f"{audit.method} way {key}")
+        chart(
+            ledger_waterfall_figure(ledger, tables["totals"].iloc[0], theme=frame.theme(), titled=False),
+            key=f"ledger way {audit.method} {key}",
+            alt="From the sum of the shares to the prediction difference, by what the parts leave out or add",
+        )
 
 
 def choose_layer(audit: Audit, key: str) -> str | None:
@@ -186,7 +199,9 @@ def draw_layer(audit: Audit, layer: str, key: str) -> None:
     )
     table, error = compounding(audit.explanation), float(tables["totals"].iloc[0]["error"])
     chart(
-        compounding_figure(table, layer, error, theme=frame.theme(), titled=False), f"{audit.method} up {layer} {key}"
+        compounding_figure(table, layer, error, theme=frame.theme(), titled=False),
+        key=f"compounding {audit.method} {layer} {key}",
+        alt=f"The error that each timestep of {layer} makes, how it is amplified, and the sum so far",
     )
     table = tables["conservation"]
     if layer not in set(table["layer"]):  # a loop that the model writes out itself has no gates
@@ -196,7 +211,11 @@ def draw_layer(audit: Audit, layer: str, key: str) -> None:
         "Between two timesteps the states carry a part of the prediction difference. Each step has to hand all of it "
         "on, to its gates or to the states before."
     )
-    chart(conservation_figure(table, layer, theme=frame.theme(), titled=False), f"{audit.method} cut {layer} {key}")
+    chart(
+        conservation_figure(table, layer, theme=frame.theme(), titled=False),
+        key=f"conservation {audit.method} {layer} {key}",
+        alt=f"What the states of {layer} carry at every cut, and what each step leaves over",
+    )
 
 
 def draw_own(audit: Audit, shown: Shown) -> None:
@@ -204,36 +223,14 @@ def draw_own(audit: Audit, shown: Shown) -> None:
     if audit.explanation is None:
         return
     tables = audit.explanation.diagnostics
-
-    def size(value: float) -> str:
-        return f"{abs(value):.1e}" + (f"\N{NO-BREAK SPACE}{shown.unit}" if shown.unit else "")
-
     largest = tables["ledger"]["defect"].abs().max()
     left = tables["conservation"]["residual"].abs().max() if len(tables["conservation"]) else 0.0
     st.badge(
-        f"PairLift on the same sequence: off by {size(tables['totals'].iloc[0]['error'])}; no entry of its ledger "
-        f"is larger than {size(largest)}, and no step leaves more than {size(left)}",
+        f"PairLift on the same sequence: off by {size(tables['totals'].iloc[0]['error'], shown.unit)}; no entry of its "
+        f"ledger is larger than {size(largest, shown.unit)}, and no step leaves more than {size(left, shown.unit)}",
         icon=":material/check_circle:" if audit.explanation.adds_up(0, 0) else ":material/error:",
         color="green" if audit.explanation.adds_up(0, 0) else "red",
     )
-
-
-def offer(audits: dict[str, Audit], key: str) -> None:
-    table = together(list(audits.values())).get("ledger")
-    if table is not None:
-        st.download_button(
-            "Ledgers of all methods (CSV)",
-            lambda: table.to_csv(index=False).encode(),
-            "ledger.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-            key=f"ledger csv {key}",
-        )
-
-
-def chart(figure, key: str) -> None:
-    st.plotly_chart(figure, key=f"ledger {key}", theme=None, config=PLAIN_CHART)
 
 
 frame.page(draw)

@@ -8,10 +8,10 @@ from explain_core.words import number, signed
 from ui import frame
 from ui.downloads import offer_downloads
 from ui.errors import code_in, plain
+from ui.parts import chart
 from ui.words import Shown, headline, share, strongest
 
 EXPORT_CODE = "import torch\n\n" + code_in(EXPORT_HINT)
-PLAIN_CHART = {"displayModeBar": False}
 TOTALS = {"feature": "By feature", "time": "By timestep"}
 
 
@@ -81,13 +81,11 @@ def draw_notes(notes: list[str]) -> None:
 def draw_chart(shown: Shown, output: str) -> None:
     ex = shown.explanation
     detail = st.container()
-    clicked = st.plotly_chart(
+    clicked = chart(
         attribution_figure(ex, 0, output, theme=frame.theme(), titled=False),
         key=f"chart {shown.file} {output}",
         on_select="rerun",
         selection_mode="points",
-        theme=None,
-        config=PLAIN_CHART,
         alt=f"Input, totals per timestep and attribution of each value to {output}",
     )
     points = [point for point in clicked.selection.points if point.get("customdata")]
@@ -127,7 +125,7 @@ def draw_totals(shown: Shown, output: str) -> None:
             key="totals by",
             label_visibility="collapsed",
         )
-    st.plotly_chart(
+    chart(
         prediction_figure(
             shown.explanation,
             0,
@@ -138,8 +136,6 @@ def draw_totals(shown: Shown, output: str) -> None:
             titled=False,
         ),
         key=f"totals {shown.file} {output} {by}",
-        theme=None,
-        config=PLAIN_CHART,
         alt=f"Steps from the baseline's prediction to the prediction of {output}",
     )
 

@@ -4,9 +4,9 @@ import streamlit as st
 
 from explain_core.figures import gate_activation_figure, gate_figure
 from ui import frame
+from ui.parts import chart
 from ui.words import LAYER_WORDS, Shown
 
-PLAIN_CHART = {"displayModeBar": False}
 BY = {"gate": "Per gate", "unit": "Per unit"}
 
 
@@ -54,11 +54,9 @@ def draw_contributions(shown: Shown, layer: str, output: str) -> None:
         key="gates by",
         label_visibility="collapsed",
     )
-    st.plotly_chart(
+    chart(
         gate_figure(shown.explanation, layer, 0, output, by=by, theme=frame.theme(), titled=False),
         key=f"gates {shown.file} {layer} {output} {by}",
-        theme=None,
-        config=PLAIN_CHART,
         alt=f"Contribution of each gate of {layer} over time",
     )
 
@@ -79,11 +77,9 @@ def draw_activations(shown: Shown, layer: str) -> None:
         width=320,
         label_visibility="collapsed",
     )
-    st.plotly_chart(
+    chart(
         gate_activation_figure(shown.explanation, layer, 0, unit=unit, theme=frame.theme(), titled=False),
         key=f"open {shown.file} {layer} {unit}",
-        theme=None,
-        config=PLAIN_CHART,
         alt=f"Values of the gates of {layer} over time",
     )
 

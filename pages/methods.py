@@ -15,14 +15,15 @@ from explain_core.figures.horizon import horizon_figure
 from explain_core.jobs import Request
 from explain_core.methods.jobs import add_tables, keep_tables, of_output, one_horizon, one_method
 from explain_core.methods.registry import METHODS, Cost
+from explain_core.words import signed
 from ui import frame
 from ui.errors import plain
+from ui.parts import chart, csv_button
 from ui.progressive import gather, wait_for, words_of
 from ui.session import Outcome
 from ui.subjects import request_key
-from ui.words import Shown, signed
+from ui.words import Shown
 
-PLAIN_CHART = {"displayModeBar": False}
 SPLICED = "Here the model always gets its full length: the first timesteps are the sequence's, the rest the baseline's."
 CUT = "Here the sequence ends after so many timesteps."
 
@@ -160,11 +161,9 @@ def draw_heatmaps(compared: Comparison, shown: Shown) -> None:
         "PairLift's, and for methods that do not add up."
     )
     names = "-".join(compared.explanations)
-    st.plotly_chart(
+    chart(
         comparison_figure(compared.explanations, theme=frame.theme()),
         key=f"methods heatmaps {shown.file} {names}",
-        theme=None,
-        config=PLAIN_CHART,
         alt="Attributions of each method on the same sequence",
     )
 
@@ -176,11 +175,9 @@ def draw_curves(compared: Comparison, shown: Shown) -> None:
         "method first. The better the order, the earlier the left curve falls and the right one rises. This judges the "
         "order only, not whether the shares add up."
     )
-    st.plotly_chart(
+    chart(
         curves_figure(compared.curves, theme=frame.theme()),
         key=f"methods curves {shown.file} {len(compared.results)}",
-        theme=None,
-        config=PLAIN_CHART,
         alt="Deletion and insertion curves of each method",
     )
 
@@ -188,14 +185,15 @@ def draw_curves(compared: Comparison, shown: Shown) -> None:
 def draw_horizon(request: Request, shown: Shown, *, busy: bool) -> dict[str, pd.DataFrame]:
     """The horizon curve once it is asked for, and the methods above are done; returns its table when it is complete."""
     st.subheader("Does it still add up when the sequence gets longer?")
-    asked = f"horizon asked {request_key(request)}"
-    if not st.session_state.get(asked):
+    asked = ("horizon", request_key(request))
+    if asked not in frame.session().asked:
         st.markdown("Every method is run again on shorter versions of the sequence, one method after the other.")
         st.button(
             "Draw the horizon curve",
             key="horizon",
             icon=":material/show_chart:",
-            on_click=lambda: st.session_state.update({asked: True}),
+            on_click=frame.session().asked.add,
+            args=(asked,),
         )
         return {}
     if busy:
@@ -217,11 +215,9 @@ def draw_horizon(request: Request, shown: Shown, *, busy: bool) -> dict[str, pd.
         "Each line says how far a method's shares are from adding up on a sequence of so many timesteps. In the grey "
         f"area only the rounding of the model's own predictions is left. {how}"
     )
-    st.plotly_chart(
+    chart(
         horizon_figure(table, theme=frame.theme()),
         key=f"horizon {shown.file} {len(parts)}",
-        theme=None,
-        config=PLAIN_CHART,
         alt="Error of each method against the number of timesteps, and the time it took",
     )
     for row in table[table["message"] != ""].itertuples():
@@ -251,16 +247,7 @@ def offer_tables(tables: dict[str, pd.DataFrame]) -> None:
     }
     with st.popover("Download", icon=":material/download:"):
         for name, table in tables.items():
-            st.download_button(
-                f"{titles[name]} (CSV)",
-                data=lambda table=table: table.to_csv(index=False).encode(),
-                file_name=f"{name.replace('_', '-')}.csv",
-                mime="text/csv",
-                key=f"download {name}",
-                icon=":material/table:",
-                on_click="ignore",
-                width="stretch",
-            )
+            csv_button(table, name.replace("_", "-"), f"{titles[name]} (CSV)", width="stretch")
         st.caption("They are also part of the explanation's own file (NetCDF).")
 
 

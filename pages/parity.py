@@ -7,12 +7,12 @@ from explain_core.backends import is_installed
 from explain_core.diagnostics.step_jobs import Process, parity_other, parity_own
 from explain_core.diagnostics.two_frameworks import OTHER, REFEREE, TITLES, summary
 from explain_core.figures.parity import WORDS, parity_figure
+from explain_core.words import number, short, size
 from ui import frame
 from ui.errors import plain
+from ui.parts import chart, csv_button
 from ui.subjects import request_key
 from ui.words import Shown
-
-PLAIN_CHART = {"displayModeBar": False}
 
 
 def draw() -> None:
@@ -56,11 +56,9 @@ def draw_parity(shown: Shown) -> None:
     layer = layers[0] if layers else None
     if len(layers) > 1:
         layer = st.selectbox("Layer", layers, key=f"parity layer {shown.file}", width=320)
-    st.plotly_chart(
+    chart(
         parity_figure(table, layer, theme=frame.theme(), titled=False),
         key=f"parity {shown.file} {layer}",
-        theme=None,
-        config=PLAIN_CHART,
         alt="Difference between the two frameworks at every step",
     )
     if request.background:
@@ -70,25 +68,17 @@ def draw_parity(shown: Shown) -> None:
     for note in table.attrs["notes"]:
         st.caption(f":material/info: {plain(note)}")
     draw_table(summary(table))
-    st.download_button(
-        "Table (CSV)",
-        data=lambda: table.to_csv(index=False).encode(),
-        file_name="two-frameworks.csv",
-        mime="text/csv",
-        key="download parity",
-        icon=":material/table:",
-        on_click="ignore",
-    )
+    csv_button(table, "two-frameworks")
 
 
 def draw_words(table: pd.DataFrame, framework: str) -> None:
     attributions = table[table["quantity"] == "attribution"].groupby("compared_with")["difference"].max()
     words = f"The attributions of {TITLES[framework]} and {TITLES[OTHER[framework]]} differ by at most "
-    words += f"**{attributions[TITLES[OTHER[framework]]]:.0e}** of the largest."
+    words += f"**{short(attributions[TITLES[OTHER[framework]]])}** of the largest."
     if REFEREE in attributions:
         words += (
             f" A referee that is neither, shap's TensorFlow explainer on the layer written out by hand, differs by at "
-            f"most **{attributions[REFEREE]:.0e}**."
+            f"most **{short(attributions[REFEREE])}**."
         )
     st.markdown(words)
 
@@ -101,8 +91,8 @@ def draw_table(found: pd.DataFrame) -> None:
                 "What": found["quantity"].map(words),
                 "Layer": found["layer"],
                 "Compared with": found["compared_with"],
-                "Largest difference, relative": found["difference"].map(lambda value: f"{value:.1e}" if value else "0"),
-                "Largest value": found["largest"].map("{:.4g}".format),
+                "Largest difference, relative": found["difference"].map(size),
+                "Largest value": found["largest"].map(number),
             }
         ),
         hide_index=True,

@@ -11,13 +11,14 @@ from explain_core.diagnostics.step_jobs import Process, published_half, step_err
 from explain_core.figures.steps import steps_figure
 from explain_core.methods import METHODS as KNOWN
 from explain_core.methods.jobs import add_tables, keep_tables
+from explain_core.words import short
 from ui import frame
 from ui.errors import plain
+from ui.parts import chart, csv_button
 from ui.progressive import gather, wait_for, words_of
 from ui.subjects import request_key
 from ui.words import Shown
 
-PLAIN_CHART = {"displayModeBar": False}
 STATE_WORDS = {"cell": "Cell state", "hidden": "Hidden state"}
 MODEL_WORDS = {"built-in": "the framework's own", "written out": "written out by hand"}
 
@@ -78,11 +79,9 @@ def draw_steps(shown: Shown) -> None:
     if pending is None:
         add_tables(shown.explanation, {"steps": table})
         frame.session().outcome(("keep steps", *key), request.model, keep_tables, {"steps": table}, result)
-    st.plotly_chart(
+    chart(
         steps_figure(table, theme=frame.theme(), titled=False),
         key=f"steps {shown.file} {layer} {state} {len(parts)}",
-        theme=None,
-        config=PLAIN_CHART,
         alt=f"Relative error of each method on every step of {layer}, by itself and as a sequence",
     )
     if request.background:
@@ -93,7 +92,7 @@ def draw_steps(shown: Shown) -> None:
         st.caption(f":material/info: {plain(note)}")
     draw_summary(summary(table))
     if pending is None:
-        download(table, "steps")
+        csv_button(table, "steps")
 
 
 def draw_summary(found: pd.DataFrame) -> None:
@@ -119,7 +118,7 @@ def error_in_words(relative: float) -> str:
     """A relative error: in percent, or as a power of ten where that would be nothing but zeros."""
     if pd.isna(relative):
         return "no result"
-    return f"{100 * relative:.3g} %" if relative >= 1e-4 else f"{relative:.0e}"
+    return f"{100 * relative:.3g} %" if relative >= 1e-4 else short(relative)
 
 
 def draw_published() -> None:
@@ -129,9 +128,9 @@ def draw_published() -> None:
         "same cell written out by hand in TensorFlow right to 10⁻⁷. Here are its figures, those of the packages that "
         "are installed here, and PairLift's."
     )
-    if st.button("Run them here", key="run published", icon=":material/science:"):
-        st.session_state["published asked"] = True
-    if not st.session_state.get("published asked"):
+    asked = frame.session().asked
+    st.button("Run them here", key="run published", icon=":material/science:", on_click=asked.add, args=("published",))
+    if "published" not in asked:
         return
     outcomes = {
         name: frame.session().outcome(("published", name), Process(name), published_half, name)
@@ -149,7 +148,7 @@ def draw_published() -> None:
     for note in published.NOTES:
         st.caption(f":material/info: {plain(note)}")
     st.caption("The same from a terminal: `python -m explain_core.diagnostics.published`.")
-    download(table, "published")
+    csv_button(table, "published")
 
 
 def draw_experiment(experiment: str, rows: pd.DataFrame) -> None:
@@ -164,18 +163,6 @@ def draw_experiment(experiment: str, rows: pd.DataFrame) -> None:
     for row in rows[rows["What it says"] != ""].to_dict("records"):
         of = ", ".join(row[name] for name in ("Framework", "Model", "Method") if row[name])
         st.caption(plain(f"{of}: {row['What it says']}"))
-
-
-def download(table: pd.DataFrame, name: str) -> None:
-    st.download_button(
-        "Table (CSV)",
-        data=lambda: table.to_csv(index=False).encode(),
-        file_name=f"{name}.csv",
-        mime="text/csv",
-        key=f"download {name}",
-        icon=":material/table:",
-        on_click="ignore",
-    )
 
 
 frame.page(draw)

@@ -77,6 +77,8 @@ class Session:
         limits: what its files may take.
         folder: all files of this session; gone after `close`.
         notices: sentences for the person, such as what had to make room; whoever shows them takes them out.
+        asked: what the person has asked for with a button. A plain set, for callbacks to add to: where one touches
+            Streamlit's own state while the browser asks for another run, Streamlit ends it there.
     """
 
     def __init__(self, scheduler: Scheduler | None = None) -> None:
@@ -85,6 +87,7 @@ class Session:
         self.folder = workspace().new_folder("session")
         self.workers: dict[str | None, Worker] = {}
         self.notices: list[str] = []
+        self.asked: set[Hashable] = set()
         self._outcomes: OrderedDict[Hashable, Outcome] = OrderedDict()
         self._uploads: OrderedDict[str, Path] = OrderedDict()
         self._held: dict[str, Path] = {}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from explain_core.labels import label_texts
+from explain_core.words import signed
 
 PARTS = {
     "input": "the input gate",
@@ -86,7 +87,7 @@ def headline(title: str, ledger: pd.DataFrame, totals: pd.Series, unit: str = ""
         steps: what a timestep is called.
     """
     error, difference = float(totals["error"]), float(totals["difference"])
-    by = _number(error, unit)
+    by = signed(error, unit)
     if abs(error) <= _EXACT * max(abs(difference), float(ledger["defect"].abs().max()) if len(ledger) else 0.0):
         return f"**{title}** adds up: off by {by}, which is rounding."
     off = f"**{title}** is off by **{_percent(error / difference) if difference else by}**"
@@ -109,7 +110,3 @@ def headline(title: str, ledger: pd.DataFrame, totals: pd.Series, unit: str = ""
 def _percent(fraction: float) -> str:
     percent = 100 * abs(fraction)
     return f"{percent:.2g} %" if percent < 100 else f"{percent:,.0f} %"
-
-
-def _number(value: float, unit: str) -> str:
-    return f"{value:+.3g}".replace("-", "−") + (f" {unit}" if unit else "")

@@ -76,7 +76,7 @@ def compounding_figure(
     positive = amplification[amplification > 0]
     if positive.size and positive.max() > 20 * positive.min():
         decades = max(1, int(np.ceil(np.log10(positive.max() / positive.min()) / 3)))
-        figure.update_yaxes(type="log", dtick=decades, exponentformat="power", row=2, col=1)
+        figure.update_yaxes(type="log", dtick=decades, row=2, col=1)
     return figure
 
 
@@ -116,7 +116,7 @@ def conservation_figure(table: pd.DataFrame, layer: str, *, theme: str = "light"
     style.heading(figure, "What is left over", colours, 2, 1)
     figure.update_xaxes(axis.layout | {"zeroline": False})
     figure.update_xaxes(title_text=axis.title, row=2, col=1)
-    figure.update_yaxes(nticks=4, exponentformat="power")
+    figure.update_yaxes(nticks=4)
     figure.update_layout(legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}})
     return figure
 

@@ -76,7 +76,6 @@ def horizon_figure(table: pd.DataFrame, *, theme: str = "light") -> go.Figure:
         type="log",
         range=[np.log10(_FLOOR), np.log10(largest) + 0.3],
         dtick=1,
-        exponentformat="power",
         zeroline=False,
         row=1,
         col=1,

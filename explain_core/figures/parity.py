@@ -57,9 +57,7 @@ def parity_figure(
     style.apply_style(figure, colours, title=title, subtitle=subtitle, height=380 + (56 if titled else 0))
     add_rounding(figure, colours, _FLOOR / 3)
     top = max(10 * ROUNDING, float(over_time["difference"].max()))
-    figure.update_yaxes(
-        type="log", range=[np.log10(_FLOOR) - 0.3, np.log10(top) + 0.4], dtick=1, exponentformat="power"
-    )
+    figure.update_yaxes(type="log", range=[np.log10(_FLOOR) - 0.3, np.log10(top) + 0.4], dtick=1)
     figure.update_yaxes(title_text="Difference, relative")
     figure.update_xaxes(title_text="Step", zeroline=False)
     figure.update_layout(legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}})

@@ -226,6 +226,37 @@ def test_an_lstm_with_dropout_is_not_called_random():
     assert xc.explain(model, series(), target=("0", 5, 0)).relative_residual.max() <= 1e-5
 
 
+# --- Outputs and scripts that cannot be followed --------------------------------------------------------------
+
+
+class Joined(nn.Module):
+    """Puts samples and timesteps into one axis, as tutorials on language models do for the loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(4, 5, batch_first=True)
+
+    def forward(self, x):
+        return self.gru(x)[0].reshape(-1, 5)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_samples_and_timesteps_in_one_axis_are_named(samples):
+    with pytest.raises(CaptureError, match="samples and timesteps in one axis"):
+        xc.explain(Joined().eval(), series(samples))
+
+
+class ByValue(nn.Module):
+    def forward(self, x):
+        return x * int(x.sum())
+
+
+def test_a_script_that_reads_a_number_is_shown_where(tmp_path):
+    torch.jit.script(ByValue()).save(tmp_path / "m.pt")
+    with pytest.raises(CaptureError, match=r"plain number from a tensor cannot be followed: .*int\("):
+        xc.explain(load_model(tmp_path / "m.pt"), series())
+
+
 # --- A first prediction --------------------------------------------------------------------------------------
 
 

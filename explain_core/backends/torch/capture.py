@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -166,11 +167,19 @@ def _path_name(path: tuple) -> str:
 def _explained(error: Exception, where: str = "") -> CaptureError:
     text = str(error).strip().splitlines()
     first = text[0] if text else type(error).__name__
-    if isinstance(error, torch.jit.Error):  # a TorchScript trace, the cause last
+    if isinstance(error, torch.jit.Error) or "TorchScript interpreter" in first:  # its trace, the cause last
         first = text[-1]
+        of_script = None
         if "pack_padded_sequence" in str(error):
+            of_script = "packed sequences inside TorchScript cannot be followed"
+        elif first.endswith("Error:"):  # without words: where its own trace points to
+            marked = [line.strip() for line, following in pairwise(text) if "<--- HERE" in following]
+            of_script = (
+                f"TorchScript that takes a plain number from a tensor cannot be followed: {''.join(marked[-1:])}"
+            )
+        if of_script is not None:
             return CaptureError(
-                "packed sequences inside TorchScript cannot be followed",
+                of_script,
                 where=where,
                 hint="Explain the Python module itself, or export it with torch.export.export.",
             )

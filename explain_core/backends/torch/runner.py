@@ -182,6 +182,12 @@ class TorchRunner:
         for i, (value, axes) in enumerate(zip(values, choices, strict=True)):
             if grown is not None and grown[i].ndim == value.ndim:
                 axes = [a for a in range(value.ndim) if grown[i].shape[a] != value.shape[a]]
+            sizes = [value.shape[axis] for axis in axes] or [size for size in value.shape if n > 1 and size % n == 0]
+            if sizes and n not in sizes:
+                raise CaptureError(
+                    f"the output has shape {tuple(value.shape)}: it has samples and timesteps in one axis",
+                    hint="Leave out the view or reshape at the end of forward; it is to return (sample, time, unit).",
+                )
             if not axes and n == 1:
                 found.append(None)  # the sample axis of a single sample was squeezed away
             elif not axes:

@@ -35,7 +35,8 @@ _NEVER_WEIGHTS = re.compile(r"optim|sched|scaler|ema|callback|loop|rng|history|l
 # What compile, DataParallel, Lightning and others put before each name.
 _WRAPPERS = ("_orig_mod.", "module.", "model.", "net.", "network.")
 _STRAY = re.compile(
-    r"(criterion|loss|loss_fn|loss_func|loss_function|\w+_loss|metrics?|accuracy|acc|auroc|auc|f1|mae|mse|rmse|r2"
+    r"(.+\.)?(class|pos|loss)_weights?"  # what a loss multiplies with
+    r"|(criterion|loss|loss_fn|loss_func|loss_function|\w+_loss|metrics?|accuracy|acc|auroc|auc|f1|mae|mse|rmse|r2"
     r"|(train|val|valid|validation|test)_(acc|f1|auroc|auc|loss|mae|mse|rmse|r2|precision|recall|metric|confmat)\w*)\..+"
     r"|(.+\.)?(total_ops|total_params|position_ids|_extra_state|n_averaged)",
     re.I,
@@ -66,6 +67,7 @@ def find(content: Any, where: str) -> Checkpoint:
         ModelFileError: there are none, or of more than one model; says what is there instead.
     """
     found = Checkpoint()
+    content = _of_list(content)
     if isinstance(content, Mapping):
         found.settings = _settings(content)
     value = _descend(content, found, where)
@@ -75,6 +77,13 @@ def find(content: Any, where: str) -> Checkpoint:
     found.raw = {str(name): item for name, item in value.items() if isinstance(item, torch.Tensor)}
     found.weights = _clean({str(name): item for name, item in value.items()}, found.notes, where)
     return found
+
+
+def _of_list(content: Any) -> Any:
+    """A list or tuple with weights in it as a mapping, by the places of what it has."""
+    if isinstance(content, (list, tuple)) and any(_is_weights(item) or is_module(item) for item in content):
+        return {f"item {place}": item for place, item in enumerate(content, 1)}
+    return content
 
 
 def _descend(content: Any, found: Checkpoint, where: str) -> Any:
@@ -118,7 +127,12 @@ def _is_weights(value: Any) -> bool:
     return tensors >= 0.8 * len(value)
 
 
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Recorded) and value.path.endswith("multiarray._reconstruct")
+
+
 def _no_weights(content: Any, where: str) -> ModelFileError:
+    hint = STATE_DICT_HINT
     if isinstance(content, torch.Tensor):
         what = f"it holds one tensor of shape {tuple(content.shape)}, without a name"
     elif isinstance(content, (list, tuple)):
@@ -126,6 +140,9 @@ def _no_weights(content: Any, where: str) -> ModelFileError:
         what = f"it holds a {type(content).__name__} of {len(content)} things ({', '.join(kinds[:3]) or 'none'})"
     elif isinstance(content, Mapping) and {"state", "param_groups"} <= set(content):
         what = "it holds the state of an optimizer, not of a model"
+    elif isinstance(content, Mapping) and content and all(map(_is_array, content.values())):
+        what = "its weights are NumPy arrays, not tensors"
+        hint = "Save tensors: torch.save({name: torch.from_numpy(array) for name, array in weights.items()}, path). "
     elif isinstance(content, Mapping):
         names = ", ".join(repr(str(name)) for name in list(content)[:4])
         what = f"it holds {names}" if content else "it is empty"
@@ -133,7 +150,7 @@ def _no_weights(content: Any, where: str) -> ModelFileError:
         what = f"it holds an object of the class {content.path}"
     else:
         what = f"it holds a {type(content).__name__}"
-    return ModelFileError(f"The file is not a state dict: {what}.", where=where, hint=STATE_DICT_HINT + EXPORT_HINT)
+    return ModelFileError(f"The file is not a state dict: {what}.", where=where, hint=hint + EXPORT_HINT)
 
 
 def _clean(weights: dict[str, Any], notes: list[str], where: str) -> dict[str, torch.Tensor]:
@@ -186,6 +203,8 @@ def _require_ordinary(name: str, value: torch.Tensor, where: str) -> None:
         what = "has no plain values (sparse, nested or without data)"
     elif value.is_complex():
         what = "is of complex numbers"
+    elif not value.is_floating_point():
+        what = f"is of {str(value.dtype).removeprefix('torch.')}, whose scale the file does not say"
     elif value.numel() > _MOST_TIMES_STORED * max(1, value.untyped_storage().nbytes() // value.element_size()):
         what = f"claims {value.numel():,} values, more than are stored"
     if what:

@@ -38,6 +38,8 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
             where=path.name,
             hint="It may be damaged or cut off; copy it again.",
         ) from None
+    tied = {name: kept for name, kept in metadata.items() if kept in weights and name not in weights}  # stored once
+    weights |= {name: weights[kept] for name, kept in tied.items()}
     found = find({"state_dict": weights, "config": _settings(metadata)}, path.name)
     return open_weights(found, path, architecture, ordered=False)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from explain_core.models.architecture import Architecture, Embedding, Layer, Linear, Norm
+from explain_core.models.architecture import Architecture
+from explain_core.models.layers import Embedding, Layer, Linear, Norm
 from explain_core.models.shapes import Recurrent
 
 _ACTIVATIONS = {

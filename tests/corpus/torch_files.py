@@ -174,6 +174,25 @@ def stacks() -> Iterator[tuple[str, Stack, dict[str, str], tuple[str, ...]]]:
         {},
         ("lstm1, lstm2, fc",),
     )
+    lists = {"lstms": nn.ModuleList(nn.LSTM(n, UNITS, batch_first=True) for n in (FEATURES, UNITS, UNITS))}
+    lists |= {"norms": nn.ModuleList(nn.LayerNorm(UNITS) for _ in range(3)), "fc": nn.Linear(UNITS, 1)}
+    yield (
+        "list of layers and list of norms",
+        Stack(_lists, **lists),
+        {},
+        ("lstms.0, norms.0, lstms.1", "numbers in names"),
+    )
+    yield (
+        "list of Linear layers",
+        Stack(
+            lambda net, x: net.fc(net.fcs[1](net.fcs[0](net.gru(x)[0][:, -1]).tanh()).tanh()),
+            gru=nn.GRU(FEATURES, UNITS, batch_first=True),
+            fcs=nn.ModuleList([nn.Linear(UNITS, UNITS), nn.Linear(UNITS, UNITS)]),
+            fc=nn.Linear(UNITS, 1),
+        ),
+        {"head_activation": "tanh"},
+        (),
+    )
     yield "cells", Stack(_cells, one=nn.LSTMCell(FEATURES, UNITS), two=nn.GRUCell(UNITS, 3), fc=nn.Linear(3, 1)), {}, ()
     yield (
         "no recurrent layer",
@@ -184,6 +203,12 @@ def stacks() -> Iterator[tuple[str, Stack, dict[str, str], tuple[str, ...]]]:
         {},
         ("no recurrent layer",),
     )
+
+
+def _lists(net: Stack, x: Tensor) -> Tensor:
+    for layer, norm in zip(net.lstms, net.norms, strict=True):
+        x = norm(layer(x)[0])
+    return net.fc(x[:, -1])
 
 
 def _cells(net: Stack, x: Tensor) -> Tensor:
@@ -239,6 +264,8 @@ def valid_cases(folder: Path) -> dict[str, Case]:
         says=("criterion.weight", "hidden_size=5", "'model.'"))  # fmt: skip
     wrapped = OrderedDict((f"_orig_mod.module.{name}", value) for name, value in weights.items())
     add("compiled and parallel", wrapped, model, says=("'_orig_mod.'", "'module.'"))
+    add("list with settings", [weights, {"hidden_size": UNITS}], model, says=("under 'item 1'",))
+    add("weights of a loss", {**weights, "class_weights": torch.ones(2)}, model, says=("class_weights",))
     add("under net", {"net": weights, "acc": 0.9, "epoch": 3}, model, says=("under 'net'",))
     add("settings that differ", {"model": weights, "args": {"hidden_size": 99, "batch_first": False}}, model,
         says=("hidden_size=99; the weights say 5", "batch_first=False"))  # fmt: skip
@@ -261,6 +288,29 @@ def valid_cases(folder: Path) -> dict[str, Case]:
         fc=nn.Linear(UNITS, 2),
     ).eval()
     add("embedding", words.state_dict(), words, ids)
+
+    tied = Stack(
+        lambda net, x: net.decoder(net.rnn(net.encoder(x))[0][:, -1]),
+        encoder=nn.Embedding(9, UNITS),
+        rnn=nn.LSTM(UNITS, UNITS, batch_first=True),
+        decoder=nn.Linear(UNITS, 9),
+    ).eval()
+    tied.decoder.weight = tied.encoder.weight
+    add("language model", tied.state_dict(), tied, ids, says=("encoder, rnn, decoder",))
+    named = Stack(
+        lambda net, x: net.dense(net.gru(net.word_embedding(x))[0][:, -1]),
+        word_embedding=nn.Embedding(9, 3),
+        gru=nn.GRU(3, UNITS, batch_first=True),
+        dense=nn.Linear(UNITS, 3),  # so that the table could be a Linear layer behind it
+    ).eval()
+    for name, model in (("tied", tied), ("head sorted before the table", named)):
+        path = folder / f"{name}.safetensors"
+        safetensors.torch.save_model(model, str(path))
+        found[f"safetensors, {name}"] = Case(path, (ids,), model(ids).detach())
+    path = folder / "sorted lists.safetensors"
+    layers = next(model for name, model, *_ in stacks() if name == "list of layers and list of norms").eval()
+    safetensors.torch.save_model(layers, str(path))
+    found["safetensors, sorted lists"] = Case(path, (x,), layers(x).detach())
 
     # Whole modules of stock classes.
     for name, stock in (
@@ -456,6 +506,32 @@ def refused_files(folder: Path) -> dict[str, tuple[Path, str]]:
             _torch_bytes({**weights, "fc.weight_g": torch.ones(2, 1), "fc.weight_v": torch.ones(2, 5)}),
             "computed from others",
         ),
+        "parametrized": (
+            _torch_bytes({**weights, "fc.parametrizations.weight.original0": torch.ones(2, 1)}),
+            "'fc.parametrizations.weight' is of a weight that is computed from others",
+        ),
+        "gate": (_torch_bytes({**weights, "out_gate.weight": torch.ones(2, 2)}), "a gate by its name"),
+        "written by hand": (
+            _torch_bytes({"i2h.weight": torch.ones(5, 4), "h2h.weight": torch.ones(5, 5)}),
+            "part of a recurrent layer written by hand",
+        ),
+        "past other layers": (_torch_bytes({**weights, "skip.weight": torch.ones(2, 2)}), "leads past other layers"),
+        "policy and value": (
+            _torch_bytes({**weights, "value.weight": torch.ones(1, 5), "value.bias": torch.ones(1)}),
+            "more than one branch: 'fc' and 'value'",
+        ),
+        "table of positions": (
+            _torch_bytes(
+                {"tokens.weight": torch.ones(9, 4), "places.weight": torch.ones(4, 4)} | {**weights},
+            ),
+            "'places' takes 4 values, but",
+        ),
+        "two tables": (
+            _torch_bytes({"word_emb.weight": torch.ones(9, 4), "tag_emb.weight": torch.ones(4, 4)} | {**weights}),
+            "several tables of embeddings: 'word_emb' and 'tag_emb'",
+        ),
+        "whole numbers": (_torch_bytes({k: v.to(torch.int8) for k, v in weights.items()}), "is of int8"),
+        "NumPy arrays": (_torch_bytes({k: v.numpy() for k, v in weights.items()}), "are NumPy arrays, not tensors"),
         "missing weight": (
             _torch_bytes({k: v for k, v in plain(num_layers=2).state_dict().items() if k != "lstm.weight_hh_l1"}),
             "'lstm.weight_hh_l1' is missing",

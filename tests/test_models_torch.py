@@ -65,9 +65,10 @@ X = torch.randn(3, 5, 3, generator=torch.Generator().manual_seed(1))
 class TestTrustedCode:
     def test_a_pickled_model_and_a_state_dict_of_its_class(self, own, tmp_path):
         torch.save(own, tmp_path / "whole.pt")
+        torch.save(own, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
         torch.save({"state_dict": own.state_dict(), "config": {"input_size": 3}}, tmp_path / "weights.pt")
         code, given = tmp_path / "own_model.py", {"class": "Model", "hidden_size": "4"}
-        for name, architecture in (("whole.pt", {}), ("weights.pt", given)):
+        for name, architecture in (("whole.pt", {}), ("old.pt", {}), ("weights.pt", given)):
             loaded = load_model(tmp_path / name, code=code, architecture=architecture)
             torch.testing.assert_close(loaded.module(X), own(X))
             assert "The code in own_model.py was run to make the model." in loaded.notes

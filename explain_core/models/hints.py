@@ -19,6 +19,9 @@ READER_ERRORS = (
 
 NO_RECURRENT = "The model has no recurrent layer; it is explained all the same, without gates to show."
 
+QUANTIZED = "The model is quantized: its weights are packed for one kind of processor, and rounded when it runs."
+QUANTIZED_HINT = "Give the model as it was before quantization. "
+
 #: How sentences begin that say what a state dict leaves open.
 ASSUMED = "Not in the file, so assumed or chosen. "
 

@@ -21,7 +21,8 @@ from torch import nn
 
 from explain_core.errors import ModelFileError
 from explain_core.models.archive import MAX_UNPACKED_BYTES, pack, read_entries
-from explain_core.models.hints import EXPORT_HINT, READER_ERRORS, first_line
+from explain_core.models.dialects import MODULE_CLASS, as_protocol_2, with_module_classes
+from explain_core.models.hints import EXPORT_HINT, QUANTIZED, QUANTIZED_HINT, READER_ERRORS, first_line
 from explain_core.models.pickles import imported_names
 
 STATE_DICT_HINT = "Save the weights alone with torch.save(model.state_dict(), path), or export the model. "
@@ -71,6 +72,7 @@ _VALUES = (
     "pathlib._local.WindowsPath",
     "pathlib._local.Path",
     "torch.torch_version.TorchVersion",
+    "torch.nn.backends.thnn._get_thnn_function_backend",  # an attribute of every module before PyTorch 1.4
     "datetime.datetime",
     "datetime.date",
     "datetime.timedelta",
@@ -94,6 +96,7 @@ FUNCTIONS = {
 
 _ENTRY = re.compile(r"data\.pkl|version|byteorder|\.data/version|data/\d+")
 _MOST_NAMES_SHOWN = 3
+_READER_SAYS = "WeightsUnpickler error: "  # what stands before it is on other ways to open a file
 
 
 class Recorded:
@@ -116,6 +119,13 @@ class Recorded:
     def attributes(self) -> dict[str, Any]:
         """The object's own attributes; none for an object that has none."""
         return self.state if isinstance(self.state, dict) else {}
+
+
+def _module_class(kind: str, named: Any, *source: Any) -> Any:
+    """The class of a module, which old files keep with its source code beside it."""
+    if not isinstance(named, type) or not issubclass(named, Recorded):
+        raise pickle.UnpicklingError("a module of no class")
+    return named
 
 
 def _stand_in(path: str) -> tuple[type[Recorded], str]:
@@ -141,11 +151,13 @@ def read(path: Path, classes: Iterable[str] = ()) -> Any:
         ModelFileError: damaged, or asks for something that is on no list; the error names it.
     """
     classes = tuple(classes)
-    stand_ins = [*_STAND_INS, *(_stand_in(name) for name in classes)]
-    source: Any = path
+    stand_ins = [*_STAND_INS, (_module_class, MODULE_CLASS), *(_stand_in(name) for name in classes)]
     if zipfile.is_zipfile(path):
         entries = read_entries(path, rewrite="torch.save")
-        source = pack({name: data for name, data in entries.items() if _ENTRY.fullmatch(name)})
+        clean = {name: data for name, data in entries.items() if _ENTRY.fullmatch(name)}
+        source: Any = pack(clean | {name: as_protocol_2(clean[name]) for name in ("data.pkl",) if name in clean})
+    else:
+        source = with_module_classes(path) or path
     try:
         with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on old storage classes and pickle protocols
@@ -189,17 +201,11 @@ def _as_python_3(name: str) -> str:
 def _refused(path: Path, error: pickle.UnpicklingError, classes: tuple[str, ...]) -> ModelFileError:
     names = [name for name in unknown_names(path) if _as_python_3(name) not in classes]
     modules = [name for name in required_names(path) if name in STOCK_MODULES]
-    if not names and modules:
-        return ModelFileError(
-            "This is a whole pickled model in the format from before PyTorch 1.6, which cannot be read without "
-            "running what is in it.",
-            where=path.name,
-            hint="Open it where you trust it, and save its weights: torch.save(model.state_dict(), path). "
-            + EXPORT_HINT,
-        )
+    if any("quantized" in name for name in names) or "torch.ScriptObject" in names:  # how packed weights are kept
+        return ModelFileError(QUANTIZED, where=path.name, hint=QUANTIZED_HINT + EXPORT_HINT)
     if not names:
         return ModelFileError(
-            f"PyTorch refuses the file: {first_line(error)}",
+            f"PyTorch's safe reader refuses the file: {str(error).rpartition(_READER_SAYS)[2].partition(chr(10))[0]}",
             where=path.name,
             hint=STATE_DICT_HINT + EXPORT_HINT,
         )

@@ -22,6 +22,7 @@ from explain_core.models.inert import FUNCTIONS, STOCK_MODULES, Recorded, is_mod
 
 WRAPPERS = ("torch.nn.parallel.data_parallel.DataParallel", "torch.nn.parallel.distributed.DistributedDataParallel")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")  # the ones that change what a module computes
+_COUNTER = "num_batches_tracked"
 _MOST_MODULES = 10_000
 _DEEPEST = 50
 _RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
@@ -162,6 +163,8 @@ def _give_tensors(module: nn.Module, value: Recorded) -> None:
     tensors = part(value, "_parameters") | part(value, "_buffers")
     own = {**module._parameters, **module._buffers}
     expected = {name: item for name, item in own.items() if item is not None}
+    if _COUNTER in expected:  # not there before PyTorch 0.4.1, and of no use after training
+        tensors = {_COUNTER: torch.zeros((), dtype=torch.long)} | tensors
     if tensors.keys() != expected.keys():
         raise ValueError(f"it has the tensors {', '.join(tensors) or 'none'}, not {', '.join(expected) or 'none'}")
     for name, tensor in tensors.items():
@@ -177,6 +180,8 @@ def _give_tensors(module: nn.Module, value: Recorded) -> None:
 def _require_agreement(module: nn.Module, value: Recorded) -> None:
     """Settings that the fresh module has otherwise would be a changed meaning."""
     own = vars(module)
+    if own.get("padding_mode") == "circular" and "_reversed_padding_repeated_twice" not in value.attributes:
+        raise ValueError("circular padding of PyTorch before 1.5, which padded half as much")
     for name, item in value.attributes.items():
         known = name in own and name != "training" and not str(name).startswith("_")
         if known and _is_plain(item) and _is_plain(own[name]) and not _equal(item, own[name]):

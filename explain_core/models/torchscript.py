@@ -17,7 +17,7 @@ import torch
 
 from explain_core.errors import ModelFileError
 from explain_core.models.archive import pack, read_entries
-from explain_core.models.hints import EXPORT_HINT, NO_RECURRENT, READER_ERRORS, first_line
+from explain_core.models.hints import EXPORT_HINT, NO_RECURRENT, QUANTIZED, QUANTIZED_HINT, READER_ERRORS, first_line
 from explain_core.models.initial_state import with_initial_state
 from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
 from explain_core.models.program_check import refuse_code
@@ -29,6 +29,7 @@ _ENTRY = re.compile(
 _IGNORED = re.compile(
     r"code/.*\.debug_pkl|\.data/serialization_id|\.format_version|\.storage_alignment|extra/.*|traced_inputs.*"
 )
+_QUANTIZED_CODE = r"code/__torch__/torch/(ao/)?nn/(intrinsic/)?quantized/.+\.py"
 # Words that only code with side effects needs; as words, since a call can be spelled in many ways.
 _FORBIDDEN_WORDS = re.compile(rb"\b(save|from_file|__setstate__|__torch__\.torch\.classes|ops\.(?!prim\b|aten\b)\w+)\b")
 _GETATTR = re.compile(rb'getattr\([^"\n]*"[^"\n]*\\')  # an escaped name could spell a forbidden word
@@ -45,6 +46,8 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
             hint="Leave architecture= out.",
         )
     entries = read_entries(path)
+    if quantized := next((name for name in entries if re.fullmatch(_QUANTIZED_CODE, name)), None):
+        raise ModelFileError(QUANTIZED, where=f"{path.name}: {quantized}", hint=QUANTIZED_HINT + EXPORT_HINT)
     clean = {}
     for name, data in entries.items():
         if _IGNORED.fullmatch(name):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import bz2
+import copy
 import gzip
 import io
 import lzma
@@ -28,6 +29,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.backends.thnn import _get_thnn_function_backend
 
 SAMPLES, STEPS, FEATURES, UNITS = 3, 6, 4, 5
 
@@ -229,6 +231,15 @@ def _settled(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
+def _as_early(model: nn.Sequential) -> nn.Sequential:
+    """A copy of a module with what modules had, and had not, before PyTorch 0.4.1."""
+    model = copy.deepcopy(model)
+    for part in model.modules():
+        part._backend = Reduced(_get_thnn_function_backend)
+        part._buffers.pop("num_batches_tracked", None)
+    return model
+
+
 def valid_cases(folder: Path) -> dict[str, Case]:
     """Files that open, by name."""
     torch.manual_seed(0)
@@ -236,9 +247,17 @@ def valid_cases(folder: Path) -> dict[str, Case]:
     found: dict[str, Case] = {}
     x = torch.randn(SAMPLES, STEPS, FEATURES)
 
-    def add(name: str, content: Any, model: nn.Module, *inputs: Tensor, zipped: bool = True, **more: Any) -> None:
+    def add(
+        name: str,
+        content: Any,
+        model: nn.Module,
+        *inputs: Tensor,
+        zipped: bool = True,
+        protocol: int = 2,
+        **more: Any,
+    ) -> None:
         path = folder / f"{name}.pth"
-        torch.save(content, path, _use_new_zipfile_serialization=zipped)
+        torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
         given = inputs or (x,)
         with torch.no_grad():
             expected = model(*given)
@@ -303,10 +322,10 @@ def valid_cases(folder: Path) -> dict[str, Case]:
         gru=nn.GRU(3, UNITS, batch_first=True),
         dense=nn.Linear(UNITS, 3),  # so that the table could be a Linear layer behind it
     ).eval()
-    for name, model in (("tied", tied), ("head sorted before the table", named)):
+    for name, words in (("tied", tied), ("head sorted before the table", named)):
         path = folder / f"{name}.safetensors"
-        safetensors.torch.save_model(model, str(path))
-        found[f"safetensors, {name}"] = Case(path, (ids,), model(ids).detach())
+        safetensors.torch.save_model(words, str(path))
+        found[f"safetensors, {name}"] = Case(path, (ids,), words(ids).detach())
     path = folder / "sorted lists.safetensors"
     layers = next(model for name, model, *_ in stacks() if name == "list of layers and list of norms").eval()
     safetensors.torch.save_model(layers, str(path))
@@ -326,6 +345,14 @@ def valid_cases(folder: Path) -> dict[str, Case]:
     add("pickled time first", time_first, turned, says=("batch_first=False",))
     gru = nn.GRU(FEATURES, 2, batch_first=True).eval()
     add("module in a checkpoint", {"epoch": 1, "model": gru}, gru)
+    add("module in a checkpoint, before 1.6", {"epoch": 1, "model": nn.DataParallel(gru)}, gru, zipped=False)
+    early = _settled(nn.Sequential(nn.Flatten(), nn.Linear(STEPS * FEATURES, 3), nn.BatchNorm1d(3), nn.Tanh()))
+    add("pickled sequential, before 1.6", _as_early(early), early, zipped=False)
+    add("pickled lstm, before 1.6", time_first, turned, zipped=False, says=("batch_first=False",))
+    for protocol in (3, 4, 5):
+        content = {"state_dict": weights, "config": {"hidden_size": np.int64(UNITS), "bytes": b"\x80"}}
+        add(f"protocol {protocol}", content, model, protocol=protocol, says=("hidden_size=5",))
+        add(f"module, protocol {protocol}", {"net": gru}, gru, protocol=protocol)
 
     found |= _programs(folder, x)
     return found
@@ -423,6 +450,12 @@ def _edited(**attributes: Any) -> nn.Module:
     return module
 
 
+def _early_circular() -> nn.Module:
+    module = nn.Conv1d(FEATURES, 2, 3, padding=1, padding_mode="circular")
+    del module._reversed_padding_repeated_twice
+    return module
+
+
 def _torch_bytes(content: Any, **options: Any) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer, **options)
@@ -480,7 +513,21 @@ def refused_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "many layers": (_torch_bytes(_edited(num_layers=10**9)), "more layers than weights"),
         "changed kind": (_torch_bytes(_edited(mode="GRU")), "mode is 'GRU'"),
         "own class": (_torch_bytes(WithState()), "needs Python code that is not in the file"),
-        "own class, before 1.6": (_torch_bytes(nn.LSTM(2, 2), **old), "before PyTorch 1.6"),
+        "own class, before 1.6": (_torch_bytes(WithState(), **old), "needs Python code that is not in the file"),
+        "function as a class, before 1.6": (
+            _torch_bytes(nn.LSTM(2, 2), **old).replace(b"ctorch.nn.modules.rnn\nLSTM\n", b"cposix\nmkdir\n"),
+            "'posix.mkdir'",
+        ),
+        "no class in the place of one": (
+            _zip(**{"m/version": b"3", "m/data.pkl": b"\x80\x02cpairlift\nmodule_class\n(K\x01K\x02tR."}),
+            "asks for 'pairlift.module_class'",
+        ),
+        "circular padding, before 1.5": (_torch_bytes(_early_circular()), "which padded half as much"),
+        "quantized": (_torch_bytes({"_packed_params._packed_params": Reduced(torch.ScriptObject)}), "is quantized"),
+        "quantized script": (
+            _zip(**{f"m/{name}": b"" for name in ("constants.pkl", "code/__torch__/torch/ao/nn/quantized/linear.py")}),
+            "is quantized",
+        ),
         "list of layers": (_torch_bytes(nn.ModuleList([nn.LSTM(2, 2)])), "without what connects them"),
         # No weights, or not of one plain stack.
         "bare tensor": (_torch_bytes(torch.ones(3)), "one tensor of shape (3,)"),

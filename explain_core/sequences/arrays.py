@@ -12,12 +12,14 @@ from math import prod
 from typing import IO
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from explain_core.errors import Fix, SequenceFileError
 from explain_core.sequences.labelled import label, label_ragged, numbered
 from explain_core.sequences.numbers import fill_fixes, filled, further
 from explain_core.sequences.options import MAX_BYTES, MAX_CELLS, Options
+from explain_core.sequences.table import Table, row_numbers
 
 _USUAL = ("x", "sequences", "sequence", "data", "inputs", "input", "values", "features", "series", "arr_0")
 _MASKS = ("mask", "masks", "attention_mask", "valid")
@@ -28,13 +30,15 @@ _TIMES = ("time", "times", "dates", "timestamps", "t")
 _MAX_ENTRIES = 1000
 
 
-def read_npy(data: bytes, where: str, stem: str, options: Options) -> xr.DataArray:
-    """The array of an NPY file as sequences (sample, time, feature).
+def read_npy(data: bytes, where: str, stem: str, options: Options) -> xr.DataArray | Table:
+    """The array of an NPY file as sequences (sample, time, feature); one of records with names as a table.
 
     Raises:
         SequenceFileError: it is damaged, holds objects, or is of a shape that no sequences have.
     """
-    return as_sequences(read_array(io.BytesIO(data), len(data), where), where, stem, options)
+    values = read_array(io.BytesIO(data), len(data), where)
+    is_table = values.dtype.names and values.ndim == 1 and values.size
+    return _as_table(values, where) if is_table else as_sequences(values, where, stem, options)
 
 
 def read_npz(data: bytes, where: str, stem: str, options: Options) -> tuple[xr.DataArray, tuple[str, ...], list[str]]:
@@ -134,7 +138,8 @@ def as_sequences(
     Raises:
         SequenceFileError: another shape, no numbers, or values that are missing and not to be filled.
     """
-    if values.dtype.names:
+    fields = values.dtype.names
+    if fields:
         values = _from_fields(values, where)
     if values.dtype.kind not in "fiub":
         raise SequenceFileError(
@@ -157,7 +162,7 @@ def as_sequences(
         values = np.where((np.arange(values.shape[1]) < lengths[:, None])[..., None], values, 0)
     values = _without_gaps(values, axes, where, options)
     names = numbered(stem, len(values))
-    features = [f"feature {i + 1}" for i in range(values.shape[2])]
+    features = list(fields) if fields else [f"feature {i + 1}" for i in range(values.shape[2])]
     if lengths is not None and (lengths != values.shape[1]).any():
         return label_ragged([row[:n] for row, n in zip(values, lengths, strict=True)], names, features)
     return label(values, names, np.arange(1, values.shape[1] + 1), features)
@@ -183,6 +188,8 @@ def lengths_of_mask(mask: np.ndarray, where: str) -> np.ndarray:
 
 
 def _without_gaps(values: np.ndarray, axes: int, where: str, options: Options) -> np.ndarray:
+    if options.missing is not None and (values == options.missing).any():
+        values = np.where(values == options.missing, np.nan, values)
     bad = ~np.isfinite(values)
     if not bad.any() or (options.padding == "nan" and np.isnan(values[bad]).all()):
         return values
@@ -208,6 +215,28 @@ def _from_fields(values: np.ndarray, where: str) -> np.ndarray:
             f"The array is a record of {values.dtype}.", where=where, hint="Save a plain array of numbers."
         )
     return np.stack([values[name] for name in values.dtype.names], axis=1)
+
+
+def _as_table(values: np.ndarray, where: str) -> Table:
+    """Records as a table, whose fields may be times and names as well as numbers."""
+    columns = {}
+    for name in values.dtype.names:
+        cells = values[name]
+        if cells.ndim > 1 or cells.dtype.kind not in "fiubMUS":
+            raise SequenceFileError(
+                f"The field is of {cells.dtype}, and must be single numbers.",
+                where=f"{where}, field {name!r}",
+                hint="Save a plain array of numbers.",
+            )
+        if cells.dtype.kind == "M":
+            cells = cells.astype("datetime64[ns]")
+        elif cells.dtype.kind in "US":
+            texts = cells.tolist()
+            cells = np.array([t.decode("utf-8", "replace") if isinstance(t, bytes) else t for t in texts], object)
+        elif cells.dtype.kind == "f" and cells.dtype.itemsize not in (4, 8):
+            cells = cells.astype(np.float64)
+        columns[name] = cells
+    return Table(pd.DataFrame(columns, index=row_numbers(len(values))), where)
 
 
 def _entries(data: bytes, where: str) -> dict[str, np.ndarray]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from explain_core.sequences.arrays import as_sequences
 from explain_core.sequences.labelled import label_ragged, numbered
 from explain_core.sequences.options import MAX_CELLS, MAX_TEXT_CELLS, Options
 from explain_core.sequences.table import Table, row_numbers
+from explain_core.sequences.times import is_date
 
 _LISTS = ("sequences", "sequence", "data", "inputs", "instances", "x", "values", "series", "rows", "records")
 _NAMES = ("features", "feature_names", "columns")
@@ -34,7 +36,9 @@ def read_json(data: str, where: str, stem: str, options: Options) -> Table | xr.
     if isinstance(value, dict):
         value, extra = _unwrap(value, where, options)
     if isinstance(value, dict):
-        return _from_columns(value, where)
+        return _from_objects(value, where) if _are_objects(value) else _from_columns(value, where)
+    if _is_split(value, extra):
+        return _from_split(value, extra, where)
     if not value:
         raise SequenceFileError("The list is empty.", where=where, hint=_HINT)
     if all(isinstance(item, dict) for item in value):
@@ -59,8 +63,19 @@ def parse_json(data: str, where: str) -> Any:
     Raises:
         SequenceFileError: with the row and column of what is wrong.
     """
+
+    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise SequenceFileError(
+                f"The name {twice!r} stands twice in one object.", where=where, hint="Give each value its own name."
+            )
+        return found
+
     try:
-        return json.loads(data, parse_int=_integer)
+        return json.loads(data, parse_int=_integer, object_pairs_hook=made)
     except json.JSONDecodeError as error:
         raise SequenceFileError(
             f"The JSON is damaged or cut off: {error.msg}.",
@@ -115,10 +130,68 @@ def _is_nested(value: Any) -> bool:
     return isinstance(value, list | dict)
 
 
+def _are_objects(value: dict[str, Any]) -> bool:
+    return bool(value) and all(isinstance(item, dict) and item for item in value.values())
+
+
+def _from_objects(value: dict[str, dict], where: str) -> Table:
+    """Objects in an object, as pandas writes: a column each with its rows by name, or a row each with its columns."""
+    outer, first = list(value), next(iter(value.values()))
+    inner = list(first)
+    for name, item in value.items():
+        if item.keys() != first.keys():
+            differs = next(iter(item.keys() ^ first.keys()))
+            raise SequenceFileError(
+                f"{outer[0]!r} and {name!r} have different parts: {differs!r} is in one of them only.",
+                where=where,
+                hint=_HINT,
+            )
+    if len(outer) * len(inner) > MAX_TEXT_CELLS:
+        raise _too_large(len(outer) * len(inner), where)
+    by_row = _are_rows(outer) and not _are_rows(inner)
+    names, rows = (inner, outer) if by_row else (outer, inner)
+    cell = (lambda row, name: value[row][name]) if by_row else (lambda row, name: value[name][row])
+    columns = {_index_name(rows, names): rows} | {name: [cell(row, name) for row in rows] for name in names}
+    return _table(columns, where, "row")
+
+
+def _are_rows(names: list[str]) -> bool:
+    """Whether names are numbers or dates, as those of rows are."""
+    return all(re.fullmatch(r"-?\d+", name) or is_date(name) for name in names)
+
+
+def _index_name(rows: Sequence[Any], names: Sequence[Any]) -> str:
+    """What the column of the rows' names is called; pandas writes dates as milliseconds since 1970."""
+    stamps = all(re.fullmatch(r"\d{12,13}", str(row)) for row in rows)
+    return "timestamp" if stamps and "timestamp" not in names else ""
+
+
+def _is_split(value: list, extra: Mapping[str, Any]) -> bool:
+    """Whether it is a table as pandas splits it: names of columns and of rows, and the rows."""
+    names = extra.get("columns")
+    return (
+        isinstance(names, list)
+        and bool(value)
+        and all(isinstance(row, list) and len(row) == len(names) and not any(map(_is_nested, row)) for row in value)
+    )
+
+
+def _from_split(value: list[list], extra: Mapping[str, Any], where: str) -> Table:
+    names, rows = [str(name) for name in extra["columns"]], extra.get("index")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise SequenceFileError(f"Two columns are called {twice!r}.", where=where, hint="Give each its own name.")
+    if len(names) * len(value) > MAX_TEXT_CELLS:
+        raise _too_large(len(names) * len(value), where)
+    columns = {name: [row[i] for row in value] for i, name in enumerate(names)}
+    if isinstance(rows, list) and len(rows) == len(value) and not any(map(_is_nested, rows)):
+        columns = {_index_name(rows, names): rows} | columns
+    return _table(columns, where, "row")
+
+
 def _from_columns(value: dict[str, Any], where: str) -> Table:
-    """One list, or one object by row, for each column."""
-    columns = {str(name): list(item.values()) if isinstance(item, dict) else item for name, item in value.items()}
-    lists = {name: item for name, item in columns.items() if isinstance(item, list)}
+    """One list for each column."""
+    lists = {str(name): item for name, item in value.items() if isinstance(item, list)}
     if not lists:
         raise SequenceFileError("There is no list of values.", where=where, hint=_HINT)
     lengths = {name: len(item) for name, item in lists.items()}

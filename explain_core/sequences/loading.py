@@ -27,6 +27,7 @@ def load_sequences(
     header: bool | None = None,
     decimal: str | None = None,
     day_first: bool | None = None,
+    missing: float | None = None,
     fill: str | None = None,
     sort: bool = False,
     padding: str | None = None,
@@ -54,6 +55,7 @@ def load_sequences(
         header: whether the first row of a text file has the names; seen when left out.
         decimal: "." or ","; seen when left out.
         day_first: whether 03/04/2024 is 3 April; seen when left out, where the dates allow.
+        missing: a number that stands for a missing value, such as -999.
         fill: missing values become the "previous" value, a "linear" step between neighbours, or "zero".
         sort: put each sequence in the order of its times.
         padding: trailing steps that are all "zero" or all "nan" are padding.
@@ -85,6 +87,7 @@ def load_sequences(
         header=header,
         decimal=decimal,
         day_first=day_first,
+        missing=missing,
         fill=fill,
         sort=sort,
         padding=padding,

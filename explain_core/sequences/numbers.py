@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,12 +18,18 @@ _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)?,\d*([eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 _EITHER = re.compile(r"[+-]?\d{1,3},\d{3}")  # 1,234: a thousand and more, or one and a bit
-_BOOLEANS = {"true": 1.0, "false": 0.0}
+_BOOLEANS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
+# As typesetters write: a minus sign of its own, and thin spaces or apostrophes between thousands.
+_TYPESET = re.compile(
+    r"[+\-\u2212]?(\d{1,3}(?:(?P<gap>[ \u00a0\u202f\u2009'\u2019])\d{3})(?:(?P=gap)\d{3})*|\d+)([.,]\d+)?"
+)
+_GAPS = re.compile(r"[ \u00a0\u202f\u2009'\u2019]")
 
 
 def is_number(cell: str) -> bool:
     """Whether a cell is a number in one notation or the other, or stands for a missing one."""
-    return any(kind.fullmatch(cell) for kind in (_PLAIN, _COMMA, _THOUSANDS)) or cell.lower() in _NO_NUMBER
+    kinds = (_PLAIN, _COMMA, _THOUSANDS, _TYPESET)
+    return any(kind.fullmatch(cell) for kind in kinds) or cell.lower() in _NO_NUMBER
 
 
 def is_missing(cells: pd.Series) -> np.ndarray:
@@ -41,17 +48,23 @@ def numbers_of(table: Table, names: list[str], options: Options) -> tuple[np.nda
     """
     notes: list[str] = []
     values = np.empty((len(table.frame), len(names)))
-    decimal = options.decimal or _decimal(table, names)
+    plain = {name: _without_typesetting(table.frame[name]) for name in names}
+    decimal = options.decimal or _decimal(replace(table, frame=pd.DataFrame(plain)), names)
     texts = []
     for position, name in enumerate(names):
-        cells = table.frame[name]
+        cells = plain[name]
         numbers = _plain(cells, decimal)
         bad = np.isnan(numbers) & ~is_missing(cells)
         if bad.all() and len(bad) and not _is_numberlike(cells):
             numbers, is_flag = _flags(cells)
             bad = np.isnan(numbers) & ~is_missing(cells)
             if is_flag:
-                notes.append(f"In {name!r}, true is 1 and false is 0.")
+                words = (
+                    "yes is 1 and no is 0"
+                    if str(cells.iloc[0]).lower() in ("yes", "no")
+                    else "true is 1 and false is 0"
+                )
+                notes.append(f"In {name!r}, {words}.")
         if bad.any() and not any(_is_numberlike(cells, i) for i in range(min(len(cells), 50))):
             texts.append((name, int(np.flatnonzero(bad)[0])))
             continue
@@ -63,6 +76,19 @@ def numbers_of(table: Table, names: list[str], options: Options) -> tuple[np.nda
     if decimal == "," and options.decimal is None:
         notes.append("Numbers are read with a comma for decimals.")
     return values, notes
+
+
+def _without_typesetting(cells: pd.Series) -> pd.Series:
+    """The cells with typeset numbers as computers write them."""
+    if cells.dtype.kind in "fiubM":
+        return cells
+    odd = cells[pd.to_numeric(cells, errors="coerce").isna()]
+    odd = odd[odd.map(lambda cell: isinstance(cell, str) and _TYPESET.fullmatch(cell) is not None)]
+    if odd.empty:
+        return cells
+    found = cells.copy()
+    found.loc[odd.index] = odd.map(lambda cell: _GAPS.sub("", cell).replace("\u2212", "-"))
+    return found
 
 
 def _plain(cells: pd.Series, decimal: str) -> np.ndarray:
@@ -172,6 +198,24 @@ def _texts(table: Table, names: list[str], texts: list[tuple[str, int]]) -> Sequ
     )
 
 
+#: What many files have in the place of a missing value; it is never taken for one unasked.
+_STAND_INS = (-999.0, -9999.0, -99999.0, -999.9, -999.99, -9999.9)
+
+
+def stand_ins(values: np.ndarray, names: list[str]) -> tuple[list[str], list[Fix]]:
+    """Notes on numbers that may stand for missing values, and the ways to take them so."""
+    notes, fixes = [], []
+    for number in _STAND_INS:
+        found = values == number
+        columns = [name for name, own in zip(names, found.any(axis=0), strict=True) if own]
+        if columns and not (values[~found] <= number / 2).any():  # and nothing else is near it
+            listed = ", ".join(map(repr, columns[:3])) + (", ..." if len(columns) > 3 else "")
+            count = int(found.sum())
+            notes.append(f"{number:g} is there {count:,} times, in {listed}; it is read as that number.")
+            fixes.append(Fix(f"{number:g} stands for a missing value", {"missing": number}))
+    return notes, fixes
+
+
 def filled(values: np.ndarray, how: str) -> np.ndarray:
     """One sequence (time, feature) with its gaps filled; gaps at the start take the first value there is."""
     if how == "zero":
@@ -181,8 +225,11 @@ def filled(values: np.ndarray, how: str) -> np.ndarray:
     return frame.bfill().to_numpy()
 
 
-def check_finite(values: np.ndarray, table: Table, names: list[str]) -> None:
+def check_finite(values: np.ndarray, table: Table, names: list[str], missing: float | None = None) -> None:
     """Refuse missing and infinite values.
+
+    Args:
+        missing: the number that stands for a missing value, where one does.
 
     Raises:
         SequenceFileError: names the first and counts the others.
@@ -193,7 +240,9 @@ def check_finite(values: np.ndarray, table: Table, names: list[str]) -> None:
     row, column = (int(i) for i in np.argwhere(bad)[0])
     cell = table.frame[names[column]].iloc[row]
     more = further(int(bad.sum()) - 1)
-    if isinstance(cell, str) and cell == "":
+    if missing is not None and not is_missing(table.frame[names[column]].iloc[[row]]).any():
+        what = f"The value is missing: {_shown(cell)} stands for that{more}."
+    elif isinstance(cell, str) and cell == "":
         what = f"The cell is empty{more.replace('are not either', 'are missing or not finite')}."
     else:
         what = f"{_shown(cell)} is not a finite number{more}."

@@ -30,6 +30,7 @@ class Options:
         header: whether the first row of a text file has names.
         decimal: "." or ",".
         day_first: whether 03/04/2024 is 3 April.
+        missing: a number that stands for a missing value, such as -999.
         fill: what stands in for missing values: "previous", "linear" or "zero".
         sort: put the rows of each sequence in the order of their times.
         padding: "zero" or "nan": whether trailing steps that are all zero, or all missing, are padding.
@@ -48,6 +49,7 @@ class Options:
     header: bool | None = None
     decimal: str | None = None
     day_first: bool | None = None
+    missing: float | None = None
     fill: str | None = None
     sort: bool = False
     padding: str | None = None

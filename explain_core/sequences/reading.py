@@ -13,10 +13,10 @@ import xarray as xr
 from explain_core.errors import Fix, SequenceFileError
 from explain_core.sequences import arrays, json_file, parquet, text
 from explain_core.sequences.labelled import label, label_ragged
-from explain_core.sequences.numbers import check_finite, filled, numbers_of
+from explain_core.sequences.numbers import check_finite, filled, numbers_of, stand_ins
 from explain_core.sequences.options import MAX_BYTES, MAX_CELLS, Options
 from explain_core.sequences.table import Table
-from explain_core.sequences.times import Times, holds_dates
+from explain_core.sequences.times import Times, holds_clock_times, holds_dates, holds_days
 
 ID_NAMES = (
     "sequence",
@@ -96,7 +96,9 @@ def read_file(path: str | PathLike[str], options: Options | None = None) -> Read
     where, stem = path.name, path.stem
     refuse_others(data, where)
     if data.startswith(b"\x93NUMPY"):
-        return Reading(arrays.read_npy(data, where, stem, options), "NumPy array (NPY)")
+        found = arrays.read_npy(data, where, stem, options)
+        words = "NumPy array (NPY)"
+        return _from_table(found, words, stem, options) if isinstance(found, Table) else Reading(found, words)
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         sequences, choices, notes = arrays.read_npz(data, where, stem, options)
         return Reading(sequences, "NumPy arrays (NPZ)", choices=choices, notes=tuple(notes))
@@ -154,6 +156,8 @@ def refuse_others(data: bytes, where: str) -> None:
     if what is None and data.startswith(b"PK"):
         if b"xl/" in data and b"[Content_Types].xml" in data:
             what = "an Excel workbook", "In Excel: File, Save as, CSV UTF-8. In pandas: frame.to_csv(path)."
+        elif b"opendocument.spreadsheet" in data[:200]:
+            what = "a LibreOffice spreadsheet", "Save the sheet as CSV UTF-8."
         elif b"data.pkl" in data or b"config.json" in data or b"archive_format" in data:
             what = "a model or a pickle in an archive, not sequences", "Give it as the model."
         elif b".npy" not in data:
@@ -171,6 +175,7 @@ def looks_like_json(data: bytes) -> bool:
 def _from_table(table: Table, words: str, stem: str, options: Options) -> Reading:
     """What the columns are: of names, of times, or of values."""
     table, options = _without_index(table, options)
+    table, options = _with_joined_times(table, options)
     named = [name for name in table.frame.columns if name]
     id_column = _find(table, options.id_column, ID_NAMES)
     time_column = _find(table, options.time_column, _TIME_NAMES)
@@ -202,8 +207,13 @@ def _from_table(table: Table, words: str, stem: str, options: Options) -> Readin
             hint="Give the sequences that you want to explain, not the whole data set.",
         )
     values, notes = numbers_of(table, features, options)
+    if options.missing is None:
+        more, fixes = stand_ins(values, features)
+        notes += more
+    else:
+        values[values == options.missing], fixes = np.nan, []
     times = Times(table, time_column, options) if time_column else None
-    reading = Reading(xr.DataArray(), words, tuple(named), id_column, time_column)
+    reading = Reading(xr.DataArray(), words, tuple(named), id_column, time_column, fixes=tuple(fixes))
     return _sequences(reading, table.with_notes(*notes), values, times, features, stem, options)
 
 
@@ -233,7 +243,12 @@ def _sequences(
             )
     labels = [times.of(group) for group in groups] if times else None
     notes = [*table.notes, *(times.notes if times else ())]
-    fixes = [*(times.fixes if times else ())]
+    fixes = [*reading.fixes, *(times.fixes if times else ())]
+    if reading.id_column is not None and len(groups) == rows > 1:
+        notes.append(f"Each row has its own {reading.id_column!r}, so each is a sequence of one timestep.")
+        fixes.append(
+            Fix("The rows are the timesteps of one sequence", {"time_column": reading.id_column, "id_column": ""})
+        )
     if labels and any(own.dtype.kind != "U" and (own[1:] < own[:-1]).any() for own in labels):
         if options.sort:
             orders = [np.argsort(own, kind="stable") for own in labels]
@@ -248,7 +263,7 @@ def _sequences(
             values[group] = filled(values[group], options.fill)
         notes.append(f"{int(gaps.sum()):,} missing values were filled.")
     if not (options.padding == "nan" and not np.isinf(values).any()):
-        check_finite(values, table, features)
+        check_finite(values, table, features, options.missing)
     if reading.id_column is None:
         steps = labels[0] if labels else np.arange(1, rows + 1)
         sequences = label(values[groups[0]][None], names, steps, features)
@@ -274,6 +289,22 @@ def _without_index(table: Table, options: Options) -> tuple[Table, Options]:
         renamed = frame.rename(columns={first: first or "index"})
         return replace(table, frame=renamed), replace(options, time_column=first or "index")
     return table, options
+
+
+def _with_joined_times(table: Table, options: Options) -> tuple[Table, Options]:
+    """A column of days and one of times of the day as one column of times, which label the steps."""
+    by_lower = {str(name).lower(): name for name in reversed(list(table.frame.columns))}
+    day, clock = by_lower.get("date", by_lower.get("day")), by_lower.get("time")
+    name, asked = f"{day} {clock}", (options.id_column, *(options.columns or ()))
+    if day is None or clock is None or options.time_column not in (None, name) or day in asked or clock in asked:
+        return table, options
+    days, clocks = table.frame[day], table.frame[clock]
+    if not holds_days(days) or not holds_clock_times(clocks):
+        return table, options
+    frame = table.frame.drop(columns=[day, clock])
+    frame.insert(0, name, days.str.cat(clocks, sep=" "))
+    noted = table.with_notes(f"The columns {day!r} and {clock!r} together are the time.")
+    return replace(noted, frame=frame), replace(options, time_column=name)
 
 
 def _find(table: Table, asked: str | None, usual: tuple[str, ...]) -> str | None:

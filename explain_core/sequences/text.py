@@ -18,6 +18,7 @@ from explain_core.sequences.times import is_date
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 _SAMPLE = 200  # lines that tell the separator and the header
+_LONGEST_TITLE = 30  # lines
 _SAMPLE_CHARACTERS = 2**17
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -38,10 +39,11 @@ def read_text(data: bytes, where: str, options: Options) -> tuple[Table, str]:
     text = decode(data, where, notes)
     lines = _Lines(text, where)
     separator = lines.separator or _separator(lines)
-    rows = _rows(lines, separator, where)
+    rows = _without_title(_rows(lines, separator, where), notes)
     if not rows:
         raise SequenceFileError("The file has no row of values.", where=where, hint="It needs a row for each timestep.")
     header, rows = _header(rows, lines, options, where, notes)
+    rows = _without_units(header, rows, notes)
     if not rows:
         raise SequenceFileError("There is a header but no row of values.", where=where)
     header, rows = _evened(header, rows, where)
@@ -86,7 +88,7 @@ def decode(data: bytes, where: str, notes: list[str]) -> str:
         notes.append("The text is not UTF-8; it was read as Western European (Windows-1252).")
     if "\0" in text:
         raise SequenceFileError("The file is not text.", where=where, hint="Save it as CSV UTF-8.")
-    return text
+    return text.replace("\r\n", "\n").replace("\r", "\n")  # whichever systems wrote the file, or parts of it
 
 
 @dataclass
@@ -175,7 +177,56 @@ def _rows(lines: _Lines, separator: str, where: str) -> dict[int, list[str]]:
                     )
     except csv.Error as error:
         raise SequenceFileError(f"The file is not CSV: {error}.", where=f"{where}, row {number + 1}") from None
+    if rows and separator != " " and not lines.text.rstrip().endswith('"'):
+        _require_closed(list(rows)[-2:], rows, where)
     return rows
+
+
+def _require_closed(last: list[int], rows: dict[int, list[str]], where: str) -> None:
+    """Refuse a last row that swallowed others, since a quotation mark before them is never closed."""
+    number, begins = last[-1], (last[0] if len(last) > 1 else 0) + 1
+    swallowing = [cell for cell in rows[number] if "\n" in cell]
+    if swallowing and number > begins and '"' not in swallowing[-1] and rows[number][-1] is swallowing[-1]:
+        raise SequenceFileError(
+            f"A quotation mark is never closed, so that {number - begins} rows are in one cell.",
+            where=f"{where}, row {begins}",
+            hint="Close it, or take it away.",
+        )
+
+
+def _without_title(rows: dict[int, list[str]], notes: list[str]) -> dict[int, list[str]]:
+    """Without the lines of one text each that stand above the names of the columns."""
+    title = []
+    for number, row in rows.items():
+        alone = [cell for cell in row if cell]
+        if len(alone) > 1 or not row[0] or is_number(row[0]) or is_date(row[0]):
+            break
+        title.append(number)
+        if len(title) > _LONGEST_TITLE:
+            return rows
+    below = [row for number, row in rows.items() if number not in title]
+    is_above_names = len(below) > 1 and not any(is_number(cell) or is_date(cell) for cell in below[0] if cell)
+    if not title or not is_above_names or len({len(row) for row in below}) > 1:
+        return rows
+    shown = ", ".join(repr(rows[number][0][:40]) for number in title[:3]) + (", ..." if len(title) > 3 else "")
+    notes.append(f"Left out above the names of the columns: {shown}.")
+    return {number: row for number, row in rows.items() if number not in title}
+
+
+def _without_units(header: list[str], rows: dict[int, list[str]], notes: list[str]) -> dict[int, list[str]]:
+    """Without a row of words between the names and nothing but numbers and dates: that of units."""
+    first, *others = rows or [0]
+    if len(others) < 2 or first == 1:  # the file has no row of names above it
+        return rows
+    words = rows[first]
+    is_words = any(cell and not is_number(cell) for cell in words) and not any(
+        is_date(cell) or (is_number(cell) and cell != "-") for cell in words
+    )
+    below = [cell for number in others[:_SAMPLE] for cell in rows[number]]
+    if not is_words or not all(not cell or is_number(cell) or is_date(cell) for cell in below):
+        return rows
+    notes.append(f"Row {first} is left out: {', '.join(map(repr, words[:4]))} are units or the like, not values.")
+    return {number: rows[number] for number in others}
 
 
 def _header(

@@ -15,13 +15,31 @@ _ISO = re.compile(r"\d{4}(-\d{1,2}|([-/.])\d{1,2}\2\d{1,2}([T ]\d{1,2}:\d{2}.*)?
 _PARTS = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})([T ,].*)?")
 _FORMATS = ("%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%b %d %Y")
 _FORMATS += ("%d %B %Y", "%B %d, %Y", "%b %Y", "%b-%y", "%B %Y")
+_DAY = re.compile(r"\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2(\d{4}|\d{2})")
 _EPOCHS = ((1e8, 4.1e9, "s", "seconds"), (1e11, 4.1e12, "ms", "milliseconds"), (1e14, 4.1e15, "us", "microseconds"))
+_EPOCHS += ((1e17, 4.1e18, "ns", "nanoseconds"),)
+_OFFSET = re.compile(r".*\d:\d{2}(:\d{2}([.,]\d+)?)?\s*[+-](?!00:?00$)\d{2}(:?\d{2})?")
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(:\d{2}(?:\.\d+)?)?\s*(?:([AaPp])\.?[Mm]\.?)?")
+_TOTALS = ("total", "totals", "sum", "mean", "average", "avg", "median", "min", "max", "std", "count")
+_TOTALS += ("summe", "gesamt", "mittelwert", "grand total", "subtotal")
 _DATED = re.compile(r"date|time|epoch|unix|day|^ts$", re.IGNORECASE)
 
 
 def is_date(cell: str) -> bool:
     """Whether a cell is written as a date."""
     return bool(_ISO.fullmatch(cell) or _PARTS.fullmatch(cell))
+
+
+def holds_clock_times(cells: pd.Series) -> bool:
+    """Whether a column holds times of a day, which go with a column of dates."""
+    some = cells.head(50)
+    return bool(len(some)) and all(isinstance(cell, str) and _CLOCK.fullmatch(cell.strip()) for cell in some)
+
+
+def holds_days(cells: pd.Series) -> bool:
+    """Whether a column holds dates without a time."""
+    some = cells.head(50)
+    return bool(len(some)) and all(isinstance(cell, str) and _DAY.fullmatch(cell.strip()) for cell in some)
 
 
 def holds_dates(cells: pd.Series) -> bool:
@@ -73,11 +91,12 @@ class Times:
         return found
 
     def _read(self, cells: pd.Series, options: Options) -> np.ndarray:
+        self._require_times(cells)
         if isinstance(cells.dtype, pd.DatetimeTZDtype):
             self.notes.append(f"Times of {self.column!r} are in UTC.")
-            return cells.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("datetime64[us]")
+            return _labels(cells.dt.tz_convert("UTC").dt.tz_localize(None))
         if cells.dtype.kind == "M":
-            return cells.to_numpy().astype("datetime64[us]")
+            return _labels(cells)
         numbers = pd.to_numeric(cells, errors="coerce")
         if not numbers.isna().any():
             return self._from_numbers(numbers.to_numpy())
@@ -92,7 +111,28 @@ class Times:
             dates = pd.to_datetime(text, errors="coerce", format=form, utc=True)
         if dates is None or dates.isna().any():
             return text.to_numpy().astype(str)
-        return dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
+        if text.str.fullmatch(_OFFSET).any():
+            self.notes.append(f"Times of {self.column!r} are in UTC.")
+        return _labels(dates.dt.tz_localize(None))
+
+    def _require_times(self, cells: pd.Series) -> None:
+        """Refuse a time that is missing, and a row of totals among those of times."""
+        text = cells.astype(str).str.strip().str.lower()
+        total = text.isin(_TOTALS).to_numpy()
+        missing = (cells.isna() | (text == "")).to_numpy()
+        if missing.any() and not missing.all():
+            what, row = "The time is missing.", int(np.flatnonzero(missing)[0])
+        elif total.any() and total.sum() < len(total) / 2:
+            row = int(np.flatnonzero(total)[0])
+            what = f"{cells.iloc[row]!r} is no time: the row seems to sum up others."
+        else:
+            return
+        raise SequenceFileError(
+            what,
+            where=self.table.place(row, self.column),
+            hint="Delete the row if it is of totals; else give it its time.",
+            fixes=(Fix("All rows are timesteps: number them", {"time_column": ""}),),
+        )
 
     def _from_numbers(self, numbers: np.ndarray) -> np.ndarray:
         """Counts; or dates, where the column is called so and the size of its numbers leaves no doubt."""
@@ -104,11 +144,11 @@ class Times:
             for low, high, unit, words in _EPOCHS:
                 if (numbers >= low).all() and (numbers < high).all():
                     self.notes.append(f"{self.column!r} is read as {words} since 1970, in UTC.")
-                    return pd.to_datetime(numbers, unit=unit).to_numpy().astype("datetime64[us]")
+                    return _labels(pd.Series(pd.to_datetime(numbers, unit=unit)))
             if whole and ((numbers >= 19000101) & (numbers <= 21001231)).all():
                 days = pd.to_datetime(pd.Series(numbers.astype(np.int64)).astype(str), format="%Y%m%d", errors="coerce")
                 if not days.isna().any():
-                    return days.to_numpy().astype("datetime64[us]")
+                    return _labels(days)
         return numbers.astype(np.int64) if whole and (np.abs(numbers) < 2**53).all() else numbers
 
     def _day_and_month(self, text: pd.Series, options: Options) -> pd.Series | None:
@@ -121,7 +161,7 @@ class Times:
         if day_first is None and (first > 12).any() != (second > 12).any():
             day_first = bool((first > 12).any())
         year = parts[3].where(parts[3].str.len() == 4, "20" + parts[3])
-        rest = parts[4].fillna("").str.strip(" ,T")
+        rest = parts[4].fillna("").str.strip(" ,T").str.replace(_CLOCK, _in_24_hours, regex=True)
 
         def read(day_first: bool) -> pd.Series:
             month, day = (second, first) if day_first else (first, second)
@@ -139,3 +179,18 @@ class Times:
         self.notes.append(f"Dates such as {text.iloc[0]!r} can be read in two ways; they are read {words[day_first]}.")
         self.fixes.append(Fix(f"Read the dates {words[not day_first]}", {"day_first": not day_first}))
         return both[day_first]
+
+
+def _labels(dates: pd.Series) -> np.ndarray:
+    """Dates to the microsecond, or finer where they are."""
+    values = dates.to_numpy()
+    is_finer = values.dtype == "datetime64[ns]" and (values.astype(np.int64) % 1000).any()
+    return values if is_finer else values.astype("datetime64[us]")
+
+
+def _in_24_hours(clock: re.Match) -> str:
+    """1:05 PM as 13:05, and 9:05 as 09:05."""
+    hour, half = int(clock[1]), (clock[4] or "").lower()
+    if half and 1 <= hour <= 12:
+        hour = hour % 12 + (12 if half == "p" else 0)
+    return f"{hour:02d}:{clock[2]}{clock[3] or ''}"

@@ -23,6 +23,8 @@ _OPTION_WORDS = {
     "read_activation": "Activation of what the last layers read",
     "head_activation": "Activation between the last layers",
     "output_activation": "Activation of the output",
+    "initial_state": "What the recurrent layer starts from",
+    "positions": "The table with a row for each timestep",
 }
 _NO_MATTER = {"squeeze"}  # the same numbers in another shape: they are explained alike
 _ARGUMENT = re.compile(r"(\w+)\s*=\s*([^,\n]+)")

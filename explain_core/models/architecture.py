@@ -11,6 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from explain_core.errors import ModelFileError
+from explain_core.models.beside import (
+    InitialState,
+    Positions,
+    initial_state,
+    positions_of,
+    refuse_kept_states,
+    split_off,
+)
 from explain_core.models.hints import ASSUMED
 from explain_core.models.layers import Embedding, Layer, Linear, Norm, find_layers
 from explain_core.models.options import CHOICES, FLAT, HALF_WIDTH, ONE_WIDTH, THREE_WIDTHS, TWO_WIDTHS, Options
@@ -27,6 +35,8 @@ class Architecture:
         head: what follows; the whole model where there is no recurrent layer.
         widths: what the head takes, as a multiple of what the last recurrent layer gives at one step.
         order_is_told: whether the sizes allow just this order.
+        initial: the learned state that the recurrent layer starts from.
+        positions: what is added to each step by its place.
     """
 
     before: tuple[Layer, ...]
@@ -34,6 +44,8 @@ class Architecture:
     options: Options
     widths: float = 1
     order_is_told: bool = True
+    initial: InitialState | None = None
+    positions: Positions | None = None
 
     @property
     def recurrent(self) -> tuple[Recurrent, ...]:
@@ -94,6 +106,8 @@ class Architecture:
         relevant = {
             "read": len(self.reads) > 1,
             "nonlinearity": any(layer.kind == "RNN" for layer in self.recurrent),
+            "initial_state": self.initial is not None,
+            "positions": self.positions is not None,
             "input_activation": any(isinstance(layer, Linear) for layer in self.before),
             "read_activation": bool(self.recurrent and self.head),
             "head_activation": any(self.activations),
@@ -124,6 +138,15 @@ class Architecture:
             said.append(f"{'The head reads' if self.head else 'What comes out is'}: {options.read}.")
         if "nonlinearity" in choices:
             said.append(f"Activation in the recurrent layers: {options.nonlinearity}.")
+        if self.initial is not None:
+            listed = " and ".join(map(repr, self.initial.names))
+            start = (
+                f"{listed} of the file, the same for each sample" if options.initial_state == "as stored" else "zeros"
+            )
+            said.append(f"The recurrent layer starts from {start}.")
+        if self.positions is not None:
+            place = "the input" if self.positions.after is None else f"what {self.positions.after!r} gives"
+            said.append(f"The rows of {self.positions.name!r}, one a timestep, at {place}: {options.positions}.")
         if "input_activation" in choices:
             said.append(f"Activation before the recurrent layers: {options.input_activation}.")
         if "read_activation" in choices:
@@ -158,8 +181,15 @@ def infer(shapes: Shapes, options: Options, where: str, *, ordered: bool = True)
     Raises:
         ModelFileError: names the first parameter or size that does not fit a plain stack.
     """
-    order, order_is_told = arranged(find_layers(shapes, where), where, ordered=ordered)
+    of_layers, states, tables = split_off(shapes)
+    refuse_kept_states(of_layers, where)
+    order, order_is_told = arranged(find_layers(of_layers, where), where, ordered=ordered)
     architecture = _split(order, options, order_is_told)
+    architecture = replace(
+        architecture,
+        initial=initial_state(states, shapes, order, where),
+        positions=positions_of(tables, shapes, architecture.before, where),
+    )
     reads = architecture.reads
     if options.read is None and reads:
         options = replace(options, read=reads[0])

@@ -86,7 +86,7 @@ def _of_module(module: Any) -> tuple[tuple[str, ...], dict[str, Any]] | None:
 
 def _state(layer: Recurrent) -> tuple[int | None, ...]:
     size = layer.proj_size or layer.hidden_size
-    return (None, size) if layer.is_cell else (layer.num_layers * (2 if layer.bidirectional else 1), None, size)
+    return (None, size) if layer.is_cell else (layer.states, None, size)
 
 
 def _required(module: Any) -> list[str]:

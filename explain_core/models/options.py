@@ -20,6 +20,8 @@ THREE_WIDTHS = ("last step, mean and max over time", "last step, max and mean ov
 CHOICES: dict[str, tuple[str, ...]] = {
     "read": (*ONE_WIDTH, *HALF_WIDTH, FLAT, *TWO_WIDTHS, *THREE_WIDTHS),
     "nonlinearity": ("tanh", "relu"),
+    "initial_state": ("as stored", "zeros"),
+    "positions": ("added", "added to √size times the vectors", "left out"),
     "input_activation": ("none", *(name for name in _ACTIVATIONS if name != "none")),
     "read_activation": ("none", *(name for name in _ACTIVATIONS if name != "none")),
     "head_activation": _ACTIVATIONS,
@@ -37,6 +39,8 @@ class Options:
     Attributes:
         read: what the head gets of the recurrent output.
         nonlinearity: of ``nn.RNN`` layers.
+        initial_state: what the recurrent layer starts from, where the file has a learned state.
+        positions: what is done with a table that has a row for each timestep.
         input_activation: after each Linear layer before the recurrent ones.
         read_activation: of what the head reads, before its first layer.
         head_activation: between the Linear layers of the head, where there are several.
@@ -46,6 +50,8 @@ class Options:
 
     read: str | None = None
     nonlinearity: str = "tanh"
+    initial_state: str = "as stored"
+    positions: str = "added"
     input_activation: str = "none"
     read_activation: str = "none"
     head_activation: str = "relu"

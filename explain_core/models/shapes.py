@@ -48,6 +48,11 @@ class Recurrent:
         return [f"{prefix}{part}_l{number}{end}" for number in range(self.num_layers) for part in parts for end in ends]
 
     @property
+    def states(self) -> int:
+        """How many states it carries: one for each layer and direction."""
+        return self.num_layers * (2 if self.bidirectional else 1)
+
+    @property
     def output_size(self) -> int:
         return (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
 

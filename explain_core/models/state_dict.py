@@ -37,6 +37,10 @@ def open_weights(found: Checkpoint, path: Path, given: Mapping[str, Any], *, ord
     architecture = infer(shapes, options, path.name, ordered=ordered)
     notes = [*found.notes, *settings.compare(architecture, found.settings, path.name)]
     module = _filled(architecture, found.weights, notes, path.name)
+    if architecture.positions is not None:
+        notes.append(
+            f"{architecture.positions.name!r} has rows for {architecture.positions.steps} timesteps; it takes no more."
+        )
     if not architecture.recurrent:
         notes.append(NO_RECURRENT)
     summary = ModelSummary(
@@ -57,7 +61,7 @@ def _filled(
     """The module with the file's weights, as many and of the same sizes."""
     try:
         with torch.device("meta"):  # no memory for weights that are about to be replaced
-            module = Stack(architecture)
+            module = Stack(architecture, {name: tuple(tensor.shape) for name, tensor in weights.items()})
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         # A layer called like something that every module has ("forward"), or of a size that no layer has.
         raise ModelFileError(

@@ -195,6 +195,7 @@ def stacks() -> Iterator[tuple[str, Stack, dict[str, str], tuple[str, ...]]]:
         {"head_activation": "tanh"},
         (),
     )
+    yield from _with_tensors_beside()
     yield "cells", Stack(_cells, one=nn.LSTMCell(FEATURES, UNITS), two=nn.GRUCell(UNITS, 3), fc=nn.Linear(3, 1)), {}, ()
     yield (
         "no recurrent layer",
@@ -205,6 +206,68 @@ def stacks() -> Iterator[tuple[str, Stack, dict[str, str], tuple[str, ...]]]:
         {},
         ("no recurrent layer",),
     )
+
+
+def _beside(model: Stack, **tensors: Tensor) -> Stack:
+    """The model with learned tensors beside its layers."""
+    for name, tensor in tensors.items():
+        model.register_parameter(name, nn.Parameter(tensor))
+    return model
+
+
+def _started(rnn: str) -> Callable[..., Tensor]:
+    """A forward from the model's own initial state, the same for each sample."""
+
+    def forward(net: Stack, x: Tensor) -> Tensor:
+        state = [net._parameters[name].expand(-1, len(x), -1).contiguous() for name in net._parameters]
+        return net.fc(net._modules[rnn](x, tuple(state) if len(state) > 1 else state[0])[0][:, -1])
+
+    return forward
+
+
+def _with_tensors_beside() -> Iterator[tuple[str, Stack, dict[str, str], tuple[str, ...]]]:
+    """Models with a learned initial state, or with a table of positions."""
+    lstm = nn.LSTM(FEATURES, UNITS, 2, batch_first=True, bidirectional=True)
+    model = Stack(_started("lstm"), lstm=lstm, fc=nn.Linear(2 * UNITS, 2))
+    states = {"h0": torch.randn(4, 1, UNITS), "c0": torch.randn(4, 1, UNITS)}
+    yield "learned initial state", _beside(model, **states), {}, ("starts from 'h0' and 'c0' of the file",)
+    model = Stack(last("lstm"), lstm=nn.LSTM(FEATURES, UNITS, batch_first=True), fc=nn.Linear(UNITS, 2))
+    states = {"init_hidden": torch.randn(1, UNITS), "init_cell": torch.randn(1, UNITS)}
+    yield "unused initial state", _beside(model, **states), {"initial_state": "zeros"}, ("starts from zeros",)
+    model = Stack(_from_cell, cell=nn.GRUCell(FEATURES, UNITS), fc=nn.Linear(UNITS, 2))
+    yield "cell with an initial state", _beside(model, h_0=torch.randn(UNITS)), {}, ("starts from 'h_0' of the file",)
+    for name, table, read, chosen in (
+        ("positions", torch.randn(1, 9, 3), lambda first, pe: first + pe[0, :STEPS], {}),
+        ("positions of a tutorial", torch.randn(9, 1, 3), lambda first, pe: first * 3**0.5 + pe[:STEPS, 0],
+         {"positions": "added to √size times the vectors"}),
+        ("positions left out", torch.randn(9, 3), lambda first, pe: first, {"positions": "left out"}),
+    ):  # fmt: skip
+        model = Stack(
+            lambda net, x, read=read: net.fc(net.gru(read(net.first(x), net.pos.pe))[0][:, -1]),
+            first=nn.Linear(FEATURES, 3),
+            pos=_beside(Stack(lambda net, x: x), pe=table),
+            gru=nn.GRU(3, UNITS, batch_first=True),
+            fc=nn.Linear(UNITS, 1),
+        )
+        yield name, model, chosen, ("'pos.pe', one a timestep, at what 'first' gives", "rows for 9 timesteps")
+    yield (
+        "positions of the input",
+        Stack(
+            lambda net, x: net.fc(net.gru(x + net.pos_emb.weight[:STEPS])[0][:, -1]),
+            gru=nn.GRU(FEATURES, UNITS, batch_first=True),
+            pos_emb=nn.Embedding(9, FEATURES),
+            fc=nn.Linear(UNITS, 1),
+        ),
+        {},
+        ("'pos_emb.weight', one a timestep, at the input",),
+    )
+
+
+def _from_cell(net: Stack, x: Tensor) -> Tensor:
+    state = net.h_0.expand(len(x), -1)
+    for step in x.unbind(1):
+        state = net.cell(step, state)
+    return net.fc(state)
 
 
 def _lists(net: Stack, x: Tensor) -> Tensor:
@@ -583,7 +646,33 @@ def refused_files(folder: Path) -> dict[str, tuple[Path, str]]:
             _torch_bytes({k: v for k, v in plain(num_layers=2).state_dict().items() if k != "lstm.weight_hh_l1"}),
             "'lstm.weight_hh_l1' is missing",
         ),
-        "learned initial state": (_torch_bytes({**weights, "h0": torch.ones(1, 1, 5)}), "'h0' (1 × 1 × 5)"),
+        "half an initial state": (
+            _torch_bytes({**weights, "h0": torch.ones(1, 1, 5)}),
+            "LSTM starts from a hidden and a cell state, and there is 'h0'",
+        ),
+        "initial state of a batch": (
+            _torch_bytes({**weights, "h0": torch.ones(1, 3, 5), "c0": torch.ones(1, 3, 5)}),
+            "'h0' (1 × 3 × 5) is no initial state of 'lstm'",
+        ),
+        "initial state of two layers": (
+            _torch_bytes(
+                {f"{at}.{k}": v for at, size in (("a", 4), ("b", 5)) for k, v in nn.GRU(size, 5).state_dict().items()}
+                | {"h0": torch.ones(1, 1, 5)}
+            ),
+            "'h0' is an initial state, and 2 layers could start from it",
+        ),
+        "state kept from training": (
+            _torch_bytes({**weights, "hidden": torch.ones(1, 3, 5)}),
+            "'hidden' (1 × 3 × 5) is by its name a state kept from training",
+        ),
+        "positions of another width": (
+            _torch_bytes({**weights, "pe": torch.ones(1, 9, 3)}),
+            "'pe' (9 × 3) could be added in 0 places",
+        ),
+        "positions and attention": (
+            _torch_bytes({"pe": torch.ones(1, 9, 4), **nn.TransformerEncoderLayer(4, 2, 8).state_dict()}),
+            "'self_attn' is attention by its name",
+        ),
         "contradiction": (_torch_bytes({"state_dict": weights, "config": {"rnn_type": "GRU"}}), "contradicts itself"),
         "sparse": (_torch_bytes({**weights, "fc.weight": torch.eye(5)[:2].to_sparse()}), "has no plain values"),
         "stretched": (

@@ -11,10 +11,12 @@ import io
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.fx.node import map_aggregate
 
 from explain_core.errors import ModelFileError
 from explain_core.models.archive import pack, read_entries
@@ -24,6 +26,7 @@ from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
 from explain_core.models.program_check import check_program, on_cpu, refuse_code
 from explain_core.models.shapes import describe_layers
 
+_HALVES = (torch.float16, torch.bfloat16)
 _PROGRAM = "models/model.json"
 _SAMPLE = "data/sample_inputs/model.pt"
 _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
@@ -124,6 +127,14 @@ def _describe(program: torch.export.ExportedProgram) -> LoadedModel:
     layers = describe_layers(parameters, _class_names(program))
     if not any(layer.recurrent for layer in layers):
         notes += (NO_RECURRENT,)
+    module = program.module()
+    stored = {tensor.dtype for tensor in program.state_dict.values()} & set(_HALVES)
+    if stored:
+        _compute_in_single(module)
+        notes += (
+            f"The weights are stored as {', '.join(sorted(map(_name, stored)))}; they are computed with as float32.",
+        )
+        inputs = tuple(replace(spec, dtype="float32") if spec.dtype in map(_name, _HALVES) else spec for spec in inputs)
     summary = ModelSummary(
         framework="torch",
         format="torch.export",
@@ -131,10 +142,27 @@ def _describe(program: torch.export.ExportedProgram) -> LoadedModel:
         inputs=inputs,
         notes=notes,
     )
-    module = program.module()
     for part in module.modules():  # eval() is not for exported modules, and what it would change is in the graph
         part.training = False
     return with_initial_state(LoadedModel("torch", module, "torch.export", summary, notes, program))
+
+
+def _compute_in_single(module: torch.fx.GraphModule) -> None:
+    """Float32 wherever the program has a half: processors have no recurrent layers of the shorter ones."""
+
+    def in_single(value: Any) -> Any:
+        return torch.float32 if value in _HALVES else value
+
+    module.float()
+    for part in module.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            for node in part.graph.nodes:
+                node.args, node.kwargs = map_aggregate((node.args, node.kwargs), in_single)
+            part.recompile()
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _inputs(program: torch.export.ExportedProgram) -> list[ExpectedInput]:
@@ -144,7 +172,7 @@ def _inputs(program: torch.export.ExportedProgram) -> list[ExpectedInput]:
         value = nodes[name].meta.get("val") if name in nodes else None
         if isinstance(value, torch.Tensor):
             shape = tuple(size if isinstance(size, int) else None for size in value.shape)
-            found.append(ExpectedInput(name, shape, str(value.dtype).removeprefix("torch.")))
+            found.append(ExpectedInput(name, shape, _name(value.dtype)))
     return found
 
 

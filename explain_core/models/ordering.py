@@ -57,6 +57,8 @@ def _readings(layers: Sequence[Layer], where: str) -> list[list[Layer]]:
     tables = [layer for layer in candidates if layer.input_size == takes]
     tables += [layer for layer in candidates if layer not in tables and layer.is_called_table]
     called = [layer for layer in tables if layer.is_called_table and layer.input_size == takes]
+    if len(called) > 1 and len(by_emb := [layer for layer in called if "emb" in layer.path.lower()]) == 1:
+        called = by_emb  # and the other is the head that turns into words again
     if len(called) > 1:
         listed = " and ".join(repr(layer.path) for layer in called[:3])
         raise cannot_tell(f"it has several tables of embeddings: {listed}", where)

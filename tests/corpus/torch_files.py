@@ -385,6 +385,13 @@ def valid_cases(folder: Path) -> dict[str, Case]:
         gru=nn.GRU(3, UNITS, batch_first=True),
         dense=nn.Linear(UNITS, 3),  # so that the table could be a Linear layer behind it
     ).eval()
+    back = Stack(
+        lambda net, x: net.vocab_head(net.rnn(net.word_embedding(x))[0][:, -1]),
+        word_embedding=nn.Embedding(9, UNITS),
+        rnn=nn.LSTM(UNITS, UNITS, batch_first=True),
+        vocab_head=nn.Linear(UNITS, 9, bias=False),
+    ).eval()
+    add("language model without bias", back.state_dict(), back, ids, says=("word_embedding, rnn, vocab_head",))
     for name, words in (("tied", tied), ("head sorted before the table", named)):
         path = folder / f"{name}.safetensors"
         safetensors.torch.save_model(words, str(path))
@@ -463,6 +470,9 @@ def _programs(folder: Path, x: Tensor) -> dict[str, Case]:
         torch.jit.script(wants).save(str(folder / "wants a state.pt"))
         torch.jit.script(remembers).save(str(folder / "remembers.pt"))
         remembered = torch.jit.load(str(folder / "remembers.pt"))(x)
+        half = plain().eval().half()
+        torch.export.save(torch.export.export(half, (x.half(),)), folder / "half.pt2")
+        rounded = half.float()(x)
         one = torch.export.export(plain().eval(), (x[:1],))
         torch.export.save(one, folder / "one sample.pt2")
         alone = one.module()(x[:1])
@@ -470,6 +480,7 @@ def _programs(folder: Path, x: Tensor) -> dict[str, Case]:
         "exported, wants a state": Case(folder / "wants a state.pt2", (x,), expected, says=("starts from zeros",)),
         "torchscript, wants a state": Case(folder / "wants a state.pt", (x,), expected, says=("starts from zeros",)),
         "torchscript, remembers": Case(folder / "remembers.pt", (x,), remembered),
+        "exported in half precision": Case(folder / "half.pt2", (x,), rounded, says=("computed with as float32",)),
         "exported for one sample": Case(folder / "one sample.pt2", (x[:1],), alone, says=("exactly 6 timesteps",)),
     }
 

@@ -39,6 +39,8 @@ A = table(time=[1, 2], a=[1.5, 2.5])
         ("Station: X,,\nNr 1,,\ntime,a,\n1,1.5,\n2,2,\n", [1.5, 2], "'Station: X', 'Nr 1'"),
         ("x\n1,1.5\n2,2.5\n", [1.5, 2.5], ""),  # R's names of rows, and no title
         ("time,a\ns,m/s\n1,1.5\n2,2.5\n", [1.5, 2.5], "Row 2 is left out: 's', 'm/s' are units"),
+        ("a,b\n1,1\n2,2\nSource: a station\n", [[1, 1], [2, 2]], "Left out below the table: 'Source: a station'"),
+        ("No,a\n1,5\n2,6\n", [5, 6], "The column of row numbers is left out"),
         ("time,a\n1,1\n2,2\n3,\n".replace("3,\n", '3,"2\n"'), [1, 2, 2], ""),
         # Numbers as typesetters write them, and answers.
         ("a\n\N{MINUS SIGN}5\n3\n", [-5, 3], ""),
@@ -74,6 +76,13 @@ def test_values(write, content, values, note):
         ("Date;Time;a\n16/12/2006;17:24:00;1\n16/12/2006;17:25:00;2\n",
          ["2006-12-16T17:24", "2006-12-16T17:25"], "The columns 'Date' and 'Time' together are the time."),
         ('{"a": {"1704067200000": 1, "1704153600000": 2}}', DAYS.values, "milliseconds since 1970"),
+        ("Date;Time;a\n10/03/2004;18.00.00;1\n10/03/2004;19.00.00;2\n",
+         ["2004-03-10T18:00", "2004-03-10T19:00"], "read day first"),
+        ("year,month,day,hour,a\n2010,1,1,23,5\n2010,1,2,0,6\n",
+         ["2010-01-01T23:00", "2010-01-02T00:00"], "'year', 'month', 'day' and 'hour' together are the time"),
+        ("Year,Month,Day,a\n2010,1,1,5\n2010,1,2,6\n", ["2010-01-01", "2010-01-02"], "together are the time"),
+        ("ts,a\n1594512094.5,5\n1594512095.5,6\n",
+         ["2020-07-12T00:01:34.500", "2020-07-12T00:01:35.500"], "seconds since 1970"),
         (table(a=[1, 2]).set_index(DAYS).to_json(orient="split", date_format="iso"), DAYS.values, ""),
         (table(a=[1, 2]).set_index(DAYS).to_json(orient="index", date_format="iso"), DAYS.values, ""),
     ],
@@ -93,6 +102,9 @@ def test_times(write, content, times, note):
         ("time,a\n1,1\n2,2\nTotal,3\n", "'Total' is no time: the row seems to sum up others", "row 4, column 'time'"),
         ("date,a\n2024-01-01,1\n2024-01-02,2\n,3\n", "The time is missing", "row 4, column 'date'"),
         ('time,a\n1,"1\n2,2\n3,3\n', "A quotation mark is never closed, so that 2 rows", "row 2"),
+        ("id,time,a\nA,1,1\n,2,2\n", "does not say which sequence it belongs to", "row 3, column 'id'"),
+        ("<?xml version='1.0'?>\n<a/>", "a text with marks", "file"),
+        ("% made by hand\n@RELATION x\n@data\n1,2\n", "an ARFF or .ts file", "file"),
         ("Title\n1,1.5,2\n2,2.5,3\n", "The row has 3 cells where the header has 1", "row 2"),
         ("time,a\ns,NA\n1,1.5\n2,2\n", "'s' is no|not a finite number", "row 2"),
         ('[{"a": 1, "a": 2}]', "The name 'a' stands twice in one object", "file"),
@@ -118,6 +130,12 @@ def test_numbers_that_stand_for_missing_values_are_named_and_taken_so_when_asked
     path = write(b"", "file.npy")
     np.save(path, [[-999.0], [1.0]])
     np.testing.assert_array_equal(xc.load_sequences(path, missing=-999, fill="zero").values[0, :, 0], [0, 1])
+
+
+def test_columns_of_a_calendar_stay_features_when_asked_for(write):
+    path = write("year,month,day,a\n2010,1,1,5\n2010,1,2,6\n")
+    assert xc.load_sequences(path, time_column="")["feature"].size == 4
+    assert list(xc.load_sequences(path, columns=["a", "month"], time_column="day")["feature"].values) == ["a", "month"]
 
 
 def test_rows_with_a_name_each_can_be_one_sequence(write):

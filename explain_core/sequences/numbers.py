@@ -199,7 +199,7 @@ def _texts(table: Table, names: list[str], texts: list[tuple[str, int]]) -> Sequ
 
 
 #: What many files have in the place of a missing value; it is never taken for one unasked.
-_STAND_INS = (-999.0, -9999.0, -99999.0, -999.9, -999.99, -9999.9)
+_STAND_INS = (-200.0, -999.0, -9999.0, -99999.0, -999.9, -999.99, -9999.9)
 
 
 def stand_ins(values: np.ndarray, names: list[str]) -> tuple[list[str], list[Fix]]:
@@ -210,8 +210,8 @@ def stand_ins(values: np.ndarray, names: list[str]) -> tuple[list[str], list[Fix
         columns = [name for name, own in zip(names, found.any(axis=0), strict=True) if own]
         if columns and not (values[~found] <= number / 2).any():  # and nothing else is near it
             listed = ", ".join(map(repr, columns[:3])) + (", ..." if len(columns) > 3 else "")
-            count = int(found.sum())
-            notes.append(f"{number:g} is there {count:,} times, in {listed}; it is read as that number.")
+            times = f"{count:,} times" if (count := int(found.sum())) > 1 else "once"
+            notes.append(f"{number:g} is there {times}, in {listed}; it is read as that number.")
             fixes.append(Fix(f"{number:g} stands for a missing value", {"missing": number}))
     return notes, fixes
 

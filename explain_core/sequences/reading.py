@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -16,7 +17,7 @@ from explain_core.sequences.labelled import label, label_ragged
 from explain_core.sequences.numbers import check_finite, filled, numbers_of, stand_ins
 from explain_core.sequences.options import MAX_BYTES, MAX_CELLS, Options
 from explain_core.sequences.table import Table
-from explain_core.sequences.times import Times, holds_clock_times, holds_dates, holds_days
+from explain_core.sequences.times import Times, holds_dates, of_calendar, with_clock_times
 
 ID_NAMES = (
     "sequence",
@@ -40,11 +41,14 @@ _TIME_NAMES = (
     "datetime",
     "date_time",
     "timestamp",
+    "ts",
     "day",
     "month",
     "frame",
 )
-_UNNAMED = ("", "unnamed: 0", "index")
+_UNNAMED = ("", "unnamed: 0", "index", "no", "row", "row_number")
+
+_CALENDAR = ("year", "month", "day", "hour")
 
 # First bytes of what people give by mistake: (bytes, offset, what it is, what to do)
 _OTHERS = (
@@ -59,6 +63,8 @@ _OTHERS = (
     (b"version https://git-lfs", 0, "a git-LFS pointer, not the file itself", "Fetch the file: git lfs pull."),
 )
 _WEB = (b"<!doctype html", b"<html")
+_MARKUP = re.compile(rb"<\?xml|<!|<(table|svg|div|body|head|root|data)\b", re.IGNORECASE)
+_OF_WEKA = re.compile(rb"(\s*%[^\n]*\n)*\s*@(relation|problemname)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,13 @@ def refuse_others(data: bytes, where: str) -> None:
     what = next(((name, hint) for mark, at, name, hint in _OTHERS if data[at:].startswith(mark)), None)
     if what is None and data[:200].lstrip().lower().startswith(_WEB):
         what = "a web page, perhaps an error of the site it was loaded from", "Load the file itself."
+    if what is None and _MARKUP.match(data[:200].removeprefix(b"\xef\xbb\xbf").lstrip()):
+        what = "a text with marks (XML, HTML), not a table", "Write the values as CSV or JSON."
+    if what is None and _OF_WEKA.match(data[:10_000]):
+        what = (
+            "an ARFF or .ts file",
+            "Load it with the library that it is for, and save the numbers: np.save(path, values).",
+        )
     if what is None and data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05" and b"." in data[-3:]:
         what = (
             "a pickle, which can run code when read",
@@ -230,6 +243,14 @@ def _sequences(
     if reading.id_column is None:
         names, groups = [stem], [np.arange(rows)]
     else:
+        cells = table.frame[reading.id_column]
+        unnamed = (cells.isna() | (cells.astype(str).str.strip() == "")).to_numpy()
+        if unnamed.any():
+            raise SequenceFileError(
+                "The row does not say which sequence it belongs to.",
+                where=table.place(int(np.flatnonzero(unnamed)[0]), reading.id_column),
+                hint="Fill it in, or delete the row.",
+            )
         codes, found = pd.factorize(table.frame[reading.id_column].astype(str))
         names = [str(name) for name in found]
         order = np.argsort(codes, kind="stable")
@@ -292,19 +313,22 @@ def _without_index(table: Table, options: Options) -> tuple[Table, Options]:
 
 
 def _with_joined_times(table: Table, options: Options) -> tuple[Table, Options]:
-    """A column of days and one of times of the day as one column of times, which label the steps."""
+    """Columns that make up the time together, of days and times of the day or of years, months and days, as one."""
     by_lower = {str(name).lower(): name for name in reversed(list(table.frame.columns))}
-    day, clock = by_lower.get("date", by_lower.get("day")), by_lower.get("time")
-    name, asked = f"{day} {clock}", (options.id_column, *(options.columns or ()))
-    if day is None or clock is None or options.time_column not in (None, name) or day in asked or clock in asked:
-        return table, options
-    days, clocks = table.frame[day], table.frame[clock]
-    if not holds_days(days) or not holds_clock_times(clocks):
-        return table, options
-    frame = table.frame.drop(columns=[day, clock])
-    frame.insert(0, name, days.str.cat(clocks, sep=" "))
-    noted = table.with_notes(f"The columns {day!r} and {clock!r} together are the time.")
-    return replace(noted, frame=frame), replace(options, time_column=name)
+    for parts, joined in ((("date", "time"), with_clock_times), (_CALENDAR, of_calendar), (_CALENDAR[:3], of_calendar)):
+        names = [by_lower[part] for part in parts if part in by_lower]
+        together, asked = " ".join(names), (options.id_column, *(options.columns or ()))
+        if len(names) < len(parts) or options.time_column not in (None, together) or set(names) & set(asked):
+            continue
+        times = joined([table.frame[name] for name in names])
+        if times is None:
+            continue
+        frame = table.frame.drop(columns=names)
+        frame.insert(0, together, times)
+        listed = ", ".join(map(repr, names[:-1])) + f" and {names[-1]!r}"
+        noted = table.with_notes(f"The columns {listed} together are the time.")
+        return replace(noted, frame=frame), replace(options, time_column=together)
+    return table, options
 
 
 def _find(table: Table, asked: str | None, usual: tuple[str, ...]) -> str | None:

@@ -39,7 +39,7 @@ def read_text(data: bytes, where: str, options: Options) -> tuple[Table, str]:
     text = decode(data, where, notes)
     lines = _Lines(text, where)
     separator = lines.separator or _separator(lines)
-    rows = _without_title(_rows(lines, separator, where), notes)
+    rows = _without_remarks(_without_title(_rows(lines, separator, where), notes), notes)
     if not rows:
         raise SequenceFileError("The file has no row of values.", where=where, hint="It needs a row for each timestep.")
     header, rows = _header(rows, lines, options, where, notes)
@@ -211,6 +211,21 @@ def _without_title(rows: dict[int, list[str]], notes: list[str]) -> dict[int, li
     shown = ", ".join(repr(rows[number][0][:40]) for number in title[:3]) + (", ..." if len(title) > 3 else "")
     notes.append(f"Left out above the names of the columns: {shown}.")
     return {number: row for number, row in rows.items() if number not in title}
+
+
+def _without_remarks(rows: dict[int, list[str]], notes: list[str]) -> dict[int, list[str]]:
+    """Without the lines of one text each that stand below the table, where all other rows are wider."""
+    remarks: list[int] = []
+    for number, row in reversed(rows.items()):
+        if len(row) > 1 or is_number(row[0]) or is_date(row[0]):
+            break
+        remarks.insert(0, number)
+    if not remarks or len(remarks) > _LONGEST_TITLE or any(len(rows[n]) == 1 for n in rows if n not in remarks):
+        return rows
+    if len(remarks) == len(rows):
+        return rows
+    notes.append(f"Left out below the table: {', '.join(repr(rows[number][0][:40]) for number in remarks[:3])}.")
+    return {number: row for number, row in rows.items() if number not in remarks}
 
 
 def _without_units(header: list[str], rows: dict[int, list[str]], notes: list[str]) -> dict[int, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -30,16 +31,33 @@ def is_date(cell: str) -> bool:
     return bool(_ISO.fullmatch(cell) or _PARTS.fullmatch(cell))
 
 
-def holds_clock_times(cells: pd.Series) -> bool:
-    """Whether a column holds times of a day, which go with a column of dates."""
-    some = cells.head(50)
-    return bool(len(some)) and all(isinstance(cell, str) and _CLOCK.fullmatch(cell.strip()) for cell in some)
+def with_clock_times(columns: Sequence[pd.Series]) -> pd.Series | None:
+    """A column of days and one of times of the day as one of times; None where they are something else."""
+    days, clocks = columns
+    if not _all_are(_DAY, days) or not _all_are(_CLOCK, clocks.astype(str).str.replace(".", ":")):
+        return None
+    return days.str.cat(
+        clocks.str.strip().str.replace(r"^(\d{1,2})\.(\d{2})\b\.?", r"\1:\2:", regex=True).str.rstrip(":"), sep=" "
+    )
 
 
-def holds_days(cells: pd.Series) -> bool:
-    """Whether a column holds dates without a time."""
+def of_calendar(columns: Sequence[pd.Series]) -> pd.Series | None:
+    """Columns of years, months, days and perhaps hours as one of times; None where they make no dates."""
+    if any(cells.dtype.kind == "M" for cells in columns):
+        return None
+    numbers = [pd.to_numeric(cells, errors="coerce") for cells in columns]
+    if any(each.isna().any() or (each != each.round()).any() for each in numbers):
+        return None
+    parts = dict(zip(("year", "month", "day", "hour"), numbers, strict=False))
+    if not parts["year"].between(1000, 2999).all():
+        return None
+    dates = pd.to_datetime(pd.DataFrame(parts).astype("int64"), errors="coerce")
+    return None if dates.isna().any() else dates
+
+
+def _all_are(form: re.Pattern, cells: pd.Series) -> bool:
     some = cells.head(50)
-    return bool(len(some)) and all(isinstance(cell, str) and _DAY.fullmatch(cell.strip()) for cell in some)
+    return bool(len(some)) and all(isinstance(cell, str) and form.fullmatch(cell.strip()) for cell in some)
 
 
 def holds_dates(cells: pd.Series) -> bool:

@@ -77,6 +77,10 @@ _OTHER_FORMULAS = (
         re.compile(r"(^|[._])(skip|shortcut|residual|highway|downsample)(_\w+)?\d*($|[._])", re.I),
         "by its name leads past other layers, and where to the file does not say",
     ),
+    (
+        re.compile(r"log_?(var|sigma|std)|presigma|(^|[._])sigma", re.I),
+        "is a branch by its name, beside the one of the mean; a stack has one",
+    ),
 )
 _DECODER = re.compile(r"(^|[._])dec(oder)?\d*($|[._])", re.I)
 

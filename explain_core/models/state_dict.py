@@ -13,6 +13,7 @@ from explain_core.models import settings
 from explain_core.models.architecture import Architecture, infer
 from explain_core.models.checkpoint import Checkpoint
 from explain_core.models.hints import EXPORT_HINT, NO_RECURRENT
+from explain_core.models.layers import Embedding, Linear, Norm
 from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
 from explain_core.models.options import Options
 from explain_core.models.shapes import describe_layers
@@ -46,7 +47,7 @@ def open_weights(found: Checkpoint, path: Path, given: Mapping[str, Any], *, ord
     summary = ModelSummary(
         framework="torch",
         format="state dict",
-        layers=describe_layers(shapes),
+        layers=describe_layers(shapes, _kinds(architecture)),
         inputs=(_expected(architecture, module),),
         notes=tuple(notes),
         assumptions=architecture.assumptions,
@@ -99,6 +100,19 @@ def _expected(architecture: Architecture, module: torch.nn.Module) -> ExpectedIn
     if not architecture.recurrent:
         return ExpectedInput("x", (None, architecture.input_size), dtype)
     return ExpectedInput("x", (None, architecture.timesteps, architecture.input_size), dtype)
+
+
+def _kinds(architecture: Architecture) -> dict[str, str]:
+    """The class of each layer that is not recurrent, by its path; positions are no layer's."""
+    found = {}
+    for layer in (*architecture.before, *architecture.head):
+        if isinstance(layer, Norm):
+            found[layer.path] = "BatchNorm1d" if layer.kind == "batch" else "LayerNorm"
+        elif isinstance(layer, (Embedding, Linear)):
+            found[layer.path] = type(layer).__name__
+    if architecture.positions is not None:
+        found[architecture.positions.name.rpartition(".")[0]] = "Parameters"
+    return found
 
 
 def _options(architecture: Architecture) -> dict[str, tuple[str, ...]]:

@@ -636,6 +636,10 @@ def refused_files(folder: Path) -> dict[str, tuple[Path, str]]:
             _torch_bytes({"i2h.weight": torch.ones(5, 4), "h2h.weight": torch.ones(5, 5)}),
             "part of a recurrent layer written by hand",
         ),
+        "mean and variance": (
+            _torch_bytes({**weights, "fc_logvar.weight": torch.ones(2, 2), "fc_logvar.bias": torch.ones(2)}),
+            "'fc_logvar' is a branch by its name",
+        ),
         "past other layers": (_torch_bytes({**weights, "skip.weight": torch.ones(2, 2)}), "leads past other layers"),
         "policy and value": (
             _torch_bytes({**weights, "value.weight": torch.ones(1, 5), "value.bias": torch.ones(1)}),

@@ -153,7 +153,7 @@ def _stranger(prefix: str, own: dict[str, tuple[int, ...]], strangers: Sequence[
 
 
 def _computed(name: str) -> str:
-    return f"{name!r} is of a weight that is computed from others (weight normalisation, pruning, a parametrization)"
+    return f"{name!r} is of a weight that is computed from others, and not by the parts that PyTorch has for that"
 
 
 def cannot_tell(why: str, where: str) -> ModelFileError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from explain_core.errors import ModelFileError
 from explain_core.models import settings
 from explain_core.models.architecture import Architecture, infer
 from explain_core.models.checkpoint import Checkpoint
+from explain_core.models.computed import computed
 from explain_core.models.hints import EXPORT_HINT, NO_RECURRENT
 from explain_core.models.layers import Embedding, Linear, Norm
 from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
@@ -32,6 +34,8 @@ def open_weights(found: Checkpoint, path: Path, given: Mapping[str, Any], *, ord
     Raises:
         ModelFileError: the weights are not of a plain stack, or contradict the settings beside them.
     """
+    weights, how = computed(found.weights)
+    found = replace(found, weights=weights, notes=[*found.notes, *how])
     Options.of(given, path.name)  # what was chosen is checked before what the file says joins it
     options = Options.of(settings.chosen_options(found.settings, given), path.name)
     shapes = {name: tuple(tensor.shape) for name, tensor in found.weights.items()}

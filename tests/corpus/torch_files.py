@@ -30,6 +30,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn.backends.thnn import _get_thnn_function_backend
+from torch.nn.utils import prune
 
 SAMPLES, STEPS, FEATURES, UNITS = 3, 6, 4, 5
 
@@ -196,6 +197,7 @@ def stacks() -> Iterator[tuple[str, Stack, dict[str, str], tuple[str, ...]]]:
         (),
     )
     yield from _with_tensors_beside()
+    yield from _reparametrized()
     yield "cells", Stack(_cells, one=nn.LSTMCell(FEATURES, UNITS), two=nn.GRUCell(UNITS, 3), fc=nn.Linear(3, 1)), {}, ()
     yield (
         "no recurrent layer",
@@ -261,6 +263,29 @@ def _with_tensors_beside() -> Iterator[tuple[str, Stack, dict[str, str], tuple[s
         {},
         ("'pos_emb.weight', one a timestep, at the input",),
     )
+
+
+def _reparametrized() -> Iterator[tuple[str, Stack, dict[str, str], tuple[str, ...]]]:
+    """Models whose weights are computed from others."""
+    utils, new = nn.utils, nn.utils.parametrizations
+    ways = {
+        "weight norm": lambda model: (new.weight_norm(model.lstm, "weight_hh_l0"), new.weight_norm(model.fc)),
+        "weight norm by columns": lambda model: new.weight_norm(model.fc, dim=1),
+        "weight norm of all": lambda model: new.weight_norm(model.fc, dim=None),
+        "weight norm, old": lambda model: (utils.weight_norm(model.lstm, "weight_ih_l0"), utils.weight_norm(model.fc)),
+        "spectral norm": lambda model: new.spectral_norm(model.fc),
+        "spectral norm, old": lambda model: utils.spectral_norm(model.fc),
+        "pruned": lambda model: prune.random_unstructured(model.fc, "weight", 0.5),
+    }
+    for name, change in ways.items():
+        model = plain()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of the old ways, whose files remain
+            change(model)
+        with torch.no_grad():
+            for tensor in model.fc.parameters():
+                tensor.mul_(1.5)  # so that no part is what the others give
+        yield name, model, {}, ("Computed from their parts, as in evaluation", "'fc.weight'")
 
 
 def _from_cell(net: Stack, x: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from corpus.torch_files import Canary, Remembering, WithState, plain
+from corpus.torch_files import Canary, Remembering, WithState
+from corpus.torch_stacks import plain
 from torch import nn
 
 import explain_core as xc

@@ -35,7 +35,7 @@ TOTALS = pd.Series({"difference": 10.0, "attributed": 7.2, "error": 2.8, "booked
 def test_the_headline_says_by_how_much_and_where():
     words = headline("shap", made_up(), TOTALS, "°C")
     assert words == (
-        "**shap** is off by **28 %** of the prediction difference (+2.8 °C). Most of it is made in **the forget gate** "
+        "**shap** is off by **28 %** of the prediction difference (+2.8\N{NO-BREAK SPACE}°C). Most of it is made in **the forget gate** "
         "of `lstm`, mainly at timesteps **40 to 42**."
     )
 
@@ -55,7 +55,7 @@ def test_an_error_outside_recurrent_layers_has_no_time():
 def test_a_method_that_adds_up():
     exact = made_up().assign(defect=0.0)
     words = headline("PairLift", exact, TOTALS.replace({2.8: 1e-8}), "")
-    assert words == "**PairLift** adds up: off by +1e−08, which is rounding."
+    assert words == "**PairLift** adds up: off by +1e−8, which is rounding."
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -179,6 +179,55 @@ def test_singles_into_a_model_of_doubles_are_held_to_single_precision():
     assert float(xc.explain(model, draw(2, 4, FEATURES), precision="float64").relative_residual.max()) <= 1e-12
 
 
+def positions(count):
+    """A model that adds a vector for each id's place among those that are no padding, counted by ``count``."""
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((STEPS,), dtype="int32")
+    place = L.Lambda(count, output_shape=(STEPS,))(inputs)
+    return keras.Model(inputs, L.Dense(1)(L.LSTM(3)(L.Embedding(8, 4)(inputs) + L.Embedding(7, 4)(place))))
+
+
+def test_a_running_count_is_due_to_every_id_before():
+    """Counted in whole numbers or in floats, through which multipliers run back by other rules."""
+    whole = explain(positions(lambda i: tf.cumsum(tf.cast(i != 0, tf.int32), 1)), [IDS], [BASE_IDS])
+    floats = explain(positions(lambda i: tf.cast(tf.cumsum(tf.cast(i != 0, tf.float32), 1), tf.int32)), [IDS], [BASE_IDS])
+    assert residual(whole) <= 1e-5
+    assert distance(whole.attributions[0], floats.attributions[0]) <= 1e-5
+
+
+def test_a_length_in_whole_numbers_is_due_to_its_ids():
+    def mean(kind):
+        inputs = keras.Input((STEPS,), dtype="int32")
+        keras.utils.set_random_seed(2)
+        vectors = L.Embedding(8, 4)(inputs)
+        length = lambda i: tf.cast(tf.reduce_sum(tf.cast(i != 0, kind), 1, keepdims=True), tf.float32)  # noqa: E731
+        return keras.Model(inputs, L.Dense(1)(ops.sum(vectors, 1) / L.Lambda(length, output_shape=(1,))(inputs)))
+
+    base = np.where(BASE_IDS.any(1, keepdims=True), BASE_IDS, [[1, 0, 0, 0, 0, 0]])
+    whole, floats = (explain(mean(kind), [IDS], [base]) for kind in (tf.int32, tf.float32))
+    assert residual(whole) <= 1e-5
+    assert distance(whole.attributions[0], floats.attributions[0]) <= 1e-5
+
+
+def test_the_largest_id_has_no_rule():
+    inputs = keras.Input((STEPS,), dtype="int32")
+    largest = L.Lambda(lambda i: tf.cast(tf.reduce_max(i, 1, keepdims=True), tf.float32), output_shape=(1,))(inputs)
+    model = keras.Model(inputs, ops.sum(L.Embedding(8, 4)(inputs), 1) * largest)
+    with pytest.raises(UnsupportedOperation, match="'Max'"):
+        explain(model, [IDS], [BASE_IDS])
+
+
+def test_a_mask_of_the_lowest_number_that_differs_is_refused_for_what_it_is():
+    """Half the sum of two of them would be minus infinity."""
+    inputs = keras.Input((STEPS,), dtype="int32")
+    x = L.Embedding(8, 4)(inputs)
+    lowest = L.Lambda(lambda i: (1 - tf.cast(i != 0, tf.float32))[:, None] * tf.float32.min, output_shape=(1, STEPS))
+    weights = ops.softmax(ops.matmul(x, ops.transpose(x, (0, 2, 1))) + lowest(inputs))
+    model = keras.Model(inputs, L.Dense(1)(ops.sum(ops.matmul(weights, x), 1)))
+    with pytest.raises(CompletenessError):
+        xc.explain(model, IDS, np.where(BASE_IDS.any(1, keepdims=True), BASE_IDS, [[1, 0, 0, 0, 0, 0]]))
+
+
 def test_ids_as_unit_vectors():
     inputs = keras.Input((STEPS,), dtype="int32")
     model = keras.Model(inputs, L.Dense(1)(L.LSTM(3)(ops.one_hot(inputs, 8))))

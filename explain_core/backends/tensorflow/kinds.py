@@ -51,9 +51,10 @@ def linear(*positions: int, among: slice | None = None) -> Rule:
     """
 
     def rule(node: Node, values: Sequence[Value]) -> list[Value]:
-        check(node, values, _covered(values, positions, among))
+        covered = _covered(values, positions, among)
+        check(node, values, covered)
         if any(isinstance(value, Discrete) for value in values):
-            return elementwise_discrete(node, values)
+            return linear_discrete(node, values, covered)
         tests, bases = node.run([test(v) for v in values]), node.run([base(v) for v in values])
         return [Pair(t, b) for t, b in zip(tests, bases, strict=True)]
 
@@ -105,6 +106,34 @@ def elementwise_discrete(node: Node, values: Sequence[Value]) -> list[Value]:
     if len(given) > t.shape.rank or any(a not in (1, b) for a, b in zip(given, t.shape, strict=True)):
         raise refuse(node, "it does not act element by element on the integers given to it")
     return [settle(t, b, tf.broadcast_to(only.credit, t.shape))]
+
+
+def linear_discrete(node: Node, values: Sequence[Value], covered: Sequence[int]) -> list[Value]:
+    """A linear function of integers (a running count, the length of a mask): an output's contribution is shared by the
+    inputs as they share in its change.
+
+    With ``y = Σ w_i·a_i`` element i gets ``w_i·Δa_i / Δy``. An output that does not change has nothing to share.
+    """
+    places = [number for number, value in enumerate(values) if is_paired(value)]
+    paired = [values[number] for number in places]
+    if len(node.outputs) != 1 or any(isinstance(value, Pair) for value in paired):
+        raise refuse(node, "there is no rule for it on integers or masks in which test and baseline differ")
+    (t,), (b,) = node.run([test(v) for v in values]), node.run([base(v) for v in values])
+    change = tf.cast(t, CREDIT) - tf.cast(b, CREDIT)
+    changes = [tf.cast(v.test, CREDIT) - tf.cast(v.base, CREDIT) for v in paired]
+    given = [tf.cast(test(v), CREDIT) if number in covered else v for number, v in enumerate(values)]
+    for number, moved in zip(places, changes, strict=True):
+        given[number] = moved
+
+    def backward(contribution: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(changes)
+            (y,) = node.run(given)
+        ratio = tf.math.divide_no_nan(contribution, change)
+        weights = tape.gradient(y, changes, output_gradients=ratio)
+        return [tf.convert_to_tensor(weight) * moved for weight, moved in zip(weights, changes, strict=True)]
+
+    return [settle(t, b, attach([v.credit for v in paired], tf.zeros(t.shape, CREDIT), backward))]
 
 
 def elementwise(secant: Secant) -> Rule:

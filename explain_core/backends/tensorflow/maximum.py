@@ -71,6 +71,8 @@ def over_axes(node: Node, values: Sequence[Value]) -> list[Value]:
     """``Max``; ``Min`` is minus the maximum of minus its input, which has the same slopes."""
     check(node, values, (0,))
     pair, axes = values
+    if not isinstance(pair, Pair):
+        raise refuse(node, "there is no rule for it on integers or masks in which test and baseline differ")
     a, b = detach(pair.test), pair.base
     (y,), (y_base,) = node.run([a, axes]), node.run([b, axes])
     sign = -1 if node.type == "Min" else 1

@@ -14,7 +14,7 @@ from .kinds import Rule, averaged, bilinear, binary, elementwise, linear, moveme
 
 
 def _mean(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    return (a + b) / 2
+    return a / 2 + b / 2  # halves first: masks are made with the most negative number that there is
 
 
 _product = binary(lambda a, a_, b, b_: _mean(b, b_), lambda a, a_, b, b_: _mean(a, a_))

@@ -250,7 +250,7 @@ ELSEWHERE = {
         if row.partition(".")[0].removesuffix("_cell") in ("lstm", "gru", "rnn_tanh", "rnn_relu")
     ),
     *("_transformer_encoder_layer_fwd", "_native_multi_head_attention"),
-    *("embedding", "one_hot", "argmax", "argmin"),
+    *("embedding", "one_hot", "argmax", "argmin", "scatter.reduce", "scatter.value_reduce"),
 }
 
 
@@ -406,12 +406,48 @@ CHOICES = {
     "where": lambda x: torch.where(x > 0, x, x.exp()),
     "where of constants": lambda x: torch.where(x > x.mean(2, keepdim=True), 1.0, -1.0),
     "masked_fill": lambda x: x.masked_fill(x < 0, 7.0),
+    "written by a mask": lambda x: x.clone().index_put_([x < 0], torch.tensor(7.0, dtype=x.dtype)),
+    "rows written by a mask": lambda x: x.clone().index_put_([x[:, :, 0] < 0], torch.tensor(7.0, dtype=x.dtype)),
 }
 
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_choices_by_the_values_are_complete(name):
     complete(lambda x: CHOICES[name](x).sum((1, 2)), draw(0, *SHAPE), baselines=draw(1, *SHAPE))
+
+
+def test_comparisons_of_two_values_do_not_depend_on_the_other_samples():
+    """A truth that stays, though it would change if one of the two moved alone, beside samples in which one changes."""
+    x, base = np.array([[[3.0, 2.0]], [[0.0, 1.0]]]), np.array([[[1.0, 0.0]], [[1.0, 0.0]]])
+    net = Net(lambda _, x: (x * (x > x.flip(-1))).sum((1, 2)), head=nn.Linear(1, 1)).double()
+    together = xc.explain(net, x, baselines=base).attributions
+    alone = [xc.explain(net, x[n : n + 1], baselines=base[n : n + 1]).attributions for n in range(len(x))]
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-15)
+
+
+def test_what_a_mask_writes_is_what_where_chooses():
+    def written(x):
+        y = x.clone()
+        y[y < 0] = 0
+        return y
+
+    x, base = draw(0, *SHAPE), draw(1, *SHAPE)
+    one, other = (
+        complete(lambda x, function=function: function(x).sum((1, 2)), x, baselines=base)
+        for function in (written, lambda x: torch.where(x < 0, 0.0, x))
+    )
+    np.testing.assert_allclose(one.attributions, other.attributions, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:The reduce argument of torch.scatter:UserWarning")
+@pytest.mark.parametrize("value", ["tensor", "number"])
+def test_scatter_that_multiplies_is_refused(value):
+    index = torch.zeros(SHAPE, dtype=torch.int64)
+    with pytest.raises(xc.errors.UnsupportedOperation, match="scatter"):
+        explain(
+            lambda x: x.scatter(0, index, x if value == "tensor" else 2.0, reduce="multiply").sum((1, 2)),
+            draw(0, *SHAPE),
+        )
 
 
 def tokens(use):
@@ -551,6 +587,7 @@ def test_stateful_model_keeps_its_state():
 def test_half_precision_is_explained_in_single():
     ex = xc.explain(Recurrent().bfloat16(), X, BASE)
     assert ex.attrs["dtype"] == "float32"
+    assert any(note.startswith("The model computes in bfloat16") for note in ex.notes)
     assert ex.relative_residual.max() <= 1e-5
 
 

@@ -121,3 +121,13 @@ class Runner(Protocol):
             gates, embeddings: whether these are wanted too.
             ledger: a method of `METHODS` to go by instead of the engine's own, and to keep the ledger of.
         """
+
+
+def constant_input_notes(names: Sequence[str], explained: Sequence[bool]) -> list[str]:
+    """What to say of inputs that are not explained."""
+    return [
+        f"Input {name!r} holds whole numbers or flags that index no table: it is the same for the sample "
+        "and its baseline, and is not explained."
+        for name, flag in zip(names, explained, strict=True)
+        if not flag
+    ]

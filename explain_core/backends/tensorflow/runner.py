@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...errors import BackendError, CaptureError, InputError, NonFiniteError, TargetError
-from ..protocol import LedgerTrace, ModelOutput, PairAttribution, Target
+from ..protocol import LedgerTrace, ModelOutput, PairAttribution, Target, constant_input_notes
 from .capture import Arguments, capture
 from .graph import LOW_PRECISION, Precision
 from .ids import are_ids
@@ -111,7 +111,7 @@ class TensorFlowRunner:
         self.device = "cuda" + device.removeprefix("/GPU") if "GPU" in device else "cpu"
         # A model of doubles that takes singles gives their multipliers in single precision.
         self.dtype = min((kind.name for kind in floats), default="float32")
-        self.notes = (*_constant_inputs(arguments.names, self.explained), *_half_precision(types))
+        self.notes = (*constant_input_notes(arguments.names, self.explained), *_half_precision(types))
 
     def _sample_axis(self, shape: tf.TensorShape, rows: int) -> int | None:
         """The axis of an output whose size was left open when tracing, or is the number of samples."""
@@ -281,15 +281,6 @@ def _finite(values: np.ndarray, what: str) -> np.ndarray:
             hint="A weight may be one, or the inputs too large for the model; look at its own predictions.",
         )
     return values
-
-
-def _constant_inputs(names: Sequence[str], explained: Sequence[bool]) -> list[str]:
-    return [
-        f"Input {name!r} holds whole numbers or flags that index no table: it is the same for the sample "
-        "and its baseline, and is not explained."
-        for name, flag in zip(names, explained, strict=True)
-        if not flag
-    ]
 
 
 def _half_precision(types: Sequence[tf.DType]) -> list[str]:

@@ -23,12 +23,14 @@ class Roots:
         copied: other constants.
         written: explained inputs.
         splits: operations with several views as their result, through one of which something is written.
+        views: views of what is written to.
     """
 
     paired: frozenset[fx.Node]
     copied: frozenset[fx.Node]
     written: frozenset[fx.Node]
     splits: frozenset[fx.Node]
+    views: frozenset[fx.Node]
 
 
 def writes_to_first_argument(op: torch._ops.OpOverload) -> bool:
@@ -62,7 +64,13 @@ def mutated_roots(graph: fx.Graph, explained: list[bool]) -> Roots:
         copied=frozenset(written - paired_roots - starts),
         written=frozenset(written & starts),
         splits=frozenset(_splits(node.args[0]) for _, node in writes) - {None},
+        views=frozenset(node for node in graph.nodes if root[node] in written and root[node] is not node),
     )
+
+
+def writes_elsewhere(op: torch._ops.OpOverload) -> bool:
+    """Whether an operation writes into another argument than its first, such as ``out=``."""
+    return any(a.alias_info is not None and a.alias_info.is_write for a in op._schema.arguments[1:])
 
 
 def _is_operation(node: fx.Node) -> bool:

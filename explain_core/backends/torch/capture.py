@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 import torch.fx.traceback as fx_traceback
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -52,8 +54,16 @@ def private_copy(model: nn.Module) -> nn.Module:
     The user's model is never run, so neither its flags nor state that its ``forward`` keeps can change.
     """
     shared: dict[int, Any] = {}
-    for parameter in model.parameters():
-        shared[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter) or parameter.is_meta:
+            raise CaptureError(
+                f"the weight {name!r} has no values yet",
+                where=name.rpartition(".")[0],
+                hint="Load the model's weights, or run it once if its layers find their sizes themselves.",
+            )
+        own = parameter.detach()
+        # Those made under torch.inference_mode() cannot be part of a tape.
+        shared[id(parameter)] = nn.Parameter(own.clone() if own.is_inference() else own, requires_grad=False)
     for module in model.modules():
         for value in pytree.tree_leaves(list(vars(module).values())):
             if isinstance(value, Tensor) and not value.is_leaf:  # deepcopy refuses these, kept by stateful models
@@ -75,7 +85,7 @@ def private_copy(model: nn.Module) -> nn.Module:
             own.register_forward_pre_hook(_as_of(model, hook), with_kwargs=with_kwargs)
     for parameter in own.parameters():
         parameter.requires_grad_(False)
-    if any(module.training for module in own.modules()):
+    if any(trains(module) for module in own.modules()):
         _eval(own)
     return own
 
@@ -96,10 +106,16 @@ def _as_of(model: nn.Module, hook: Callable[..., Any]) -> Callable[..., Any]:
     return as_positions
 
 
+def trains(module: nn.Module) -> bool:
+    """Whether a module is in training mode; a frozen TorchScript module no longer knows the difference."""
+    return getattr(module, "training", False)
+
+
 def _eval(module: nn.Module) -> None:
     """``module.eval()``, which exported programs refuse."""
     for part in module.modules():
-        part.training = False
+        if trains(part):
+            part.training = False
 
 
 def model_dtype(model: nn.Module, otherwise: torch.dtype = torch.float32) -> torch.dtype:
@@ -131,7 +147,7 @@ def capture(model: nn.Module, call: Callable[..., Any], traced: Sequence[Tensor]
         names[:], values[:] = found, outputs
         return outputs
 
-    with _recording(model) as running, CallsMode() as calls, torch.no_grad():
+    with _recording(model) as running, CallsMode() as calls, torch.no_grad(), _as_written():
         try:
             graph = make_fx(flat, pre_dispatch=True)(*traced)
         except ExplainError:
@@ -144,19 +160,42 @@ def capture(model: nn.Module, call: Callable[..., Any], traced: Sequence[Tensor]
 
 def run(call: Callable[..., Any], tensors: Sequence[Tensor]) -> list[Tensor]:
     """Run ``call(*tensors)`` without recording: the tensors that the model returns."""
-    with torch.no_grad():
+    with torch.no_grad(), _as_written():
         try:
             return _tensors(call(*tensors))[0]
+        except ExplainError:
+            raise
         except Exception as error:
             raise _explained(error) from error
 
 
+@contextmanager
+def _as_written() -> Iterator[None]:
+    """What ``torch.compile`` has wrapped inside a model runs as it was written."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"), torch._dynamo.config.patch(error_on_nested_fx_trace=False):
+        yield
+
+
 def _tensors(output: Any) -> tuple[list[Tensor], list[str]]:
-    paths, _ = pytree.tree_flatten_with_path(output)
+    paths, _ = pytree.tree_flatten_with_path(_plain(output))
     found = [(_path_name(path), value) for path, value in paths if isinstance(value, Tensor)]
     if not found:
         raise CaptureError(f"the model returned {type(output).__name__}, in which there is no tensor")
     return [value for _, value in found], [name for name, _ in found]
+
+
+def _plain(output: Any) -> Any:
+    """Data classes and mappings of the model's own kind as dicts, which PyTorch knows how to look into."""
+    if isinstance(output, Mapping):
+        return {key: _plain(value) for key, value in output.items()}
+    if is_dataclass(output) and not isinstance(output, type):
+        return {item.name: _plain(getattr(output, item.name)) for item in fields(output)}
+    if isinstance(output, (list, tuple)) and not hasattr(output, "_fields"):
+        return [_plain(value) for value in output]
+    return output
 
 
 def _path_name(path: tuple) -> str:
@@ -250,11 +289,13 @@ class _Taint(TorchDispatchMode):
     """Follows whole-number inputs to the tables that turn them into floats."""
 
     # One-hot codes are made by scattering ones.
-    _TABLES = (torch.ops.aten.embedding.default, torch.ops.aten.scatter.value, torch.ops.aten.scatter_.value)
+    _TABLES = ("embedding", "_embedding_bag", "_embedding_bag_forward_only", "scatter.value", "scatter_.value")
+    _PICKS = ("index.Tensor", "index_select")  # of a weight's rows they are a table too
 
-    def __init__(self, inputs: dict[int, Tensor]) -> None:
+    def __init__(self, inputs: dict[int, Tensor], weights: set[int]) -> None:
         super().__init__()
         self.tokens: set[int] = set()
+        self._weights = weights
         self._sources: dict[int, frozenset[int]] = {id(t): frozenset((i,)) for i, t in inputs.items()}
         self._alive: list[Tensor] = list(inputs.values())  # so that no id is used twice
 
@@ -263,7 +304,8 @@ class _Taint(TorchDispatchMode):
         tensors = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)]
         sources = frozenset().union(*(self._sources.get(id(t), ()) for t in tensors))
         if sources:
-            if func in self._TABLES:
+            name = str(func).removeprefix("aten.").removesuffix(".default")
+            if name in self._TABLES or (name in self._PICKS and _memory(args[0]) in self._weights):
                 self.tokens |= sources
             for value in pytree.tree_leaves(result):
                 if isinstance(value, Tensor) and not value.is_floating_point():
@@ -272,14 +314,43 @@ class _Taint(TorchDispatchMode):
         return result
 
 
-def token_inputs(call: Callable[..., Any], leaves: Sequence[Tensor]) -> set[int]:
+def token_inputs(model: nn.Module, call: Callable[..., Any], leaves: Sequence[Tensor]) -> set[int]:
     """Which whole-number inputs are token ids, that is, are looked up in a table; lengths and masks are not."""
     whole = {i: leaf for i, leaf in enumerate(leaves) if not leaf.is_floating_point()}
     if not whole:
         return set()
-    with torch.no_grad(), _Taint(whole) as taint:
-        try:
-            call(*leaves)
-        except Exception as error:
-            raise _explained(error) from error
+    with _Taint(whole, _memories(model)) as taint:
+        run(call, leaves)
     return taint.tokens
+
+
+class WeightsAreKept(TorchDispatchMode):
+    """While active, what would write to the model's weights is an error, before it is done.
+
+    The copy that runs shares their memory with the user's model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._names = {_memory(weight): name for name, weight in model.named_parameters() if weight.numel()}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        for argument, value in zip(func._schema.arguments, args, strict=False):
+            if argument.alias_info is not None and argument.alias_info.is_write and isinstance(value, Tensor):
+                name = self._names.get(_memory(value))
+                if name is not None:
+                    raise CaptureError(
+                        f"the model changes its weight {name!r} each time it is called",
+                        where=name.rpartition(".")[0],
+                        hint="Take that out of forward: bounds on weights belong into training, and an embedding with "
+                        "max_norm can have its rows scaled once and max_norm set to None.",
+                    )
+        return func(*args, **(kwargs or {}))
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _memories(model: nn.Module) -> set[int]:
+    return {_memory(weight) for weight in (*model.parameters(), *model.buffers()) if weight.numel()}

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from explain_core.backends.torch.kinds import Linear
 from explain_core.backends.torch.pairs import (
     Pair,
     apply_bilinear,
     apply_linear,
     attach,
     base_of,
+    discrete,
     is_pair,
     pairs_in,
     test_of,
@@ -83,29 +85,42 @@ def where(ops, condition: Any, a: Any, b: Any) -> Pair:
     with torch.no_grad():
         test = torch.where(condition.test, test_of(a), test_of(b))
         base = torch.where(condition.base, base_of(a), base_of(b))
+        number = test.dtype if test.is_floating_point() else torch.float64
         apart = condition.test != condition.base
-        mean_a, mean_b = (
-            p.mean if is_pair(p) else torch.as_tensor(p, dtype=test.dtype, device=test.device) for p in (a, b)
-        )
+        as_number = lambda v: v.mean if is_pair(v) else torch.as_tensor(v, dtype=number, device=test.device)  # noqa: E731
+        mean_a, mean_b = as_number(a), as_number(b)
         jump = torch.where(apart, mean_a - mean_b, 0.0)
         if not torch.isfinite(jump).all():
             raise UnsupportedOperation(
                 "a mask that writes infinities differs between the input and the baseline",
                 hint="Choose a baseline with the same mask.",
             )
-        chosen = condition.mean.to(test.dtype)
+        chosen = condition.mean.to(number)
     slopes = [jump.double(), *([chosen] if is_pair(a) else []), *([1 - chosen] if is_pair(b) else [])]
     tapes = [p.tape for p in pairs_in((condition, a, b))]
 
     def back(m: Tensor) -> tuple[Tensor, ...]:
         return tuple(unbroadcast(m * s, t.shape).to(t.dtype) for s, t in zip(slopes, tapes, strict=True))
 
-    return Pair(attach([test], back, *tapes), base)
+    if test.is_floating_point():
+        return Pair(attach([test], back, *tapes), base)
+    return discrete(test, base, attach([test.to(number)], back, *tapes))
 
 
 def masked_fill(ops, x: Any, mask: Any, value: Any) -> Pair:
     """`where` with the value on the mask."""
     return where(ops, mask, value, x)
+
+
+def index_put(ops, x: Any, indices: list, values: Any, accumulate: bool = False) -> Any:
+    """``x[mask] = value`` is `where`; positions must be the same in both members, and then it is linear."""
+    mask = indices[0] if len(indices) == 1 else None
+    if not is_pair(mask) or mask.test.dtype is not torch.bool or accumulate or _shape(values).numel() != 1:
+        return Linear(constant=(1,))(ops, aten.index_put.default, (x, indices, values, accumulate), {})
+    added = _shape(x)[mask.test.ndim :]
+    mask = apply_linear(lambda m: m.reshape(*m.shape, *[1] * len(added)), mask)
+    value = apply_or_call(lambda v: v.reshape(()), values)
+    return where(ops, mask, value, x) if is_pair(mask) else ops(aten.where.self, mask, value, x)
 
 
 def cast(ops, x: Pair, dtype: torch.dtype) -> Pair:
@@ -127,9 +142,10 @@ def _cut(x: Pair, dtype: torch.dtype) -> Any:
 
 
 def _recode(x: Pair, dtype: torch.dtype) -> Any:
-    if dtype is not torch.bool:
-        return Pair(x.test.to(dtype), x.base.to(dtype), x.flow)
-    return _cut(Pair(x.tape, x.base.double()), dtype)
+    if dtype is torch.bool:
+        return _cut(Pair(x.tape, x.base.double()), dtype)
+    flow = x.flow if x.flow is None or dtype is x.test.dtype else x.flow.clone()  # a copy like its values
+    return Pair(x.test.to(dtype), x.base.to(dtype), flow)
 
 
 # --- softmax and normalisation -------------------------------------------------------------------------------------
@@ -267,7 +283,23 @@ def attention(ops, query, key, value, mask=None, dropout_p=0.0, is_causal=False,
             scores = ops(aten.where.self, mask, scores, torch.tensor(-math.inf, dtype=_dtype(scores)))
         else:
             scores = ops(aten.add.Tensor, scores, mask)
-    return ops(aten.matmul.default, ops(aten.softmax.int, scores, -1), value)
+    return ops(aten.matmul.default, _weights_or_none(ops, scores), value)
+
+
+def _weights_or_none(ops, scores: Any) -> Any:
+    """Softmax, and zeros where everything is masked, as PyTorch's attention has it."""
+    members = (scores.test.detach(), scores.base) if is_pair(scores) else (scores,)
+    empty = [(member == -math.inf).all(-1, keepdim=True) for member in members]
+    if not any(bool(rows.any()) for rows in empty):
+        return ops(aten.softmax.int, scores, -1)
+    if not torch.equal(empty[0], empty[-1]):
+        raise UnsupportedOperation(
+            "a mask that leaves nothing to attend to differs between the input and the baseline",
+            hint="Choose a baseline with the same mask.",
+        )
+    nothing = scores.new_zeros(()) if not is_pair(scores) else scores.base.new_zeros(())
+    weights = ops(aten.softmax.int, ops(aten.where.self, empty[0], nothing, scores), -1)
+    return ops(aten.where.self, empty[0], nothing, weights)
 
 
 def _shape(value: Any) -> torch.Size:

@@ -16,10 +16,11 @@ from torch.utils import _pytree as pytree
 
 from explain_core.backends.loop_book import Place as LoopPlace
 from explain_core.backends.torch import rules
-from explain_core.backends.torch.aliasing import mutated_roots, writes_to_first_argument
+from explain_core.backends.torch.aliasing import mutated_roots, writes_elsewhere, writes_to_first_argument
+from explain_core.backends.torch.compositions import cast
 from explain_core.backends.torch.ledger import books
 from explain_core.backends.torch.methods import PAIRED, Method
-from explain_core.backends.torch.pairs import Pair, is_pair, pairs_in
+from explain_core.backends.torch.pairs import Pair, discrete, is_pair, pairs_in, pick
 from explain_core.backends.torch.recorder import Recorder
 from explain_core.errors import CaptureError, UnsupportedOperation
 
@@ -27,6 +28,8 @@ _HINT = (
     "Give it a rule with explain_core.register_rule({name!r}, rule), or write this part of the model with "
     "operations that have one; docs/torch.md lists the kinds of rule."
 )
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 class PairOps:
@@ -122,7 +125,8 @@ def _name(op: Any) -> str:
 class Place:
     """Where a run takes place, which may differ from where the model was captured.
 
-    ``dtype`` replaces every floating dtype of the captured graph, or is None to leave them.
+    ``dtype`` replaces every floating dtype of the captured graph, or is None to leave all but half precision, whose
+    rounding is larger than most attributions.
     """
 
     device: torch.device
@@ -134,7 +138,7 @@ class Place:
         if not isinstance(value, Tensor):
             return value
         if id(value) not in self._moved:
-            dtype = self.dtype if value.is_floating_point() else None
+            dtype = self._floating(value.dtype) if value.is_floating_point() else None
             self._moved[id(value)] = value, value.detach().to(device=self.device, dtype=dtype)
         return self._moved[id(value)][1]
 
@@ -145,9 +149,10 @@ class Place:
     def _argument(self, value: Any) -> Any:
         if isinstance(value, torch.device):
             return self.device
-        if isinstance(value, torch.dtype) and value.is_floating_point:
-            return self.dtype or value
-        return value
+        return self._floating(value) if isinstance(value, torch.dtype) and value.is_floating_point else value
+
+    def _floating(self, dtype: torch.dtype) -> torch.dtype:
+        return self.dtype or (torch.float32 if dtype in HALF else dtype)
 
 
 def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place: Place | None = None) -> Any:
@@ -180,15 +185,20 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
             args, kwargs = fx.map_arg((node.args, _like_captured(node)), env.__getitem__)
             if place is not None:
                 args, kwargs = place.arguments((args, kwargs))
-            value = _run_node(node, args, kwargs, ops)
+            if node in roots.views and _is_discrete(args[0]) and _moves_nothing(node.target):
+                value = _view(node.target, args, kwargs)
+            else:
+                value = _run_node(node, args, kwargs, ops)
             if node in roots.splits and pairs_in(args):
                 value = _single_views(args[0], value)
         if node in roots.paired and isinstance(value, Tensor):
-            value = Pair(value.clone(), value.clone())
+            flow = None if value.is_floating_point() else value.double()
+            value = Pair(value.clone(), value.clone(), flow)
         elif node in roots.copied and isinstance(value, Tensor):
             value = value.clone()
         elif node.op == "placeholder" and node in roots.written:
-            value = Pair(value.test.clone(), value.base.clone(), value.flow)
+            flow = None if value.flow is None else value.flow.clone()
+            value = Pair(value.test.clone(), value.base.clone(), flow)
         env[node] = value
         for done in last_use.get(node, ()):
             del env[done]
@@ -213,13 +223,17 @@ def _attribute(module: Any, path: str) -> Any:
     return module
 
 
+# torch.no_grad() in the model must not cut attributions, nor autocast round them.
+_MODES = ("_set_grad_enabled", "_enter_autocast", "_exit_autocast")
+
+
 def _run_node(node: fx.Node, args: tuple, kwargs: dict, ops: PairOps) -> Any:
     op, ops.where, ops.place = node.target, module_path(node), ops.recorder.loops.places.get(node)
     try:
         if op is operator.getitem:
             return args[0][args[1]]
-        if getattr(op, "__name__", "") == "_set_grad_enabled":
-            return None  # torch.no_grad() in the model must not cut attributions
+        if getattr(op, "__name__", "") in _MODES:
+            return None
         if isinstance(op, torch._ops.OpOverload):
             if torch.Tag.nondeterministic_seeded in op.tags and rules.find_rule(op) is None:
                 raise UnsupportedOperation(
@@ -228,7 +242,12 @@ def _run_node(node: fx.Node, args: tuple, kwargs: dict, ops: PairOps) -> Any:
                 )
             if writes_to_first_argument(op) and pairs_in((args, kwargs)):
                 return _write(op, args, kwargs, ops)
-        return ops(op, *args, **kwargs)
+            if writes_elsewhere(op) and pairs_in((args, kwargs)):
+                raise UnsupportedOperation(
+                    f"{_name(op)} writes its result into a tensor that it is given",
+                    hint="Leave out out=, and use the result.",
+                )
+        return ops(op, *_settled(args), **_settled(kwargs))
     except RuntimeError as error:
         raise UnsupportedOperation(
             f"the operation {_name(op)} cannot be followed on pairs: {str(error).splitlines()[0]}",
@@ -261,12 +280,36 @@ def module_path(node: fx.Node) -> str:
     return (node.meta.get("custom") or {}).get("module", "")
 
 
+def _is_discrete(value: Any) -> bool:
+    return is_pair(value) and not value.is_float
+
+
+def _moves_nothing(op: Any) -> bool:
+    return isinstance(op, torch._ops.OpOverload) and isinstance(rules.find_rule(op), rules.Linear)
+
+
+def _view(op: Callable, args: tuple, kwargs: dict) -> Any:
+    """A view of whole numbers that are written to: it stays a pair where they agree, with a view of their flow."""
+    whole, *rest = args
+    parts = [None if member is None else op(member, *rest, **kwargs) for member in (whole.test, whole.base, whole.flow)]
+    if isinstance(parts[0], Tensor):
+        return Pair(*parts)
+    flows = parts[2] or [None] * len(parts[0])
+    return tuple(Pair(*members) for members in zip(parts[0], parts[1], flows, strict=True))
+
+
+def _settled(values: Any) -> Any:
+    """Whole numbers that stayed a pair because they are written to: a plain tensor where the members agree."""
+    return pick(values, lambda p: p if p.is_float else discrete(p.test, p.base, p.flow))
+
+
 def _single_views(whole: Pair, parts: Sequence[Pair]) -> tuple[Pair, ...]:
     """The parts of ``split`` and its like as views one by one, which PyTorch allows to be written to."""
-    return tuple(
-        Pair(whole.test.as_strided(p.test.shape, p.test.stride(), p.test.storage_offset()), p.base, p.flow)
-        for p in parts
-    )
+
+    def single(of: Tensor | None, part: Tensor | None) -> Tensor | None:
+        return part if part is None else of.as_strided(part.shape, part.stride(), part.storage_offset())
+
+    return tuple(Pair(single(whole.test, p.test), p.base, single(whole.flow, p.flow)) for p in parts)
 
 
 def _out_of_place(op: torch._ops.OpOverload) -> torch._ops.OpOverload:
@@ -290,13 +333,21 @@ def _write(op: torch._ops.OpOverload, args: tuple, kwargs: dict, ops: PairOps) -
     if not isinstance(target, Pair):
         raise CaptureError(f"{_name(op)} writes into a tensor that the capture could not follow")
     result = ops(_out_of_place(op), *args, **kwargs)
+    if is_pair(result) and result.is_float and not target.is_float:
+        result = cast(ops, result, target.test.dtype)
     if not is_pair(result):
         result = torch.as_tensor(result, dtype=target.test.dtype, device=target.test.device)
-        result = Pair(result, result)
+        result = Pair(result, result, None if target.is_float else result.double())
     if target.is_float:
         target.test.copy_(result.tape)
     else:
-        target.flow = result.flow
+        if target.flow is None or result.flow is None:
+            raise UnsupportedOperation(
+                "a position or a rounded number that differs between the input and the baseline is written here, and "
+                "no rule says how to attribute it",
+                hint="Choose a baseline for which it is the same.",
+            )
+        target.flow.copy_(result.flow)
         target.test.copy_(result.test.detach())
     with torch.no_grad():
         target.base.copy_(result.base)

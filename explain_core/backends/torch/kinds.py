@@ -98,13 +98,18 @@ class Rescale:
         rest = args[: self.argument] + args[self.argument + 1 :]
         if not isinstance(pair, Pair) or pairs_in((rest, kwargs)):
             raise _refuse("a parameter of this function differs between the input and the baseline")
-        if not pair.is_float:
-            pair = pair.as_float(op(*test_of(args), **test_of(kwargs)).dtype)
 
         def value(x: Tensor) -> Tensor:
             return op(*args[: self.argument], x, *args[self.argument + 1 :], **kwargs)
 
-        return apply_rescale(value, lambda a, b: self.secant(a, b, *rest, **kwargs), pair)
+        if pair.is_float:
+            return apply_rescale(value, lambda a, b: self.secant(a, b, *rest, **kwargs), pair)
+        test, base = value(pair.test), value(pair.base)
+        if test.dtype.is_floating_point:
+            return apply_rescale(value, lambda a, b: self.secant(a, b, *rest, **kwargs), pair.as_float(test.dtype))
+        moved = test.double() - base.double()
+        slope = torch.where(moved == 0, 0.0, moved / pair.difference)
+        return discrete(test, base, attach([test.double()], lambda m: m * slope, pair.tape))
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,8 @@ class TwoPlayers:
 class Comparison:
     """An elementwise function with whole-number or truth values (``>``, ``==``, ``and``, rounding).
 
-    It steps, so the plain quotient is exact; two arguments share by two-player Shapley values.
+    It steps, so the plain quotient is exact; two arguments share by two-player Shapley values. A truth that stays moves
+    nothing, whatever the two do in between: alone in its batch it would be a constant.
     """
 
     def __call__(self, ops, op, args, kwargs):
@@ -161,6 +167,7 @@ class Comparison:
                     down = op(*others[:i], args[i].base, *others[i + 1 :], **kwargs).to(number)
                     steps.append(up - down)
                 moved = (steps[0] + steps[1]) / 2
+                moved = moved if test.is_floating_point() else torch.where(test == base, 0.0, moved)
                 slopes.append(torch.where(moved == 0, 0.0, moved / args[i].difference.to(number)))
                 tapes.append(args[i].tape)
 
@@ -227,8 +234,8 @@ class Lookup:
     ids: int
 
     def __call__(self, ops, op, args, kwargs):
-        ids = args[self.ids]
-        if not isinstance(ids, Pair) or len(pairs_in((args, kwargs))) > 1:
+        ids, *others = pairs_in((args, kwargs))
+        if others or not pairs_in([args[self.ids]]):
             raise _refuse("the table itself differs between the input and the baseline")
         with torch.no_grad():
             test, base = op(*test_of(args), **kwargs), op(*base_of(args), **kwargs)
@@ -244,6 +251,20 @@ class Lookup:
 
         flow = attach([test.to(number)], back, ids.tape)
         return Pair(flow, base) if test.is_floating_point() else discrete(test, base, flow)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Elements chosen by their positions: ``linear``, unless token ids choose rows of a constant table."""
+
+    linear: Linear
+    lookup: Lookup
+
+    def __call__(self, ops, op, args, kwargs):
+        (at,) = self.linear.constant
+        rows = args[at] if at == 1 else [args[at]] if args[1] == 0 else []
+        by_ids = len(rows) == 1 and isinstance(rows[0], Pair) and rows[0].test.dtype is not torch.bool
+        return (self.lookup if by_ids and not isinstance(args[0], Pair) else self.linear)(ops, op, args, kwargs)
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,13 @@ class Recorder:
 
 
 def _join(records: list[LayerRecord], backwards: bool, targets: int) -> GateTrace:
-    """Records that no multiplier reached contribute nothing."""
+    """Records that no multiplier reached contribute nothing.
+
+    Of a layer that was also called on more rows than there are samples (each window of a sequence by itself), those
+    calls are kept, which says that its gates have no sample.
+    """
+    most = max(r.state.shape[1] for r in records)
+    records = [r for r in records if r.state.shape[1] == most]
     first = records[-1 if backwards else 0]  # of the calls
 
     def by_target(part: int) -> np.ndarray:
@@ -209,25 +215,27 @@ def _join(records: list[LayerRecord], backwards: bool, targets: int) -> GateTrac
 
 
 def _join_defects(records: list[LayerRecord], backwards: bool, targets: int) -> LayerDefects:
-    """The steps of all calls one after the other; zero where no multiplier came through."""
+    """The steps of all calls one after the other; zero where no multiplier came through, or a call has fewer rows."""
+    rows = max(record.state.shape[1] for record in records)
 
-    def along_time(of: Callable[[StepDefects], np.ndarray], nothing: np.ndarray) -> np.ndarray:
-        return np.stack(
-            [
-                np.concatenate([of(r.settled[k]) if k in r.settled else np.zeros_like(nothing) for r in records], 1)
-                for k in range(targets)
-            ]
-        )
+    def along_time(of: Callable[[StepDefects], np.ndarray]) -> np.ndarray:
+        found = np.zeros((targets, rows, sum(record.state.shape[2] for record in records)))
+        start = 0
+        for record in records:
+            n, steps = record.state.shape[1:3]
+            for k in record.settled:
+                found[k, :n, start : start + steps] = of(record.settled[k])
+            start += steps
+        return found
 
     first = next((step for record in records for step in record.settled.values()), None)
-    nothing = np.zeros(records[0].state.shape[1:3])
     names = tuple(first.parts) if first else ("linear",)
     return LayerDefects(
         kind=records[0].kind,
         parts=names,
-        defect=np.stack([along_time(lambda s, name=name: s.parts[name], nothing) for name in names], -1),
-        multiplier=along_time(lambda s: s.multiplier, nothing),
-        change=along_time(lambda s: s.change, nothing),
+        defect=np.stack([along_time(lambda s, name=name: s.parts[name]) for name in names], -1),
+        multiplier=along_time(lambda s: s.multiplier),
+        change=along_time(lambda s: s.change),
         backwards=backwards,
     )
 

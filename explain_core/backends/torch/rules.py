@@ -18,9 +18,11 @@ from explain_core.backends.torch.kinds import (
     Linear,
     Lookup,
     Maximum,
+    Pick,
     Position,
     Product,
     Recurrent,
+    Refused,
     Rescale,
     Rule,
     Same,
@@ -130,8 +132,8 @@ _LINEAR_IN_ALL = [
 ]
 
 _WITH_CONSTANT_INDEX = {
-    "index": 1, "index_select": 2, "gather": 2, "take": 1, "take_along_dim": 1, "masked_select": 1,
-    "index_put": 1, "_unsafe_index": 1, "_unsafe_index_put": 1, "index_add": 2, "index_copy": 2, "index_fill": 2,
+    "gather": 2, "take": 1, "take_along_dim": 1, "masked_select": 1,
+    "_unsafe_index": 1, "_unsafe_index_put": 1, "index_add": 2, "index_copy": 2, "index_fill": 2,
     "scatter": 2, "scatter_add": 2, "masked_scatter": 1, "repeat_interleave": 1, "slice_scatter": 2,
     "select_scatter": 3, "slice_backward": 1,
 }  # fmt: skip
@@ -297,6 +299,11 @@ RULES: dict[str, Rule] = {
     **_TWO_PLAYERS,
     "pow.Scalar": Rescale(lambda a, b, base: secants.exponential(base, a, b), argument=1),
     "rsub.Scalar": Linear(),
+    "scatter.reduce": Refused("scatter that multiplies or takes an extreme has no rule"),
+    "scatter.value_reduce": Refused("scatter that multiplies or takes an extreme has no rule"),
+    "index": Pick(Linear(constant=(1,)), Lookup(ids=1)),
+    "index_select": Pick(Linear(constant=(2,)), Lookup(ids=2)),
+    "index_put": Product(composed.index_put),
     "embedding": Lookup(ids=1),
     "one_hot": Lookup(ids=0),
     "amax": Maximum(),

@@ -8,20 +8,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
-from explain_core.backends.protocol import ModelOutput, PairAttribution, Target
+from explain_core.backends.protocol import ModelOutput, PairAttribution, Target, constant_input_notes
 from explain_core.backends.torch.capture import (
     Captured,
+    WeightsAreKept,
     capture,
     model_device,
     model_dtype,
     private_copy,
     run,
     token_inputs,
+    trains,
 )
 from explain_core.backends.torch.completed import Completed
-from explain_core.backends.torch.interpreter import PairOps, Place, run_graph
+from explain_core.backends.torch.interpreter import HALF, PairOps, Place, module_path, run_graph
 from explain_core.backends.torch.ledger import Ledger
 from explain_core.backends.torch.loops import find_loops
 from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
@@ -97,7 +100,8 @@ class TorchRunner:
         module = module.inner if isinstance(module, Completed) else module
         self._model = private_copy(module)
         _check_weights(self._model)
-        if model_dtype(self._model) in (torch.float16, torch.bfloat16):
+        self._halves = {model_dtype(self._model)} if _is_half(self._model) else set()
+        if self._halves:
             self._model.float()
         self._arguments = arguments
         self._sample_axes = sample_axes
@@ -107,18 +111,19 @@ class TorchRunner:
         self._own_dtype = own = model_dtype(self._model, otherwise=torch.float64 if double_input else torch.float32)
         wanted = None if precision is None else getattr(torch, precision)
         self._place = Place(device, wanted)
-        self._dtype = wanted or own
+        self._dtype = wanted or (torch.float32 if own in HALF else own)
         self.device, self.dtype = str(device), str(self._dtype).removeprefix("torch.")
 
         leaves = self._leaves(arguments.leaves)
-        tokens = token_inputs(self._call, leaves)
+        with WeightsAreKept(self._model):
+            tokens = token_inputs(self._model, self._call, leaves)
+            first_answers = run(self._call, leaves)  # also shows what the model keeps between calls
         self.explained = tuple(leaf.is_floating_point() or i in tokens for i, leaf in enumerate(leaves))
         if not any(self.explained):
             raise InputError("no input can be explained: there is no floating input and no token ids")
         self._constants: list[np.ndarray] | None = None
         self._captured: Captured | None = None
         self._checked = False
-        first_answers = run(self._call, leaves)  # also shows what the model keeps between calls
         captured = self._capture(arguments.leaves)
         require_same_answers(first_answers, captured.values, captured.graph)
         self._opened_with, self._own_outputs = list(arguments.leaves), captured.values
@@ -127,7 +132,11 @@ class TorchRunner:
             ModelOutput(name, tuple(np.delete(value.shape, axis)) if axis is not None else tuple(value.shape))
             for name, value, axis in zip(captured.outputs, captured.values, self._output_axes, strict=True)
         )
-        self.notes = _notes(module, list(self._start_state.carried))
+        self.notes = (
+            *constant_input_notes(arguments.names, self.explained),
+            *_notes(module, list(self._start_state.carried)),
+            *self._half_notes(),
+        )
 
     def _call(self, *leaves: Tensor) -> Any:
         args, kwargs = self._arguments.rebuild(list(leaves))
@@ -289,10 +298,23 @@ class TorchRunner:
         names = {}
         for node in captured.graph.graph.find_nodes(op="get_attr"):
             weight = getattr(captured.graph, node.target)
+            if torch._C._functorch.is_functorch_wrapped_tensor(weight):
+                raise CaptureError(
+                    "functions of torch.func (vmap, grad) cannot be followed",
+                    where=module_path(next(iter(node.users), node)),
+                    hint="Write this part with operations on whole batches.",
+                )
             if isinstance(weight, Tensor) and weight.data_ptr() in captured.weight_names:
                 path = captured.weight_names[weight.data_ptr()].rpartition(".")[0]
                 names[id(self._place.constant(weight))] = path
         return {key: path for key, path in names.items() if path}
+
+    def _half_notes(self) -> list[str]:
+        """That the model, or a part of it, computes in half precision."""
+        what = "The model" if self._halves else "A part of the model"
+        halves = self._halves or {dtype for dtype in _dtypes(self._captured.graph) if dtype in HALF}
+        names = sorted(str(dtype).removeprefix("torch.") for dtype in halves)
+        return [f"{what} computes in {name}; it is explained in {self.dtype}." for name in names]
 
     def _check_predictions(
         self,
@@ -308,6 +330,7 @@ class TorchRunner:
         if self._checked:
             return
         self._checked = True
+        rough = any(dtype in HALF for dtype in _dtypes(self._captured.graph))  # the model's own answer then is
         size = sum(np.abs(a).sum(tuple(range(2, a.ndim)), dtype=float) for a in result.attributions if a is not None)
         members = [(baseline, result.baseline_prediction, "the baseline")]
         if all(map(np.array_equal, test, self._opened_with)):
@@ -317,7 +340,7 @@ class TorchRunner:
             for k, target in enumerate(targets):
                 own = _array(self._column(outputs[target.output], target))
                 scale = 1e-4 * np.abs(own).max() + 1e-5 * size[k].max()  # what rounding may do
-                if not np.allclose(own, explained[k], rtol=1e-3, atol=scale):
+                if not np.allclose(own, explained[k], rtol=1e-3, atol=500 * scale if rough else scale):
                     worst = int(np.abs(own - explained[k]).argmax())
                     raise CaptureError(
                         f"for {what} of sample {worst} the model gives {own[worst]:.6g}, and followed step by step "
@@ -354,10 +377,9 @@ class TorchRunner:
         found = []
         for k, column in enumerate(columns):
             recorder.explain(k)
+            grads = [None] * len(leaves)
             if column.requires_grad:
                 grads = torch.autograd.grad(column.sum(), leaves, retain_graph=k + 1 < len(columns), allow_unused=True)
-            else:
-                grads = [None] * len(leaves)
             found.append([torch.zeros_like(x) if g is None else g for g, x in zip(grads, leaves, strict=True)])
         return found
 
@@ -382,8 +404,21 @@ class TorchRunner:
         return {tokens[0]: np.stack([lookups[0].get(k, np.zeros_like(some)) for k in range(targets)])}
 
 
+def _dtypes(graph: fx.GraphModule) -> set[torch.dtype]:
+    """Which types of numbers there are in a captured graph."""
+    values = (node.meta.get("val") for node in graph.graph.nodes)
+    return {leaf.dtype for leaf in pytree.tree_leaves(list(values)) if isinstance(leaf, Tensor)}
+
+
 def _array(x: Tensor) -> np.ndarray:
     return x.detach().cpu().numpy()
+
+
+def _is_half(model: nn.Module) -> bool:
+    """Whether all of a model is in half precision, and not a part of it."""
+    weights = [*model.parameters()] or [*model.buffers()]
+    floats = [weight.dtype for weight in weights if weight.is_floating_point()]
+    return bool(floats) and all(dtype in HALF for dtype in floats)
 
 
 def _check_weights(model: nn.Module) -> None:
@@ -413,6 +448,6 @@ def _notes(model: nn.Module, carried: list[str]) -> tuple[str, ...]:
     if carried:
         listed = ", ".join(carried[:4]) + (", ..." if len(carried) > 4 else "")
         notes.append(f"The model keeps values between calls ({listed}); every run starts from those it was given with.")
-    if isinstance(model, nn.Module) and any(part.training for part in model.modules()):
+    if isinstance(model, nn.Module) and any(trains(part) for part in model.modules()):
         notes.append("The model was in training mode; it was explained as in evaluation (no dropout).")
     return tuple(notes)

@@ -189,8 +189,11 @@ def positions(count):
 
 def test_a_running_count_is_due_to_every_id_before():
     """Counted in whole numbers or in floats, through which multipliers run back by other rules."""
-    whole = explain(positions(lambda i: tf.cumsum(tf.cast(i != 0, tf.int32), 1)), [IDS], [BASE_IDS])
-    floats = explain(positions(lambda i: tf.cast(tf.cumsum(tf.cast(i != 0, tf.float32), 1), tf.int32)), [IDS], [BASE_IDS])
+    counts = (
+        lambda i: tf.cumsum(tf.cast(i != 0, tf.int32), 1),
+        lambda i: tf.cast(tf.cumsum(tf.cast(i != 0, tf.float32), 1), tf.int32),
+    )
+    whole, floats = (explain(positions(count), [IDS], [BASE_IDS]) for count in counts)
     assert residual(whole) <= 1e-5
     assert distance(whole.attributions[0], floats.attributions[0]) <= 1e-5
 

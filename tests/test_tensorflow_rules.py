@@ -419,15 +419,31 @@ def test_two_players_share_by_shapley_values():
     """Binary operations against the definition, with broadcasting on either side."""
     a, b, a_, b_ = (tf.constant(np.abs(draw(4, 3, seed=s)) + 0.1, tf.float64) for s in range(4))
     b, b_ = b[:1], b_[:1]
-    for operation in (tf.multiply, tf.divide, tf.maximum, tf.minimum, tf.math.squared_difference, tf.pow):
+    truth = [lambda a, b, decide=decide: tf.cast(decide(a, b), a.dtype) for decide in (tf.greater, tf.less_equal)]
+    products = tf.multiply, tf.divide, tf.maximum, tf.minimum, tf.math.squared_difference, tf.pow
+    for operation in (*products, *truth):
         model = Pairwise(operation)
         runner = runner_of(model, [a.numpy(), b.numpy()], precision="float64", sample_axes=(None, None))
         rows = [t.numpy() for t in (a, b)], [t.numpy() for t in (a_, b_)]
         found = runner.attribute(*rows, [Target(0, (), "sum")], gates=False, embeddings=False).attributions
         share = (operation(a, b) - operation(a_, b) + operation(a, b_) - operation(a_, b_)) / 2
         other = (operation(a, b) - operation(a, b_) + operation(a_, b) - operation(a_, b_)) / 2
+        if operation in truth:  # one that stays moves nothing: a mask that is the same is no part of the pair
+            stays = operation(a, b) == operation(a_, b_)
+            share, other = (tf.where(stays, tf.zeros_like(part), part) for part in (share, other))
         np.testing.assert_allclose(found[0][0, 0], share, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(found[1][0, 0, 0], tf.reduce_sum(other, 0), rtol=1e-9, atol=1e-12)
+
+
+def test_matrix_products_share_by_shapley_values():
+    a, a_, b, b_ = (tf.constant(draw(2, 3, 3, seed=s), tf.float64) for s in range(4))
+    runner = runner_of(Pairwise(tf.matmul), [a.numpy(), b.numpy()], precision="float64", sample_axes=(None, None))
+    rows = [t.numpy() for t in (a, b)], [t.numpy() for t in (a_, b_)]
+    found = runner.attribute(*rows, [Target(0, (), "sum")], gates=False, embeddings=False).attributions
+    of_a = (a - a_) * tf.reduce_sum(b + b_, -1)[:, None] / 2
+    of_b = (b - b_) * tf.reduce_sum(a + a_, -2)[..., None] / 2
+    np.testing.assert_allclose(found[0][0, 0], of_a, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found[1][0, 0], of_b, rtol=1e-9, atol=1e-12)
 
 
 class Pairwise(tf.Module):

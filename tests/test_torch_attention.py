@@ -180,6 +180,89 @@ def test_attention(case, dtype):
     check_case(case, dtype)
 
 
+# Attention with its options, and the same written out.
+OPTIONS = {
+    "scale": (
+        lambda q: F.scaled_dot_product_attention(q, q, q, scale=0.3),
+        lambda q: torch.softmax(0.3 * q @ q.mT, -1) @ q,
+    ),
+    "fewer keys than queries": (
+        lambda q: F.scaled_dot_product_attention(q, q[:, :2].tanh(), q[:, 2:], enable_gqa=True),
+        lambda q: (
+            torch.softmax(q @ q[:, [0, 0, 1, 1]].tanh().mT / FEATURES**0.5, -1)
+            @ torch.stack([q[:, 2 + k // 2] for k in range(4)], 1)
+        ),
+    ),
+    "a row with nothing to attend to": (
+        lambda q: F.scaled_dot_product_attention(q, q, q, attn_mask=torch.ones(STEPS, STEPS).tril(-1).bool()),
+        lambda q: F.pad(
+            torch.softmax((q @ q.mT / FEATURES**0.5 + torch.full((STEPS, STEPS), -torch.inf).triu())[..., 1:, :], -1)
+            @ q,
+            (0, 0, 1, 0),
+        ),
+    ),
+    "a row with nothing to attend to, by numbers": (
+        lambda q: F.scaled_dot_product_attention(
+            q, q, q, attn_mask=torch.full((STEPS, STEPS), -torch.inf, dtype=q.dtype).triu()
+        ),
+        lambda q: F.scaled_dot_product_attention(q, q, q, attn_mask=torch.ones(STEPS, STEPS).tril(-1).bool()),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_of_attention(name):
+    """Four heads of queries, each a mixture of the input."""
+
+    def model(attend):
+        torch.manual_seed(7)
+        heads = lambda net, x: torch.stack([net.mix[k](x) for k in range(4)], 1)  # noqa: E731
+        net = Net(lambda net, x: net.head(attend(heads(net, x)).flatten(1)), head=head(4 * STEPS * FEATURES))
+        net.mix = nn.ModuleList(nn.Linear(FEATURES, FEATURES) for _ in range(4))
+        return net.double()
+
+    x, base = draw(0, SAMPLES, STEPS, FEATURES), draw(1, SAMPLES, STEPS, FEATURES)
+    by_option, written_out = (xc.explain(model(attend), x, baselines=base) for attend in OPTIONS[name])
+    assert by_option.relative_residual.max() <= 1e-12
+    np.testing.assert_allclose(by_option.prediction, written_out.prediction, atol=1e-13)
+    np.testing.assert_allclose(by_option.attributions, written_out.attributions, atol=1e-13)
+
+
+def test_left_padding_under_a_causal_mask():
+    """The padding that comes first has nothing to attend to, and gets nothing."""
+
+    def causal(x):
+        return torch.ones(x.shape[1], x.shape[1]).triu(1).bool()
+
+    net = Net(
+        lambda net, x, padding: net.head(
+            net.attend(x, x, x, key_padding_mask=padding, attn_mask=causal(x), need_weights=False)[0][:, -1]
+        ),
+        attend=nn.MultiheadAttention(FEATURES, 2, batch_first=True),
+        head=nn.Linear(FEATURES, 1),
+    ).double()
+    x, base = draw(0, SAMPLES, STEPS, FEATURES), draw(1, SAMPLES, STEPS, FEATURES)
+    padding = np.arange(STEPS) < np.array([[2], [0], [3]])
+    ex = xc.explain(net, (x, padding), baselines=(base, padding))
+    (found,) = ex.attributions.values() if isinstance(ex.attributions, dict) else [ex.attributions]
+    assert ex.relative_residual.max() <= 1e-12
+    assert not found.values[padding].any()
+    for n, first in enumerate((2, 0, 3)):
+        cut = slice(n, n + 1), slice(first, None)
+        alone = xc.explain(net, (x[cut], padding[cut]), baselines=(base[cut], padding[cut])).attributions
+        np.testing.assert_allclose(found.values[n, first:], alone.values[0], atol=1e-14)
+
+
+def test_the_fast_path_of_transformers_is_as_it_was():
+    before = torch.backends.mha.get_fastpath_enabled()
+    net = Net(lambda net, x: net.norm(x).mean(1), norm=encoder()())
+    xc.explain(net, draw(0, SAMPLES, STEPS, FEATURES).astype(np.float32))
+    assert torch.backends.mha.get_fastpath_enabled() == before
+    with pytest.raises(xc.errors.CaptureError):
+        xc.explain(Net(lambda net, x: net.norm(x[0]).item(), norm=encoder()()), draw(0, SAMPLES, STEPS, FEATURES))
+    assert torch.backends.mha.get_fastpath_enabled() == before
+
+
 def test_transformer_encoder_stack_under_no_grad_takes_its_fast_path():
     """Without gradients PyTorch runs the whole layer as one fused operation."""
     torch.manual_seed(7)

@@ -504,3 +504,42 @@ def test_more_samples_than_go_at_once_are_explained_the_same():
     for start in (0, 150, 299):
         part = xc.explain(net, x[start : start + 1], baselines=base[start : start + 1]).attributions.values
         np.testing.assert_allclose(together[:, start : start + 1], part, atol=1e-13)
+
+
+def test_lengths_may_differ_between_the_samples_that_go_at_once():
+    net = Net(packed_plainly, **modules()).double()
+    x, base = draw(0, 300, STEPS, FEATURES), draw(1, 300, STEPS, FEATURES)
+    lengths = np.random.default_rng(2).integers(1, STEPS + 1, 300)
+    (together,) = arrays(xc.explain(net, (x, lengths), baselines=(base, lengths), keep_gates=False).attributions)
+    for n in (0, 150, 299):
+        one = slice(n, n + 1)
+        (alone,) = arrays(xc.explain(net, (x[one], lengths[one]), baselines=(base[one], lengths[one])).attributions)
+        np.testing.assert_allclose(together[:, one], alone, atol=1e-13)
+
+
+def test_a_buffer_that_each_call_changes_starts_the_same_for_all_rows():
+    """Two baselines are two runs of the recorded model, whose own constants must not change in between either."""
+
+    def halving(net, x):
+        net.scale.mul_(0.5)
+        return plain(net, x * net.scale)
+
+    def half(net, x):
+        return plain(net, x * (net.scale * 0.5))
+
+    nets = [Net(forward, **modules()).double() for forward in (halving, half)]
+    for net in nets:
+        net.register_buffer("scale", torch.arange(1.0, 1 + FEATURES, dtype=torch.float64))
+    background = np.stack([draw(1, STEPS, FEATURES), draw(2, STEPS, FEATURES)])
+    with unchanged(nets[0]):
+        found = xc.explain(nets[0], series(), baselines=background, background=True)
+    expected = xc.explain(nets[1], series(), baselines=background, background=True)
+    np.testing.assert_allclose(found.attributions, expected.attributions, atol=1e-14)
+    np.testing.assert_allclose(found.baseline_prediction, expected.baseline_prediction, atol=1e-14)
+    assert any("scale" in note for note in found.notes)
+
+
+def test_normalising_by_the_statistics_of_a_batch_is_refused():
+    net = Net(lambda net, x: plain(net, F.batch_norm(x.mT, None, None, training=True).mT), **modules()).double()
+    with pytest.raises(xc.errors.UnsupportedOperation, match="batch"):
+        xc.explain(net, series(), baselines=series(1))

@@ -13,6 +13,9 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import explain_core as xc
+from explain_core.backends.protocol import Target
+from explain_core.backends.torch import open_runner
+from explain_core.inputs import read_arguments
 
 # Said by PyTorch itself about its own speed whenever a model with proj_size runs.
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
@@ -256,3 +259,21 @@ def test_length_of_other_samples_does_not_matter():
     for row in range(len(LENGTHS)):
         alone = xc.explain(net, (x[row : row + 1], LENGTHS[row : row + 1]), baselines="zeros").attributions
         np.testing.assert_allclose(alone.values[:, 0], together.values[:, row], atol=1e-12 * np.abs(alone.values).max())
+
+
+def test_given_states_of_packed_sequences_are_recorded_sample_by_sample():
+    """Rows of packed sequences are in order of length; what is recorded of them is in that of the samples."""
+
+    def forward(net, x, lengths, h_0):
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return net.head(net.rnn(packed, h_0.transpose(0, 1).contiguous())[1][-1])
+
+    net = Net(forward, rnn=nn.GRU(FEATURES, HIDDEN, batch_first=True), head=nn.Linear(HIDDEN, 1)).double()
+    x, h_0 = (draw(i, len(LENGTHS), *shape) for i, shape in enumerate([(LENGTHS.max(), FEATURES), (1, HIDDEN)]))
+    arguments = read_arguments(net, (x, LENGTHS, h_0))
+    runner = open_runner(net, arguments, sample_axes=(0, 0, 0), device="cpu")
+    base = [np.zeros_like(x), LENGTHS, -h_0]
+    found = runner.attribute([x, LENGTHS, h_0], base, [Target(0, (0,), "0")], gates=True, embeddings=False)
+    trace = found.gates["rnn"]
+    np.testing.assert_array_equal(trace.initial_state, np.stack([h_0[:, 0], -h_0[:, 0]]))
+    np.testing.assert_array_equal(trace.input[0, :, 0], x[:, 0])

@@ -518,7 +518,7 @@ def test_lengths_may_differ_between_the_samples_that_go_at_once():
 
 
 def test_a_buffer_that_each_call_changes_starts_the_same_for_all_rows():
-    """Two baselines are two runs of the recorded model, whose own constants must not change in between either."""
+    """More samples than go at once are several runs of the recorded model, and its constants must not change either."""
 
     def halving(net, x):
         net.scale.mul_(0.5)
@@ -530,10 +530,10 @@ def test_a_buffer_that_each_call_changes_starts_the_same_for_all_rows():
     nets = [Net(forward, **modules()).double() for forward in (halving, half)]
     for net in nets:
         net.register_buffer("scale", torch.arange(1.0, 1 + FEATURES, dtype=torch.float64))
-    background = np.stack([draw(1, STEPS, FEATURES), draw(2, STEPS, FEATURES)])
+    x, base = draw(0, 300, STEPS, FEATURES), draw(1, 1, STEPS, FEATURES)
     with unchanged(nets[0]):
-        found = xc.explain(nets[0], series(), baselines=background, background=True)
-    expected = xc.explain(nets[1], series(), baselines=background, background=True)
+        found = xc.explain(nets[0], x, baselines=base, keep_gates=False)
+    expected = xc.explain(nets[1], x, baselines=base, keep_gates=False)
     np.testing.assert_allclose(found.attributions, expected.attributions, atol=1e-14)
     np.testing.assert_allclose(found.baseline_prediction, expected.baseline_prediction, atol=1e-14)
     assert any("scale" in note for note in found.notes)
@@ -541,5 +541,5 @@ def test_a_buffer_that_each_call_changes_starts_the_same_for_all_rows():
 
 def test_normalising_by_the_statistics_of_a_batch_is_refused():
     net = Net(lambda net, x: plain(net, F.batch_norm(x.mT, None, None, training=True).mT), **modules()).double()
-    with pytest.raises(xc.errors.UnsupportedOperation, match="batch"):
+    with pytest.raises(xc.errors.UnsupportedOperation, match="statistics of the batch"):
         xc.explain(net, series(), baselines=series(1))

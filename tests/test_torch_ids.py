@@ -164,6 +164,15 @@ def test_each_id_has_what_it_changes_alone(name):
     assert not np.delete(ex.attributions.values, 3, -1).any()
 
 
+def test_what_is_written_from_ids_and_is_the_same_in_both_members_may_choose():
+    def in_order(net, ids):
+        order = torch.arange(STEPS).repeat(len(ids), 1)
+        order[:, 0] = ids[:, 0] * 0 + 2
+        return net.table(ids)[torch.arange(len(ids))[:, None], order]
+
+    assert_same(net(same, in_order), net(same, lambda net, ids: net.table(ids)[:, [2, *range(1, STEPS)]]))
+
+
 def test_a_position_that_differs_and_is_written_among_ids_is_refused():
     def largest(ids):
         ids = ids.clone()

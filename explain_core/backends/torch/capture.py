@@ -175,7 +175,7 @@ def _as_written() -> Iterator[None]:
     if "torch._dynamo" not in sys.modules:
         yield
         return
-    with torch.compiler.set_stance("force_eager"), torch._dynamo.config.patch(error_on_nested_fx_trace=False):
+    with torch._dynamo.config.patch(error_on_nested_fx_trace=False):
         yield
 
 

@@ -415,6 +415,42 @@ def test_numpy_doubles_into_a_model_of_singles():
     np.testing.assert_allclose(double.attributions[0], single.attributions[0], atol=1e-6)
 
 
+def test_elements_of_a_list_in_another_order():
+    class Chosen(tf.Module):
+        def __call__(self, x):
+            steps = tf.TensorArray(x.dtype, STEPS).unstack(tf.transpose(x, [1, 0, 2]))
+            chosen = tf.tanh(steps.gather([4, 0, 2]))
+            return tf.reduce_sum(chosen * tf.constant([1, 2, 4], x.dtype)[:, None, None], [0, 2])
+
+    (test,), (base,) = pair()
+    found = explain(Chosen(), [test], [base], precision="float64")
+    expected = np.zeros((SAMPLES, STEPS, FEATURES))
+    for weight, step in ((1, 4), (2, 0), (4, 2)):
+        expected[:, step] = weight * (np.tanh(test[:, step].astype(float)) - np.tanh(base[:, step].astype(float)))
+    np.testing.assert_allclose(found.attributions[0][0], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_precision_of_matrix_products_is_put_back(before):
+    setting = tf.config.experimental
+    kept = setting.tensor_float_32_execution_enabled()
+
+    class Unknown(tf.Module):
+        def __call__(self, x):
+            return tf.math.lgamma(x[:, 0] + 9)
+
+    try:
+        setting.enable_tensor_float_32_execution(before)
+        model = keras.Sequential([keras.Input((STEPS, FEATURES)), L.GRU(3), L.Dense(1)])
+        explain(model, *pair())
+        assert setting.tensor_float_32_execution_enabled() == before
+        with pytest.raises(UnsupportedOperation):
+            explain(Unknown(), *pair())
+        assert setting.tensor_float_32_execution_enabled() == before
+    finally:
+        setting.enable_tensor_float_32_execution(kept)
+
+
 def test_half_precision_is_explained_in_single():
     model = keras.Sequential(
         [keras.Input((STEPS, FEATURES)), L.LSTM(3, dtype="mixed_float16"), L.Dense(1, dtype="float16")]

@@ -284,6 +284,18 @@ def test_hdf5_that_points_elsewhere_or_is_a_bomb_is_refused(name, place, tmp_pat
     assert secret.stat().st_atime == 0
 
 
+def test_a_store_of_texts_that_leads_nowhere_is_refused(tmp_path):
+    """The HDF5 library would look for the next text forever."""
+    path = tmp_path / "upload.h5"
+    files.write_h5(path, *plain())
+    data = bytearray(path.read_bytes())
+    start = data.index(b"GCOL")
+    data[start + 16 : start + 4096] = bytes(4080)
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match="store of texts is damaged"):
+        load_model(path)
+
+
 def test_a_weight_by_a_path_out_of_its_group_is_not_followed(tmp_path):
     path = tmp_path / "upload.h5"
     files.write_h5(path, *plain())

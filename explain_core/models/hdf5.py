@@ -8,9 +8,11 @@ plain arrays of numbers and attributes of bounded size.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from struct import Struct
 from typing import Any
 
 import h5py
@@ -24,6 +26,8 @@ _MOST_ENTRIES = 100_000
 _SMALL = 64 * 2**20  # bytes that anything may unpack to
 _MOST_UNPACKED = 200  # times what is stored; float weights shrink to two thirds at most, zeros to a thousandth
 _FILTERS = frozenset((1, 2, 3, 4, 5, 6, 32000))  # deflate, shuffle, checksum, szip, nbit, scale-offset, lzf
+_TEXTS = b"GCOL\x01\0\0\0"  # how a collection of texts begins, with its version
+_TEXT = Struct("<HH4xQ")  # number, uses, size
 _SAVE_AGAIN = "Save the model again with model.save(path), which writes plain weights."
 _DAMAGED = "The file is damaged or cut off; copy it again."
 _READ_ERRORS = (ArithmeticError, KeyError, OSError, RuntimeError, TypeError, ValueError, UnicodeError)
@@ -171,7 +175,35 @@ def opened(source: Path | bytes, where: str) -> Iterator[Hdf5File]:
     with reading(where):
         file = h5py.File(BytesIO(source) if isinstance(source, bytes) else source, "r")
     with file:
+        with reading(where):
+            _check_texts(source)
         yield Hdf5File(file, where, size)
+
+
+def _check_texts(source: Path | bytes) -> None:
+    """Refuse a damaged store of texts, in which the HDF5 library would look for the next one forever.
+
+    Texts of variable length stand in collections, one after another: (number, uses, reserved, size) and the text,
+    filled up to 8 bytes. Number 0 is room that is left, and its size counts from its own beginning. A size that leads
+    nowhere is what the library does not look for.
+    """
+    with ExitStack() as stack:
+        if isinstance(source, bytes):
+            data: bytes | mmap = source
+        else:
+            file = stack.enter_context(source.open("rb"))
+            data = stack.enter_context(mmap(file.fileno(), 0, access=ACCESS_READ))
+        start = data.find(_TEXTS)
+        while start >= 0:
+            size = int.from_bytes(data[start + 8 : start + 16], "little")
+            place, end = start + 16, min(start + size, len(data))
+            while place + _TEXT.size <= end:
+                number, _, stored = _TEXT.unpack_from(data, place)
+                step = (stored if number == 0 else _TEXT.size + (stored + 7) // 8 * 8) % 2**64
+                if step < _TEXT.size:
+                    raise ValueError("its store of texts is damaged")
+                place += step
+            start = data.find(_TEXTS, start + 1)
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Keras 2 files: opened with the meaning they were trained with, or refused by name with nothing run or read."""
 
 import base64
+import functools
+import inspect
 import io
 import json
 import marshal
@@ -21,6 +23,7 @@ from explain_core.backends.tensorflow.cells import ACTIVATIONS
 from explain_core.errors import ModelFileError
 from explain_core.explain import explain
 from explain_core.models import framework_of, load_model
+from explain_core.models.keras2_functions import FUNCTIONS, SLICING
 
 # The formulas are in double precision and the models in single. Measured: at most 2e-7.
 CLOSE = 2e-6
@@ -189,6 +192,56 @@ def test_keras_3_files_of_a_model_in_a_model_called_twice(tmp_path):
     model.save(tmp_path / "m.h5")
     for found, expected in zip(load_model(tmp_path / "m.h5").module(X), model(X), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+OPERATIONS = {
+    "arithmetic": lambda x, h: (2 - x) * h[..., :3] / (1 + x**2) + np.arange(3.0, dtype=np.float32),
+    "keras.ops": lambda x, h: keras.ops.concatenate([keras.ops.mean(h, axis=1), keras.ops.relu(x[:, -1])], axis=-1),
+    "names that layers have too": lambda x, h: keras.ops.reshape(keras.ops.softmax(keras.ops.add(x, x), 1), (-1, 18)),
+    "a state": lambda x, h: keras.layers.GRU(4)(x, initial_state=keras.ops.max(h, axis=1)),
+    "a model": lambda x, h: keras.Model([x, h], x - h[:, :, 1:])([x, h]) * keras.layers.Dense(3)(h),
+}
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, while saving
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_keras_3_files_with_operations_between_layers(name, tmp_path):
+    x = keras.Input((6, 3))
+    model = keras.Model(x, OPERATIONS[name](x, keras.layers.LSTM(4, return_sequences=True)(x)))
+    model.save(tmp_path / "m.h5")
+    loaded = load_model(tmp_path / "m.h5")
+    np.testing.assert_array_equal(loaded.module(X), model(X))
+    explained = explain(loaded, X, target=0 if len(model.output_shape) == 2 else (0, 0), keep_gates=False)
+    assert explained.relative_residual.values.max() < 1e-5
+
+
+def test_operations_that_take_functions_are_refused(refusal):
+    operation = {"class_name": "Map", "config": {"name": "map", "f": "os.system"}}
+    assert "'Map'" in refusal(plain(extra=[operation], version="3.3.3"), "map")
+
+
+SPOILED_CALLS = {
+    "no tensor": ["_CONSTANT_VALUE", -1, 2.0, {"y": 3}],
+    "an object": ["x", 0, 0, {"y": {"class_name": "Lambda"}}],
+    "nothing": [[]],
+    "another layer": ["nobody", 0, 0, {"y": 2}],
+    "another argument": ["x", 0, 0, {"y": 2, "mystery": 3}],
+}
+
+
+@pytest.mark.parametrize("name", SPOILED_CALLS)
+def test_calls_of_functions_that_make_no_sense_are_refused(name, refusal):
+    layers = [files.layer("InputLayer", "x", batch_input_shape=SHAPE), files.function("twice", "math.multiply")]
+    assert refusal((files.functional(layers, [[], SPOILED_CALLS[name]], "twice"), {}, "2.11.0"), "")
+
+
+def test_the_functions_that_open_only_compute():
+    """Each is one of TensorFlow's own, by a name that it exports; none draws numbers, keeps state or touches files."""
+    for name in FUNCTIONS - {SLICING}:
+        function = functools.reduce(getattr, name.split("."), tf)
+        assert callable(function)
+        assert not {"filename", "seed", "fn", "func", "rate"} & set(inspect.signature(function).parameters), name
 
 
 def test_layers_left_in_training_are_refused(refusal):

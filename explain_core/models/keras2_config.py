@@ -10,12 +10,14 @@ from typing import Any
 
 from explain_core.errors import ModelFileError
 from explain_core.models.keras2_era import Era
+from explain_core.models.keras2_functions import FUNCTIONS, read_call
 from explain_core.models.keras2_layers import ALIASES, CUSTOM_HINT, LAYERS, REBUILD_HINT, Config, fit
-from explain_core.models.keras_check import REFUSED_LAYERS
+from explain_core.models.keras_check import MERGING_LAYERS, REFUSED_LAYERS, REVIVED, REVIVED_LAYERS, module_of_operation
 
 _MODELS = ("Functional", "Model", "Sequential")
 _RECURRENT = ("Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "GRU", "LSTM", "RNN", "SimpleRNN")
-_FUNCTIONS = ("SlicingOpLambda", "TFOpLambda", "TensorFlowOpLayer")
+_FUNCTIONS = ("SlicingOpLambda", "TFOpLambda")  # and in TensorFlow up to 2.3:
+_GRAPH_OPERATION = "TensorFlowOpLayer"
 _WRAPPER_OF_PRUNING = "PruneLowMagnitude"
 _DEEPEST = 50
 _EXPORT_HINT = """In the TensorFlow that opens it, write it as a SavedModel, and give that folder as a zip file:
@@ -165,21 +167,25 @@ class Converter:
                 where=where,
                 hint=CUSTOM_HINT if "code" in REFUSED_LAYERS[kind] else REBUILD_HINT,
             )
-        if name in _FUNCTIONS:
+        if name in _FUNCTIONS and config.get("function") in FUNCTIONS:
+            return _described("Keras2Function", {"name": config.get("name"), "function": config["function"]})
+        if name in (*_FUNCTIONS, _GRAPH_OPERATION):
             function = config.get("function") or config.get("node_def") or ""
             raise ModelFileError(
-                f"The model calls a TensorFlow function between its layers ({str(function)[:60]!r}), which Keras 3 "
-                "cannot take from such a file.",
+                f"The model calls a TensorFlow function between its layers ({str(function)[:60]!r}), which is not one "
+                "of those that open here.",
                 where=where,
                 hint=_EXPORT_HINT,
             )
+        if self._era.is_keras3 and "trainable" not in config and (module := module_of_operation(name)):
+            return _described(name, dict(config), module)  # x + y and keras.ops; layers say whether they train
         if kind not in LAYERS or entry.get("registered_name") not in (None, "", name, kind):
             raise self._custom(name if kind not in LAYERS else entry["registered_name"], where)
         fitted = fit(name, config, self._era, where, self.layer)
         if isinstance(fitted.get("name"), str):
             fitted["name"] = _plain_name(fitted["name"])
         self._adapt(name, kind, config, fitted)
-        return _described(kind, fitted)
+        return _described(f"Keras2{kind}" if kind in MERGING_LAYERS and not self._era.is_keras3 else kind, fitted)
 
     def _adapt(self, name: str, kind: str, config: Config, fitted: Config) -> None:
         era = self._era
@@ -228,6 +234,16 @@ class Converter:
         kind = layer["class_name"]
         if isinstance(node, dict) and {"args", "kwargs"} <= set(node):  # Keras 3's own
             return node
+        if kind == "Keras2Function":
+            call = read_call(node, lambda place: self._tensor(place, indices), indices.__contains__)
+            if call is None:
+                raise ModelFileError(
+                    f"The call of the TensorFlow function {layer['config']['function']!r} is not all in the file, or "
+                    "not in a form that this version knows.",
+                    where=f"{self._file}: {name}",
+                    hint=_EXPORT_HINT,
+                )
+            return call
         parts = [node] if node and isinstance(node[0], str) else node
         tensors = [self._tensor(part, indices) for part in parts]
         options = {key: value for part in parts if len(part) > 3 for key, value in part[3].items() if value is not None}
@@ -356,6 +372,8 @@ def _is_functional(config: Any) -> bool:
 
 
 def _described(kind: str, config: Config, module: str = "keras.layers") -> Config:
+    if kind in REVIVED_LAYERS:
+        return {"module": REVIVED, "class_name": kind, "config": config, "registered_name": kind}
     return {"module": module, "class_name": kind, "config": config, "registered_name": None}
 
 

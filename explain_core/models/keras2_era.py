@@ -8,6 +8,11 @@ from dataclasses import dataclass, field
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
+def words(text: str) -> frozenset[str]:
+    """A set of names, from a text of them."""
+    return frozenset(text.split())
+
+
 @dataclass
 class Era:
     """The Keras that wrote a file, and what opening the file changed.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from explain_core.errors import ModelFileError
-from explain_core.models.keras2_era import Era
+from explain_core.models.keras2_era import Era, words
 
 Config = dict[str, Any]
 LayerOf = Callable[[Config, str], Config]  # brings a nested layer up to date
@@ -24,12 +24,8 @@ REBUILD_HINT = """Build the same model in Keras 3 from layers that it has, load 
     model.load_weights("weights.h5"); model.save("model.keras")"""
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 #: Keras 2 layers that open, by their name in Keras 3. Those that take functions or read files are not among them.
-LAYERS = _words(
+LAYERS = words(
     """Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention Average AveragePooling1D
     AveragePooling2D AveragePooling3D BatchNormalization Bidirectional Concatenate Conv1D Conv1DTranspose Conv2D
     Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D ConvLSTM2D ConvLSTM3D Cropping1D Cropping2D Cropping3D Dense
@@ -38,8 +34,8 @@ LAYERS = _words(
     GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization InputLayer LSTM LSTMCell LayerNormalization LeakyReLU
     Masking MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum MultiHeadAttention Multiply Normalization PReLU
     Permute RNN ReLU RepeatVector Rescaling Reshape SeparableConv1D SeparableConv2D SimpleRNN SimpleRNNCell Softmax
-    SpatialDropout1D SpatialDropout2D SpatialDropout3D StackedRNNCells Subtract TimeDistributed UnitNormalization
-    UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D"""
+    SpatialDropout1D SpatialDropout2D SpatialDropout3D StackedRNNCells Subtract ThresholdedReLU TimeDistributed
+    UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D"""
 )
 ALIASES = {
     "BatchNormalizationV1": "BatchNormalization",
@@ -59,12 +55,12 @@ ALIASES = {
     "UnifiedLSTM": "LSTM",
     "UnifiedGRU": "GRU",
 }
-_ACTIVATIONS = _words(
+_ACTIVATIONS = words(
     """elu exponential gelu leaky_relu linear log_softmax mish relu relu6 selu sigmoid silu softmax softplus softsign
     tanh"""
 )
 _OTHER_NAMES = {"swish": "silu", "softmax_v2": "softmax", "sigmoid_v2": "sigmoid", "tanh_v2": "tanh"}
-_ACTIVATION_LAYERS = frozenset(("ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax"))
+_ACTIVATION_LAYERS = frozenset(("ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax", "ThresholdedReLU"))
 _TAKE_ACTIVATIONS = ("activation", "recurrent_activation")
 
 _RENAMED = {  # by layer, then for all
@@ -84,7 +80,7 @@ _RENAMED = {  # by layer, then for all
     },
 }
 _OF_TRAINING = ("_initializer", "_regularizer", "_constraint")
-_WITHOUT_EFFECT = _words(  # on a prediction, whatever their value
+_WITHOUT_EFFECT = words(  # on a prediction, whatever their value
     """W_constraint W_regularizer U_constraint U_regularizer adjustment alpha_constraint autocast b_constraint
     b_regularizer batch_input_shape build_input_shape consume_less experimental_autocast forget_bias_init fused
     implementation init inner_init input_dim input_dtype input_length input_shape jit_compile key_shape query_shape
@@ -95,10 +91,13 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {  # without effect for these values only
     "_num_constants": (None, 0),
     "causal": (False,),
     "constants": (None,),
+    "groups": (1,),
+    "noise_shape": (None,),
     "num_constants": (None, 0),
     "optional": (False,),
     "ragged": (False, None),
     "renorm": (False,),
+    "softmax_robust_masking": (False,),
     "sparse": (False, None),
     "time_major": (False,),
 }
@@ -136,6 +135,8 @@ def fit(name: str, config: Mapping[str, Any], era: Era, where: str, layer_of: La
             fitted[key] = layer_of(value, where)
         elif key in ("cell", "cells") and isinstance(value, list):
             fitted[key] = [layer_of(item, where) for item in value]
+        elif key == "trainable" and key not in known:  # dropout alone
+            continue
         elif key in known or era.is_keras3:
             fitted[key] = value
         else:
@@ -149,11 +150,19 @@ def fit(name: str, config: Mapping[str, Any], era: Era, where: str, layer_of: La
 
 
 def _arguments(kind: str) -> set[str]:
-    """What a layer of Keras 3 takes, itself or for the classes under it."""
+    """What a layer takes, itself or for the classes under it."""
     import keras
 
-    classes = getattr(keras.layers, kind).__mro__
-    return {"trainable"}.union(*(inspect.signature(cls.__init__).parameters for cls in classes if cls is not object))
+    from explain_core.models.keras2_revived import REVIVED_LAYERS
+
+    layer = REVIVED_LAYERS.get(kind) or getattr(keras.layers, kind)
+    taken: set[str] = set()
+    for cls in layer.__mro__:
+        parameters = inspect.signature(cls.__init__).parameters
+        taken |= set(parameters)
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+            return taken
+    return taken | {"trainable"}
 
 
 def _plain(value: Any) -> Any:

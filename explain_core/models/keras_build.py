@@ -55,11 +55,11 @@ def _other_backend(name: str) -> BackendError:
 
 @contextmanager
 def building(where: str, version: str) -> Iterator[list[str]]:
-    """Keras's errors as ours, and its warnings in the list that this gives. No class but Keras's own is known to it."""
+    """Keras's errors as ours, and its warnings in the list that this gives. It knows its own classes and ours."""
     import keras
     import tensorflow as tf
 
-    from explain_core.backends.tensorflow.keras2 import CUSTOM_OBJECTS
+    from explain_core.models.keras2_revived import CUSTOM_OBJECTS
 
     said: list[str] = []
     with warnings.catch_warnings(record=True) as caught, keras.saving.custom_object_scope(CUSTOM_OBJECTS):

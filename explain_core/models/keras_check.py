@@ -6,6 +6,7 @@ class that is named there must be one of Keras's own building blocks, and none t
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -46,6 +47,10 @@ _NAMED = {  # module by module, the classes that may be named; None for every cl
     "keras.src.ops.nn": None,
     "keras.src.ops.numpy": None,
 }
+#: Layers with a meaning of Keras 2 (`keras2_revived`), under a module that stands for PairLift.
+REVIVED = "explain_core"
+MERGING_LAYERS = ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract")
+REVIVED_LAYERS = ("Keras2Function", "ThresholdedReLU", *(f"Keras2{name}" for name in MERGING_LAYERS))
 _VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__slice__", "__ellipsis__"}
 _ACTIVATIONS = re.compile(r"keras(\.src)?\.activations(\.\w+)?", re.ASCII)
 _CLASS = re.compile(r"[A-Z]\w*", re.ASCII)  # functions, which could do anything, begin with a small letter
@@ -111,6 +116,8 @@ def _check_object(part: Mapping[str, Any], where: str) -> None:
             where=where,
             hint=_CUSTOM_HINT,
         )
+    if module == REVIVED and name in REVIVED_LAYERS and registered == name:
+        return
     if not isinstance(module, str) or module not in _NAMED or not _is_class_of(name, module):
         raise ModelFileError(
             f"The model needs the class {_shown(module, name)}, which is not one of Keras's own.",
@@ -123,6 +130,18 @@ def _check_object(part: Mapping[str, Any], where: str) -> None:
             where=where,
             hint=_CUSTOM_HINT,
         )
+
+
+def module_of_operation(name: str) -> str | None:
+    """The module of one of Keras 3's operations by the name of its class; None for other names and refused ones."""
+    from keras import Operation
+
+    for module in _NAMED:
+        if module.startswith("keras.src.ops.") and _is_class_of(name, module):
+            found = getattr(importlib.import_module(module), name, None)
+            if isinstance(found, type) and issubclass(found, Operation) and found.__module__ == module:
+                return module
+    return None
 
 
 def _is_class_of(name: str, module: str) -> bool:

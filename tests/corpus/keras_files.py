@@ -415,6 +415,94 @@ def model_in_a_model() -> Case:
     return _case({"class_name": "Model", "config": config}, w, "2.2.4", first + other, inputs=(X, second))
 
 
+def functional(layers: Sequence[dict], calls: Sequence[list], output: str) -> dict[str, Any]:
+    """A functional model of layers and, for each, its one call; those without a call are the inputs."""
+    entries = [
+        entry | {"name": entry["config"]["name"], "inbound_nodes": [call] if call else []}
+        for entry, call in zip(layers, calls, strict=True)
+    ]
+    inputs = [[entry["name"], 0, 0] for entry in entries if not entry["inbound_nodes"]]
+    config = {"name": "model", "layers": entries, "input_layers": inputs, "output_layers": [[output, 0, 0]]}
+    return {"class_name": "Functional", "config": config}
+
+
+def function(name: str, function: str) -> dict[str, Any]:
+    """A function of TensorFlow between layers."""
+    kind = "SlicingOpLambda" if function == "__operators__.getitem" else "TFOpLambda"
+    return layer(kind, name, dtype="float32", function=function)
+
+
+def functions() -> Case:
+    """Arithmetic between tensors in TensorFlow 2.4 and later: attention over an LSTM, and the last step."""
+    w = {"lstm": lstm_weights("lstm/lstm_cell"), "score": dense_weights("score")}
+    table = _random(STEPS, FEATURES, seed=8)
+    all_steps = {"start": None, "stop": None, "step": None}
+    steps = [
+        (layer("InputLayer", "x", batch_input_shape=SHAPE, dtype="float32", sparse=False, ragged=False), []),
+        (function("half", "math.multiply"), ["x", 0, 0, {"y": 0.5, "name": None}]),
+        (function("place", "__operators__.add"), ["_CONSTANT_VALUE", -1, table.tolist(), {"y": ["half", 0, 0]}]),
+        (recurrent("LSTM", "lstm", gates="sigmoid", return_sequences=True), [["place", 0, 0, {}]]),
+        (dense("score", activation="tanh"), [["lstm", 0, 0, {}]]),
+        (function("weight", "nn.softmax"), ["score", 0, 0, {"axis": 1}]),
+        (function("weighted", "math.multiply"), ["weight", 0, 0, {"y": ["lstm", 0, 0], "name": None}]),
+        (function("pooled", "math.reduce_sum"), ["weighted", 0, 0, {"axis": 1, "keepdims": False}]),
+        (function("last", "__operators__.getitem"), ["lstm", 0, 0, {"slice_spec": [all_steps, -1]}]),
+        (
+            function("part", "__operators__.getitem"),
+            ["x", 0, 0, {"slice_spec": [all_steps, {"start": 1, "stop": None, "step": 2}, 0]}],
+        ),
+        (function("both", "concat"), [[n, 0, 0, {"axis": -1}] for n in ("pooled", "last", "part")]),
+        (function("swapped", "math.subtract"), ["_CONSTANT_VALUE", -1, 1.0, {"y": ["both", 0, 0], "name": None}]),
+    ]
+    h = f.lstm(0.5 * X + table, *values(w["lstm"]), gate=f.sigmoid)
+    weight = np.exp(np.tanh(f.dense(h, *values(w["score"]))))
+    pooled = (weight / weight.sum(1, keepdims=True) * h).sum(1)
+    expected = 1 - np.concatenate([pooled, h[:, -1], X[:, 1::2, 0]], -1)
+    return _case(functional(*zip(*steps, strict=True), "swapped"), w, "2.11.0", expected)
+
+
+def merged_masks() -> Case:
+    """Masked words added and joined to others without a mask: in Keras 2, what is padding stays padding."""
+    tables = [_random(9, FEATURES, seed=seed) for seed in (3, 4)]
+    ids = np.array([[1, 2, 0, 3, 0, 0], [0, 4, 5, 6, 7, 8], [1, 1, 1, 1, 1, 1]], np.int32)
+    w = {name: [(f"{name}/embeddings:0", table)] for name, table in zip("ef", tables, strict=True)}
+    w |= {"added": lstm_weights("added"), "joined": lstm_weights("joined", 2 * FEATURES, seed=2)}
+    options = {"input_dim": 9, "output_dim": FEATURES}
+    steps = [
+        (layer("InputLayer", "x", batch_input_shape=[None, STEPS], dtype="int32"), []),
+        (layer("Embedding", "e", mask_zero=True, **options), [["x", 0, 0, {}]]),
+        (layer("Embedding", "f", mask_zero=False, **options), [["x", 0, 0, {}]]),
+        (layer("Add", "add_1"), [["e", 0, 0, {}], ["f", 0, 0, {}]]),
+        (layer("Concatenate", "concatenate_1", axis=-1), [["e", 0, 0, {}], ["f", 0, 0, {}]]),
+        (recurrent("LSTM", "added", gates="sigmoid"), [["add_1", 0, 0, {}]]),
+        (recurrent("LSTM", "joined", gates="sigmoid"), [["concatenate_1", 0, 0, {}]]),
+        (layer("Subtract", "subtract_1"), [["added", 0, 0, {}], ["joined", 0, 0, {}]]),
+    ]
+    e, o = (table[ids] for table in tables)
+    added = f.lstm(e + o, *values(w["added"]), gate=f.sigmoid, mask=ids > 0)
+    joined = f.lstm(np.concatenate([e, o], -1), *values(w["joined"]), gate=f.sigmoid, mask=ids > 0)
+    description = functional(*zip(*steps, strict=True), "subtract_1")
+    return _case(description, w, "2.4.0", (added - joined)[:, -1], inputs=ids)
+
+
+def thresholded() -> Case:
+    """Layers and arguments that Keras 3 does not have or writes otherwise."""
+    kernel, point, bias = _random(2, FEATURES, 1), _random(1, FEATURES, 5), _random(5)
+    names = ("depthwise_kernel", "pointwise_kernel", "bias")
+    w = {"conv": [(f"conv/{n}:0", a) for n, a in zip(names, (kernel, point, bias), strict=True)], "drop": []}
+    w |= {"relu": [], "lstm": lstm_weights("lstm", 5)}
+    options = {"filters": 5, "kernel_size": [2], "padding": "valid", "depth_multiplier": 1, "groups": 1}
+    layers = [
+        layer("SeparableConv1D", "conv", batch_input_shape=SHAPE, use_bias=True, activation="linear", **options),
+        layer("SpatialDropout1D", "drop", rate=0.3, noise_shape=None, seed=None),
+        layer("ThresholdedReLU", "relu", theta=0.25),
+        recurrent("LSTM", "lstm", gates="sigmoid"),
+    ]
+    h = (X[:, :-1].astype(float) * kernel[0, :, 0] + X[:, 1:] * kernel[1, :, 0]) @ point[0] + bias
+    expected = f.lstm(np.where(h > 0.25, h, 0), *values(w["lstm"]), gate=f.sigmoid)[:, -1]
+    return _case(_sequential(layers), w, "2.8.0", expected)
+
+
 def keras3() -> Case:
     """Keras 3's own .h5, where hard_sigmoid has its new meaning."""
     w = {"lstm": lstm_weights("sequential/lstm/lstm_cell"), "dense": dense_weights("sequential/dense")}
@@ -477,6 +565,9 @@ CASES: dict[str, Callable[[], Case]] = {
         masked_both_ways,
         theano,
         model_in_a_model,
+        functions,
+        merged_masks,
+        thresholded,
         keras3,
         keras_2_13,
     )

@@ -11,6 +11,5 @@ def keras2_hard_sigmoid(x: tf.Tensor) -> tf.Tensor:
 
 
 _NAME = keras2_hard_sigmoid.__name__  # Keras copies layers by their functions' names, so it must be no name of its own
-#: What stands for it in the description of a model, and what Keras is told that this is.
+#: What stands for it in the description of a model.
 HARD_SIGMOID = {"module": "builtins", "class_name": "function", "config": _NAME, "registered_name": _NAME}
-CUSTOM_OBJECTS = {_NAME: keras2_hard_sigmoid}

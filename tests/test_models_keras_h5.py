@@ -216,6 +216,21 @@ def test_keras_3_files_with_operations_between_layers(name, tmp_path):
     assert explained.relative_residual.values.max() < 1e-5
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_a_layer_of_cudnn_behind_a_mask_is_refused(both, refusal):
+    """It went over padding as over data."""
+    options = {"input_dim": 9, "output_dim": FEATURES, "mask_zero": True, "batch_input_shape": [None, 6]}
+    cudnn = files.layer("CuDNNLSTM", "l", units=UNITS)
+    names = ("b/forward_l", "b/backward_l") if both else ("l",)
+    arrays = [(n, np.tile(a, 2) if a.ndim == 1 else a) for name in names for n, a in files.lstm_weights(name)]
+    if both:
+        cudnn = files.layer("Bidirectional", "b", layer=cudnn, merge_mode="sum")
+    name = cudnn["config"]["name"]
+    w = {"e": [("e/embeddings:0", np.zeros((9, FEATURES), np.float32))], name: arrays}
+    layers = [files.layer("Embedding", "e", **options), cudnn]
+    assert "behind a mask" in refusal((sequential(*layers), w, "2.2.4-tf"), name)
+
+
 def test_operations_that_take_functions_are_refused(refusal):
     operation = {"class_name": "Map", "config": {"name": "map", "f": "os.system"}}
     assert "'Map'" in refusal(plain(extra=[operation], version="3.3.3"), "map")

@@ -44,6 +44,7 @@ class Converter:
         self._top = ""  # the layer of the outermost model: weights are filed under its name
         self.pruned: set[str] = set()  # layers of the outermost model with pruning's own numbers among their weights
         self.cudnn: set[str] = set()  # and those with a layer in the layout of cuDNN
+        self.maskless: set[str] = set()  # the layers of cuDNN themselves, which take no mask
 
     def model(self, description: Any) -> Config:
         """The whole model.
@@ -197,6 +198,7 @@ class Converter:
             )
         if name.startswith("CuDNN"):
             self.cudnn.add(self._top)
+            self.maskless.add(str(fitted.get("name")))
             era.note(f"{name} opens as {kind}: the same function, with its weights in another order.")
         if kind in ("GRU", "GRUCell") and "reset_after" not in fitted:
             fitted["reset_after"] = self._resets_after(fitted)

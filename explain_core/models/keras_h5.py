@@ -8,7 +8,7 @@ and screened (`keras_check`), and sizes are compared before anything is built. W
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
             match(empty, weights, era, **layers)
             model = keras_build.deserialize(description)
             _restore_masks(model, era)
+            _refuse_masks(model, converter.maskless, path.name)
             fill(match(model, weights, era, **layers), weights)
             for layer in model.layers:
                 if isinstance(layer, keras.layers.Normalization):
@@ -141,6 +142,22 @@ def _without_model(file: Hdf5File, where: str) -> ModelFileError:
     model.load_weights("weights.h5")
     model.save("model.keras")""",
     )
+
+
+def _refuse_masks(model: Any, maskless: Collection[str], where: str) -> None:
+    """cuDNN's layers went over padding as over data, where they took it at all; the layers of today would skip it."""
+    from keras.src.backend import get_keras_mask
+
+    for layer in model._flatten_layers() if maskless else ():
+        inner = getattr(layer, "forward_layer", layer)
+        if inner.name.removeprefix("forward_") not in maskless:
+            continue
+        if any(get_keras_mask(tensor) is not None for node in layer._inbound_nodes for tensor in node.input_tensors):
+            raise ModelFileError(
+                "The layer is one of cuDNN behind a mask of padding, and those did nothing with a mask.",
+                where=f"{where}: {layer.name}",
+                hint="Build the model without mask_zero=True and Masking, load the weights, and save it again.",
+            )
 
 
 def _restore_masks(model: Any, era: Era) -> None:

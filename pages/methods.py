@@ -141,10 +141,14 @@ def draw_table(compared: Comparison) -> None:
         "Low deletion and high insertion areas mean that the timesteps a method calls important are those that move "
         "the prediction. Agreement of 1 means the same order of all values as PairLift's."
     )
+    by_note: dict[str, list[str]] = {}
     for result in compared.results:
         notes = result.explanation.notes if result.explanation is not None else [result.message]
         for note in dict.fromkeys(notes):
-            st.caption(f":material/info: {plain(result.name)}: {plain(note)}")
+            by_note.setdefault(note, []).append(result.name)
+    for note, names in by_note.items():
+        of = "" if len(names) == len(compared.results) else f"{', '.join(names)}: "  # what holds for all needs no name
+        st.caption(f":material/info: {plain(of + note)}")
 
 
 def percent(part: float) -> str:

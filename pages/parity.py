@@ -6,6 +6,7 @@ import streamlit as st
 from explain_core.backends import is_installed
 from explain_core.diagnostics.step_jobs import Process, parity_other, parity_own
 from explain_core.diagnostics.two_frameworks import OTHER, REFEREE, TITLES, summary
+from explain_core.explanation import own_steps
 from explain_core.figures.parity import WORDS, parity_figure
 from explain_core.words import number, short, size
 from ui import frame
@@ -56,8 +57,10 @@ def draw_parity(shown: Shown) -> None:
     layer = layers[0] if layers else None
     if len(layers) > 1:
         layer = st.selectbox("Layer", layers, key=f"parity layer {shown.file}", width=320)
+    gates = shown.explanation.gates.get(layer)
+    in_sample = table if gates is None else table[table["step"] < own_steps(gates.isel(sample=0))]
     chart(
-        parity_figure(table, layer, theme=frame.theme(), titled=False),
+        parity_figure(in_sample, layer, theme=frame.theme(), titled=False),
         key=f"parity {shown.file} {layer}",
         alt="Difference between the two frameworks at every step",
     )

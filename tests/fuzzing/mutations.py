@@ -19,6 +19,8 @@ from typing import Any
 
 import h5py
 
+from explain_core.models.hdf5 import opened
+
 Mutation = Callable[[bytes, random.Random], bytes]
 
 
@@ -183,6 +185,8 @@ class Mutator:
     def hdf5(self, content: bytes, rng: random.Random) -> bytes:
         buffer = io.BytesIO(content)
         try:
+            with opened(content, "a file that may be spoiled already"):
+                pass  # or the HDF5 library might look through it forever
             with h5py.File(buffer, "r+") as file:
                 self._change_hdf5(file, rng)
         except Exception:  # h5py cannot do it to this file

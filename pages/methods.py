@@ -132,7 +132,7 @@ def draw_table(compared: Comparison) -> None:
             "Insertion": two,
             "Seconds": two,
             "Off by": st.column_config.TextColumn(
-                help="What is missing or too much, of the difference to be shared out."
+                width=100, help="What is missing or too much, of the difference to be shared out."
             ),
             "Method": st.column_config.TextColumn(width="medium"),
         },

@@ -8,6 +8,7 @@ from explain_core import figures
 from explain_core.backends.protocol import GateTrace
 from explain_core.errors import InputError, TargetError
 from explain_core.explanation_build import LabelledInput, build_explanation
+from explain_core.figures.comparison import comparison_figure
 from explain_core.figures.style import THEMES
 from explain_core.figures.time_axis import MAX_CELLS, columns_of, time_axis
 
@@ -280,6 +281,15 @@ def test_tokens_in_reading_order():
     detail = figures.click_detail(ex, 0, 0, click_points(figure).customdata[1])
     assert (detail["token"], detail["input"], detail["attribution"]) == ("<bad>", 101, 1)
     assert figures.prediction_figure(ex).layout.yaxis.ticktext[1] == "word (13)"
+
+
+def test_words_stand_under_the_heatmaps_of_several_methods():
+    words = np.array([["the", "incomprehensibilities", "were", "<bad>"]])
+    ex = explanation(np.arange(4.0)[None], values=np.arange(4)[None] + 100, dims=("time",), tokens=words)
+    figure = comparison_figure({"pairlift": ex, "gradient_difference": ex})
+    assert list(figure.layout.xaxis.ticktext) == ["the", "incomprehen…", "were", "&lt;bad&gt;"]
+    assert figure.layout.xaxis.title.text == "Word"
+    assert figure.layout.yaxis.visible is False
 
 
 def test_token_ids_without_texts_and_long_token_sequences():

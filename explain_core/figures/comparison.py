@@ -46,11 +46,16 @@ def comparison_figure(
     colours = style.theme_of(theme)
     panels = {method: panel_of(one, sample, output, units=units) for method, one in explanations.items()}
     first = next(iter(panels.values()))
-    axis = time_axis(np.arange(1) if first.time is None else first.time)
+    if first.tokens is not None:
+        axis = time_axis(np.array([style.plain(style.shortened(token, 12)) for token in first.tokens]), "Word")
+    else:
+        axis = time_axis(np.arange(1) if first.time is None else first.time)
     columns = columns_of(axis, len(first.features) * len(panels))
     down = -(-len(panels) // _ACROSS)
     each = max(48, min(260, len(first.features) * (20 if len(first.features) <= 12 else 10)))
-    gap, below = 44, 96
+    gap = 44
+    to_bar = 54 if first.tokens is None else 96  # words may stand upright
+    below = to_bar + 56
     inner = down * each + (down - 1) * gap
     figure = make_subplots(
         rows=down,
@@ -85,8 +90,10 @@ def comparison_figure(
     if len(panels) % _ACROSS:
         figure.update_xaxes(visible=False, row=down, col=_ACROSS)
         figure.update_yaxes(visible=False, row=down, col=_ACROSS)
-    bar = {"x": 0, "xanchor": "left", "y": -54 / inner, "yanchor": "top", "len": 0.3}
-    figure.update_layout(coloraxis={"colorbar": bar})
+    bar = {"x": 0, "xanchor": "left", "y": -to_bar / inner, "yanchor": "top", "len": 0.3}
+    figure.update_layout(coloraxis={"colorbar": bar}, margin={"b": below})
+    if first.tokens is not None:  # they have no features
+        figure.update_yaxes(visible=False)
     return figure
 
 

@@ -20,6 +20,12 @@ def size(value: float, unit: str = "") -> str:
     return _readable(f"{abs(value):.1e}" if value else "0", unit)
 
 
+def percent(fraction: float) -> str:
+    """A part of the whole without its sign, e.g. ``3.3 %`` or ``1,200 %``."""
+    value = 100 * abs(fraction)
+    return f"{value:.2g} %" if value < 100 else f"{value:,.0f} %"
+
+
 def short(value: float) -> str:
     """A number with one significant digit that Python reads as well, e.g. ``3e-8`` or ``0.02``."""
     mantissa, _, power = f"{value:.0e}".partition("e")

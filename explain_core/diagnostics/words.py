@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from explain_core.labels import label_texts
-from explain_core.words import signed
+from explain_core.words import percent, signed
 
 PARTS = {
     "input": "the input gate",
@@ -90,7 +90,7 @@ def headline(title: str, ledger: pd.DataFrame, totals: pd.Series, unit: str = ""
     by = signed(error, unit)
     if abs(error) <= _EXACT * max(abs(difference), float(ledger["defect"].abs().max()) if len(ledger) else 0.0):
         return f"**{title}** adds up: off by {by}, which is rounding."
-    off = f"**{title}** is off by **{_percent(error / difference) if difference else by}**"
+    off = f"**{title}** is off by **{percent(error / difference) if difference else by}**"
     if difference:
         off += f" of the prediction difference ({by})"
     seed = seed_of(ledger, error)
@@ -105,8 +105,3 @@ def headline(title: str, ledger: pd.DataFrame, totals: pd.Series, unit: str = ""
     against = float(ledger["defect"].abs().sum()) / abs(error)
     cancels = f" Errors of both signs, {against:.1f} times as large, cancel." if against > 3 else ""
     return f"{off}. {size} made {where}, {when}.{cancels}"
-
-
-def _percent(fraction: float) -> str:
-    percent = 100 * abs(fraction)
-    return f"{percent:.2g} %" if percent < 100 else f"{percent:,.0f} %"

@@ -17,6 +17,7 @@ from explain_core.figures.panel import Panel, panel_of
 from explain_core.figures.style import Theme
 from explain_core.figures.time_axis import columns_of, time_axis
 from explain_core.methods.registry import METHODS, method_of
+from explain_core.words import percent
 
 _ACROSS = 2
 _DASHES = ("solid", "dash", "dot")
@@ -172,5 +173,4 @@ def _sum_in_words(explanation: Explanation) -> str:
     moved = float(np.abs(explanation.prediction.values - explanation.baseline_prediction.values).max())
     if explanation.adds_up(explanation.samples[0], explanation.outputs[0]) or not moved:
         return "adds up"
-    percent = 100 * off / moved
-    return f"off by {percent:.2g} %" if percent < 100 else f"off by {percent:,.0f} %"
+    return f"off by {percent(off / moved)}"

@@ -26,6 +26,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from explain_core.backends.torch.calls import CallsMode
+from explain_core.backends.torch.loops import Loops, find_loops
 from explain_core.errors import CaptureError, ExplainError
 
 
@@ -39,6 +40,7 @@ class Captured:
         values: what they were.
         weight_names: for weights by memory address, their full names.
         packed_orders: for packed sequences by batch sizes, which sample each row is.
+        loops: over time, that the model writes out itself.
     """
 
     graph: fx.GraphModule
@@ -46,6 +48,7 @@ class Captured:
     values: tuple[Tensor, ...]
     weight_names: dict[int, str]
     packed_orders: dict[tuple[int, ...], tuple[int, ...]]
+    loops: Loops
 
 
 def private_copy(model: nn.Module) -> nn.Module:
@@ -155,7 +158,7 @@ def capture(model: nn.Module, call: Callable[..., Any], traced: Sequence[Tensor]
         except Exception as error:
             raise _explained(error, running[-1][0] if running else "") from error
     weights = {w.data_ptr(): name for name, w in (*model.named_parameters(), *model.named_buffers()) if w.numel()}
-    return Captured(graph, tuple(names), tuple(values), weights, calls.orders)
+    return Captured(graph, tuple(names), tuple(values), weights, calls.orders, find_loops(graph.graph))
 
 
 def run(call: Callable[..., Any], tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -26,7 +26,6 @@ from explain_core.backends.torch.capture import (
 from explain_core.backends.torch.completed import Completed
 from explain_core.backends.torch.interpreter import HALF, PairOps, Place, module_path, run_graph
 from explain_core.backends.torch.ledger import Ledger
-from explain_core.backends.torch.loops import find_loops
 from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
 from explain_core.backends.torch.pairs import Pair, is_pair
 from explain_core.backends.torch.recorder import Recorder
@@ -254,7 +253,7 @@ class TorchRunner:
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
             inputs = [Pair(pair.test.view_as(pair.test), pair.base, pair.flow) for pair, _ in starts]
-            recorder.loops = find_loops(captured.graph.graph)
+            recorder.loops = captured.loops
             ops = PairOps(recorder, names, captured.packed_orders, method)
             outputs = run_graph(captured.graph, inputs, ops, self._place)
             prediction, base_prediction, columns = [], [], []

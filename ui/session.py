@@ -37,6 +37,7 @@ class Outcome:
     value: Any = None
     error: ExplainError | UnexpectedFailure | None = None
     settled: bool = False
+    interrupted: bool = False  # while nobody watched; it starts again when it is asked for
 
     @property
     def running(self) -> bool:
@@ -54,7 +55,7 @@ class Outcome:
 
     def restart(self) -> None:
         """Do the same job again."""
-        self.job, self.value, self.error, self.settled = self.start(), None, None, False
+        self.job, self.value, self.error, self.settled, self.interrupted = self.start(), None, None, False, False
 
     def settle(self) -> None:
         """Take the job's result, if it has ended."""
@@ -103,6 +104,16 @@ class Session:
             worker.close()
         self._remove_files()
 
+    def rest(self) -> None:
+        """End the processes, since nobody watches; files and results stay. A job under way starts again when asked for.
+
+        May be called from any thread.
+        """
+        for outcome in [*self._outcomes.values()]:
+            outcome.interrupted = not outcome.job.done
+        for worker in [*self.workers.values()]:
+            self._scheduler.close_worker(worker.token)  # and not the worker, which gets a process with its next job
+
     @property
     def closed(self) -> bool:
         """Whether its files are gone."""
@@ -125,6 +136,8 @@ class Session:
             self._outcomes[key] = Outcome(start, start())
             self._forget_oldest()
         self._outcomes.move_to_end(key)
+        if self._outcomes[key].interrupted:
+            self._outcomes[key].restart()
         self._outcomes[key].settle()
         return self._outcomes[key]
 

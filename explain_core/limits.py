@@ -25,7 +25,8 @@ class Limits:
         jobs: jobs that run at once; more of them wait.
         idle_seconds: after this long without a job a worker process is ended.
         spares: whether a process with its framework already imported is kept for whoever comes next.
-        upload_files, upload_bytes: what is kept of the uploads of one session.
+        upload_files, upload_bytes: what is kept of the uploads of one session, and what it may be sending at once.
+        uploads_in_memory: bytes of uploads of all sessions that the app's process holds until they are on disk.
         result_bytes: what is kept of the results of one session.
         file_bytes: the largest file that a job may write.
     """
@@ -39,6 +40,7 @@ class Limits:
     spares: bool = True
     upload_files: int = 16
     upload_bytes: int = GB
+    uploads_in_memory: int = GB
     result_bytes: int = 2 * GB
     file_bytes: int = 4 * GB
 
@@ -63,6 +65,7 @@ class Limits:
             spares=environment.get("PAIRLIFT_SPARES", "1") != "0",
             upload_files=max(round(read("PAIRLIFT_UPLOAD_FILES", cls.upload_files)), 1),
             upload_bytes=round(read("PAIRLIFT_UPLOAD_GB", cls.upload_bytes / GB) * GB),
+            uploads_in_memory=round(read("PAIRLIFT_UPLOADS_TOTAL_GB", max(total / 16, 0.5 * GB) / GB) * GB),
             result_bytes=round(read("PAIRLIFT_RESULT_GB", cls.result_bytes / GB) * GB),
         )
 

@@ -52,7 +52,7 @@ def read_json(
     except UnicodeEncodeError:
         raise JsonError(_HALF) from None
     if depth > deepest:
-        raise JsonError(f"is nested {depth} deep; the limit is {deepest}")
+        raise JsonError(f"is nested too deep: {depth:,} times; the limit is {deepest}")
     if values > most_values:
         raise JsonError(f"has {values:,} values; the limit is {most_values:,}")
     try:

@@ -23,7 +23,6 @@ from explain_core.errors import InputError, JobError
 from explain_core.jobs import ModelSource, Request, open_model
 from explain_core.limits import GB, Limits
 from explain_core.scheduler import Scheduler
-from ui import lifetime
 from ui.session import Session
 from ui.subjects import request_key
 
@@ -285,30 +284,6 @@ def test_a_session_that_nobody_holds_ends(scheduler):
     gc.collect()
     until(lambda: not psutil.pid_exists(process))
     assert not folder.exists()
-
-
-def test_a_session_ends_some_time_after_its_tab_was_closed(scheduler, monkeypatch):
-    open_tabs = {"tab"}
-
-    class Server:
-        @staticmethod
-        def is_active_session(visitor):
-            return visitor in open_tabs
-
-    monkeypatch.setattr(lifetime.runtime, "exists", lambda: False)  # the thread ends; the test calls it instead
-    monkeypatch.setattr(lifetime.runtime, "get_instance", Server)
-    visitors = lifetime.Visitors(keep_seconds=100)
-    session = Session(scheduler)
-    visitors.add("tab", session)
-    now = time.monotonic()
-    visitors.close_left(now + 500)
-    assert not session.closed
-    open_tabs.clear()
-    visitors.close_left(now + 590)
-    assert not session.closed
-    visitors.close_left(now + 601)
-    assert session.closed
-    assert not session.folder.exists()
 
 
 def test_a_page_whose_session_has_ended_starts_a_new_one(monkeypatch):

@@ -28,7 +28,8 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
     safe = table.copy(deep=False)
     for place, (_, kind) in enumerate(table.dtypes.items()):
         if not pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_datetime64_any_dtype(kind):
-            safe.isetitem(place, table.iloc[:, place].astype(object).map(as_text))
+            cells = [as_text(value) for value in table.iloc[:, place]]
+            safe.isetitem(place, pd.Series(cells, index=table.index, dtype=object))
     safe.columns = [as_text(name) for name in table.columns]
     return safe.to_csv(index=False, lineterminator="\r\n").encode(errors="replace")
 

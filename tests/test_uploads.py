@@ -53,7 +53,7 @@ def test_the_files_of_one_person_are_counted_together(tab):
     assert tab.put(first, b"x" * 2 * MB)[0] == 204
     status, words = tab.put(second, b"x" * 2 * MB)
     assert status == 413
-    assert words.startswith("4 MB are not taken; uploads may have 3 MB together.")
+    assert words.startswith("Your uploads would have 4 MB; they may have 3 MB together.")
     assert tab.put(third, None, chunks=slowly(2 * MB))[0] == 413
     assert tab.ask("DELETE", first)[0] == 204
     assert tab.put(second, b"x" * 2 * MB)[0] == 204

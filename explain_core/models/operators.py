@@ -227,9 +227,9 @@ def node_is_allowed(kind: str, schema: Any, *, in_guard: bool) -> bool:
 
 def target_is_allowed(target: str) -> bool:
     """Whether an exported program may call ``name.overload`` of ``torch.ops.aten``."""
-    name, _, overload = target.partition(".")
+    name, dot, overload = target.partition(".")
     overload = "" if overload == "default" else overload
-    if name not in NAMES and (f"{name}.{overload}" if overload else name) not in GUARDED:
+    if not dot or (name not in NAMES and (f"{name}.{overload}" if overload else name) not in GUARDED):
         return False
     try:
         schema = torch._C._get_schema(f"aten::{name}", overload)

@@ -324,6 +324,51 @@ def test_the_functions_behind_an_interface_are_among_those_looked_through(tmp_pa
     assert any(function.qualified_name.endswith("Behind.go") for function in functions)
 
 
+CASTS = """
+class Small:
+  a : int
+class Big:
+  a : int
+  b : int
+  c : Tensor
+def pick(x: Tensor) -> Tensor:
+  s = __torch__.other.Small.__new__(__torch__.other.Small)
+  b = unchecked_cast(__torch__.other.Big, annotate(Any, s))
+  return (b).c
+"""
+ALSO_REFUSED = {
+    "an object taken for another": (CASTS, "__torch__.other.pick(x)"),
+    "a tuple taken for a longer one": (
+        "def pick(x: Tensor) -> Tensor:\n"
+        "  a, b, c = unchecked_cast(Tuple[Tensor, Tensor, Tensor], annotate(Any, (x, x)))\n  return c\n",
+        "__torch__.other.pick(x)",
+    ),
+    "a method of a tensor under a name of its own": ("", "_8([1000000])"),
+    "a sparse tensor": ("", "torch.zeros([4], layout=1)"),
+    "a sparse tensor by way of a function": (
+        "def pick(n: int) -> Tensor:\n  return torch.zeros([4], layout=n)\n", "__torch__.other.pick(1)",
+    ),
+    "a tensor without values": ("", "torch.zeros([4], device=torch.device('meta'))"),
+    "a tensor without values, by a text": ("", "torch.zeros([4], device='meta')"),
+    "a class that is there twice": ("class A:\n  a : int\nclass A:\n  a : Tensor\n", "torch.relu(x)"),
+    "a class and a function": ("class A:\n  a : int\ndef A(x: Tensor) -> Tensor:\n  return x\n", "torch.relu(x)"),
+    "an attribute that is there twice": ("class A:\n  a : int\n  a : Tensor\n", "torch.relu(x)"),
+    "an attribute in two forms": ("class A:\n  a : int\n  __annotations__['a'] = Tensor\n", "torch.relu(x)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("idea", ALSO_REFUSED)
+def test_values_are_what_they_are_taken_for(idea, good, main_code, tmp_path):
+    source, call = ALSO_REFUSED[idea]
+    more = {"code/__torch__/other.py": source} if source else {}
+    text = f"_8 = getattr(x, 'resize\\137')\n    return torch.add({RESULT}, torch.sum({call}))"
+    if "_8" not in call:
+        text = text.partition("\n")[2].lstrip()
+    path = in_code(good, main_code, tmp_path / "m.pt", f"return {RESULT}", text, more)
+    with pytest.raises(ModelFileError, match="is refused"):
+        load_model(path)
+
+
 def test_a_guarded_operation_is_not_reached_around_its_guard(good, main_code, tmp_path):
     call = "torch.lstm(x, [x, x], [x], True, 1, 0., False, False, True)"
     path = in_code(good, main_code, tmp_path / "m.pt", f"return {RESULT}", f"_9 = {call}\n    return {RESULT}")
@@ -447,6 +492,40 @@ def test_pickles_of_weights_that_go_on_and_on(tmp_path):
         assert paths[path] in said, path
 
 
+def sparse(path, content):
+    """What ``torch.save`` writes, with a sparse tensor's index far beyond its size."""
+    torch.save(content, path)
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    changed = [name for name, data in entries.items() if data == (1).to_bytes(16, "little")]
+    assert changed
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(name, (1 << 40).to_bytes(16, "little") if name in changed else data)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+def test_sparse_weights_are_not_looked_into(tmp_path):
+    tensor = torch.sparse_coo_tensor(torch.tensor([[1], [0]]), torch.ones(1), (3, 2))
+    linear = nn.Linear(2, 3)
+    linear.weight = nn.Parameter(tensor, requires_grad=False)
+    paths = [
+        sparse(tmp_path / "state.pt", {**nn.LSTM(2, 3).state_dict(), "h0": tensor}),
+        sparse(tmp_path / "module.pt", nn.Sequential(nn.Flatten(0, 1), linear)),
+    ]
+    assert [said[:14] for said in said_apart(paths).values()] == ["ModelFileError"] * 2
+
+
+def test_a_stock_module_of_several_kinds_of_numbers_is_refused(tmp_path):
+    """Its kernel would take the bytes of one for those of another."""
+    layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).double().eval()
+    layer.self_attn.in_proj_bias = nn.Parameter(layer.self_attn.in_proj_bias.float())
+    torch.save(layer, tmp_path / "m.pt")
+    with pytest.raises(ModelFileError, match="several kinds of numbers"):
+        load_model(tmp_path / "m.pt")
+
+
 def test_long_lists_are_no_deep_ones(tmp_path):
     content = {"state_dict": nn.LSTM(2, 3).state_dict(), "history": [[float(n)] for n in range(5000)]}
     torch.save(content, tmp_path / "m.pt")
@@ -543,6 +622,7 @@ TENSORS = {
     "further on": lambda j: _first(j)["tensor_meta"].update(storage_offset={"as_int": 2**33}),
     "before": lambda j: _first(j)["tensor_meta"].update(storage_offset={"as_int": -8}),
     "of other numbers": lambda j: _first(j)["tensor_meta"].update(dtype=8),
+    "of another layout": lambda j: _first(j)["tensor_meta"].update(layout=1),
     "of no numbers": lambda j: _first(j)["tensor_meta"].update(dtype=99),
     "by a symbol": lambda j: _first(j)["tensor_meta"].update(sizes=[{"as_expr": {"expr_str": "s0"}}, {"as_int": 2}]),
     "elsewhere": lambda j: _first(j).update(path_name="../constants/tensor_0"),

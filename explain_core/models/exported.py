@@ -35,6 +35,7 @@ _SAMPLE = "data/sample_inputs/model.pt"
 _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
 _TENSOR_ENTRY = re.compile(r"data/(weights/weight|constants/tensor)_\d+", re.ASCII)
 _MOST_AXES = 64
+_STRIDED = 7  # the number of the ordinary layout in such files
 _ERRORS = (*READER_ERRORS, SerializeError, SpecViolationError)
 _COPIED = ("archive_format", "archive_version", ".data/version", "byteorder")
 _IGNORED = re.compile(r"\.data/serialization_id|extra/.*|\.format_version|\.storage_alignment")
@@ -103,7 +104,9 @@ def _fits(meta: Mapping[str, Any], data: bytes) -> bool:
     """Whether a tensor of these sizes and strides lies within its bytes."""
     sizes, strides = ([_whole(one) for one in meta[key]] for key in ("sizes", "strides"))
     offset = _whole(meta["storage_offset"])
-    if len(sizes) != len(strides) or len(sizes) > _MOST_AXES or max((*sizes, *strides, offset)) >= 2**40:
+    if meta["layout"] != _STRIDED or len(sizes) != len(strides) or len(sizes) > _MOST_AXES:
+        return False
+    if max((*sizes, *strides, offset)) >= 2**40:
         return False
     empty = 0 in sizes
     last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))

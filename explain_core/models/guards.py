@@ -45,7 +45,7 @@ def layers_fit(
     if h.size(0) != num_layers * ways or h.size(1) != samples or h.dtype != input.dtype:
         return False
     for weight in params:
-        if weight.dtype != input.dtype:
+        if weight.dtype != input.dtype or weight.device != input.device:
             return False
     width = input.size(2)
     for layer in range(num_layers):

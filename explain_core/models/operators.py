@@ -11,6 +11,7 @@ a check for it in `guards`.
 from __future__ import annotations
 
 import ast
+import re
 from typing import Any
 
 import torch
@@ -182,6 +183,14 @@ _NODES = """
 _STRUCTURE = frozenset(_NODES.split())
 
 _GUARDED_NAMES = {key.partition(".")[0] for key in (*GUARDED, *UNREACHED)}
+
+
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d{1,3})?", re.ASCII)
+
+
+def is_device(name: Any) -> bool:
+    """Whether a text names a processor; others have tensors without values."""
+    return isinstance(name, str) and _DEVICE.fullmatch(name) is not None
 
 
 def may_be_called(name: str) -> bool:

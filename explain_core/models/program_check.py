@@ -27,6 +27,7 @@ _OTHER_CALL = re.compile(
     r"|math\.(ceil|floor|trunc|sqrt)",
     re.ASCII,
 )
+_STRIDED = 7  # the number of the ordinary layout
 _MOST_VALUES = 20_000_000
 _DEEPEST = 150  # real programs are about 20 deep
 _TREE_TYPES = {
@@ -84,6 +85,7 @@ def check_program(text: bytes, where: str) -> dict[str, Any]:
     if not isinstance(program, dict):
         raise ModelFileError("The program in the file is no program.", where=where, hint="Export the model again.")
     _drop_metadata(program)
+    _require_strided(program, where)
     for key, value in _strings(program):
         _check_string(key, value, where)
     return with_safe_twins(program)
@@ -128,6 +130,17 @@ def on_cpu(program: Any) -> Any:
     if isinstance(program, list):
         return [on_cpu(value) for value in program]
     return program
+
+
+def _require_strided(value: Any, where: str) -> None:
+    """That every tensor has the ordinary layout; no kernel looks at the indices of sparse ones."""
+    if isinstance(value, list):
+        for inner in value:
+            _require_strided(inner, where)
+    elif isinstance(value, dict):
+        if value.get("as_layout", _STRIDED) != _STRIDED or ("strides" in value and value.get("layout") != _STRIDED):
+            raise refuse_code("a tensor of another layout than the ordinary one", where)
+        _require_strided([*value.values()], where)
 
 
 def _drop_metadata(value: Any) -> None:

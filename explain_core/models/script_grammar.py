@@ -76,13 +76,15 @@ def check_sources(entries: Mapping[str, bytes], where: str) -> Script:
     trees = {name: _parse(source, f"{where}: {name}") for name, source in entries.items()}
     functions, classes, methods = set(), set(), set()
     for name, tree in trees.items():
-        prefix = _prefix(name)
         for statement in tree.body:
+            path = f"{_prefix(name)}.{getattr(statement, 'name', '')}"
+            if path in functions | classes:
+                raise refuse_code(f"{path!r}, which is there twice,", f"{where}: {name}")
             if isinstance(statement, ast.ClassDef):
-                classes.add(f"{prefix}.{statement.name}")
+                classes.add(path)
                 methods |= {part.name for part in statement.body if isinstance(part, ast.FunctionDef)}
             elif isinstance(statement, ast.FunctionDef):
-                functions.add(f"{prefix}.{statement.name}")
+                functions.add(path)
     if "__setstate__" in methods:
         raise refuse_code("the method '__setstate__'", where)
     script = Script()
@@ -185,6 +187,8 @@ class _Printer:
     def _attribute(self, node: ast.AnnAssign, types: dict[str, ast.expr]) -> None:
         name = self._own(node.target.id, node)
         text = f"{name} : {self._type(node.annotation)}"
+        if name in types:
+            raise self.refused(f"the attribute {name!r}, which is there twice,", node)
         if node.value is None:
             types[name] = node.annotation
         else:
@@ -203,7 +207,8 @@ class _Printer:
             and target.value.id == "__annotations__"
             and _is_string(target.slice)
         ):
-            types[target.slice.value] = node.value
+            if types.setdefault(target.slice.value, node.value) is not node.value:
+                raise self.refused(f"the attribute {target.slice.value!r}, which is there twice,", node)
             self._line(1, f"__annotations__[{self._literal(target.slice)}] = {self._type(node.value)}")
         else:
             raise self.refused(f"{ast.unparse(target)[:60]!r} in a class", node)
@@ -434,10 +439,14 @@ class _Printer:
                 return f"{name}({self._type(given[0])}, {self._of_type(given[1])})"
             if name == "isinstance" and len(given) == 2:
                 kinds = given[1].elts if isinstance(given[1], (ast.Tuple, ast.List)) else [given[1]]
-                return f"isinstance({self._expression(given[0])}, ({''.join(f'{self._type(k)}, ' for k in kinds)}))"
+                return f"isinstance({self._expression(given[0])}, ({''.join(f'{self._kind(k)}, ' for k in kinds)}))"
             if name == "getattr" and len(given) == 2 and _is_string(given[1]):
                 return self._odd_member(given[0], given[1])
         raise self.refused(f"a call of {name!r} of another form than TorchScript's", node)
+
+    def _kind(self, node: ast.expr) -> str:
+        """A type to compare with, which may be that of any list or tuple."""
+        return node.id if isinstance(node, ast.Name) and node.id in ("list", "tuple") else self._type(node)
 
     def _of_type(self, node: ast.expr) -> str:
         """The value that a type is given to; ``x.tolist()`` has no other form."""

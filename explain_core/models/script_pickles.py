@@ -11,7 +11,6 @@ from __future__ import annotations
 import ast
 import io
 import pickletools
-import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from math import prod
 from typing import Any
 
 from explain_core.errors import ModelFileError
+from explain_core.models.operators import is_device
 from explain_core.models.program_check import refuse_code
 
 _MOST_OPERATIONS = 5_000_000
@@ -43,7 +43,6 @@ _FUNCTIONS = {
     "collections OrderedDict",
     *(f"torch.jit._pickle {name}" for name in _LISTS),
 }
-_DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d{1,3})?", re.ASCII)
 _PLAIN = {"int": int, "float": float, "bool": bool, "str": str}
 
 
@@ -290,7 +289,7 @@ class _Reader:
         size = _SIZES.get(kind.name.removeprefix("torch ")) if isinstance(kind, _Global) else None
         if word != "storage" or size is None or type(name) is not str or type(elements) is not int:
             raise ValueError("a tensor without its values")
-        if type(device) is not str or not _DEVICE.fullmatch(device):
+        if not is_device(device):
             raise ValueError(f"a tensor on the device {str(device)[:20]!r}")
         if not 0 <= elements * size <= len(self._storages[name] if elements else b""):
             raise ValueError(f"the values {name!r} have fewer bytes than are claimed")
@@ -350,7 +349,7 @@ class _Reader:
         return value
 
     def _device(self, name: Any, *index: Any) -> _Device:
-        if type(name) is not str or not _DEVICE.fullmatch(name) or [*map(type, index)] not in ([], [int]):
+        if not is_device(name) or [*map(type, index)] not in ([], [int]):
             raise ValueError("a device of no known kind")
         return _Device()
 

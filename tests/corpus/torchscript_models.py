@@ -1,12 +1,12 @@
 """Models as people script, trace and freeze them, each with its inputs: every one must go on opening."""
 
-# ruff: noqa: C416, RUF059, UP006, UP032, UP035, UP045 - they are written as people write TorchScript
+# ruff: noqa: C416, RUF059, UP006, UP007, UP032, UP035, UP045 - they are written as people write TorchScript
 
 import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Dict, Final, List, NamedTuple, Optional, Tuple
+from typing import Dict, Final, List, NamedTuple, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -287,6 +287,22 @@ class Upsampled(nn.Module):
         return self.gru(F.avg_pool1d(F.pad(y, [1, 1], mode="reflect"), 2).transpose(1, 2))[0].amax(1)
 
 
+class Either(nn.Module):
+    """A state that may be one tensor or two, or none, as wrappers around several kinds of layers have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(FEATURES, UNITS, batch_first=True)
+
+    def forward(self, x: Tensor, state: Union[Tensor, Tuple[Tensor, Tensor], None] = None) -> Tensor:
+        h = torch.zeros(1, x.size(0), 8)
+        if isinstance(state, Tensor):
+            h = state
+        elif isinstance(state, tuple):
+            h = state[0] + state[1]
+        return self.gru(x, h)[0][:, -1]
+
+
 def models() -> dict[str, tuple[nn.Module, tuple[Tensor, ...], bool]]:
     """Models by name, with the inputs, and whether tracing them makes sense."""
     torch.manual_seed(0)
@@ -311,6 +327,7 @@ def models() -> dict[str, tuple[nn.Module, tuple[Tensor, ...], bool]]:
         "constants": (Constants(), (x,), True),
         "nested": (Nested(), (x,), True),
         "upsampled": (Upsampled(), (x,), True),
+        "either": (Either(), (x,), True),
     }
 
 

@@ -5,8 +5,9 @@ from threading import Thread
 
 import psutil
 import pytest
-from tab import served, until
 from test_app_browser import SOON, browser, give  # noqa: F401  a fixture
+
+from benchmarks.tab import served, until
 
 pytestmark = pytest.mark.browser
 

@@ -5,14 +5,17 @@ import time
 import psutil
 import pytest
 from hostile_jobs import pid, sleep
-from tab import SOON, until
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
+from benchmarks.tab import SOON, until
 from explain_core.demos import list_demos, load_demo
 from explain_core.jobs import ModelSource
 from explain_core.limits import GB, Limits
 from explain_core.scheduler import Scheduler
 from ui import lifetime
 from ui.session import Session
+from ui.uploads import Kept
 
 TORCH = ModelSource(load_demo(list_demos()[0].slug).model_path)  # for jobs that go where a torch model would
 
@@ -36,14 +39,17 @@ class Server:
 
     def __init__(self):
         self.open_tabs = {"tab"}
-        self.uploaded_file_mgr = self
-        self.removed = []
+        self.uploaded_file_mgr = MemoryUploadedFileManager("/upload")
 
     def is_active_session(self, tab):
         return tab in self.open_tabs
 
-    def remove_session_files(self, tab):
-        self.removed.append(tab)
+    def give(self, tab, name):
+        self.uploaded_file_mgr.add_file(tab, UploadedFileRec(name, f"{name}.csv", "text/csv", b"1,2"))
+
+    @property
+    def uploads(self):
+        return {tab: [*files] for tab, files in self.uploaded_file_mgr.file_storage.items()}
 
 
 @pytest.fixture
@@ -124,4 +130,19 @@ def test_a_session_ends_some_time_after_its_tab_was_closed(session, server):
     visitors.close_left(now + 601)
     assert session.closed
     assert not session.folder.exists()
-    assert server.removed == ["tab"]  # Streamlit's copies of its uploads
+
+
+def test_uploads_of_closed_tabs_go_unless_they_are_on_disk(session, server):
+    visitors = lifetime.Visitors(keep_seconds=100)
+    visitors.add("tab", session)
+    server.open_tabs.add("open")
+    for tab in ("tab", "never drawn", "open"):
+        server.give(tab, "a")
+    server.uploaded_file_mgr.add_file("tab", Kept("b", "b.csv", "text/csv", b""))
+    now = time.monotonic()
+    visitors.close_left(now)
+    server.open_tabs.remove("tab")
+    visitors.close_left(now + 5)
+    assert server.uploads == {"tab": ["b"], "never drawn": [], "open": ["a"]}
+    visitors.close_left(now + 101)
+    assert "tab" not in server.uploads

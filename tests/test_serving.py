@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
-from tab import Tab, served
 
+from benchmarks.tab import Tab, served
 from explain_core.limits import GB, Limits
 from ui import serving, uploads
 from ui.serving import HEADERS

@@ -10,8 +10,8 @@ import psutil
 import pytest
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
-from tab import HEAD, Tab, served, until
 
+from benchmarks.tab import HEAD, Tab, served, until
 from explain_core.errors import JobError
 from explain_core.limits import Limits
 from explain_core.scheduler import Scheduler

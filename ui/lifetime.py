@@ -17,6 +17,7 @@ from streamlit import config, runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from ui.session import Session
+from ui.uploads import forget_left
 
 _LOOK_SECONDS = 5.0
 _REST_SECONDS = 15.0  # in which a connection that was lost is back
@@ -55,6 +56,7 @@ class Visitors:
             server = runtime.get_instance()
         except RuntimeError:  # it has just ended
             return
+        forget_left()
         with self._lock:
             for tab, visitor in [*self._visitors.items()]:
                 session = visitor.session()

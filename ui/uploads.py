@@ -29,8 +29,10 @@ _log = logging.getLogger("pairlift.uploads")
 _KEY = secrets.token_bytes(32)  # of this server; ids of an earlier one are refused
 _PLACE = "/_stcore/upload_file/"
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-_DRAINED = 2**28  # bytes of a refused body that are read and dropped, so that the browser gets to read the answer
+# A refused body is read and dropped, so that the browser gets to read the answer: so much, so long, so many at once.
+_DRAINED = 2**28
 _DRAIN_SECONDS = 30.0
+_DRAINS = 2
 _OWN_HINT = "Give a smaller file, or run PairLift yourself with a larger PAIRLIFT_UPLOAD_GB."
 
 _refusals: dict[str, str] = {}  # the last words for each session, until it sends something else
@@ -78,6 +80,7 @@ class Gate:
     def __init__(self, app: ASGIApp, limits: Callable[[], Limits]) -> None:
         self._app, self._limits = app, limits
         self._flights: list[_Flight] = []
+        self._drains = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -86,7 +89,7 @@ class Gate:
         if refusal is not None:
             _log.warning("An upload was refused: %s", refusal.words)
             tell(_session_of(scope), refusal.words)
-            await _answer(refusal, scope, receive, send)
+            await self._answer(refusal, scope, receive, send)
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> Refusal | None:
         session, _, file_id = scope["path"].partition(_PLACE)[2].partition("/")
@@ -138,7 +141,7 @@ class Gate:
         flying_size = sum(other.received for other in self._flights if other is not flight) + flight.size
         room = limits.uploads_in_memory - flying_size
         if _held() > room:
-            _forget_left()
+            forget_left()
         if _held() > room:
             return Refusal(
                 413,
@@ -147,21 +150,32 @@ class Gate:
             )
         return None
 
+    async def _answer(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer at once, and read on for a while where a browser asks: a connection that is closed on one that still
+        sends is an error without words there."""
+        words = refusal.words.encode()
+        headers = {
+            "content-type": "text/plain; charset=utf-8",
+            "content-length": str(len(words)),
+            "connection": "close",
+        }
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
+        await send({"type": "http.response.body", "body": words, "more_body": True})
+        waits_for_an_answer = b"expect" in dict(scope["headers"])
+        if refusal.status != 404 and not waits_for_an_answer and self._drains < _DRAINS:
+            self._drains += 1
+            try:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(_drain(receive), _DRAIN_SECONDS)
+            finally:
+                self._drains -= 1
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
 
 def _held() -> int:
     held = runtime.get_instance().uploaded_file_mgr.file_storage
     return sum(_size([*records.values()]) for records in [*held.values()])
-
-
-def _forget_left() -> None:
-    """Let go of what tabs sent that have been closed since. One that comes back has to give such a file again."""
-    server = runtime.get_instance()
-    manager = server.uploaded_file_mgr
-    for session, records in [*manager.file_storage.items()]:
-        if not server.is_active_session(session):
-            for record in [*records.values()]:
-                if not isinstance(record, Kept):
-                    manager.remove_file(session, record.file_id)
 
 
 def _size(records: Collection[UploadedFileRec]) -> int:
@@ -176,21 +190,6 @@ def _length(scope: Scope) -> int:
 
 def _session_of(scope: Scope) -> str:
     return scope["path"].partition(_PLACE)[2].partition("/")[0]
-
-
-async def _answer(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer at once, and read on for a while: a connection that is closed on a browser that still sends is an error
-    without words there."""
-    words = refusal.words.encode()
-    headers = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(words)), "connection": "close"}
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
-    await send({"type": "http.response.body", "body": words, "more_body": True})
-    if b"expect" not in dict(scope["headers"]):  # who asks first does not send
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                await _drain(receive)
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _drain(receive: Receive) -> None:
@@ -230,7 +229,18 @@ def _mark(session: str, file_id: str) -> str:
     return hmac.digest(_KEY, f"{session}/{file_id}".encode(), "sha256").hex()
 
 
-# What a run of the app's script calls.
+# What the rest of the app calls.
+
+
+def forget_left() -> None:
+    """Let go of what tabs sent that were closed before it was on disk. One that comes back has to give it again."""
+    server = runtime.get_instance()
+    manager = server.uploaded_file_mgr
+    for session, records in [*manager.file_storage.items()]:
+        if not server.is_active_session(session):
+            for record in [*records.values()]:
+                if not isinstance(record, Kept):
+                    manager.remove_file(session, record.file_id)
 
 
 def let_go(kept: Collection[str]) -> None:

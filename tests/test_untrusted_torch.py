@@ -421,7 +421,6 @@ PICKLES = {
     "a storage of another size": (b"torch\nFloatStorage", b"torch\nDoubleStorage"),
     "a storage that is not there": (b"X\x01\x00\x00\x000", b"X\x01\x00\x00\x009"),
     "a device of its own": (b"X\x03\x00\x00\x00cpu", b"X\x03\x00\x00\x00ipu"),
-    "a tensor that is too long": (b"(" + _int(8) + b"t", b"(M\xff\xfft"),
     "a list that holds itself": (b"]", b"]q\xf0h\xf0a"),
     "an object kept before it is filled": (b")\x81", b")\x81q\xf1"),
     "an object that is not filled": (b"ub", b"u0"),
@@ -445,6 +444,23 @@ def test_pickles_hold_what_models_hold(idea, held, tmp_path):
     with pytest.raises(ModelFileError) as caught:
         load_model(edited(held, tmp_path / "m.pt", change))
     assert "could not be read as" not in caught.value.what  # foreseen, and not only caught
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"(" + _int(8) + b"t", b"(M\xff\xfft"),  # more of them
+        (b"(" + _int(1) + b"t", b"(" + _int(9) + b"t"),  # further apart
+        (b"Q" + b"q\x07" + _int(0), b"Q" + b"q\x07" + _int(1)),  # from a later place on
+    ],
+)
+def test_tensors_lie_in_their_bytes(old, new, held, tmp_path):
+    def change(name, data):
+        assert name != "data.pkl" or old in data
+        return data.replace(old, new, 1) if name == "data.pkl" else data
+
+    with pytest.raises(ModelFileError, match="reaches beyond its values"):
+        load_model(edited(held, tmp_path / "m.pt", change))
 
 
 def test_values_with_fewer_bytes_than_they_need_are_refused(held, tmp_path):
@@ -611,6 +627,7 @@ def _sizes(*sizes):
     return lambda j: _first(j)["tensor_meta"].update(sizes=[{"as_int": n} for n in sizes])
 
 
+BEYOND = ("larger", "far larger", "with other strides", "further on", "of other numbers", "of another layout")
 TENSORS = {
     "larger": _sizes(4000, 2),
     "far larger": _sizes(2**62, 2**62),
@@ -637,6 +654,8 @@ TENSORS = {
 def test_weights_of_programs_lie_in_their_bytes(idea, program, tmp_path):
     with pytest.raises(ModelFileError) as caught:
         load_model(with_json(program, tmp_path / "m.pt2", WEIGHTS, TENSORS[idea]))
+    said = "larger than its values" if idea in BEYOND else ""
+    assert said in caught.value.what
     assert "could not be read as" not in caught.value.what  # foreseen, and not only caught
 
 
@@ -840,6 +859,35 @@ def test_programs_do_not_reach_beyond_their_tensors(tmp_path):
     said = said_apart(paths)
     assert len(said) == len(paths)
     assert not {path: words for path, words in said.items() if not words.startswith(("CaptureError", "ModelFileError"))}
+
+
+LAYERS = [(16, 3), (16, 4), (16,), (16,), (16, 3), (16, 4), (16,), (16,)]  # both directions of an LSTM of 4 units
+AND_PROJECTED = [(16, 3), (16, 2), (16,), (16,), (2, 4)]
+
+
+@pytest.mark.parametrize(("shapes", "read", "ways"), [(LAYERS, 4, 2), (AND_PROJECTED, 2, 1)])
+def test_the_guard_of_an_lstm_looks_at_every_weight(shapes, read, ways):
+    x, h, c = torch.zeros(5, 7, 3), torch.zeros(ways, 5, read), torch.zeros(ways, 5, 4)
+    weights = [torch.zeros(shape) for shape in shapes]
+
+    def fits(x=x, hx=(h, c), weights=weights, layers=1):
+        return guards.lstm_fits(x, list(hx), weights, True, layers, ways == 2, True)
+
+    assert fits()
+    for place, weight in enumerate(weights):
+        for wrong in (weight[:1], weight[..., :1], weight[None], weight.double(), weight.to("meta")):
+            if wrong.shape != weight.shape or wrong.dtype != weight.dtype or wrong.is_meta:
+                assert not fits(weights=[*weights[:place], wrong, *weights[place + 1 :]]), (place, wrong.shape)
+    assert not fits(weights=weights[:-1])
+    assert not fits(x=x[0])
+    assert not fits(x=x[:3])
+    assert not fits(x=x.double())
+    assert not fits(hx=(h,))
+    assert not fits(hx=(h, c[..., :1]))
+    assert not fits(hx=(h[:, :1], c))
+    assert not fits(hx=(h, c[:, :1]))
+    assert not fits(layers=0)
+    assert not fits(layers=2)
 
 
 def test_sparse_tensors_with_unchecked_indices_are_refused(tmp_path):

@@ -241,6 +241,23 @@ def test_sizes_that_are_not_there_are_found_in_any_attribute(good):
     assert "that the file does not have" in refusal(change(good, filled))
 
 
+def test_lists_of_more_tensors_than_there_is_room_for(good):
+    def many(meta):
+        node = calling(meta, "none")
+        node.op = "Pack"
+        node.attr.clear()
+        node.attr["N"].i = 2**40
+
+    assert "takes or gives 1,099,511,627,776 tensors (N)" in refusal(change(good, many))
+
+
+def test_a_hint_of_shapes_that_is_none_is_left_out(good):
+    def hint(meta):
+        node_of(meta, "Tanh").attr["_output_shapes"].i = -1
+
+    assert load_model(change(good, hint)).module(X)
+
+
 def test_a_graph_of_gigabytes_is_not_parsed(good, monkeypatch):
     monkeypatch.setattr("explain_core.models.saved_model_check._MOST_PROGRAM", 100)
     assert "the limit is 100" in refusal(good)

@@ -10,6 +10,8 @@ from typing import Any
 from explain_core.errors import ModelFileError
 
 REBUILD = 'Export the model without it, for example as a Keras model: model.save("model.keras").'
+_MOST_PARTS = 65_536  # tensors in one list
+_SHAPES = "_output_shapes"  # a hint
 _DEEPEST = 10  # attributes in attributes
 
 #: Operations that compute from their inputs and nothing else, beside those that the engine has rules for.
@@ -84,6 +86,14 @@ def check_node(node: Any, place: str, where: str, *, in_function: bool) -> None:
             where=here,
             hint=REBUILD,
         )
+    for name, number in _numbers(node):
+        if not 0 <= number <= _MOST_PARTS:
+            raise ModelFileError(
+                f"The operation {node.op} of the graph takes or gives {number:,} tensors ({name}); the limit is "
+                f"{_MOST_PARTS:,}.",
+                where=here,
+                hint=REBUILD,
+            )
     for tensor in _tensors(node):
         if tensor.dtype not in _plain_types():
             raise ModelFileError(
@@ -97,6 +107,8 @@ def without_effects(node: Any) -> None:
     """Take out of a node what is not the prediction's: printing, and settings of the runtime."""
     for name in _SETTINGS:
         node.attr.pop(name, None)
+    if _SHAPES in node.attr and node.attr[_SHAPES].WhichOneof("value") != "list":  # TensorFlow does not look first
+        del node.attr[_SHAPES]
     if node.op in _PRINTING:
         controls = [name for name in node.input if name.startswith("^")]
         passed = [name for name in node.input[:1] if not name.startswith("^")] if node.op == "Print" else []
@@ -129,6 +141,16 @@ def _called(attributes: Any, depth: int) -> Iterator[str]:
         for function in [*([value.func] if value.HasField("func") else []), *value.list.func]:
             yield function.name
             yield from _called(function.attr, depth + 1)
+
+
+def _numbers(node: Any) -> Iterator[tuple[str, int]]:
+    """How many tensors a list among its inputs or outputs has, which TensorFlow makes room for at once."""
+    from tensorflow.python.framework import op_def_registry
+
+    definition = op_def_registry.get(node.op)
+    for argument in (*definition.input_arg, *definition.output_arg) if definition is not None else ():
+        if argument.number_attr in node.attr:
+            yield argument.number_attr, node.attr[argument.number_attr].i
 
 
 def _tensors(node: Any) -> Iterator[Any]:

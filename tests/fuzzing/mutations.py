@@ -62,6 +62,8 @@ class Mutator:
             return [self.parquet]
         if content[:1] == b"\x80":
             return [self.pickle]
+        if content.startswith(b"\x08\x01\x12"):
+            return [self.graph]
         if content.lstrip()[:1] in (b"{", b"["):
             return [self.json]
         if b"\0" not in content[:1000] and b"\n" in content:
@@ -185,7 +187,13 @@ class Mutator:
     def _text(text: str) -> bytes:
         return len(text).to_bytes(4, "little") + text.encode()
 
-    # HDF5, Parquet and text.
+    # Graphs of TensorFlow, HDF5, Parquet and text.
+
+    def graph(self, content: bytes, rng: random.Random) -> bytes:
+        try:
+            return structures.graph_node(content, rng)
+        except Exception:  # spoiled by the mutation before, or the change is of another type
+            return bit_flips(content, rng)
 
     def parquet(self, content: bytes, rng: random.Random) -> bytes:
         try:

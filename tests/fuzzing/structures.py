@@ -1,4 +1,4 @@
-"""Ways to spoil what files are made of, each field still where it belongs: JSON, zip, NPY, HDF5 and Parquet."""
+"""Ways to spoil what files are made of, each field still where it belongs: JSON, zip, NPY, HDF5, Parquet and graphs."""
 
 from __future__ import annotations
 
@@ -164,3 +164,35 @@ def parquet_column(content: bytes, rng: random.Random) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(changed.slice(0, rng.choice([0, 1, rows, rows])), buffer)
     return buffer.getvalue()
+
+
+def graph_node(content: bytes, rng: random.Random) -> bytes:
+    """A ``saved_model.pb`` with one node, attribute, signature or function changed."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    model = saved_model_pb2.SavedModel.FromString(content)
+    graph = model.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    node, other = rng.choice(nodes), rng.choice(nodes)
+    attribute = node.attr[rng.choice([*node.attr] or ["T"])]
+    functions = [function.signature.name for function in graph.library.function] or ["f"]
+    changes: list[Callable[[], Any]] = [
+        lambda: setattr(node, "op", rng.choice([other.op, "Identity", "TensorListReserve", "While", "Fill"])),
+        lambda: setattr(node, "name", other.name),
+        lambda: node.input.append(rng.choice([other.name, f"{other.name}:9", f"^{other.name}", "", ":0"])),
+        lambda: node.input.pop() if node.input else None,
+        lambda: attribute.CopyFrom(rng.choice([*other.attr.values()] or [attribute])),
+        lambda: setattr(attribute, "type", rng.choice([0, 1, 3, 7, 20, 21, 101, 9999])),
+        lambda: setattr(attribute, "i", rng.choice([0, -1, 2**31, 2**62])),
+        lambda: attribute.shape.dim.add(size=rng.choice([-2, 0, 2**40])),
+        lambda: attribute.tensor.tensor_shape.dim.add(size=rng.choice([-2, 0, 3, 2**40])),
+        lambda: setattr(attribute.func, "name", rng.choice(functions)),
+        lambda: node.CopyFrom(other),
+        lambda: graph.library.function.pop(),
+        lambda: rng.choice([*graph.library.function] or [graph]).Clear(),
+        lambda: rng.choice([*model.meta_graphs[0].signature_def.values()]).inputs.clear(),
+        lambda: rng.choice([*model.meta_graphs[0].object_graph_def.nodes] or [graph]).Clear(),
+        lambda: setattr(graph.versions, "min_consumer", 10**9),
+    ]
+    rng.choice(changes)()
+    return model.SerializeToString()

@@ -96,8 +96,9 @@ def check_node(node: Any, place: str, where: str, *, in_function: bool) -> None:
             )
     for tensor in _tensors(node):
         if tensor.dtype not in _plain_types():
+            kind = "of no type" if not tensor.dtype else "a handle of something in memory"
             raise ModelFileError(
-                "A constant of the graph is a handle of something in memory, and not numbers or text.",
+                f"A constant of the graph is {kind}, and not numbers or text.",
                 where=here,
                 hint=REBUILD,
             )

@@ -29,5 +29,11 @@ def main() -> None:
     frame.run(page)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # a run of the script
     main()
+elif __name__ == "app":  # the server, which `streamlit run` looks for in this file and starts
+    from streamlit.starlette import App
+
+    from ui import serving
+
+    app = App(__file__, **serving.parts())

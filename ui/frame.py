@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 from streamlit.navigation.page import StreamlitPage
 
+from ui import uploads
 from ui.errors import boundary, plain, show
 from ui.lifetime import close_with_browser
 from ui.session import Outcome, Session
@@ -59,7 +60,10 @@ def page(draw: Callable[[], None]) -> None:
 def _prepare() -> None:
     """Draw the sidebar and leave the choice for the page."""
     chosen = {key: value for key, value in st.session_state.items() if str(key).startswith(_KEPT)}
+    uploads.let_go({value for key, value in st.session_state.items() if str(key).startswith("taken ") and value})
     with st.sidebar:
+        if refused := uploads.refusal():
+            st.error(f"**The file was not taken.** {plain(refused)}", icon=":material/upload_file:")
         try:
             st.session_state["choice"] = draw(session())
         except Exception as error:  # part of the app's boundary: the sidebar is too narrow to show it there

@@ -1,7 +1,8 @@
 """When a person has left: the processes and files of their session go.
 
 Streamlit keeps the state of a closed tab for `server.disconnectedSessionTTL` seconds, in case the connection comes
-back, and lets go of it some time after, when another tab opens or closes. So this looks by itself.
+back, and lets go of it some time after, when another tab opens or closes. So this looks by itself. The processes hold
+by far the most, and go soon; with the files that stay, a connection that comes back pays no more than their start.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from dataclasses import dataclass
 
 import streamlit as st
 from streamlit import config, runtime
@@ -17,39 +19,56 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from ui.session import Session
 
 _LOOK_SECONDS = 5.0
+_REST_SECONDS = 15.0  # in which a connection that was lost is back
 _LATER_SECONDS = 10.0  # than Streamlit, which must not give back the state of a session that is closed
 
 
-class Visitors:
-    """The sessions of all open tabs, and of those that closed not long ago."""
+@dataclass
+class _Visitor:
+    session: weakref.ref[Session]
+    seen: float
+    rests: bool = False
 
-    def __init__(self, keep_seconds: float) -> None:
-        self._keep_seconds = keep_seconds
-        self._last_seen: dict[str, tuple[weakref.ref[Session], float]] = {}
+
+class Visitors:
+    """The sessions of all open tabs, and of those that closed not long ago.
+
+    Args:
+        keep_seconds: how long the files of a closed tab stay.
+        rest_seconds: how long its processes do.
+    """
+
+    def __init__(self, keep_seconds: float, rest_seconds: float = _REST_SECONDS) -> None:
+        self._keep_seconds, self._rest_seconds = keep_seconds, rest_seconds
+        self._visitors: dict[str, _Visitor] = {}
         self._lock = threading.Lock()
         threading.Thread(target=self._look_again_and_again, name="visitors", daemon=True).start()
 
     def add(self, visitor: str, session: Session) -> None:
         """Watch over the session of the tab with this id."""
         with self._lock:
-            self._last_seen[visitor] = weakref.ref(session), time.monotonic()
+            self._visitors[visitor] = _Visitor(weakref.ref(session), time.monotonic())
 
     def close_left(self, now: float) -> None:
-        """Close the sessions whose tab has been closed for long enough."""
+        """End the processes of sessions whose tab is closed, and later the sessions."""
         try:
             server = runtime.get_instance()
         except RuntimeError:  # it has just ended
             return
         with self._lock:
-            for visitor, (reference, seen) in [*self._last_seen.items()]:
-                session = reference()
+            for tab, visitor in [*self._visitors.items()]:
+                session = visitor.session()
                 if session is None:
-                    del self._last_seen[visitor]
-                elif server.is_active_session(visitor):
-                    self._last_seen[visitor] = reference, now
-                elif now - seen > self._keep_seconds:
-                    del self._last_seen[visitor]
+                    del self._visitors[tab]
+                elif server.is_active_session(tab):
+                    visitor.seen, visitor.rests = now, False
+                elif now - visitor.seen > self._keep_seconds:
+                    del self._visitors[tab]
                     session.close()
+                    server.uploaded_file_mgr.remove_session_files(tab)
+                elif now - visitor.seen > self._rest_seconds and not visitor.rests:
+                    visitor.rests = True
+                    session.rest()
 
     def _look_again_and_again(self) -> None:
         while runtime.exists():

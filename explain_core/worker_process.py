@@ -163,6 +163,7 @@ class WorkerProcess:
                 self._listener.join()
             with suppress(OSError):  # what could not be written any more
                 self._process.stdin.close()
+            self._process.stdout.close()
             self._printed.close()
             shutil.rmtree(self._folder, ignore_errors=True)
         finally:

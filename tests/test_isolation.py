@@ -23,11 +23,10 @@ from explain_core.errors import InputError, JobError
 from explain_core.jobs import ModelSource, Request, open_model
 from explain_core.limits import GB, Limits
 from explain_core.scheduler import Scheduler
-from ui import lifetime
 from ui.session import Session
 from ui.subjects import request_key
 
-SOON = 600  # seconds in which all of these jobs surely end, on a busy machine too
+SOON = 60
 LIMITS = Limits(memory=4 * GB, reserve=0, processes=3, jobs=3, seconds=SOON, spares=False)
 PEOPLE = 20
 ROOT = Path(__file__).parents[1]
@@ -49,6 +48,14 @@ def scheduler():
     scheduler = Scheduler(LIMITS)
     yield scheduler
     scheduler.stop()
+
+
+@pytest.fixture
+def signal_file(tmp_path, monkeypatch):
+    """A file that jobs wait for: what is imported from is what workers can read, beside the files of their jobs."""
+    (tmp_path / "meeting").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "meeting")
+    return tmp_path / "meeting" / "go"
 
 
 @pytest.fixture
@@ -142,18 +149,18 @@ def test_nothing_of_one_person_is_in_the_process_or_reach_of_another(scheduler, 
     other.close()
 
 
-def test_kill_9_in_the_middle_of_a_job_is_an_error_and_trying_again_works(session, tmp_path):
+def test_kill_9_in_the_middle_of_a_job_is_an_error_and_trying_again_works(signal_file, session):
     (first,) = wait(lambda: session.outcome("pid", TORCH, pid))
-    busy = session.outcome("busy", TORCH, spin_until, tmp_path / "go")
+    busy = session.outcome("busy", TORCH, spin_until, signal_file)
     until(lambda: busy.job.progress.message == "Spinning")
     os.kill(first.value, signal.SIGKILL)
-    wait(lambda: session.outcome("busy", TORCH, spin_until, tmp_path / "go"))
+    wait(lambda: session.outcome("busy", TORCH, spin_until, signal_file))
     assert isinstance(busy.error, JobError)
     assert busy.may_go_better
     assert not busy.was_cancelled
-    (tmp_path / "go").touch()
+    signal_file.touch()
     busy.restart()
-    (again,) = wait(lambda: session.outcome("busy", TORCH, spin_until, tmp_path / "go"))
+    (again,) = wait(lambda: session.outcome("busy", TORCH, spin_until, signal_file))
     assert again.value != first.value
     until(lambda: not psutil.pid_exists(first.value))
 
@@ -180,8 +187,8 @@ def test_a_hoard_of_one_person_leaves_the_others_alone(tmp_path):
     scheduler.stop()
 
 
-def test_only_a_newer_explanation_stops_an_older_one(session, tmp_path):
-    other_kind = session.outcome("another kind", TORCH, spin_until, tmp_path / "go")
+def test_only_a_newer_explanation_stops_an_older_one(signal_file, session, tmp_path):
+    other_kind = session.outcome("another kind", TORCH, spin_until, signal_file)
     first_key, first = ask(session, 4, tmp_path)
     second_key, second = ask(session, 5, tmp_path)
     older = session.explanation(first_key, first)
@@ -191,7 +198,7 @@ def test_only_a_newer_explanation_stops_an_older_one(session, tmp_path):
     assert older.job.cancelled
     assert not session.knows(first_key)
     assert not other_kind.job.done
-    (tmp_path / "go").touch()
+    signal_file.touch()
     outcomes = wait(
         lambda: session.explanation(second_key, second), lambda: session.outcome("a third kind", TORCH, pid)
     )
@@ -217,13 +224,13 @@ def test_the_page_answers_while_a_job_is_busy(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     app = AppTest.from_file(ROOT / "app.py", default_timeout=SOON).run()
     session = app.session_state["session"]
-    busy = session.outcome("busy", TORCH, spin_until, tmp_path / "go")
+    busy = session.outcome("busy", TORCH, spin_until, signal_file)
     until(lambda: busy.job.progress.message == "Spinning")
     app.switch_page("pages/how.py").run()
     assert app.title
     assert not app.exception
     assert not busy.job.done
-    (tmp_path / "go").touch()
+    signal_file.touch()
     assert busy.job.result(SOON)
     session.close()
 
@@ -271,7 +278,7 @@ def test_the_oldest_results_make_room_and_come_again_when_asked(scheduler, tmp_p
     for key, request in asked:
         (outcome,) = wait(lambda key=key, request=request: session.explanation(key, request))
         assert outcome.error is None
-    assert not session.result_file(asked[0][0]).exists()
+    assert not (session.folder / "results" / asked[0][0]).exists()
     (outcome,) = wait(lambda: session.explanation(*asked[0]))
     assert outcome.error is None
     assert session.load(asked[0][0]).outputs
@@ -285,30 +292,6 @@ def test_a_session_that_nobody_holds_ends(scheduler):
     gc.collect()
     until(lambda: not psutil.pid_exists(process))
     assert not folder.exists()
-
-
-def test_a_session_ends_some_time_after_its_tab_was_closed(scheduler, monkeypatch):
-    open_tabs = {"tab"}
-
-    class Server:
-        @staticmethod
-        def is_active_session(visitor):
-            return visitor in open_tabs
-
-    monkeypatch.setattr(lifetime.runtime, "exists", lambda: False)  # the thread ends; the test calls it instead
-    monkeypatch.setattr(lifetime.runtime, "get_instance", Server)
-    visitors = lifetime.Visitors(keep_seconds=100)
-    session = Session(scheduler)
-    visitors.add("tab", session)
-    now = time.monotonic()
-    visitors.close_left(now + 500)
-    assert not session.closed
-    open_tabs.clear()
-    visitors.close_left(now + 590)
-    assert not session.closed
-    visitors.close_left(now + 601)
-    assert session.closed
-    assert not session.folder.exists()
 
 
 def test_a_page_whose_session_has_ended_starts_a_new_one(monkeypatch):

@@ -246,7 +246,7 @@ class Canary:
         (npz(x=np.ones((1, 3, 2)), lengths=np.array([9])), "A length is 9"),
         (npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (999999999, 999999999), }"), "the limit is"),
         (npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (1000, 100), }"), "cut off"),
-        (npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 100), }"), "the limit is"),
+        (npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 100), }"), "which no array has"),
         (npy_header("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"), "Python objects"),
         (npy_header("__import__('os').abort()"), "damaged or cut off"),
         (parquet(pd.DataFrame({"v": [[1.0, 2], [3.0]]})), "list<element: double>"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from explain_core.explanation import Explanation
+from ui.csv_file import csv_bytes
 from ui.words import Shown
 
 
@@ -18,7 +19,7 @@ def offer_downloads(shown: Shown) -> None:
     with st.popover("Download", icon=":material/download:"):
         st.download_button(
             "Table (CSV)",
-            data=lambda: shown.explanation.to_dataframe().to_csv(index=False).encode(),
+            data=lambda: csv_bytes(shown.explanation.to_dataframe()),
             file_name=f"{name}.csv",
             mime="text/csv",
             key="download csv",

@@ -8,6 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from ui.csv_file import csv_bytes
+
 
 def chart(figure: go.Figure, key: str, alt: str, **options: Any) -> Any:
     """A chart in its own colours and without a toolbar; returns what was selected in it, where ``options`` ask."""
@@ -18,7 +20,7 @@ def csv_button(table: pd.DataFrame, name: str, label: str = "Table (CSV)", width
     """A button for a table as a file, made on the click. The page has one of a name."""
     st.download_button(
         label,
-        data=lambda: table.to_csv(index=False).encode(),
+        data=lambda: csv_bytes(table),
         file_name=f"{name}.csv",
         mime="text/csv",
         key=f"download {name}",

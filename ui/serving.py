@@ -63,19 +63,15 @@ class Frame:
 def parts() -> dict[str, Any]:
     """What `streamlit.starlette.App` is made with."""
     return {
-        "middleware": [Middleware(Frame), Middleware(Gate, cache(Limits.of_this_machine), _manager)],
+        "middleware": [Middleware(Frame), Middleware(Gate, cache(Limits.of_this_machine))],
         "exception_handlers": {Exception: _say_that_it_failed},
         "lifespan": _live,
     }
 
 
-def _manager() -> Any:
-    return runtime.get_instance().uploaded_file_mgr
-
-
 @asynccontextmanager
 async def _live(_: Any) -> AsyncIterator[None]:
-    give_out_marked_ids(_manager())
+    give_out_marked_ids(runtime.get_instance().uploaded_file_mgr)
     _open_browser()
     yield
     if shared_scheduler.cache_info().currsize:  # a signal may end the process before `atexit` comes to it

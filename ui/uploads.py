@@ -72,14 +72,11 @@ class Gate:
 
     Args:
         app: what comes after it.
-        limits: how much may be there; asked when the first upload comes.
-        manager: where Streamlit keeps uploads.
+        limits: how much may be there; asked when an upload comes.
     """
 
-    def __init__(
-        self, app: ASGIApp, limits: Callable[[], Limits], manager: Callable[[], MemoryUploadedFileManager]
-    ) -> None:
-        self._app, self._limits, self._manager = app, limits, manager
+    def __init__(self, app: ASGIApp, limits: Callable[[], Limits]) -> None:
+        self._app, self._limits = app, limits
         self._flights: list[_Flight] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,7 +125,7 @@ class Gate:
     def _refusal(self, flight: _Flight) -> Refusal | None:
         """What speaks against a body that is announced or being read. The total counts what has come, not what others
         announce, so that nobody can take the room of all by announcing."""
-        limits, held = self._limits(), self._manager().file_storage
+        limits, held = self._limits(), runtime.get_instance().uploaded_file_mgr.file_storage
         own = [*held.get(flight.session, {}).values()]
         flying = [other for other in self._flights if other.session == flight.session]
         files = sum(not isinstance(record, Kept) for record in own) + len(flying)
@@ -139,15 +136,33 @@ class Gate:
             return Refusal(
                 413, f"{in_gb(size)} are not taken; uploads may have {in_gb(limits.upload_bytes)} together. {_OWN_HINT}"
             )
-        others = sum(other.received for other in self._flights if other is not flight)
-        total = sum(_size([*records.values()]) for records in [*held.values()]) + others + flight.size
-        if total > limits.uploads_in_memory:
+        flying_size = sum(other.received for other in self._flights if other is not flight) + flight.size
+        room = limits.uploads_in_memory - flying_size
+        if _held() > room:
+            _forget_left()
+        if _held() > room:
             return Refusal(
                 413,
                 f"The server takes {in_gb(limits.uploads_in_memory)} of uploads at a time from everybody together. "
                 "Try again in a minute, or give a smaller file.",
             )
         return None
+
+
+def _held() -> int:
+    held = runtime.get_instance().uploaded_file_mgr.file_storage
+    return sum(_size([*records.values()]) for records in [*held.values()])
+
+
+def _forget_left() -> None:
+    """Let go of what tabs sent that have been closed since. One that comes back has to give such a file again."""
+    server = runtime.get_instance()
+    manager = server.uploaded_file_mgr
+    for session, records in [*manager.file_storage.items()]:
+        if not server.is_active_session(session):
+            for record in [*records.values()]:
+                if not isinstance(record, Kept):
+                    manager.remove_file(session, record.file_id)
 
 
 def _size(records: Collection[UploadedFileRec]) -> int:

@@ -13,10 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from explain_core.errors import ModelFileError
+from explain_core.last_boundary import ending_typed
 from explain_core.models.detect import detect_format
+from explain_core.models.hints import EXPORT_HINT
 from explain_core.models.loaded import ExpectedInput, LayerSummary, LoadedModel, ModelSummary
 
-__all__ = ["ExpectedInput", "LayerSummary", "LoadedModel", "ModelSummary", "framework_of", "load_model"]
+__all__ = [
+    "ExpectedInput",
+    "LayerSummary",
+    "LoadedModel",
+    "ModelSummary",
+    "framework_of",
+    "load_model",
+    "require_data_only",
+]
 
 _OPENERS = {
     "torch.export": "explain_core.models.exported",
@@ -28,17 +38,49 @@ _OPENERS = {
     "saved model": "explain_core.models.saved_model",
 }
 _OF_TENSORFLOW = ("keras", "keras h5", "saved model")
+_TITLES = {  # for people, with their articles
+    "torch.export": "a .pt2 file",
+    "torchscript": "a TorchScript model",
+    "state dict": "what torch.save writes",
+    "safetensors": "a .safetensors file",
+    "keras": "a .keras file",
+    "keras h5": "a Keras .h5 file",
+    "saved model": "a TensorFlow SavedModel",
+}
+_PROGRAMS = {  # formats that are programs and no data, and how to write the model as data
+    "torchscript": "Give the model as .pt2. " + EXPORT_HINT,
+    "saved model": 'Give the model as .keras: in Python, model.save("model.keras").',
+}
 
 
 def framework_of(path: str | PathLike[str]) -> str:
     """The framework that opens a model file, "torch" or "tensorflow"; "torch" for a file that none opens.
 
-    Looks at the head of the file and an archive's table of contents only, and imports no framework.
+    Looks at the head of the file and an archive's table of contents only, of bounded sizes, and imports no framework.
     """
     try:
-        return "tensorflow" if detect_format(Path(path)) in _OF_TENSORFLOW else "torch"
+        return "tensorflow" if _format_of(Path(path)) in _OF_TENSORFLOW else "torch"
     except ModelFileError:  # opening it says why
         return "torch"
+
+
+def require_data_only(kind: str, name: str) -> None:
+    """Refuse a format that is a program, where nothing keeps a program from this computer's files and network.
+
+    Args:
+        kind: the format, as `explain_core.models.detect.detect_format` has it.
+        name: the file's.
+
+    Raises:
+        ModelFileError: says why, and the ways to open the model all the same.
+    """
+    if kind in _PROGRAMS:
+        raise ModelFileError(
+            f"This is {_TITLES[kind]}: a program, and not only numbers. There is no sandbox on this system to open it "
+            "in, so only files of data are opened here.",
+            where=name,
+            hint=f"{_PROGRAMS[kind]}\nOr start PairLift with --trust-code, if everyone who can reach it may run code.",
+        )
 
 
 def load_model(
@@ -46,6 +88,7 @@ def load_model(
     *,
     architecture: Mapping[str, Any] | None = None,
     code: str | PathLike[str] | None = None,
+    data_only: bool = False,
 ) -> LoadedModel:
     """Open a model file.
 
@@ -57,13 +100,16 @@ def load_model(
             names. With ``code``, the arguments of the model's class by name.
         code: a Python file with the model's class, for what ``torch.save`` wrote of it. It is run: give it only where
             you trust it.
+        data_only: refuse formats that are programs, which are screened but not data: TorchScript and SavedModel.
 
     Raises:
         ModelFileError: the file cannot be opened, or must not be; says why and what to do.
         BackendError: the framework of the file is not there.
     """
     path = Path(path)
-    kind = detect_format(path)
+    kind = _format_of(path)
+    if data_only:
+        require_data_only(kind, path.name)
     if code is not None:
         if kind != "state dict":
             raise ModelFileError(
@@ -73,5 +119,11 @@ def load_model(
             )
         trusted = import_module("explain_core.models.trusted_code")
         return trusted.open_model(path, Path(code), architecture or {})
-    opener = import_module(_OPENERS[kind])
-    return opener.open_model(path, architecture or {})
+    with ending_typed(ModelFileError, _TITLES[kind], path.name):
+        opener = import_module(_OPENERS[kind])
+        return opener.open_model(path, architecture or {})
+
+
+def _format_of(path: Path) -> str:
+    with ending_typed(ModelFileError, "a model", path.name):
+        return detect_format(path)

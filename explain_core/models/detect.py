@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 from explain_core.errors import ModelFileError
-from explain_core.models.archive import ARCHIVE_ERRORS
+from explain_core.models.archive import names_of
 from explain_core.models.foreign import explain, explain_zip
 
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6: a magic number, pickled
@@ -42,15 +41,7 @@ def detect_format(path: Path) -> str:
 
 
 def _detect_zip(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except ARCHIVE_ERRORS:
-        raise ModelFileError(
-            "The model file is a damaged or cut-off archive: its table of contents is missing.",
-            where=path.name,
-            hint="Copy or download it again; compare its size with the original's.",
-        ) from None
+    names = names_of(path)
     inside = {name.partition("/")[2] for name in names} | set(names)
     if "archive_format" in inside or "serialized_exported_program.json" in inside:
         return "torch.export"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import io
 import lzma
 import re
@@ -13,9 +12,11 @@ from pathlib import Path
 
 from explain_core.errors import ModelFileError
 from explain_core.models.hints import EXPORT_HINT
-from explain_core.models.pickles import MAX_BYTES, describe, imported_names, names_in_file
+from explain_core.models.pickles import describe, imported_names
 
-_UNPACKED = 2**22  # as much of a compressed file as is looked into
+_UNPACKED = 2**20  # as much of a compressed file as is looked into, and of what it unpacks to
+_MOST_WORKSPACE = 64 * 2**20  # that unpacking may ask for
+_PICKLED = 2**17  # as much of a pickle as is looked through: what it is made of is named at its beginning
 _SHOWN = 4
 _SSTABLE_END = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"  # of the index of a TensorFlow checkpoint
 _TAR_MARK = slice(257, 262)
@@ -49,12 +50,16 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
         "Restore the model in Python. " + _KERAS_SAVE,
     ),
 )
+_OF_GZIP = zlib.MAX_WBITS + 16
 _ZLIB = tuple(b"\x78" + second for second in (b"\x01", b"\x5e", b"\x9c", b"\xda"))
 # How compressed files begin, by the name of the compression, and what unpacks their first part.
 _COMPRESSIONS: dict[str, tuple[tuple[bytes, ...], Callable[[bytes], bytes] | None]] = {
-    "gzip": ((b"\x1f\x8b",), lambda data: gzip.GzipFile(fileobj=io.BytesIO(data)).read(_UNPACKED)),
+    "gzip": ((b"\x1f\x8b",), lambda data: zlib.decompressobj(_OF_GZIP).decompress(data, _UNPACKED)),
     "zlib": (_ZLIB, lambda data: zlib.decompressobj().decompress(data, _UNPACKED)),
-    "xz": ((b"\xfd7zXZ\x00", b"\x5d\x00\x00"), lambda data: lzma.LZMADecompressor().decompress(data, _UNPACKED)),
+    "xz": (
+        (b"\xfd7zXZ\x00", b"\x5d\x00\x00"),
+        lambda data: lzma.LZMADecompressor(memlimit=_MOST_WORKSPACE).decompress(data, _UNPACKED),
+    ),
     "bzip2": ((b"BZh",), lambda data: bz2.BZ2Decompressor().decompress(data, _UNPACKED)),
     "lz4": ((b"\x04\x22\x4d\x18",), None),
 }
@@ -119,7 +124,8 @@ def _by_pickle(path: Path, head: bytes) -> tuple[str, str] | None:
     is_binary = head[0] == 0x80 and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
     if not is_binary and not _TEXT_PICKLE.match(head):
         return None
-    return _pickled(names_in_file(path), "")
+    with path.open("rb") as file:
+        return _pickled(imported_names(file.read(_PICKLED)), "")
 
 
 def _pickled(names: tuple[str, ...], packed: str) -> tuple[str, str]:
@@ -151,15 +157,15 @@ def _by_compression(path: Path, head: bytes) -> tuple[str, str] | None:
     inside = b""
     if unpack is not None:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES)
+            data = file.read(_UNPACKED)
         try:
             inside = unpack(data)
-        except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
+        except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError):
             inside = b""
     if name == "zlib" and not inside:  # two bytes alone are no proof
         return None
     if inside[:1] == b"\x80" or _TEXT_PICKLE.match(inside):
-        return _pickled(imported_names(inside), f" {name}-compressed")
+        return _pickled(imported_names(inside[:_PICKLED]), f" {name}-compressed")
     if inside[_TAR_MARK] == b"ustar":
         return f"This is a tar archive, compressed with {name}.", "Unpack it. " + _GIVE_MODEL
     unknown = " joblib writes such files; what is in this one is not looked into." if name == "lz4" else ""

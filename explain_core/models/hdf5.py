@@ -67,7 +67,7 @@ class Hdf5File:
                 return value.decode("utf-8")
             except UnicodeDecodeError:
                 value = None
-        if not isinstance(value, str):
+        if not isinstance(value, str) or not _is_unicode(value):
             raise ModelFileError(
                 f"The attribute {name!r} of the file is not text.", where=self._where, hint=_SAVE_AGAIN
             )
@@ -116,6 +116,8 @@ class Hdf5File:
                 group = groups.pop()
                 for key in group:
                     path = f"{group.name.rstrip('/')}/{key}"
+                    if not _is_unicode(path):
+                        raise ValueError("the name of an entry is no text")
                     if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                         raise self._refers(path)
                     entry = group[key]
@@ -185,7 +187,8 @@ def _check_texts(source: Path | bytes) -> None:
 
     Texts of variable length stand in collections, one after another: (number, uses, reserved, size) and the text,
     filled up to 8 bytes. Number 0 is room that is left, and its size counts from its own beginning. A size that leads
-    nowhere is what the library does not look for.
+    nowhere is what the library does not look for, nor are collections that share bytes, which could make the walk as
+    long as the square of the file.
     """
     with ExitStack() as stack:
         if isinstance(source, bytes):
@@ -193,17 +196,23 @@ def _check_texts(source: Path | bytes) -> None:
         else:
             file = stack.enter_context(source.open("rb"))
             data = stack.enter_context(mmap(file.fileno(), 0, access=ACCESS_READ))
-        start = data.find(_TEXTS)
+        start, left = data.find(_TEXTS), len(data) // _TEXT.size + 1
         while start >= 0:
             size = int.from_bytes(data[start + 8 : start + 16], "little")
             place, end = start + 16, min(start + size, len(data))
             while place + _TEXT.size <= end:
                 number, _, stored = _TEXT.unpack_from(data, place)
                 step = (stored if number == 0 else _TEXT.size + (stored + 7) // 8 * 8) % 2**64
-                if step < _TEXT.size:
+                left -= 1
+                if step < _TEXT.size or left < 0:
                     raise ValueError("its store of texts is damaged")
                 place += step
             start = data.find(_TEXTS, start + 1)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no bytes in it that are no letters, which the HDF5 library passes on as halves of some."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 @contextmanager

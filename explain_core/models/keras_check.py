@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from explain_core.errors import ModelFileError
+from explain_core.json_reader import JsonError, read_json
 
 _CUSTOM_HINT = """PairLift runs no code from files. Load the model in Python, where its code is, and explain it there:
     model = keras.saving.load_model("model.keras", custom_objects={...})
@@ -55,6 +56,31 @@ _VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__slice__", "__ellips
 _ACTIVATIONS = re.compile(r"keras(\.src)?\.activations(\.\w+)?", re.ASCII)
 _CLASS = re.compile(r"[A-Z]\w*", re.ASCII)  # functions, which could do anything, begin with a small letter
 _DEEPEST = 200
+_MAX_JSON_BYTES = 16 * 2**20
+_MOST_VALUES = 2_000_000  # of JSON; a layer has some 50
+
+
+def read_description(text: str | bytes, what: str, where: str) -> Any:
+    """What JSON in a Keras file says, if it is not larger or deeper than a model's description is.
+
+    Args:
+        text: the JSON.
+        what: what it is, at the beginning of the error.
+        where: the file's name.
+
+    Raises:
+        ModelFileError: it is not readable; says why.
+    """
+    try:
+        if len(text) > _MAX_JSON_BYTES:
+            raise JsonError(f"has {len(text):,} bytes; the limit is {_MAX_JSON_BYTES:,}")
+        return read_json(text, most_values=_MOST_VALUES, deepest=_DEEPEST)
+    except JsonError as error:
+        raise ModelFileError(
+            f"{what} is not readable: it {error}.",
+            where=where,
+            hint="The file may be damaged; copy it again, or save the model again.",
+        ) from None
 
 
 def check_config(config: Any, where: str) -> None:

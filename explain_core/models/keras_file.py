@@ -20,11 +20,10 @@ from explain_core.models.hdf5 import opened
 from explain_core.models.keras2_config import Converter
 from explain_core.models.keras2_era import Era
 from explain_core.models.keras_build import SAVE_AGAIN
-from explain_core.models.keras_check import check_config
+from explain_core.models.keras_check import check_config, read_description
 from explain_core.models.loaded import LoadedModel
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-_MAX_JSON_BYTES = 64 * 2**20
 _TRAINING_ONLY = ("compile_config",)  # loss, metrics and optimizer: may be custom, and nothing here needs them
 
 
@@ -49,7 +48,7 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
     clean = {
         _METADATA: json.dumps(metadata).encode(),
         _CONFIG: json.dumps(config).encode(),
-        _WEIGHTS: entries[_WEIGHTS],
+        _WEIGHTS: entries.pop(_WEIGHTS),
     }
     model, said = _load(clean, config, shapes, path.name, era)
     return keras_build.describe(model, "keras", "Keras", (*era.notes, *said))
@@ -68,14 +67,9 @@ def _refuse_unknown_entries(entries: Mapping[str, bytes], where: str) -> None:
 
 
 def _read_json(entries: Mapping[str, bytes], name: str, where: str) -> dict[str, Any]:
-    try:
-        if len(entries[name]) > _MAX_JSON_BYTES:
-            raise ValueError("too large")
-        content = json.loads(entries[name])
-        if not isinstance(content, dict):
-            raise ValueError("not an object")
-    except (ValueError, RecursionError):
-        raise ModelFileError(f"The entry {name!r} is not readable.", where=where, hint=SAVE_AGAIN) from None
+    content = read_description(entries[name], f"The entry {name!r}", where)
+    if not isinstance(content, dict):
+        raise ModelFileError(f"The entry {name!r} is not a description.", where=where, hint=SAVE_AGAIN)
     return content
 
 
@@ -94,14 +88,15 @@ def _today(config: dict[str, Any], era: Era, where: str) -> dict[str, Any]:
 
 
 def _load(
-    entries: Mapping[str, bytes], config: dict[str, Any], shapes: dict[str, tuple[int, ...]], name: str, era: Era
+    entries: dict[str, bytes], config: dict[str, Any], shapes: dict[str, tuple[int, ...]], name: str, era: Era
 ) -> tuple[Any, list[str]]:
-    """The model, and what Keras warned of while opening it."""
+    """The model, and what Keras warned of while opening it. Takes the entries out of memory: Keras reads its own."""
     import keras
 
     with tempfile.TemporaryDirectory(prefix="pairlift-") as folder:
         copy = Path(folder) / "model.keras"
         write_entries(entries, copy)
+        entries.clear()
         with keras_build.building(name, era.text or "of unknown version") as said:
             _check_sizes(keras_build.without_values(config), shapes, name)
             model = keras.saving.load_model(copy, compile=False, safe_mode=True)

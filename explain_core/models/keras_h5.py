@@ -7,7 +7,6 @@ and screened (`keras_check`), and sizes are compared before anything is built. W
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,11 @@ from explain_core.models import keras_build
 from explain_core.models.hdf5 import Hdf5File, opened
 from explain_core.models.keras2_config import Converter
 from explain_core.models.keras2_era import Era
-from explain_core.models.keras_check import check_config
+from explain_core.models.keras_check import check_config, read_description
 from explain_core.models.keras_weights import LegacyWeights, fill, match
 from explain_core.models.loaded import LoadedModel
 
 _ROOT = "model_weights"
-_MAX_JSON = 64 * 2**20
 _LISTED = 12
 
 
@@ -82,16 +80,7 @@ def _description(file: Hdf5File, where: str) -> Any:
     text = file.text("", "model_config")
     if text is None:
         raise _without_model(file, where)
-    try:
-        if len(text) > _MAX_JSON:
-            raise ValueError("too long")
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise ModelFileError(
-            "The description of the model in the file is not readable.",
-            where=where,
-            hint="The file may be damaged; copy it again, or save the model again.",
-        ) from None
+    return read_description(text, "The description of the model in the file", where)
 
 
 def _is_custom(training: str | None) -> bool:
@@ -99,8 +88,8 @@ def _is_custom(training: str | None) -> bool:
     import keras
 
     try:
-        found = json.loads(training or "{}")
-    except (ValueError, RecursionError):
+        found = read_description(training or "{}", "The description of the training", "")
+    except ModelFileError:
         return True
     parts = [found.get("loss"), found.get("metrics"), found.get("optimizer_config")] if isinstance(found, dict) else []
     known = {"acc", "accuracy", "bce", "ce", "cosine", "crossentropy", "kld", "mae", "mape", "mse", "msle"}

@@ -18,15 +18,17 @@ from typing import Any
 
 from explain_core.errors import ModelFileError
 from explain_core.models import keras_build
-from explain_core.models.archive import MAX_UNPACKED_BYTES, read_entries
+from explain_core.models.archive import MAX_UNPACKED_BYTES, names_of, read_entries
 from explain_core.models.hints import READER_ERRORS, first_line
 from explain_core.models.loaded import ExpectedInput, LayerSummary, LoadedModel, ModelSummary
 from explain_core.models.saved_model_check import Signature, choose_signature, reachable, read_program
 
 _PROGRAM = "saved_model.pb"
-_VARIABLES = re.compile(r"variables/variables\.(index|data-\d{5}-of-\d{5})")
+_VARIABLES = re.compile(r"variables/variables\.(index|data-\d{5}-of-\d{5})", re.ASCII)
 _DAMAGED = "The file is damaged or incomplete; copy it again, with its folder variables."
 _VARIABLE_OPS = ("VarHandleOp", "VariableV2")
+_MOST_PAIRS = 4  # of objects in the graph and in the checkpoint, for each object
+_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the entry of a checkpoint that says which object each value is of
 
 
 def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
@@ -41,7 +43,7 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
     import tensorflow as tf
 
     with _unpacked(path) as folder:
-        meta = read_program((folder / _PROGRAM).read_bytes(), path.name)
+        meta = read_program(folder / _PROGRAM, path.name)
         signature = choose_signature(meta, path.name)
         graph = reachable(meta, signature, path.name)
         try:
@@ -73,16 +75,19 @@ def _unpacked(path: Path) -> Iterator[Path]:
         _check_folder(path)
         yield path
         return
-    entries = read_entries(path, in_root=False, rewrite="model.export and a zip program")
-    program = min((name for name in entries if name.rpartition("/")[2] == _PROGRAM), key=len)
+    program = min((name for name in names_of(path) if name.rpartition("/")[2] == _PROGRAM), key=len)
     root = program.removesuffix(_PROGRAM)
+
+    def is_wanted(name: str) -> bool:
+        return name == program or (name.startswith(root) and _VARIABLES.fullmatch(name[len(root) :]) is not None)
+
+    entries = read_entries(path, in_root=False, rewrite="model.export and a zip program", wanted=is_wanted)
     with tempfile.TemporaryDirectory(prefix="pairlift-") as temporary:
         folder = Path(temporary)
         (folder / "variables").mkdir()
-        for name, data in entries.items():
-            own = name.removeprefix(root)
-            if own == _PROGRAM or (name.startswith(root) and _VARIABLES.fullmatch(own)):
-                (folder / own).write_bytes(data)
+        while entries:
+            name, data = entries.popitem()
+            (folder / name[len(root) :]).write_bytes(data)
         yield folder
 
 
@@ -144,20 +149,26 @@ def _variables(meta: Any, graph: Any, folder: Path, where: str) -> dict[str, Any
 
 def _keys_by_object(meta: Any, graph: Any, stored: Any) -> dict[str, str]:
     """Checkpoint keys by node, as TensorFlow 2 files them: a function's captures are objects with a path of names."""
+    from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import trackable_object_graph_pb2
 
     objects = meta.object_graph_def
-    if not objects.concrete_functions or not stored.has_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"):
+    if not objects.concrete_functions or not _is_one_text(stored, _OBJECTS):
         return {}
     filed = trackable_object_graph_pb2.TrackableObjectGraph()
-    filed.ParseFromString(stored.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+    try:
+        filed.ParseFromString(stored.get_tensor(_OBJECTS))
+    except DecodeError:
+        raise ValueError("its list of objects is damaged") from None
     key_of: dict[int, str] = {}
     seen, waiting = set(), [(0, 0)]
     while waiting:  # the same names lead to the same object in both
         here, there = waiting.pop()
-        if (here, there) in seen or here >= len(objects.nodes) or there >= len(filed.nodes):
+        if (here, there) in seen or not (0 <= here < len(objects.nodes) and 0 <= there < len(filed.nodes)):
             continue
         seen.add((here, there))
+        if len(seen) > _MOST_PAIRS * (len(objects.nodes) + len(filed.nodes)):
+            raise ValueError("its lists of objects do not fit together")
         for attribute in filed.nodes[there].attributes:
             key_of.setdefault(here, attribute.checkpoint_key)
         children = {child.local_name: child.node_id for child in filed.nodes[there].children}
@@ -179,6 +190,11 @@ def _keys_by_object(meta: Any, graph: Any, stored: Any) -> dict[str, str]:
     return keys
 
 
+def _is_one_text(stored: Any, key: str) -> bool:
+    shape, kind = stored.get_variable_to_shape_map().get(key), stored.get_variable_to_dtype_map().get(key)
+    return shape == [] and kind is not None and kind.name == "string"
+
+
 def _keys_by_restoring(meta: Any, wanted: set[str]) -> dict[str, str]:
     """Checkpoint keys by node, read off the saver's own graph: which variable it would assign which tensor to."""
     nodes = {node.name: node for node in meta.graph_def.node}
@@ -186,9 +202,10 @@ def _keys_by_restoring(meta: Any, wanted: set[str]) -> dict[str, str]:
     for node in nodes.values():
         if node.op not in ("Assign", "AssignVariableOp") or node.input[0].partition(":")[0] not in wanted:
             continue
-        source = node.input[1]
-        while source.partition(":")[0] in nodes and nodes[source.partition(":")[0]].op == "Identity":
-            source = nodes[source.partition(":")[0]].input[0]
+        source, passed = node.input[1], set()
+        while (name := source.partition(":")[0]) in nodes and nodes[name].op == "Identity" and name not in passed:
+            passed.add(name)
+            source = nodes[name].input[0]
         name, _, number = source.partition(":")
         if name in nodes and nodes[name].op == "RestoreV2":
             names = nodes.get(nodes[name].input[1].partition(":")[0])

@@ -11,46 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from math import prod
+from pathlib import Path
 from typing import Any
 
 from explain_core.errors import ModelFileError
+from explain_core.models.saved_model_nodes import REBUILD, called, check_node, missing_bytes, without_effects
 
-_REBUILD = 'Export the model without it, for example as a Keras model: model.save("model.keras").'
 _MOST_FILLED = 2**30  # bytes
+_MOST_PROGRAM = 2**29  # bytes
+_DEEPEST = 200  # functions that call each other
+_MOST_NODES = 5_000_000  # with every called function in its place, as TensorFlow runs it
 _INIT = "__saved_model_init_op"
-
-#: Operations that compute from their inputs and nothing else, beside those that the engine has rules for.
-_PURE = frozenset(
-    """Acos Acosh AddN Angle ArgMax ArgMin Asin Asinh Atan2 Atanh Betainc Bincount BitwiseAnd BitwiseOr BitwiseXor
-    BroadcastArgs BroadcastGradientArgs Bucketize ClipByValue Complex ComplexAbs ConcatOffset Conj Const Cross
-    CudnnRNN CudnnRNNV2 CudnnRNNV3 Cumprod DataFormatDimMap DenseBincount Digamma DisableCopyOnRead Div Empty Erfinv
-    Fill FloorDiv Igamma Igammac Imag InTopKV2 InvertPermutation L2Loss LRN Lgamma LinSpace ListDiff LogicalXor
-    MatrixDiag MatrixInverse MatrixSetDiag MatrixSetDiagV3 Mod Multinomial Ndtri NonMaxSuppressionV3 ParallelConcat
-    Placeholder Prod Qr RandomGammaGrad RandomShuffle RandomStandardNormal RandomUniform RandomUniformInt Range Real
-    RngReadAndSkip RngSkip SegmentMax SegmentMean SegmentMin Sort SparseSoftmaxCrossEntropyWithLogits
-    SoftmaxCrossEntropyWithLogits StatefulStandardNormalV2 StatefulUniform StatefulUniformFullInt
-    StatelessMultinomial StatelessRandomGetAlg StatelessRandomGetKeyCounter StatelessRandomGetKeyCounterAlg
-    StatelessRandomNormal StatelessRandomNormalV2 StatelessRandomUniform StatelessRandomUniformFullInt
-    StatelessRandomUniformFullIntV2 StatelessRandomUniformInt StatelessRandomUniformIntV2 StatelessRandomUniformV2
-    StatelessTruncatedNormal StatelessTruncatedNormalV2 Tan TopK TopKV2 TruncateDiv TruncateMod TruncatedNormal
-    Unique UniqueV2 UnravelIndex VarHandleOp VarIsInitializedOp VariableV2 Where Xdivy Xlog1py Xlogy Zeta""".split()  # noqa: SIM905
-)
-_REASONS = {  # for people: what an operation that is refused would have done, by a part of its name
-    "Py": "runs Python code",
-    "File": "reads or writes files",
-    "Save": "writes files",
-    "Restore": "reads files",
-    "Merge": "writes files or steers a loop of TensorFlow 1",
-    "Table": "looks words up in a table, which comes from a file",
-    "Print": "writes to a file",
-    "Enter": "is a loop of TensorFlow 1",
-    "Switch": "is a branch of TensorFlow 1",
-    "String": "works on text",
-    "Iterator": "reads data from elsewhere",
-    "Dataset": "reads data from elsewhere",
-    "Reader": "reads files",
-}
 
 
 @dataclass(frozen=True)
@@ -62,18 +33,24 @@ class Signature:
     outputs: dict[str, Any]
 
 
-def read_program(data: bytes, where: str) -> Any:
-    """The MetaGraphDef for serving.
+def read_program(path: Path, where: str) -> Any:
+    """The MetaGraphDef for serving, from a ``saved_model.pb``.
 
     Raises:
-        ModelFileError: it is not one.
+        ModelFileError: it is not one, or larger than a graph is.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
+    if (size := path.stat().st_size) > _MOST_PROGRAM:
+        raise ModelFileError(
+            f"The graph of the SavedModel has {size:,} bytes; the limit is {_MOST_PROGRAM:,}.",
+            where=where,
+            hint="Keep the weights in variables and not in the graph, as model.export does.",
+        )
     content = saved_model_pb2.SavedModel()
     try:
-        content.ParseFromString(data)
+        content.ParseFromString(path.read_bytes())
     except (DecodeError, RecursionError):
         raise ModelFileError(
             "The graph of the SavedModel is not readable.", where=where, hint="The file is damaged; copy it again."
@@ -134,13 +111,15 @@ def reachable(meta: Any, signature: Signature, where: str) -> Any:
         if len(inputs - set(kept)):
             raise ModelFileError(f"The graph has no input {missing[:80]!r}.", where=where, hint="The file is damaged.")
     functions = _functions(kept.values(), meta.graph_def.library, where)
-    _check_order(functions, where)
-    _check_constants([node for _, node in _all_nodes(kept.values(), functions.values())], where)
-    for place, node in _all_nodes(kept.values(), functions.values()):
-        _check(node, place, where)
+    _check_calls(kept.values(), functions, where)
+    for place, node, in_function in _all_nodes(kept.values(), functions.values()):
+        check_node(node, place, where, in_function=in_function)
+    _check_constants([node for _, node, _ in _all_nodes(kept.values(), functions.values())], where)
     graph = graph_pb2.GraphDef(versions=meta.graph_def.versions)
-    graph.node.extend(node for node in meta.graph_def.node if node.name in kept)
+    graph.node.extend(node for name, node in nodes.items() if name in kept)
     graph.library.function.extend(functions.values())
+    for _, node, _ in _all_nodes(graph.node, graph.library.function):
+        without_effects(node)
     return graph
 
 
@@ -149,7 +128,7 @@ def _functions(nodes: Iterable[Any], library: Any, where: str) -> dict[str, Any]
     found: dict[str, Any] = {}
     waiting = list(nodes)
     while waiting:
-        for name in _called(waiting.pop()):
+        for name in called(waiting.pop()):
             if name in found:
                 continue
             if name not in known:
@@ -163,62 +142,47 @@ def _functions(nodes: Iterable[Any], library: Any, where: str) -> dict[str, Any]
     return found
 
 
-def _check_order(functions: dict[str, Any], where: str) -> None:
-    """Refuse functions that call themselves, at whatever distance: they could go on for ever."""
-    calls = {name: {c for node in function.node_def for c in _called(node)} for name, function in functions.items()}
+def _check_calls(nodes: Iterable[Any], functions: dict[str, Any], where: str) -> None:
+    """Refuse functions that call themselves, at whatever distance, and calls that make a small file a giant graph."""
+    calls = {name: [c for node in function.node_def for c in called(node)] for name, function in functions.items()}
     try:
-        TopologicalSorter(calls).prepare()
+        order = list(TopologicalSorter(calls).static_order())
     except CycleError as error:
         raise ModelFileError(
-            f"The function {error.args[1][0][:80]!r} of the graph calls itself.", where=where, hint=_REBUILD
+            f"The function {error.args[1][0][:80]!r} of the graph calls itself.", where=where, hint=REBUILD
         ) from None
+    depth, size = {}, {}
+    for name in order:  # what a function calls comes before it
+        depth[name] = 1 + max((depth[c] for c in calls[name]), default=0)
+        size[name] = len(functions[name].node_def) + sum(size[c] for c in calls[name])
+    total = sum(1 + sum(size[c] for c in called(node)) for node in nodes)
+    if max(depth.values(), default=0) > _DEEPEST or total > _MOST_NODES:
+        raise ModelFileError(
+            f"The functions of the graph call each other {max(depth.values()):,} deep and are {total:,} operations in "
+            f"all; the limits are {_DEEPEST} and {_MOST_NODES:,}.",
+            where=where,
+            hint=REBUILD,
+        )
 
 
 def _check_constants(nodes: Iterable[Any], where: str) -> None:
     """Refuse constants that declare far more numbers than the file has: one number can stand for all of them."""
-    total = 0
-    for node in nodes:
-        if node.op == "Const":
-            value = node.attr["value"].tensor
-            declared = 8 * prod(max(axis.size, 0) for axis in value.tensor_shape.dim)
-            total += max(declared - value.ByteSize(), 0)
+    total = sum(map(missing_bytes, nodes))
     if total > _MOST_FILLED:
         raise ModelFileError(
             f"The constants of the graph declare {total / 2**30:.1f} GiB that the file does not have.",
             where=where,
-            hint=_REBUILD,
+            hint=REBUILD,
         )
 
 
-def _called(node: Any) -> Iterator[str]:
-    for value in node.attr.values():
-        if value.HasField("func"):
-            yield value.func.name
-        yield from (function.name for function in value.list.func)
-
-
-def _all_nodes(nodes: Iterable[Any], functions: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+def _all_nodes(nodes: Iterable[Any], functions: Iterable[Any]) -> Iterator[tuple[str, Any, bool]]:
+    """Every node, with its place in words and whether that is in a function."""
     for node in nodes:
-        yield node.name, node
+        yield node.name, node, False
     for function in functions:
         for node in function.node_def:
-            yield f"{function.signature.name}: {node.name}", node
-
-
-def _check(node: Any, place: str, where: str) -> None:
-    from explain_core.backends.tensorflow.interpreter import operations
-
-    harmless = node.op in _PURE or node.op in operations()
-    if harmless and not (node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file")):
-        return
-    why = next((reason for part, reason in _REASONS.items() if part in node.op), "")
-    raise ModelFileError(
-        f"The model runs the TensorFlow operation {node.op[:80]!r}"
-        + (f", which {why}" if why else ", which is not one that only computes")
-        + "; it is not opened.",
-        where=f"{where}: {place[:160]}",
-        hint=_REBUILD,
-    )
+            yield f"{function.signature.name}: {node.name}", node, True
 
 
 def _node_of(tensor: str) -> str:

@@ -6,10 +6,7 @@ import io
 import re
 import tokenize
 import warnings
-import zipfile
-import zlib
 from math import prod
-from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -20,6 +17,7 @@ from explain_core.sequences.labelled import label, label_ragged, numbered
 from explain_core.sequences.numbers import fill_fixes, filled, further
 from explain_core.sequences.options import MAX_BYTES, MAX_CELLS, Options
 from explain_core.sequences.table import Table, row_numbers
+from explain_core.zip_reader import ZipError, open_zip
 
 _USUAL = ("x", "sequences", "sequence", "data", "inputs", "input", "values", "features", "series", "arr_0")
 _MASKS = ("mask", "masks", "attention_mask", "valid")
@@ -28,6 +26,8 @@ _FEATURE_NAMES = ("feature_names", "features", "columns", "names_of_features")
 _SAMPLE_NAMES = ("names", "ids", "id", "sample_names")
 _TIMES = ("time", "times", "dates", "timestamps", "t")
 _MAX_ENTRIES = 1000
+_MOST_AXES = 32
+_LONGEST_HEADER = 2**20  # bytes; NumPy itself takes 10,000
 
 
 def read_npy(data: bytes, where: str, stem: str, options: Options) -> xr.DataArray | Table:
@@ -36,7 +36,7 @@ def read_npy(data: bytes, where: str, stem: str, options: Options) -> xr.DataArr
     Raises:
         SequenceFileError: it is damaged, holds objects, or is of a shape that no sequences have.
     """
-    values = read_array(io.BytesIO(data), len(data), where)
+    values = read_array(data, where)
     is_table = values.dtype.names and values.ndim == 1 and values.size
     return _as_table(values, where) if is_table else as_sequences(values, where, stem, options)
 
@@ -87,18 +87,20 @@ def read_npz(data: bytes, where: str, stem: str, options: Options) -> tuple[xr.D
     return found, tuple(name for name, array in arrays.items() if _may_be_sequences(array)), notes
 
 
-def read_array(file: IO[bytes], size: int, where: str) -> np.ndarray:
-    """A plain array from an open NPY file of ``size`` bytes. Its header is checked before its values are read.
+def read_array(data: bytes | memoryview, where: str) -> np.ndarray:
+    """A plain array from the content of an NPY file, without a copy. Its header is checked before its values are read.
 
     Raises:
-        SequenceFileError
+        SequenceFileError: it is damaged, holds objects, or is larger than it may be.
     """
+    file = io.BytesIO(data[:_LONGEST_HEADER])
     try:
         version = np.lib.format.read_magic(file)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Python 2, whose headers are read all the same
             shape, by_column, dtype = read_header(file)
+        _check_names(dtype)
     except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError) as error:
         raise SequenceFileError(f"The NPY file is damaged or cut off: {_line(error)}", where=where) from None
     if dtype.hasobject:
@@ -107,24 +109,29 @@ def read_array(file: IO[bytes], size: int, where: str) -> np.ndarray:
             where=where,
             hint="Save plain numbers: np.save(path, np.asarray(values, dtype=float)).",
         )
-    cells = prod(shape)
-    if any(axis < 0 for axis in shape) or cells > MAX_CELLS or cells * dtype.itemsize > MAX_BYTES:
+    if len(shape) > _MOST_AXES or any(type(axis) is not int or axis < 0 for axis in shape):
         raise SequenceFileError(
-            f"The array has shape {shape}; the limit is {MAX_CELLS:,} numbers.",
+            f"The NPY file is damaged: its shape is {str(shape)[:80]}, which no array has.", where=where
+        )
+    cells = prod(shape)
+    if max(shape, default=0) > MAX_CELLS or cells > MAX_CELLS or cells * dtype.itemsize > MAX_BYTES:
+        raise SequenceFileError(
+            f"The array has shape {str(shape)[:80]}; the limit is {MAX_CELLS:,} numbers.",
             where=where,
             hint="Give the sequences that you want to explain, not the whole data set.",
         )
-    wanted = cells * dtype.itemsize
-    if wanted > size:  # known before anything of that size is allocated
-        raise _cut_off(where, wanted, size)
-    try:
-        data = file.read(wanted)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
-        raise SequenceFileError(f"The archive is damaged or cut off: {_line(error)}", where=where) from None
-    if len(data) < wanted:
-        raise _cut_off(where, wanted, len(data))
-    array = np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if by_column else "C")
+    wanted, start = cells * dtype.itemsize, file.tell()
+    if wanted > len(data) - start:
+        raise _cut_off(where, wanted, len(data) - start)
+    values = np.frombuffer(data, dtype, cells, start) if wanted else np.empty(cells, dtype)
+    array = values.reshape(shape, order="F" if by_column else "C")
     return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _check_names(dtype: np.dtype) -> None:
+    for name in dtype.names or ():
+        name.encode()  # half of a character is no text: a ValueError
+        _check_names(dtype[name])
 
 
 def as_sequences(
@@ -241,32 +248,26 @@ def _as_table(values: np.ndarray, where: str) -> Table:
 
 def _entries(data: bytes, where: str) -> dict[str, np.ndarray]:
     """All arrays of the archive; nothing is written anywhere, and no name is used as a path."""
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-        infos = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
-        raise SequenceFileError(f"The archive is damaged or cut off: {_line(error)}", where=where) from None
-    if len(infos) > _MAX_ENTRIES:
-        raise SequenceFileError(f"The archive has {len(infos):,} entries; the limit is {_MAX_ENTRIES:,}.", where=where)
-    declared = sum(info.file_size for info in infos)
-    if declared > MAX_BYTES:
-        raise SequenceFileError(
-            f"The archive unpacks to {declared:,} bytes; the limit is {MAX_BYTES:,}.",
-            where=where,
-            hint="Give the sequences that you want to explain, not the whole data set.",
-        )
     arrays: dict[str, np.ndarray] = {}
-    for info in infos:
-        place = f"{where}, entry {info.filename[:80]!r}"
-        if not info.filename.endswith(".npy") or re.search(r"\.\.|^[/\\]|\\|:|[\x00-\x1f]", info.filename):
-            raise SequenceFileError("An NPZ file has no such entry.", where=place, hint="Save it with np.savez.")
-        if info.flag_bits & 1:
-            raise SequenceFileError("The archive is locked by a password.", where=place)
-        try:
-            with archive.open(info) as file:
-                arrays[info.filename.removesuffix(".npy")] = read_array(file, info.file_size, place)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
-            raise SequenceFileError(f"The archive is damaged or cut off: {_line(error)}", where=place) from None
+    place = where
+    try:
+        with open_zip(data) as archive:
+            if len(archive.entries) > _MAX_ENTRIES:
+                raise SequenceFileError(
+                    f"The archive has {len(archive.entries):,} entries; the limit is {_MAX_ENTRIES:,}.", where=where
+                )
+            archive.require(archive.entries, MAX_BYTES)
+            for entry in archive.entries:
+                place, name = f"{where}, entry {entry.name[:80]!r}", entry.name.removesuffix(".npy")
+                if name == entry.name or re.search(r"\.\.|^[/\\]|\\|:|[\x00-\x1f]", name):
+                    raise SequenceFileError(
+                        "An NPZ file has no such entry.", where=place, hint="Save it with np.savez."
+                    )
+                if name in arrays:
+                    raise SequenceFileError("The archive has two entries of this name.", where=place)
+                arrays[name] = read_array(archive.read(entry), place)
+    except ZipError as error:
+        raise SequenceFileError(error.what, where=place, hint=error.hint) from None
     if not arrays:
         raise SequenceFileError("The archive is empty.", where=where)
     return arrays

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from explain_core import json_reader
 from explain_core.errors import Fix, SequenceFileError
 from explain_core.sequences.arrays import as_sequences
 from explain_core.sequences.labelled import label_ragged, numbered
@@ -21,7 +22,8 @@ from explain_core.sequences.times import is_date
 _LISTS = ("sequences", "sequence", "data", "inputs", "instances", "x", "values", "series", "rows", "records")
 _NAMES = ("features", "feature_names", "columns")
 _OWN_NAME = ("name", "id", "sequence", "sample", "sequence_id")
-_DEEPEST = 12
+_DEEPEST = 12  # lists in lists, before their depth is said to be too large
+_DEEPEST_JSON = 100  # with what stands beside the lists
 _HINT = "PairLift reads a list of numbers, of rows or of records, a list for each column, or a list of sequences."
 
 
@@ -57,8 +59,13 @@ def texts_of_json(data: str, where: str) -> tuple[list[str], list[str]] | None:
     return None
 
 
-def parse_json(data: str, where: str) -> Any:
+def parse_json(data: str, where: str, most: int = 2 * MAX_CELLS) -> Any:
     """Any JSON value.
+
+    Args:
+        data: the text.
+        where: the file's name.
+        most: values that it may have, its lists and objects included.
 
     Raises:
         SequenceFileError: with the row and column of what is wrong.
@@ -67,35 +74,29 @@ def parse_json(data: str, where: str) -> Any:
     def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
+            twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
             raise SequenceFileError(
-                f"The name {twice!r} stands twice in one object.", where=where, hint="Give each value its own name."
+                f"The name {twice[:60]!r} stands twice in one object.",
+                where=where,
+                hint="Give each value its own name.",
             )
         return found
 
     try:
-        return json.loads(data, parse_int=_integer, object_pairs_hook=made)
-    except json.JSONDecodeError as error:
+        return json_reader.read_json(data, most_values=most, deepest=_DEEPEST_JSON, made=made)
+    except json_reader.JsonError as error:
+        place = f", row {error.row}, column {error.column}" if error.row is not None else ""
         raise SequenceFileError(
-            f"The JSON is damaged or cut off: {error.msg}.",
-            where=f"{where}, row {error.lineno}, column {error.colno}",
-            hint="Write it with a JSON library.",
+            f"The JSON {error}.", where=f"{where}{place}", hint="Write it with a JSON library." if place else _HINT
         ) from None
-    except RecursionError:
-        raise SequenceFileError("The JSON is nested too deep.", where=where, hint=_HINT) from None
-
-
-def _integer(text: str) -> int | float:
-    return int(text) if len(text) < 300 else float("inf")
 
 
 def _parse(data: str, where: str) -> Any:
     lines = [line for line in data.splitlines() if line.strip()]
     if len(lines) > 1 and all(line.lstrip().startswith(("{", "[")) for line in lines[:2]):
         try:  # a value on each line; a file that is one value has brackets around it
-            json.loads(lines[0])
-        except (json.JSONDecodeError, RecursionError):
+            parse_json(lines[0], where)
+        except SequenceFileError:
             pass
         else:
             return [parse_json(line, f"{where}, line {number}") for number, line in enumerate(lines, 1)]
@@ -319,9 +320,13 @@ def _named(found: xr.DataArray, extra: Mapping[str, Any], where: str) -> xr.Data
             break
     times = extra.get("time", extra.get("times", extra.get("index")))
     if isinstance(times, list) and len(times) == found.sizes["time"] and len(set(map(str, times))) == len(times):
-        numeric = all(isinstance(time, int | float) and not isinstance(time, bool) for time in times)
-        found = found.assign_coords(time=times if numeric else [str(time) for time in times])
+        found = found.assign_coords(time=times if all(map(_is_plain, times)) else [str(time) for time in times])
     return found
+
+
+def _is_plain(time: Any) -> bool:
+    """Whether a label is a number that arrays hold as it is."""
+    return isinstance(time, float) or (isinstance(time, int) and not isinstance(time, bool) and abs(time) < 2**63)
 
 
 def _too_large(cells: int, where: str) -> SequenceFileError:

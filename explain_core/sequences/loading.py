@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from explain_core.errors import InputError
+from explain_core.errors import InputError, SequenceFileError
+from explain_core.last_boundary import ending_typed
 from explain_core.sequences.cutting import cut
 from explain_core.sequences.options import Options
 from explain_core.sequences.reading import Reading, read_file
@@ -136,7 +138,8 @@ def read_words(path: str | PathLike[str], vocabulary: Vocabulary, text_column: s
         SequenceFileError, InputError: there is no text, or nothing of it is in the vocabulary.
     """
     names, texts, notes = read_texts(path, text_column)
-    sequences = encode_texts(texts, vocabulary, names)
+    with ending_typed(SequenceFileError, "texts", Path(path).name):
+        sequences = encode_texts(texts, vocabulary, names)
     unknown = sequences.attrs["unknown"]
     if unknown:
         listed = ", ".join(unknown[:20]) + (f" and {len(unknown) - 20} more" if len(unknown) > 20 else "")

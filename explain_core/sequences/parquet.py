@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -41,15 +42,18 @@ def read_parquet(data: bytes, where: str) -> Table:
         # Text stays as a dictionary of distinct values, or a short file could hold one long text a million times.
         file = pq.ParquetFile(io.BytesIO(data), read_dictionary=texts, arrow_extensions_enabled=False)
         _check_size(file.metadata, where)
-        table = file.read()
+        return _as_table(file.read(), where)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         line = (str(error).splitlines() or ["it cannot be read"])[0][:200]
         raise SequenceFileError(f"The Parquet file is damaged or cut off: {line}", where=where) from None
+
+
+def _as_table(table: pa.Table, where: str) -> Table:
     names = ["" if name.startswith("__index_level_") else name for name in table.column_names]
     order = sorted(range(len(names)), key=lambda i: bool(names[i]))  # pandas writes its index last
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise SequenceFileError(f"Two columns are called {sorted(twice)[0]!r}.", where=where)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise SequenceFileError(f"Two columns are called {twice[:60]!r}.", where=where)
     columns = {names[i]: _column(table.column(i), names[i], where) for i in order}
     frame = pd.DataFrame(columns, index=row_numbers(table.num_rows))
     if frame.empty:
@@ -80,14 +84,29 @@ def _column(column: pa.ChunkedArray, name: str, where: str) -> pd.Series:
     kind = column.type
     if pa.types.is_decimal(kind):
         column = column.cast(pa.float64())
+    own = kind.value_type if pa.types.is_dictionary(kind) else kind
     known = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null)
-    known += (pa.types.is_timestamp, pa.types.is_date, pa.types.is_dictionary, _is_text)
-    if not any(test(kind) for test in known):
-        raise SequenceFileError(f"The column is of {kind}.", where=f"{where}, column {name!r}", hint="Write numbers.")
+    known += (pa.types.is_timestamp, pa.types.is_date, _is_text)
+    if not any(test(own) for test in known):
+        raise SequenceFileError(f"The column is of {own}.", where=f"{where}, column {name!r}", hint="Write numbers.")
     cells = column.to_pandas(date_as_object=False)
     cells.index = row_numbers(len(cells))
+    if pa.types.is_binary(own):
+        cells = cells.astype(object).map(lambda cell: _decoded(cell, name, where), na_action="ignore")
     if pa.types.is_dictionary(kind) or _is_text(kind):
         return cells.astype(object).where(cells.notna(), "")
     if pa.types.is_boolean(kind) or pa.types.is_null(kind) or (pa.types.is_integer(kind) and cells.dtype == object):
         return cells.astype(object).map(lambda cell: float("nan") if cell is None else float(cell)).astype(float)
     return cells
+
+
+def _decoded(cell: bytes, name: str, where: str) -> str:
+    """Text that was written as bytes, as some writers do with any."""
+    try:
+        return cell.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SequenceFileError(
+            "The column is of bytes that are no text.",
+            where=f"{where}, column {name!r}",
+            hint="Write numbers, or leave the column out.",
+        ) from None

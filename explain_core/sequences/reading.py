@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from explain_core.errors import Fix, SequenceFileError
+from explain_core.last_boundary import ending_typed
 from explain_core.sequences import arrays, json_file, parquet, text
 from explain_core.sequences.labelled import label, label_ragged
 from explain_core.sequences.numbers import check_finite, filled, numbers_of, stand_ins
@@ -97,7 +98,12 @@ def read_file(path: str | PathLike[str], options: Options | None = None) -> Read
     Raises:
         SequenceFileError: says the row and the column.
     """
-    path, options = Path(path), options or Options()
+    path = Path(path)
+    with ending_typed(SequenceFileError, "sequences", path.name):
+        return _read(path, options or Options())
+
+
+def _read(path: Path, options: Options) -> Reading:
     data = read_bytes(path)
     where, stem = path.name, path.stem
     refuse_others(data, where)
@@ -119,19 +125,19 @@ def read_file(path: str | PathLike[str], options: Options | None = None) -> Read
     return _from_table(table, words, stem, options)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The whole file, if it is not too large.
+def read_bytes(path: Path, most: int | None = None) -> bytes:
+    """The whole file, if it is not larger than ``most`` (`MAX_BYTES` if left out).
 
     Raises:
         SequenceFileError: it cannot be read, is empty or too large.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
+        size, most = path.stat().st_size, MAX_BYTES if most is None else most
+        if size > most:
             raise SequenceFileError(
-                f"The file has {size:,} bytes; the limit is {MAX_BYTES:,}.",
+                f"The file has {size:,} bytes; the limit is {most:,}.",
                 where=path.name,
-                hint="Give the sequences that you want to explain, not the whole data set.",
+                hint="Give what belongs to the sequences that you want to explain, not to the whole data set.",
             )
         data = path.read_bytes()
     except OSError as error:

@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from explain_core.errors import InputError, SequenceFileError
+from explain_core.last_boundary import ending_typed
 from explain_core.own_units import OFFSET, SCALE
 from explain_core.sequences.json_file import parse_json
 from explain_core.sequences.labelled import valid_steps
@@ -27,6 +28,8 @@ from explain_core.sequences.text import decode, read_text
 _OFFSETS = ("mean", "offset", "center", "average", "mu", "mean_", "center_")
 _SCALES = ("scale", "std", "sd", "stddev", "sigma", "standard deviation", "scale_")
 _LOWS, _HIGHS = ("min", "minimum", "low", "data_min_"), ("max", "maximum", "high", "data_max_")
+_MAX_BYTES = 16 * 2**20
+_MOST_VALUES = 1_000_000
 _HINT = "Give feature, mean and scale (or min and max) as CSV columns, or a scaler's mean_ and scale_ as JSON."
 
 
@@ -61,18 +64,8 @@ class Scaling:
             SequenceFileError: says what is missing, or the row and the column.
         """
         path = Path(path)
-        data = read_bytes(path)
-        if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
-            return _from_json(parse_json(decode(data, path.name, []), path.name), path.name)
-        table, _ = read_text(data, path.name, Options())
-        by_lower = {str(name).strip().lower(): name for name in table.frame.columns}
-        known = {*_OFFSETS, *_SCALES, *_LOWS, *_HIGHS}
-        columns = [name for lower, name in by_lower.items() if lower in known]
-        values, _ = numbers_of(table, columns, Options())
-        check_finite(values, table, columns)
-        found: dict[str, Any] = {name.strip().lower(): values[:, i] for i, name in enumerate(columns)}
-        others = [name for name in table.frame.columns if name not in columns]
-        return _from_columns(found, list(table.frame[others[0]]) if others else None, path.name)
+        with ending_typed(SequenceFileError, "a scaling", path.name):
+            return _read(path)
 
     def matched(self, features: Sequence[str], where: str = "the scaling") -> Scaling:
         """For these features in their order: by name where both have names, else by position.
@@ -119,6 +112,21 @@ def scaled(sequences: xr.DataArray, scaling: Scaling) -> xr.DataArray:
         values = values.astype(sequences.dtype)
     found = sequences.copy(data=values)
     return found.assign_coords({OFFSET: ("feature", matched.offset), SCALE: ("feature", matched.scale)})
+
+
+def _read(path: Path) -> Scaling:
+    data = read_bytes(path, _MAX_BYTES)
+    if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
+        return _from_json(parse_json(decode(data, path.name, []), path.name, _MOST_VALUES), path.name)
+    table, _ = read_text(data, path.name, Options())
+    by_lower = {str(name).strip().lower(): name for name in table.frame.columns}
+    known = {*_OFFSETS, *_SCALES, *_LOWS, *_HIGHS}
+    columns = [name for lower, name in by_lower.items() if lower in known]
+    values, _ = numbers_of(table, columns, Options())
+    check_finite(values, table, columns)
+    found: dict[str, Any] = {name.strip().lower(): values[:, i] for i, name in enumerate(columns)}
+    others = [name for name in table.frame.columns if name not in columns]
+    return _from_columns(found, list(table.frame[others[0]]) if others else None, path.name)
 
 
 def _from_json(value: Any, where: str) -> Scaling:

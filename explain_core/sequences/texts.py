@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from explain_core.errors import SequenceFileError
+from explain_core.last_boundary import ending_typed
 from explain_core.sequences import json_file, parquet
 from explain_core.sequences.options import Options
 from explain_core.sequences.reading import ID_NAMES, looks_like_json, read_bytes, refuse_others
@@ -28,6 +29,11 @@ def read_texts(path: str | PathLike[str], column: str | None = None) -> tuple[li
         SequenceFileError: there is no such column, or no text.
     """
     path = Path(path)
+    with ending_typed(SequenceFileError, "texts", path.name):
+        return _read(path, column)
+
+
+def _read(path: Path, column: str | None) -> tuple[list[str], list[str], list[str]]:
     data = read_bytes(path)
     refuse_others(data, path.name)
     notes: list[str] = []

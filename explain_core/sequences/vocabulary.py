@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from explain_core.errors import InputError, SequenceFileError
+from explain_core.last_boundary import ending_typed
 from explain_core.sequences.json_file import parse_json
 from explain_core.sequences.reading import read_bytes
 from explain_core.sequences.text import decode
@@ -23,6 +23,10 @@ KERAS_FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 _UNKNOWN = ("<unk>", "[UNK]", "<UNK>", "<OOV>", "<oov>", "UNK", "unk", "[unk]")
 _PADDING = ("<pad>", "[PAD]", "<PAD>", "[pad]", "PAD")
 _MOST_WORDS = 2_000_000
+_MAX_BYTES = 128 * 2**20
+_MOST_VALUES = 5 * _MOST_WORDS  # of JSON: a Keras tokenizer has its words four times
+_ID = re.compile(r"-?\d{1,10}", re.ASCII)
+_WORD_AND_ID = re.compile(r"(\S+)[\t ,;]+(\d{1,10})", re.ASCII)
 _HINT = "Give JSON of word and id, a JSON list, a word on each line, or a Keras tokenizer's to_json()."
 
 
@@ -59,19 +63,8 @@ class Vocabulary:
             SequenceFileError: it is none of these, or two words share an id.
         """
         path = Path(path)
-        notes: list[str] = []
-        text = decode(read_bytes(path), path.name, notes)
-        if not text.lstrip("\ufeff \t\r\n").startswith(("{", "[", '"')):
-            return _from_lines(text, path.name, notes)
-        try:
-            value = parse_json(text, path.name)
-        except SequenceFileError:
-            if text.lstrip().startswith("{"):
-                raise
-            return _from_lines(text, path.name, notes)  # a list of words that begins with "[PAD]"
-        if isinstance(value, str):  # to_json() dumped once more
-            value = parse_json(value, path.name)
-        return _from_json(value, path.name, notes)
+        with ending_typed(SequenceFileError, "a vocabulary", path.name):
+            return _read(path)
 
     def words(self, text: str) -> list[str]:
         """The words of a text, before they are looked up."""
@@ -137,13 +130,29 @@ def encode_texts(texts: Sequence[str], vocabulary: Vocabulary, names: Sequence[s
     return xr.DataArray(values, coords, ("sample", "time"), "x", attrs)
 
 
+def _read(path: Path) -> Vocabulary:
+    notes: list[str] = []
+    text = decode(read_bytes(path, _MAX_BYTES), path.name, notes)
+    if not text.lstrip("\ufeff \t\r\n").startswith(("{", "[", '"')):
+        return _from_lines(text, path.name, notes)
+    try:
+        value = parse_json(text, path.name, _MOST_VALUES)
+    except SequenceFileError:
+        if text.lstrip().startswith("{"):
+            raise
+        return _from_lines(text, path.name, notes)  # a list of words that begins with "[PAD]"
+    if isinstance(value, str):  # to_json() dumped once more
+        value = parse_json(value, path.name, _MOST_VALUES)
+    return _from_json(value, path.name, notes)
+
+
 def _from_lines(text: str, where: str, notes: list[str]) -> Vocabulary:
     lines = [line.rstrip("\r") for line in text.removeprefix("\ufeff").split("\n")]
     while lines and not lines[-1]:
         lines.pop()
-    pairs = [re.fullmatch(r"(\S+)[\t ,;]+(\d+)", line) for line in lines[:50]]
+    pairs = [_WORD_AND_ID.fullmatch(line) for line in lines[:50]]
     if lines and all(pairs):  # a word and its id; counts are refused later, since ids all differ
-        found = [re.fullmatch(r"(\S+)[\t ,;]+(\d+)", line) for line in lines]
+        found = [_WORD_AND_ID.fullmatch(line) for line in lines]
         if not all(found):
             row = next(i for i, each in enumerate(found) if not each)
             raise SequenceFileError("The row is no word with its id.", where=f"{where}, row {row + 1}", hint=_HINT)
@@ -186,7 +195,7 @@ def _from_json(value: Any, where: str, notes: list[str]) -> Vocabulary:
             return _from_json(value[key], where, notes)
     if not isinstance(value, dict) or not value:
         raise SequenceFileError("This is not a vocabulary.", where=where, hint=_HINT)
-    if all(isinstance(word, str) and key.lstrip("-").isdigit() for key, word in value.items()):
+    if all(isinstance(word, str) and _ID.fullmatch(key) for key, word in value.items()):
         value = {word: int(key) for key, word in value.items()}  # id to word
     return _made(value, where, notes)
 
@@ -194,10 +203,7 @@ def _from_json(value: Any, where: str, notes: list[str]) -> Vocabulary:
 def _from_keras(config: dict[str, Any], where: str, notes: list[str]) -> Vocabulary:
     """``keras.preprocessing.text.Tokenizer.to_json()``: its index is JSON inside JSON."""
     index = config.get("word_index")
-    try:
-        index = json.loads(index) if isinstance(index, str) else index
-    except (json.JSONDecodeError, RecursionError):
-        index = None
+    index = parse_json(index, where, _MOST_VALUES) if isinstance(index, str) else index
     if not isinstance(index, dict):
         raise SequenceFileError("The tokenizer has no word_index.", where=where, hint=_HINT)
     oov, most = config.get("oov_token"), config.get("num_words")

@@ -1,0 +1,127 @@
+"""What is held of a tab that was closed: its processes for seconds, its files until the connection cannot come back."""
+
+import time
+
+import psutil
+import pytest
+from hostile_jobs import pid, sleep
+from tab import SOON, until
+
+from explain_core.demos import list_demos, load_demo
+from explain_core.jobs import ModelSource
+from explain_core.limits import GB, Limits
+from explain_core.scheduler import Scheduler
+from ui import lifetime
+from ui.session import Session
+
+TORCH = ModelSource(load_demo(list_demos()[0].slug).model_path)  # for jobs that go where a torch model would
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    scheduler = Scheduler(Limits(memory=4 * GB, reserve=0, processes=3, jobs=3, seconds=600, spares=False))
+    yield scheduler
+    scheduler.stop()
+
+
+@pytest.fixture
+def session(scheduler):
+    session = Session(scheduler)
+    yield session
+    session.close()
+
+
+class Server:
+    """What Streamlit knows of tabs."""
+
+    def __init__(self):
+        self.open_tabs = {"tab"}
+        self.uploaded_file_mgr = self
+        self.removed = []
+
+    def is_active_session(self, tab):
+        return tab in self.open_tabs
+
+    def remove_session_files(self, tab):
+        self.removed.append(tab)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = Server()
+    monkeypatch.setattr(lifetime.runtime, "exists", lambda: False)  # the thread ends; the tests call it instead
+    monkeypatch.setattr(lifetime.runtime, "get_instance", lambda: server)
+    return server
+
+
+def test_processes_rest_soon_after_a_tab_was_closed_and_files_stay(session, server):
+    visitors = lifetime.Visitors(keep_seconds=100, rest_seconds=15)
+    visitors.add("tab", session)
+    process = session.outcome("pid", TORCH, pid).job.result(SOON)
+    kept = session.keep_upload("a.csv", b"1,2")
+    now = time.monotonic()
+    visitors.close_left(now + 50)
+    server.open_tabs.clear()
+    visitors.close_left(now + 64)
+    assert psutil.pid_exists(process)
+    visitors.close_left(now + 66)
+    until(lambda: not psutil.pid_exists(process))
+    assert not session.closed
+    assert kept.read_bytes() == b"1,2"
+    assert session.outcome("pid", TORCH, pid).value == process  # what was found before is there
+    assert session.outcome("another", TORCH, pid).job.result(SOON) != process
+
+
+def test_a_connection_that_comes_back_soon_costs_nothing(session, server):
+    visitors = lifetime.Visitors(keep_seconds=100, rest_seconds=15)
+    visitors.add("tab", session)
+    process = session.outcome("pid", TORCH, pid).job.result(SOON)
+    now = time.monotonic()
+    visitors.close_left(now)
+    server.open_tabs.clear()
+    visitors.close_left(now + 14)
+    server.open_tabs.add("tab")
+    visitors.close_left(now + 20)
+    visitors.close_left(now + 300)
+    assert session.outcome("again", TORCH, pid).job.result(SOON) == process
+
+
+def test_a_tab_that_comes_back_and_goes_again_rests_again(session, server):
+    visitors = lifetime.Visitors(keep_seconds=100, rest_seconds=15)
+    visitors.add("tab", session)
+    now = time.monotonic()
+    for away in (20, 120):
+        process = session.outcome(away, TORCH, pid).job.result(SOON)
+        server.open_tabs.clear()
+        visitors.close_left(now + away)
+        until(lambda process=process: not psutil.pid_exists(process))
+        server.open_tabs.add("tab")
+        visitors.close_left(now + away + 50)
+    assert not session.closed
+
+
+def test_a_job_that_nobody_watched_starts_again_when_it_is_asked_for(session):
+    outcome = session.outcome("long", TORCH, sleep, SOON)
+    until(lambda: outcome.job.started)
+    session.rest()
+    until(lambda: outcome.job.done)
+    again = session.outcome("long", TORCH, sleep, SOON)
+    assert again.running
+    assert not again.was_cancelled
+    until(lambda: again.job.started)
+    again.job.cancel()
+
+
+def test_a_session_ends_some_time_after_its_tab_was_closed(session, server):
+    visitors = lifetime.Visitors(keep_seconds=100)
+    visitors.add("tab", session)
+    now = time.monotonic()
+    visitors.close_left(now + 500)
+    assert not session.closed
+    server.open_tabs.clear()
+    visitors.close_left(now + 590)
+    assert not session.closed
+    visitors.close_left(now + 601)
+    assert session.closed
+    assert not session.folder.exists()
+    assert server.removed == ["tab"]  # Streamlit's copies of its uploads

@@ -1,0 +1,129 @@
+"""What the server takes in: bounded for one person and for all, before a body is read and while it is."""
+
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+
+import psutil
+import pytest
+from tab import HEAD, Tab, served, until
+
+MB = 10**6
+NONE = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture(scope="module")
+def server():
+    """With room for 3 MB of one person, for 5 MB of all, and for 4 files at once."""
+    limits = {"PAIRLIFT_UPLOAD_GB": "0.003", "PAIRLIFT_UPLOADS_TOTAL_GB": "0.005", "PAIRLIFT_UPLOAD_FILES": "4"}
+    with served(PAIRLIFT_SPARES="0", **limits) as (process, port):
+        yield process, port
+
+
+@pytest.fixture
+def tab(server):
+    with Tab(server[1]) as tab:
+        yield tab
+
+
+def slowly(size, block=100_000):
+    for _ in range(size // block):
+        yield b"x" * block
+
+
+def test_a_file_that_the_page_asked_for_is_taken(tab):
+    (address,) = tab.addresses("a.csv")
+    assert tab.put(address, b"1,2")[0] == 204
+    (another,) = tab.addresses("b.csv")
+    assert tab.put(another, None, chunks=[b"1,2"])[0] == 204
+
+
+def test_ids_that_nobody_gave_out_are_refused(tab, server):
+    (address,) = tab.addresses("a.csv")
+    place = address.rpartition("/")[0]
+    for invented in (NONE, f"{NONE}.{'0' * 64}", "a.", ".", NONE + address[-65:]):
+        status, words = tab.put(f"{place}/{invented}", b"1,2")
+        assert status == 404
+        assert "has not asked for this file" in words
+    with Tab(server[1]) as other:  # an id is of one session
+        assert tab.put(address.replace(tab.session, other.session), b"1,2")[0] == 404
+
+
+def test_the_files_of_one_person_are_counted_together(tab):
+    first, second, third = tab.addresses("a", "b", "c")
+    assert tab.put(first, b"x" * 2 * MB)[0] == 204
+    status, words = tab.put(second, b"x" * 2 * MB)
+    assert status == 413
+    assert words.startswith("4 MB are not taken; uploads may have 3 MB together.")
+    assert tab.put(third, None, chunks=slowly(2 * MB))[0] == 413
+    assert tab.ask("DELETE", first)[0] == 204
+    assert tab.put(second, b"x" * 2 * MB)[0] == 204
+
+
+def test_no_more_files_than_a_session_may_have_are_taken(tab):
+    addresses = tab.addresses(*"abcde")
+    assert [tab.put(address, b"")[0] for address in addresses] == [204] * 4 + [413]
+
+
+def test_all_people_together_are_bounded(server):
+    with Tab(server[1]) as one, Tab(server[1], starts=False) as another:
+        another.run()
+        assert one.put(*one.addresses("a"), b"x" * 2_900_000)[0] == 204
+        status, words = another.put(*another.addresses("b"), b"x" * 2_900_000)
+        assert status == 413
+        assert "5 MB of uploads at a time from everybody" in words
+    with Tab(server[1]) as tab:  # what closed tabs sent has made room
+        assert tab.put(*tab.addresses("a"), b"x" * 2_900_000)[0] == 204
+
+
+@contextmanager
+def announced(tab, size):
+    """A file that begins to come and stays where it is; the connection."""
+    (address,) = tab.addresses("slow")
+    with closing(HTTPConnection("127.0.0.1", tab.port, timeout=30)) as connection:
+        connection.putrequest("PUT", address)
+        for name, value in {**tab.headers, "Content-Length": str(size)}.items():
+            connection.putheader(name, value)
+        connection.endheaders(HEAD)
+        yield connection
+
+
+def test_an_answer_comes_before_the_body(tab):
+    with announced(tab, 100 * MB) as connection:
+        assert connection.getresponse().status == 413
+
+
+def test_what_is_on_its_way_counts(tab):
+    (other,) = tab.addresses("other")
+
+    def is_taken():
+        taken = tab.put(other, b"x" * 2 * MB)[0] == 204
+        tab.ask("DELETE", other)
+        return taken
+
+    with announced(tab, 2 * MB):
+        until(lambda: not is_taken())
+    until(is_taken)  # its connection has ended
+
+
+def test_a_refusal_stands_on_the_page(tab):
+    (address,) = tab.addresses("a")
+    assert tab.put(address, b"x" * 4 * MB)[0] == 413
+    drawn = tab.until_drawn()  # without anybody having asked for it
+    assert any("The file was not taken" in str(message) for message in drawn)
+    tab.addresses("b")
+    assert not any("The file was not taken" in str(message) for message in tab.run())
+
+
+def test_refused_bytes_are_not_held(server, tab):
+    process = psutil.Process(server[0].pid)
+    before = process.memory_info().rss
+    for address in tab.addresses(*"abcdef"):
+        assert tab.put(address, b"x" * 150 * MB)[0] == 413
+    assert process.memory_info().rss - before < 100 * MB
+
+
+def test_a_long_message_closes_its_connection(server):
+    with Tab(server[1]) as tab:
+        tab.send(b"x" * (2**24 + 1))
+        with pytest.raises(Exception, match="1009"):
+            tab.until(lambda message: False)

@@ -144,6 +144,8 @@ class Session:
         files of data.
         """
         if key not in self._outcomes:
+            if model is not None and not model.framework:
+                raise ValueError(f"Nobody has found out yet which framework opens {model.path.name}.")
             start = partial(self._worker_of(model.framework if model else None).run, task, *args)
             self._outcomes[key] = Outcome(start, start(), keep)
             self._forget_oldest()

@@ -28,7 +28,8 @@ bench: $(VENV)/.dev-ready ## the measured tables of the README
 	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
 
 fuzz: $(VENV)/.dev-ready ## the long sweeps that `make test` leaves out
-	$(BIN)/python -m pytest -m fuzz $(TEST_FLAGS)
+	$(BIN)/python -m pytest -m "fuzz and not tensorflow" $(TEST_FLAGS) $(NONE_IS_FINE)
+	$(BIN)/python -m pytest -m "fuzz and tensorflow" $(TEST_FLAGS) $(NONE_IS_FINE)
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "PairLift needs Python 3.11, 3.12 or 3.13, and none was found."; exit 1; }

@@ -15,13 +15,16 @@ def main() -> None:
                 st.Page("pages/explanation.py", title="Explanation", icon=":material/grid_on:", default=True),
                 st.Page("pages/layers.py", title="Inside the layers", icon=":material/memory:"),
                 st.Page("pages/model.py", title="Model and data", icon=":material/schema:"),
-                st.Page("pages/how.py", title="How it works", icon=":material/menu_book:"),
             ],
             "Check the methods": [
                 st.Page("pages/diagnostics.py", title="Where the error is made", icon=":material/troubleshoot:"),
                 st.Page("pages/steps.py", title="Step by step", icon=":material/stairs:"),
                 st.Page("pages/methods.py", title="Compare methods", icon=":material/compare:"),
                 st.Page("pages/parity.py", title="Two frameworks", icon=":material/compare_arrows:"),
+            ],
+            "About": [
+                st.Page("pages/how.py", title="How it works", icon=":material/menu_book:"),
+                st.Page("pages/settings.py", title="Server settings", icon=":material/settings:"),
             ],
         },
         position="top",

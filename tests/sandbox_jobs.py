@@ -227,6 +227,7 @@ def say_without_end(report):
 
 def answers_that_are_none(canary):
     """By name: bytes that a worker might write, and that the app must not act on."""
+    code = pickle.dumps(Evil(canary))
     head = wire.dump([0.5, "x"])
     size, text = next(head), next(head)
 
@@ -237,10 +238,8 @@ def answers_that_are_none(canary):
 
     return {
         "noise": bytes(range(256)) * 64,
-        "a pickle": b"d" + pickle.dumps(Evil(canary)),
-        "a pickle with a length": b"d"
-        + len(pickle.dumps(Evil(canary))).to_bytes(8, "little")
-        + pickle.dumps(Evil(canary)),
+        "a pickle": b"d" + code,
+        "a pickle with a length": b"d" + len(code).to_bytes(8, "little") + code,
         "a head without end": b"d" + (2**62).to_bytes(8, "little"),
         "a head larger than heads are": b"d" + (2**31).to_bytes(8, "little") + b"[" * 1000,
         "no JSON": b"d" + (3).to_bytes(8, "little") + b"{]x",

@@ -122,9 +122,10 @@ class Tab:
             if wanted(message):
                 return message
 
-    def run(self):
-        """Ask for the page, and wait until it is drawn."""
+    def run(self, page=""):
+        """Ask for a page, and wait until it is drawn; all that it drew."""
         request = BackMsg()
+        request.rerun_script.page_name = page
         request.rerun_script.SetInParent()
         self.send(request.SerializeToString())
         return self.until_drawn()

@@ -224,6 +224,7 @@ def test_pages_have_addresses_of_their_own(page, address):
         ("layers", "Inside the layers"),
         ("model", "Model and data"),
         ("how", "How it works"),
+        ("settings", "Server settings"),
     ):
         page.goto(f"{address}/{path}")
         page.get_by_role("heading", name=title).wait_for()

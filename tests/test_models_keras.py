@@ -240,6 +240,34 @@ def test_double_and_unreadable_entries(file):
     assert "several entries" in refusal(file)
 
 
+@pytest.mark.parametrize("entry", ["config.json", "metadata.json"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[]", "is not a description"),
+        (b'{"keras_version": "\\ud800"}', "half of a character"),
+        (
+            b'{"keras_version": "3.0", "a": ' + b"[" * 300 + b"]" * 300 + b"}",
+            "nested too deep: 301 times; the limit is 200",
+        ),
+        (b'{"a": [' + b"[]," * 2_000_000 + b"1]}", "the limit is 2,000,000"),
+        (b'{"a": "' + b"x" * 17_000_000 + b'"}', "the limit is 16,777,216"),
+        (b'{"keras_version": "\xff"}', "is not UTF-8"),
+    ],
+    ids=["list", "surrogate", "deep", "many", "large", "bytes"],
+)
+def test_odd_json_is_refused_before_anything_is_made_of_it(content, said, entry, file):
+    what = refusal(change(file, entries={entry: content}))
+    assert entry in what
+    assert said in what
+
+
+@pytest.mark.parametrize("version", ["9" * 6000 + ".1", 7, None, ["3.0"], {"a": 1}, "3." + "1" * 100])
+def test_an_odd_version_is_an_unknown_one(version, file):
+    path = change(file, entries={"metadata.json": json.dumps({"keras_version": version}).encode()})
+    assert load_model(path).summary.format == "Keras"
+
+
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9, 0.999])
 def test_a_cut_off_file_is_a_typed_error(fraction, file):
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * fraction)])

@@ -7,6 +7,7 @@ import io
 import json
 import marshal
 import os
+import struct
 import zipfile
 from fractions import Fraction
 
@@ -17,12 +18,14 @@ import pytest
 import tensorflow as tf
 from corpus import keras_files as files
 from corpus.keras_files import CASES, FEATURES, SHAPE, UNITS, X
+from keras.src.backend.common import global_state
 from tensorflow_tools import assert_exact
 
 from explain_core.backends.tensorflow.cells import ACTIVATIONS
 from explain_core.errors import ModelFileError
 from explain_core.explain import explain
 from explain_core.models import framework_of, load_model
+from explain_core.models.hdf5 import _check_texts
 from explain_core.models.keras2_functions import FUNCTIONS, SLICING
 
 # The formulas are in double precision and the models in single. Measured: at most 2e-7.
@@ -291,13 +294,23 @@ def test_sizes_that_the_file_does_not_have_are_refused_before_there_is_memory_fo
     assert refusal(plain(units=units))  # 10^6 units would take 16 TB
 
 
+def test_what_was_refused_takes_no_memory_later(refusal):
+    """Keras gives values to all variables that wait for some at once, when it builds the next layer."""
+    for _ in range(2):
+        refusal(plain(units=10**6))
+    assert not global_state.get_global_attribute("uninitialized_variables")
+
+
 def test_a_giant_embedding_is_refused(refusal):
     embedding = files.layer("Embedding", "e", input_dim=10**12, output_dim=64, batch_input_shape=[None, 5])
     w = {"e": [("e/embeddings:0", np.zeros((4, 64), np.float32))]}
     assert "shape (1000000000000, 64)" in refusal((sequential(embedding), w, "2.2.4"), "e")
 
 
-@pytest.mark.parametrize("config", ["{", "[]", "null", '{"class_name": 3}', "[" * 5000, '{"class_name": "Sequential"}'])
+@pytest.mark.parametrize(
+    "config",
+    ["{", "[]", "null", '{"class_name": 3}', "[" * 5000, '{"class_name": "Sequential"}', '{"class_name": "\\ud800"}'],
+)
 def test_descriptions_that_are_none_are_typed_errors(config, tmp_path):
     path = tmp_path / "upload.h5"
     files.write_h5(path, *plain())
@@ -361,6 +374,22 @@ def test_a_store_of_texts_that_leads_nowhere_is_refused(tmp_path):
     data[start + 16 : start + 4096] = bytes(4080)
     path.write_bytes(data)
     with pytest.raises(ModelFileError, match="store of texts is damaged"):
+        load_model(path)
+
+
+def test_stores_of_texts_that_share_bytes_are_not_walked_again_and_again():
+    """Each of these collections says that it goes on to the end of the file, through all those behind it."""
+    block = b"GCOL\x01\0\0\0" + struct.pack("<Q", 2**40) + struct.pack("<HH4xQ", 1, 1, 16)
+    with pytest.raises(ValueError, match="store of texts is damaged"):
+        _check_texts(block * 2000)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "upload.h5"
+    files.write_h5(path, *plain())
+    with h5py.File(path, "r+") as file:
+        file.attrs.create("keras_version", b"2.2.4\xff", dtype=h5py.string_dtype())
+    with pytest.raises(ModelFileError, match="'keras_version' of the file is not text"):
         load_model(path)
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_a_job_reads_its_own_files_and_not_those_of_the_job_before(worker, tmp_p
     second.write_text("two")
     place, text = worker.run(read_text, first).result(SOON)
     assert text == "one"
-    with pytest.raises(UnexpectedFailure, match="FileNotFoundError|PermissionError"):
+    with pytest.raises(UnexpectedFailure, match=r"FileNotFoundError|PermissionError"):
         worker.run(read_named, place, second).result(SOON)
 
 
@@ -199,7 +200,9 @@ def test_without_a_sandbox_only_data_opens(monkeypatch, tmp_path):
         def forward(self, x: torch.Tensor):
             return x * 2
 
-    torch.jit.script(Model()).save(str(tmp_path / "model.pt"))
+    with warnings.catch_warnings():  # the format stays, whatever becomes of the function
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(Model()).save(str(tmp_path / "model.pt"))
     monkeypatch.setenv(sandbox.OFF, "off")
     assert not sandbox.status().active
     scheduler = Scheduler(LIMITS)

@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from explain_core.errors import ModelFileError
 from explain_core.explain import explain
 from explain_core.models import load_model
+from explain_core.models.saved_model_check import choose_signature, reachable, read_program
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow, while saving
 X = np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
@@ -62,6 +63,7 @@ def refusal(path):
     with pytest.raises(ModelFileError) as caught:
         load_model(path)
     assert caught.value.hint
+    assert "could not be read as" not in caught.value.what  # the last boundary, and not the cause
     return caught.value.what
 
 
@@ -194,16 +196,16 @@ def test_gradients_of_the_library_are_left_behind(good, canary):
 
 def test_settings_of_the_runtime_are_left_behind(good):
     def settings(meta):
-        for function in meta.graph_def.library.function:
-            for node in function.node_def:
-                if node.op == "StatefulPartitionedCall":
-                    node.attr["executor_type"].s = b"an executor of its own"
-                    node.attr["config_proto"].s = b"no settings at all"
-        for node in meta.graph_def.node:
+        for node in (*meta.graph_def.node, *(n for f in meta.graph_def.library.function for n in f.node_def)):
             if node.op == "StatefulPartitionedCall":
                 node.attr["executor_type"].s = b"an executor of its own"
+                node.attr["config_proto"].s = b"no settings at all"
 
-    assert load_model(change(good, settings)).module(X)
+    meta = read_program(change(good, settings) / "saved_model.pb", "model")
+    graph = reachable(meta, choose_signature(meta, "model"), "model")
+    assert b"of its own" not in graph.SerializeToString()
+    assert b"no settings" not in graph.SerializeToString()
+    assert load_model(good).module(X)
 
 
 def test_assets_outside_are_not_read(good, canary):
@@ -256,10 +258,15 @@ def rewritten(folder, **changes):
 
 
 @pytest.mark.parametrize(
-    "objects", [tf.constant(b"\xff\xff no list of objects"), tf.constant([b"a", b"b"]), tf.constant(1.0)]
+    ("objects", "said"),
+    [
+        (b"\xff\xff no list of objects", "its list of objects is damaged"),
+        ([b"a", b"b"], "no value for its variable"),
+        (1.0, "no value for its variable"),
+    ],
 )
-def test_a_damaged_list_of_objects_is_a_typed_error(objects, good):
-    assert refusal(rewritten(good, _CHECKPOINTABLE_OBJECT_GRAPH=objects))
+def test_a_damaged_list_of_objects_is_a_typed_error(objects, said, good):
+    assert said in refusal(rewritten(good, _CHECKPOINTABLE_OBJECT_GRAPH=tf.constant(objects)))
 
 
 def test_a_circle_in_the_savers_graph_ends(good):

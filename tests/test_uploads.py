@@ -1,11 +1,22 @@
 """What the server takes in: bounded for one person and for all, before a body is read and while it is."""
 
+import errno
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
+from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from tab import HEAD, Tab, served, until
+
+from explain_core.errors import JobError
+from explain_core.limits import Limits
+from explain_core.scheduler import Scheduler
+from ui import uploads
+from ui.session import Session
 
 MB = 10**6
 NONE = "00000000-0000-0000-0000-000000000000"
@@ -53,7 +64,7 @@ def test_the_files_of_one_person_are_counted_together(tab):
     assert tab.put(first, b"x" * 2 * MB)[0] == 204
     status, words = tab.put(second, b"x" * 2 * MB)
     assert status == 413
-    assert words.startswith("4 MB are not taken; uploads may have 3 MB together.")
+    assert words.startswith("Your uploads would have 4 MB; they may have 3 MB together.")
     assert tab.put(third, None, chunks=slowly(2 * MB))[0] == 413
     assert tab.ask("DELETE", first)[0] == 204
     assert tab.put(second, b"x" * 2 * MB)[0] == 204
@@ -127,3 +138,56 @@ def test_a_long_message_closes_its_connection(server):
         tab.send(b"x" * (2**24 + 1))
         with pytest.raises(Exception, match="1009"):
             tab.until(lambda message: False)
+
+
+# What a run of the script does.
+
+
+@pytest.fixture
+def manager(monkeypatch):
+    """Streamlit's store of uploads, with three of a session in it."""
+    manager = MemoryUploadedFileManager("/upload")
+    for name in "abc":
+        manager.add_file("session", UploadedFileRec(name, f"{name}.csv", "text/csv", b"1,2"))
+    context = SimpleNamespace(uploaded_file_mgr=manager, session_id="session")
+    monkeypatch.setattr(uploads, "get_script_run_ctx", lambda: context)
+    return manager
+
+
+def held(manager):
+    return {record.file_id: record.data for record in manager.get_files("session", ["a", "b", "c"])}
+
+
+def test_bytes_of_files_on_disk_are_let_go_of_and_others_stay(manager):
+    uploads.let_go({"a", "b"})
+    assert held(manager) == {"a": b"", "b": b"", "c": b"1,2"}
+    uploads.let_go({"a"})  # another file has come in place of b
+    assert held(manager) == {"a": b"", "c": b"1,2"}
+
+
+def test_files_on_disk_do_not_count(manager, monkeypatch):
+    server = SimpleNamespace(uploaded_file_mgr=manager)
+    monkeypatch.setattr(uploads.runtime, "get_instance", lambda: server)
+    gate = uploads.Gate(None, lambda: Limits(10**9, 0, 1, 1, upload_files=3))
+    assert gate._refusal(uploads._Flight("session", 10)) is None
+    gate._flights.append(flight := uploads._Flight("session", 10))
+    assert "More than 3 files" in gate._refusal(flight).words
+    uploads.let_go({"a"})
+    assert gate._refusal(flight) is None
+
+
+def test_a_file_that_could_not_be_kept_leaves_no_part_of_itself(monkeypatch):
+    scheduler = Scheduler(Limits(10**9, 0, 1, 1, spares=False))
+    session = Session(scheduler)
+
+    def fill(path, data):
+        with path.open("wb") as file:
+            file.write(data[:1])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(JobError, match="could not be kept: No space left on device"):
+        session.keep_upload("a.csv", b"1,2")
+    assert not [path for path in session.folder.rglob("*") if path.is_file()]
+    session.close()
+    scheduler.stop()

@@ -251,7 +251,9 @@ class Session:
                 hint="Give a smaller file, or run PairLift yourself with a larger PAIRLIFT_UPLOAD_GB.",
             )
         name = re.sub(r"[^\w.()+= -]", "_", name.replace("\\", "/").rpartition("/")[2])[-60:].strip(". ") or "upload"
-        digest = hashlib.sha256(name.encode() + data).hexdigest()
+        found = hashlib.sha256(name.encode())
+        found.update(data)
+        digest = found.hexdigest()
         path = self._uploads.get(digest)
         if path is None or not path.exists():
             path = self.folder / "uploads" / digest[:16] / name
@@ -259,6 +261,7 @@ class Session:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
             except OSError as error:
+                shutil.rmtree(path.parent, ignore_errors=True)  # a part of it would fill the disk for nothing
                 raise _not_kept("file", error, name) from None
             self._uploads[digest] = path
         self._uploads.move_to_end(digest)

@@ -133,9 +133,8 @@ class Gate:
             return Refusal(413, f"More than {limits.upload_files} files at once are not taken. {_OWN_HINT}")
         size = _size(own) + sum(other.size for other in flying)
         if size > limits.upload_bytes:
-            return Refusal(
-                413, f"{in_gb(size)} are not taken; uploads may have {in_gb(limits.upload_bytes)} together. {_OWN_HINT}"
-            )
+            most = in_gb(limits.upload_bytes)
+            return Refusal(413, f"Your uploads would have {in_gb(size)}; they may have {most} together. {_OWN_HINT}")
         flying_size = sum(other.received for other in self._flights if other is not flight) + flight.size
         room = limits.uploads_in_memory - flying_size
         if _held() > room:

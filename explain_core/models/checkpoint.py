@@ -190,16 +190,21 @@ def _strip(weights: dict[str, Any], notes: list[str]) -> dict[str, Any]:
 def _is_stray(name: str, value: Any) -> bool:
     if not isinstance(value, torch.Tensor):
         return True
-    if _STATE.fullmatch(name):  # a zero state kept as a buffer is where every run starts anyway
+    if _STATE.fullmatch(name) and has_values(value):  # a zero state kept as a buffer is where every run starts anyway
         return not value.is_quantized and not value.is_complex() and not bool(value.any())
     return _STRAY.fullmatch(name) is not None
+
+
+def has_values(value: torch.Tensor) -> bool:
+    """Whether a tensor is an ordinary one; the indices of others come from the file, and no kernel looks at them."""
+    return value.layout == torch.strided and not value.is_nested and not value.is_meta
 
 
 def _require_ordinary(name: str, value: torch.Tensor, where: str) -> None:
     what = ""
     if value.is_quantized:
         what = "is quantized"
-    elif value.layout != torch.strided or value.is_meta:
+    elif not has_values(value):
         what = "has no plain values (sparse, nested or without data)"
     elif value.is_complex():
         what = "is of complex numbers"

@@ -16,21 +16,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch._export.serde.serialize import _SERIALIZE_TO_TORCH_DTYPE, SerializeError
+from torch._export.verifier import SpecViolationError
 from torch.fx.node import map_aggregate
 
 from explain_core.errors import ModelFileError
+from explain_core.models import guards
 from explain_core.models.archive import pack, read_entries
 from explain_core.models.hints import EXPORT_HINT, NO_RECURRENT, READER_ERRORS, first_line
 from explain_core.models.initial_state import with_initial_state
 from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
-from explain_core.models.program_check import check_program, on_cpu, refuse_code
+from explain_core.models.program_check import check_program, json_of, on_cpu, refuse_code
 from explain_core.models.shapes import describe_layers
 
 _HALVES = (torch.float16, torch.bfloat16)
 _PROGRAM = "models/model.json"
 _SAMPLE = "data/sample_inputs/model.pt"
 _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
-_TENSOR_ENTRY = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
+_TENSOR_ENTRY = re.compile(r"data/(weights/weight|constants/tensor)_\d+", re.ASCII)
+_MOST_AXES = 64
+_STRIDED = 7  # the number of the ordinary layout in such files
+_ERRORS = (*READER_ERRORS, SerializeError, SpecViolationError)
 _COPIED = ("archive_format", "archive_version", ".data/version", "byteorder")
 _IGNORED = re.compile(r"\.data/serialization_id|extra/.*|\.format_version|\.storage_alignment")
 
@@ -48,7 +54,7 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
     clean = {name: entries[name] for name in entries if name in _COPIED or _TENSOR_ENTRY.fullmatch(name)}
     clean[_PROGRAM] = _as_json(on_cpu(check_program(entries[_PROGRAM], f"{path.name}: {_PROGRAM}")))
     for name in _CONFIGS:
-        clean[name] = _as_json(on_cpu(_check_tensors(entries[name], f"{path.name}: {name}")))
+        clean[name] = _as_json(on_cpu(_check_tensors(name, entries, f"{path.name}: {name}")))
     # Example inputs are a pickle, read without limits when a safe reading fails; and nobody here needs them.
     clean[_SAMPLE] = b""
     program = _load(pack(clean), path.name)
@@ -70,19 +76,49 @@ def _refuse_unknown_entries(entries: Mapping[str, bytes], where: str) -> None:
         )
 
 
-def _check_tensors(text: bytes, where: str) -> dict[str, Any]:
-    """The list of weights or constants, when each is a raw tensor and none is a pickle or an object."""
+def _check_tensors(config: str, entries: Mapping[str, bytes], where: str) -> dict[str, Any]:
+    """The list of weights or constants, when each is a raw tensor inside of its own bytes, and no pickle or object."""
+    listing = json_of(entries[config], where)
+    folder = config.rpartition("/")[0]
+    kinds: dict[str, Any] = {}  # of numbers, by entry: PyTorch takes the first one that is said
     try:
-        listing = json.loads(text)
-        payloads = listing["config"].items()
-        for name, payload in payloads:
-            if payload["use_pickle"] or not re.fullmatch(r"(weight|tensor)_\d+", payload["path_name"]):
-                raise refuse_code(f"the pickled entry {payload['path_name']!r} of {name!r}", where)
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError):
+        for name, payload in listing["config"].items():
+            path = payload["path_name"]
+            if payload["use_pickle"] is not False or not _TENSOR_ENTRY.fullmatch(f"{folder}/{path}"):
+                raise refuse_code(f"the pickled entry {path!r} of {name!r}", where)
+            meta = payload["tensor_meta"]
+            if kinds.setdefault(path, meta["dtype"]) != meta["dtype"] or not _fits(meta, entries[f"{folder}/{path}"]):
+                raise ModelFileError(
+                    f"The tensor {name!r} is said to be larger than its values in the file, or of other numbers.",
+                    where=where,
+                    hint="Copy the file again, or export the model again. " + EXPORT_HINT,
+                )
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         raise ModelFileError(
             "The list of weights in the file is not readable.", where=where, hint="Export the model again."
         ) from None
     return listing
+
+
+def _fits(meta: Mapping[str, Any], data: bytes) -> bool:
+    """Whether a tensor of these sizes and strides lies within its bytes."""
+    sizes, strides = ([_whole(one) for one in meta[key]] for key in ("sizes", "strides"))
+    offset = _whole(meta["storage_offset"])
+    if meta["layout"] != _STRIDED or len(sizes) != len(strides) or len(sizes) > _MOST_AXES:
+        return False
+    if max((*sizes, *strides, offset)) >= 2**40:
+        return False
+    empty = 0 in sizes
+    last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
+    width = _SERIALIZE_TO_TORCH_DTYPE[meta["dtype"]].itemsize
+    return len(data) % width == 0 and (empty or (last + 1) * width <= len(data))
+
+
+def _whole(value: Mapping[str, Any]) -> int:
+    number = value["as_int"]
+    if type(number) is not int or number < 0:
+        raise ValueError("a size that is no whole number")
+    return number
 
 
 def _as_json(value: Any) -> bytes:
@@ -92,7 +128,7 @@ def _as_json(value: Any) -> bytes:
 def _load(buffer: io.BytesIO, name: str) -> torch.export.ExportedProgram:
     try:
         return torch.export.load(buffer)
-    except READER_ERRORS as error:
+    except _ERRORS as error:
         raise ModelFileError(
             f"PyTorch {torch.__version__} cannot read the exported program: {first_line(error)}",
             where=name,
@@ -128,6 +164,7 @@ def _describe(program: torch.export.ExportedProgram) -> LoadedModel:
     if not any(layer.recurrent for layer in layers):
         notes += (NO_RECURRENT,)
     module = program.module()
+    _guard(module)
     stored = {tensor.dtype for tensor in program.state_dict.values()} & set(_HALVES)
     if stored:
         _compute_in_single(module)
@@ -145,6 +182,18 @@ def _describe(program: torch.export.ExportedProgram) -> LoadedModel:
     for part in module.modules():  # eval() is not for exported modules, and what it would change is in the graph
         part.training = False
     return with_initial_state(LoadedModel("torch", module, "torch.export", summary, notes, program))
+
+
+def _guard(module: torch.fx.GraphModule) -> None:
+    """Put checks before the operations whose kernels trust the sizes that they are given; see `guards`."""
+    for part in module.modules():
+        if not isinstance(part, torch.fx.GraphModule):
+            continue
+        for node in part.graph.nodes:
+            key = str(node.target).removeprefix("aten.").removesuffix(".default")
+            if isinstance(node.target, torch._ops.OpOverload) and key in guards.GUARDS:
+                node.target = guards.guarded(key)
+        part.recompile()
 
 
 def _compute_in_single(module: torch.fx.GraphModule) -> None:

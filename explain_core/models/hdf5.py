@@ -116,8 +116,6 @@ class Hdf5File:
                 group = groups.pop()
                 for key in group:
                     path = f"{group.name.rstrip('/')}/{key}"
-                    if not _is_unicode(path):
-                        raise ValueError("the name of an entry is no text")
                     if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                         raise self._refers(path)
                     entry = group[key]

@@ -35,4 +35,6 @@ EXPORT_HINT = """In Python, these lines write a file that opens as it is:
 def first_line(error: Exception) -> str:
     """The first line of a framework's message, which is the one for people; its type where there is none."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if isinstance(error, LookupError) or not lines:  # of a dictionary's it is the key alone
+        return ": ".join((type(error).__name__, *lines[:1]))
+    return lines[0]

@@ -20,10 +20,10 @@ import torch
 from torch import nn
 
 from explain_core.errors import ModelFileError
-from explain_core.models.archive import MAX_UNPACKED_BYTES, pack, read_entries
+from explain_core.models.archive import pack, read_entries
 from explain_core.models.dialects import MODULE_CLASS, as_protocol_2, with_module_classes
 from explain_core.models.hints import EXPORT_HINT, QUANTIZED, QUANTIZED_HINT, READER_ERRORS, first_line
-from explain_core.models.pickles import imported_names
+from explain_core.models.pickles import MAX_BYTES, imported_names, too_large
 
 STATE_DICT_HINT = "Save the weights alone with torch.save(model.state_dict(), path), or export the model. "
 
@@ -96,6 +96,8 @@ FUNCTIONS = {
 
 _ENTRY = re.compile(r"data\.pkl|version|byteorder|\.data/version|data/\d+")
 _MOST_NAMES_SHOWN = 3
+_PICKLES_BEFORE_1_6 = 4  # magic number, version, system, what was saved
+_DEEPEST_SETTINGS, _MOST_SETTINGS = 20, 100_000
 _READER_SAYS = "WeightsUnpickler error: "  # what stands before it is on other ways to open a file
 
 
@@ -154,9 +156,12 @@ def read(path: Path, classes: Iterable[str] = ()) -> Any:
     stand_ins = [*_STAND_INS, (_module_class, MODULE_CLASS), *(_stand_in(name) for name in classes)]
     if zipfile.is_zipfile(path):
         entries = read_entries(path, rewrite="torch.save")
+        _require_measure(entries.get("data.pkl", b""), 1, path)
         clean = {name: data for name, data in entries.items() if _ENTRY.fullmatch(name)}
         source: Any = pack(clean | {name: as_protocol_2(clean[name]) for name in ("data.pkl",) if name in clean})
     else:
+        with path.open("rb") as file:
+            _require_measure(file.read(MAX_BYTES), _PICKLES_BEFORE_1_6, path)
         source = with_module_classes(path) or path
     try:
         with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
@@ -179,12 +184,21 @@ def read(path: Path, classes: Iterable[str] = ()) -> Any:
     return content
 
 
+def _require_measure(data: bytes, pickles: int, path: Path) -> None:
+    if why := too_large(data, pickles):
+        raise ModelFileError(
+            f"The pickle in the file {why}, which no weights do.",
+            where=path.name,
+            hint=STATE_DICT_HINT + EXPORT_HINT,
+        )
+
+
 def required_names(path: Path) -> tuple[str, ...]:
     """The names that unpickling a file from ``torch.save`` would import, by looking only."""
     if zipfile.is_zipfile(path):
         return imported_names(read_entries(path, rewrite="torch.save").get("data.pkl", b""))
     with path.open("rb") as file:
-        return imported_names(file.read(MAX_UNPACKED_BYTES), pickles=4)  # magic number, version, system, object
+        return imported_names(file.read(MAX_BYTES), _PICKLES_BEFORE_1_6)
 
 
 def unknown_names(path: Path) -> list[str]:
@@ -205,7 +219,7 @@ def _refused(path: Path, error: pickle.UnpicklingError, classes: tuple[str, ...]
         return ModelFileError(QUANTIZED, where=path.name, hint=QUANTIZED_HINT + EXPORT_HINT)
     if not names:
         return ModelFileError(
-            f"PyTorch's safe reader refuses the file: {str(error).rpartition(_READER_SAYS)[2].partition(chr(10))[0]}",
+            f"PyTorch's safe reader refuses the file: {_said(error)}",
             where=path.name,
             hint=STATE_DICT_HINT + EXPORT_HINT,
         )
@@ -227,30 +241,45 @@ def _refused(path: Path, error: pickle.UnpicklingError, classes: tuple[str, ...]
     )
 
 
+def _said(error: pickle.UnpicklingError) -> str:
+    """The reader's own words, without those on other ways to open a file."""
+    lines = str(error).rpartition(_READER_SAYS)[2].strip().splitlines()
+    return lines[0] if lines else "the pickle in it is damaged"
+
+
 def plain(value: Any) -> Any:
-    """Recorded settings and numbers as dicts, lists, numbers and strings; other objects as they are."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, Recorded):
-        return _plain_object(value)
-    return value
+    """Recorded settings and numbers as dicts, lists, numbers and strings; other objects as they are.
+
+    Settings that hold themselves, or more than settings do, are cut off there: None stands for what is deeper.
+    """
+    return _Settings().plain(value, 0)
 
 
-def _plain_object(value: Recorded) -> Any:
-    kind = value.path.rpartition(".")[2]
-    if kind == "scalar" and len(value.args) == 2:
-        return _numpy_scalar(*value.args)
-    if kind in ("DictConfig", "ListConfig"):
-        return plain(value.attributes.get("_content"))
-    if kind.endswith("Node"):
-        return value.attributes.get("_val")
-    if kind in ("Path", "PosixPath", "WindowsPath"):
-        return "/".join(map(str, value.args))
-    if value.path in _SETTINGS:
-        return plain(value.attributes)
-    return value
+class _Settings:
+    def __init__(self) -> None:
+        self._left = _MOST_SETTINGS
+
+    def plain(self, value: Any, depth: int) -> Any:
+        self._left -= 1
+        if self._left < 0 or depth > _DEEPEST_SETTINGS:
+            return None
+        if isinstance(value, Mapping):
+            return {str(key): self.plain(item, depth + 1) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.plain(item, depth + 1) for item in value]
+        return self._of_object(value, depth + 1) if isinstance(value, Recorded) else value
+
+    def _of_object(self, value: Recorded, depth: int) -> Any:
+        kind = value.path.rpartition(".")[2]
+        if kind == "scalar" and len(value.args) == 2:
+            return _numpy_scalar(*value.args)
+        if kind in ("DictConfig", "ListConfig"):
+            return self.plain(value.attributes.get("_content"), depth)
+        if kind.endswith("Node"):
+            return value.attributes.get("_val")
+        if kind in ("Path", "PosixPath", "WindowsPath"):
+            return "/".join(map(str, value.args))
+        return self.plain(value.attributes, depth) if value.path in _SETTINGS else value
 
 
 def _numpy_scalar(dtype: Any, data: Any) -> Any:

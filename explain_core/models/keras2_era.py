@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
+_LONGEST = 40  # letters of a version
 
 
 def words(text: str) -> frozenset[str]:
@@ -27,6 +28,9 @@ class Era:
     text: str
     backend: str = "tensorflow"
     notes: dict[str, None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.text = self.text[:_LONGEST]
 
     @property
     def version(self) -> tuple[int, int] | None:

@@ -93,7 +93,7 @@ def without_values(description: dict[str, Any]) -> Any:
     import keras
     from keras.src.backend.common import global_state
 
-    waiting = global_state.get_global_attribute("uninitialized_variables", [])
+    waiting = list(global_state.get_global_attribute("uninitialized_variables", []))  # Keras appends to its own
     try:
         with keras.StatelessScope(initialize_variables=False):
             return deserialize(_stateless(description))

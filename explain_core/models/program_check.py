@@ -9,24 +9,27 @@ must be one that ordinary programs have; anything else is refused, with the stri
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from explain_core.errors import ModelFileError
+from explain_core.json_reader import JsonError, read_json
+from explain_core.models import operators
 
 _PLAIN = re.compile(r"[\w.\- ]*", re.ASCII)  # cannot call anything, wherever it ends up
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*|", re.ASCII)
-_OPERATOR = re.compile(
-    r"torch\.ops\.(aten|prims)\.\w+\.\w+"
-    r"|torch\.ops\.higher_order\.(wrap_with_set_grad_enabled|wrap_with_autocast|cond|while_loop|scan|map_impl)"
+_ATEN = "torch.ops.aten."
+_OTHER_CALL = re.compile(
+    r"torch\.ops\.higher_order\.(wrap_with_set_grad_enabled|wrap_with_autocast|cond|while_loop|scan|map_impl)"
     r"|torch\.sym_(int|float|max|min|not|ite|sqrt|sum)"
     r"|_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|pow|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|not_|lshift|rshift)"
     r"|math\.(ceil|floor|trunc|sqrt)",
     re.ASCII,
 )
-_FILE_OPERATORS = ("torch.ops.aten.from_file.",)  # reads, and can create, any file
+_STRIDED = 7  # the number of the ordinary layout
+_MOST_VALUES = 20_000_000
+_DEEPEST = 150  # real programs are about 20 deep
 _TREE_TYPES = {
     None,
     "builtins.tuple",
@@ -47,7 +50,7 @@ _EXPRESSION_NODES = (
     ast.UnaryOp,
     ast.BoolOp,
     ast.Compare,
-    ast.operator,
+    *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow),
     ast.unaryop,
     ast.boolop,
     ast.cmpop,
@@ -57,15 +60,17 @@ _EXPRESSION_NODES = (
     ast.Call,
     ast.keyword,
     ast.Subscript,
-    ast.Attribute,
 )
 _FUNCTION = re.compile(
     "Symbol|Integer|Float|Rational|Max|Min|Abs|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not|Pow|Mul|Add|floor|ceiling|FloorDiv"
-    "|ModularIndexing|Where|PythonMod|Mod|CleanDiv|CeilToInt|FloorToInt|CeilDiv|LShift|RShift|PowByNatural"
+    "|ModularIndexing|Where|PythonMod|Mod|CleanDiv|CeilToInt|FloorToInt|CeilDiv|PowByNatural"
     "|FloatPow|FloatTrueDiv|IntTrueDiv|IsNonOverlappingAndDenseIndicator|TruncToFloat|TruncToInt|RoundToInt"
     "|RoundDecimal|ToFloat|Identity"
 )
 _SYMBOL = re.compile(r"[a-z]{1,4}\d*|L|oo|int_oo|zoo", re.ASCII)
+_TEXT = re.compile(r"[A-Za-z_]\w{0,60}|\d{1,40}(\.\d{0,40})?(e[+-]?\d{1,3})?", re.ASCII)  # names, and numbers in quotes
+_POWERS = ("Pow", "PowByNatural", "FloatPow")
+_MOST_POWER = 64
 
 
 def check_program(text: bytes, where: str) -> dict[str, Any]:
@@ -76,16 +81,44 @@ def check_program(text: bytes, where: str) -> dict[str, Any]:
     Raises:
         ModelFileError: names the string that ordinary programs do not have.
     """
-    try:
-        program = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise ModelFileError(
-            "The program in the file is not readable JSON.", where=where, hint="Export the model again."
-        ) from None
+    program = json_of(text, where)
+    if not isinstance(program, dict):
+        raise ModelFileError("The program in the file is no program.", where=where, hint="Export the model again.")
     _drop_metadata(program)
+    _require_strided(program, where)
     for key, value in _strings(program):
         _check_string(key, value, where)
-    return program
+    return with_safe_twins(program)
+
+
+def json_of(text: bytes, where: str) -> Any:
+    """The JSON of an entry of the archive, when it is no deeper and no larger than programs are.
+
+    Raises:
+        ModelFileError: it is, or it is damaged.
+    """
+    try:
+        return read_json(text, most_values=_MOST_VALUES, deepest=_DEEPEST)
+    except JsonError as error:
+        raise ModelFileError(
+            f"The JSON of the exported program {error}.", where=where, hint="Copy the file again, or export the model."
+        ) from None
+
+
+def with_safe_twins(program: Any) -> Any:
+    """The same JSON with the operations that check nothing replaced by those that do; see `operators.SAFE_TWINS`."""
+    if isinstance(program, dict):
+        return {
+            key: _safe_twin(value) if key == "target" and isinstance(value, str) else with_safe_twins(value)
+            for key, value in program.items()
+        }
+    return [with_safe_twins(value) for value in program] if isinstance(program, list) else program
+
+
+def _safe_twin(target: str) -> str:
+    name, _, overload = target.removeprefix(_ATEN).partition(".")
+    twin = operators.SAFE_TWINS.get(name)
+    return target if twin is None or not target.startswith(_ATEN) else f"{_ATEN}{twin}.{overload}"
 
 
 def on_cpu(program: Any) -> Any:
@@ -97,6 +130,17 @@ def on_cpu(program: Any) -> Any:
     if isinstance(program, list):
         return [on_cpu(value) for value in program]
     return program
+
+
+def _require_strided(value: Any, where: str) -> None:
+    """That every tensor has the ordinary layout; no kernel looks at the indices of sparse ones."""
+    if isinstance(value, list):
+        for inner in value:
+            _require_strided(inner, where)
+    elif isinstance(value, dict):
+        if value.get("as_layout", _STRIDED) != _STRIDED or ("strides" in value and value.get("layout") != _STRIDED):
+            raise refuse_code("a tensor of another layout than the ordinary one", where)
+        _require_strided([*value.values()], where)
 
 
 def _drop_metadata(value: Any) -> None:
@@ -128,7 +172,8 @@ def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def _check_string(key: str, value: str, where: str) -> None:
     if key in ("target", "as_operator"):
-        fine = _OPERATOR.fullmatch(value) is not None and not value.startswith(_FILE_OPERATORS)
+        _check_call(value, where)
+        fine = True
     elif key == "expr_str":
         fine = _is_arithmetic(value)
     elif key == "guards_code":
@@ -145,6 +190,15 @@ def _check_string(key: str, value: str, where: str) -> None:
         raise refuse_code(f"{key or 'key'} {value[:120]!r}", where)
 
 
+def _check_call(target: str, where: str) -> None:
+    """What is called must be on the list of operations, or a function of numbers."""
+    if target.startswith(_ATEN):
+        if not operators.target_is_allowed(_safe_twin(target).removeprefix(_ATEN)):
+            raise operators.refusal(target[:120], where)
+    elif _OTHER_CALL.fullmatch(target) is None:
+        raise refuse_code(f"the call of {target[:120]!r}", where)
+
+
 def _is_arithmetic(text: str, *, inputs: bool = False) -> bool:
     """Whether an expression has only numbers, symbols, known functions and, in guards, sizes of inputs."""
     if len(text) > 10_000:
@@ -157,15 +211,21 @@ def _is_arithmetic(text: str, *, inputs: bool = False) -> bool:
 
 
 def _is_arithmetic_node(node: ast.AST, inputs: bool) -> bool:
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return _PLAIN.fullmatch(node.value) is not None
+    if isinstance(node, ast.Constant):
+        if isinstance(node.value, str):
+            return _TEXT.fullmatch(node.value) is not None
+        return isinstance(node.value, float) or (isinstance(node.value, int) and node.value < 2**64)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        return _is_small_power(node.left, node.right)
     if isinstance(node, ast.Name):
         return _FUNCTION.fullmatch(node.id) is not None or _SYMBOL.fullmatch(node.id) is not None
     if isinstance(node, ast.Call):
         function = node.func
         if isinstance(function, ast.Attribute):  # L['x'].size()[1] is the one form that guards use
             return inputs and function.attr in ("size", "stride", "storage_offset") and not node.args
-        return isinstance(function, ast.Name) and _FUNCTION.fullmatch(function.id) is not None
+        if not isinstance(function, ast.Name) or _FUNCTION.fullmatch(function.id) is None:
+            return False
+        return function.id not in _POWERS or (len(node.args) == 2 and _is_small_power(*node.args))
     if isinstance(node, ast.Attribute):
         return inputs and node.attr in ("size", "stride", "storage_offset")
     if isinstance(node, ast.Subscript):
@@ -173,10 +233,22 @@ def _is_arithmetic_node(node: ast.AST, inputs: bool) -> bool:
     return isinstance(node, _EXPRESSION_NODES)
 
 
+def _is_small_power(base: ast.AST, exponent: ast.AST) -> bool:
+    """Whether a power is of a size, and to a small number: powers of powers have more digits than memory holds."""
+    if isinstance(exponent, ast.Call) and len(exponent.args) == 1:  # Integer(2)
+        exponent = exponent.args[0]
+    if isinstance(exponent, ast.UnaryOp):
+        exponent = exponent.operand
+    small = isinstance(exponent, ast.Constant) and isinstance(exponent.value, (int, float))
+    inside = list(ast.walk(base))
+    nested = any(isinstance(node, ast.Pow) or (isinstance(node, ast.Name) and node.id in _POWERS) for node in inside)
+    return small and abs(exponent.value) <= _MOST_POWER and not nested
+
+
 def _is_plain_tree(text: str) -> bool:
     try:
-        spec = json.loads(text)
-    except json.JSONDecodeError:
+        spec = read_json(text, most_values=_MOST_VALUES, deepest=_DEEPEST)
+    except JsonError:
         return False
     return isinstance(spec, list) and len(spec) == 2 and isinstance(spec[0], int) and _is_plain_tree_node(spec[1])
 
@@ -187,7 +259,10 @@ def _is_plain_tree_node(node: Any) -> bool:
     context = node.get("context")
     if not (context is None or isinstance(context, str)) or "__enum__" in (context or ""):
         return False
-    names = json.loads(context) if context else None
+    try:
+        names = read_json(context, most_values=_MOST_VALUES, deepest=_DEEPEST) if context else None
+    except JsonError:
+        return False
     if isinstance(names, list) and not all(isinstance(n, str) and _PLAIN.fullmatch(n) for n in names):
         return False
     children = node.get("children_spec")

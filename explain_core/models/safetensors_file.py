@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,13 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from explain_core.errors import ModelFileError
+from explain_core.json_reader import JsonError, read_json
 from explain_core.models.archive import MAX_UNPACKED_BYTES
 from explain_core.models.checkpoint import find
 from explain_core.models.loaded import LoadedModel
 from explain_core.models.state_dict import open_weights
+
+_MOST_VALUES, _DEEPEST = 100_000, 50  # of the settings beside the weights; what has more is kept as text
 
 
 def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
@@ -49,7 +51,7 @@ def _settings(metadata: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, text in metadata.items():
         try:
-            found[name] = json.loads(text)
-        except (ValueError, RecursionError):
+            found[name] = read_json(text, most_values=_MOST_VALUES, deepest=_DEEPEST)
+        except JsonError:
             found[name] = {"True": True, "False": False}.get(text, text)
     return found

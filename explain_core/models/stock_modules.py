@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from explain_core.errors import ModelFileError
+from explain_core.models.checkpoint import has_values
 from explain_core.models.hints import EXPORT_HINT
 from explain_core.models.inert import FUNCTIONS, STOCK_MODULES, Recorded, is_module
 
@@ -167,10 +168,15 @@ def _give_tensors(module: nn.Module, value: Recorded) -> None:
         tensors = {_COUNTER: torch.zeros((), dtype=torch.long)} | tensors
     if tensors.keys() != expected.keys():
         raise ValueError(f"it has the tensors {', '.join(tensors) or 'none'}, not {', '.join(expected) or 'none'}")
+    numbers = {tensor.dtype for tensor in tensors.values() if getattr(tensor, "dtype", torch.long).is_floating_point}
+    if len(numbers) > 1:
+        raise ValueError(f"its tensors are of several kinds of numbers: {', '.join(sorted(map(str, numbers)))}")
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor) or tensor.shape != expected[name].shape:
             found = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
             raise ValueError(f"{name} is {found}, not {tuple(expected[name].shape)}")
+        if not has_values(tensor) or tensor.is_quantized:
+            raise ValueError(f"{name} has no plain values (sparse, nested, quantized or without data)")
         if name in module._parameters:
             setattr(module, name, nn.Parameter(tensor.detach(), requires_grad=False))
         else:

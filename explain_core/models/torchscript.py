@@ -1,44 +1,62 @@
 """TorchScript archives from ``torch.jit.save``.
 
-TorchScript is not Python: it can run only PyTorch's own operators. But some of those write and read files,
-and ``__setstate__`` runs while the archive is opened. The source in the archive is searched for both before
-PyTorch sees it, and the compiled graphs once more before anything is called.
+TorchScript is not Python: it can run only PyTorch's own operators. But some of those write and read files, print, or
+trust the sizes that they are given, and PyTorch runs some of the code while it opens an archive. So it gets a new
+archive of what was checked here: the code printed anew from its syntax (`script_grammar`), the pickles written anew
+from what they say (`script_pickles`), the weights as they are. What PyTorch compiles from it is looked through once
+more (`script_graphs`) before anything is called.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from explain_core.errors import ModelFileError
+from explain_core.models import guards, operators
 from explain_core.models.archive import pack, read_entries
 from explain_core.models.hints import EXPORT_HINT, NO_RECURRENT, QUANTIZED, QUANTIZED_HINT, READER_ERRORS, first_line
 from explain_core.models.initial_state import with_initial_state
 from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
+from explain_core.models.permission import code_is_trusted
 from explain_core.models.program_check import refuse_code
+from explain_core.models.script_grammar import Script, check_sources
+from explain_core.models.script_graphs import check_functions
+from explain_core.models.script_pickles import check_pickle
 from explain_core.models.shapes import describe_layers, find_recurrent
 
-_ENTRY = re.compile(
-    r"(data|constants|attributes)\.pkl|version|byteorder|\.data/version|(data|constants)/\d+|code/[\w/.\-<>]+\.py"
-)
+_CODE = re.compile(r"code/__torch__(/[\w/.\-<>]+)?\.py", re.ASCII)
+_STORAGE = re.compile(r"(data|constants)/\w+", re.ASCII)
+_PLAIN = {  # small entries, and all that they may hold
+    "version": re.compile(rb"\d{1,4}\s*"),
+    ".data/version": re.compile(rb"\d{1,4}\s*"),
+    "byteorder": re.compile(rb"little|big"),
+}
+_PICKLES = {
+    "data.pkl": "data/",
+    "constants.pkl": "constants/",
+    "attributes.pkl": "data/",
+}  # and where their tensors are
 _IGNORED = re.compile(
     r"code/.*\.debug_pkl|\.data/serialization_id|\.format_version|\.storage_alignment|extra/.*|traced_inputs.*"
 )
-_QUANTIZED_CODE = r"code/__torch__/torch/(ao/)?nn/(intrinsic/)?quantized/.+\.py"
-# Words that only code with side effects needs; as words, since a call can be spelled in many ways.
-_FORBIDDEN_WORDS = re.compile(rb"\b(save|from_file|__setstate__|__torch__\.torch\.classes|ops\.(?!prim\b|aten\b)\w+)\b")
-_GETATTR = re.compile(rb'getattr\([^"\n]*"[^"\n]*\\')  # an escaped name could spell a forbidden word
-_ALLOWED_NAMESPACES = ("aten::", "prim::")
-_FORBIDDEN_OPERATORS = ("aten::save", "aten::from_file", "prim::PythonOp")
+_QUANTIZED_CODE = re.compile(r"code/__torch__/torch/(ao/)?nn/(intrinsic/)?quantized/.+\.py")
+_GUARDS_ENTRY = f"code/{operators.GUARDS.replace('.', '/')}.py"
+_TRUSTED = "The archive was opened unchecked, as this server trusts the code in model files. "
 
 
 def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
-    """Open a TorchScript archive; ``architecture`` must be empty, as the file holds the whole model."""
+    """Open a TorchScript archive; ``architecture`` must be empty, as the file holds the whole model.
+
+    Raises:
+        ModelFileError: damaged, or with something that models do not need; names it. Where code is trusted
+            (`permission`), an archive of the second kind is opened as PyTorch opens it, with a note.
+    """
     if architecture:
         raise ModelFileError(
             "A TorchScript file holds its whole architecture; there is nothing to choose.",
@@ -46,34 +64,53 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
             hint="Leave architecture= out.",
         )
     entries = read_entries(path)
-    if quantized := next((name for name in entries if re.fullmatch(_QUANTIZED_CODE, name)), None):
+    if quantized := next((name for name in entries if _QUANTIZED_CODE.fullmatch(name)), None):
         raise ModelFileError(QUANTIZED, where=f"{path.name}: {quantized}", hint=QUANTIZED_HINT + EXPORT_HINT)
-    clean = {}
-    for name, data in entries.items():
-        if _IGNORED.fullmatch(name):
-            continue
-        if not _ENTRY.fullmatch(name):
-            raise refuse_code(f"the entry {name!r}", path.name)
-        if name.endswith(".py"):
-            _check_source(name, data, path.name)
-        clean[name] = data
-    module = _load(clean, path.name)
-    _check_graphs(module, path.name)
-    return _describe(module.eval())
+    try:
+        module, functions = _load(_checked(entries, path.name), path.name)
+        check_functions(functions, path.name)
+    except ModelFileError as error:
+        if not code_is_trusted():
+            raise
+        module, _ = _load(entries, path.name)
+        return _describe(module.eval(), (_TRUSTED + error.what,))
+    return _describe(module.eval(), ())
 
 
-def _check_source(name: str, source: bytes, where: str) -> None:
-    if found := _FORBIDDEN_WORDS.search(source):
-        raise refuse_code(f"{found[0].decode()!r} in {name!r}", where)
-    if _GETATTR.search(source):
-        raise refuse_code(f"an escaped attribute name in {name!r}", where)
+def _checked(entries: Mapping[str, bytes], where: str) -> dict[str, bytes]:
+    """What PyTorch gets of an archive."""
+    kept = {name: data for name, data in entries.items() if not _IGNORED.fullmatch(name)}
+    for name, data in kept.items():
+        known = name in _PICKLES or _STORAGE.fullmatch(name) or (_CODE.fullmatch(name) and name != _GUARDS_ENTRY)
+        if not known and not (name in _PLAIN and _PLAIN[name].fullmatch(data)):
+            raise refuse_code(f"the entry {name!r}", where)
+    script = check_sources({name: data for name, data in kept.items() if name.startswith("code/")}, where)
+    clean = {name: data for name, data in kept.items() if name in _PLAIN or _STORAGE.fullmatch(name)}
+    for name, folder in _PICKLES.items():
+        if name in kept:
+            clean[name] = check_pickle(kept[name], _below(folder, kept), script.attributes, f"{where}: {name}")
+    return clean | script.sources | _guards(script)
 
 
-def _load(entries: Mapping[str, bytes], name: str) -> torch.jit.ScriptModule:
+def _below(folder: str, entries: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name.removeprefix(folder): data for name, data in entries.items() if name.startswith(folder)}
+
+
+def _guards(script: Script) -> dict[str, bytes]:
+    if not script.used:
+        return {}
+    return {_GUARDS_ENTRY: guards.source_of(script.used, operators.GUARDS, operators.function_name)}
+
+
+def _load(entries: Mapping[str, bytes], name: str) -> tuple[torch.jit.ScriptModule, list[Any]]:
+    """The module, and every function and method that was compiled with it."""
+    unit = torch._C.CompilationUnit()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript files remain, whatever the future
-            return torch.jit.load(pack(entries), map_location="cpu")
+            data = pack(entries).read()
+            module = torch._C.import_ir_module_from_buffer(unit, data, torch.device("cpu"), {}, False)
+            return torch.jit._recursive.wrap_cpp_module(module), unit.get_functions()
     except READER_ERRORS as error:
         raise ModelFileError(
             f"PyTorch {torch.__version__} cannot read the TorchScript archive: {first_line(error)}",
@@ -82,26 +119,11 @@ def _load(entries: Mapping[str, bytes], name: str) -> torch.jit.ScriptModule:
         ) from error
 
 
-def _check_graphs(module: torch.jit.ScriptModule, where: str) -> None:
-    for _, part in module.named_modules():
-        for name in part._c._method_names():
-            for kind in _operators(part._c._get_method(name).inlined_graph):
-                if not kind.startswith(_ALLOWED_NAMESPACES) or kind in _FORBIDDEN_OPERATORS:
-                    raise refuse_code(f"the operator {kind!r}", where)
-
-
-def _operators(graph: Any) -> Iterator[str]:
-    for node in graph.nodes():
-        yield node.kind()
-        for block in node.blocks():
-            yield from _operators(block)
-
-
-def _describe(module: torch.jit.ScriptModule) -> LoadedModel:
+def _describe(module: torch.jit.ScriptModule, notes: tuple[str, ...]) -> LoadedModel:
     shapes = {name: tuple(tensor.shape) for name, tensor in module.named_parameters()}
     kinds = {name: part.original_name for name, part in module.named_modules()}
     layers = describe_layers(shapes, kinds)
-    notes = () if any(layer.recurrent for layer in layers) else (NO_RECURRENT,)
+    notes += () if any(layer.recurrent for layer in layers) else (NO_RECURRENT,)
     summary = ModelSummary(
         framework="torch",
         format="TorchScript",

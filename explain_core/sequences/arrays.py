@@ -17,6 +17,7 @@ from explain_core.sequences.labelled import label, label_ragged, numbered
 from explain_core.sequences.numbers import fill_fixes, filled, further
 from explain_core.sequences.options import MAX_BYTES, MAX_CELLS, Options
 from explain_core.sequences.table import Table, row_numbers
+from explain_core.sequences.times import OUT_OF_CALENDAR, in_calendar
 from explain_core.zip_reader import ZipError, open_zip
 
 _USUAL = ("x", "sequences", "sequence", "data", "inputs", "input", "values", "features", "series", "arr_0")
@@ -26,6 +27,7 @@ _FEATURE_NAMES = ("feature_names", "features", "columns", "names_of_features")
 _SAMPLE_NAMES = ("names", "ids", "id", "sample_names")
 _TIMES = ("time", "times", "dates", "timestamps", "t")
 _MAX_ENTRIES = 1000
+_FINE = ("ns", "ps", "fs", "as")
 _MOST_AXES = 32
 _LONGEST_HEADER = 2**20  # bytes; NumPy itself takes 10,000
 
@@ -73,15 +75,17 @@ def read_npz(data: bytes, where: str, stem: str, options: Options) -> tuple[xr.D
         )
     found = as_sequences(values, where, stem, options, lengths)
     names = take(_FEATURE_NAMES, (features,), kind="SU")
-    if names is not None and len(set(names.tolist())) == features:
-        found = found.assign_coords(feature=names.astype(str))
+    if names is not None and len(set(texts := _texts(names, where))) == features:
+        found = found.assign_coords(feature=texts)
     names = take(_SAMPLE_NAMES, (samples,), kind="SUiu")
-    if names is not None and len(set(names.tolist())) == samples:
-        found = found.assign_coords(sample=names.astype(str))
+    if names is not None and len(set(texts := _texts(names, where))) == samples:
+        found = found.assign_coords(sample=texts)
     times = take(_TIMES, (steps,))
+    if times is not None and times.dtype.kind in "SU":
+        times = np.array(_texts(times, where))
     if times is not None and len(set(times.tolist())) == steps:
         times = times[: found.sizes["time"]]
-        found = found.assign_coords(time=times.astype("datetime64[us]") if times.dtype.kind == "M" else times)
+        found = found.assign_coords(time=_dates(times, where) if times.dtype.kind == "M" else times)
     unused = [name for name in arrays if name not in used]
     notes = [f"Not used of the file: {', '.join(unused[:8])}{', ...' if len(unused) > 8 else ''}."] if unused else []
     return found, tuple(name for name, array in arrays.items() if _may_be_sequences(array)), notes
@@ -103,6 +107,8 @@ def read_array(data: bytes | memoryview, where: str) -> np.ndarray:
         _check_names(dtype)
     except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError) as error:
         raise SequenceFileError(f"The NPY file is damaged or cut off: {_line(error)}", where=where) from None
+    if dtype.subdtype is not None:
+        raise SequenceFileError(f"The NPY file is damaged: its type is {str(dtype)[:80]}.", where=where)
     if dtype.hasobject:
         raise SequenceFileError(
             "The array holds Python objects, which can run code when read.",
@@ -236,14 +242,30 @@ def _as_table(values: np.ndarray, where: str) -> Table:
                 hint="Save a plain array of numbers.",
             )
         if cells.dtype.kind == "M":
-            cells = cells.astype("datetime64[ns]")
+            cells = _dates(cells, f"{where}, field {name!r}")
         elif cells.dtype.kind in "US":
-            texts = cells.tolist()
-            cells = np.array([t.decode("utf-8", "replace") if isinstance(t, bytes) else t for t in texts], object)
+            cells = np.array(_texts(cells, f"{where}, field {name!r}"), object)
         elif cells.dtype.kind == "f" and cells.dtype.itemsize not in (4, 8):
             cells = cells.astype(np.float64)
         columns[name] = cells
     return Table(pd.DataFrame(columns, index=row_numbers(len(values))), where)
+
+
+def _texts(values: np.ndarray, where: str) -> list[str]:
+    """Text, or whole numbers as text. NumPy keeps any four bytes as a letter, and some are none."""
+    try:
+        texts = [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in values.tolist()]
+        "".join(texts).encode()
+    except ValueError:
+        raise SequenceFileError("The array holds text with letters that do not exist.", where=where) from None
+    return texts
+
+
+def _dates(values: np.ndarray, where: str) -> np.ndarray:
+    """Dates to the microsecond, or to the nanosecond where they are that fine."""
+    if not in_calendar(values):
+        raise SequenceFileError(OUT_OF_CALENDAR, where=where, hint="Give other labels of the timesteps, or none.")
+    return values.astype("datetime64[ns]" if np.datetime_data(values.dtype)[0] in _FINE else "datetime64[us]")
 
 
 def _entries(data: bytes, where: str) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from explain_core.errors import Fix, SequenceFileError
 from explain_core.sequences.arrays import as_sequences
 from explain_core.sequences.labelled import label_ragged, numbered
 from explain_core.sequences.options import MAX_CELLS, MAX_TEXT_CELLS, Options
-from explain_core.sequences.table import Table, row_numbers
+from explain_core.sequences.table import Table, check_columns, row_numbers
 from explain_core.sequences.times import is_date
 
 _LISTS = ("sequences", "sequence", "data", "inputs", "instances", "x", "values", "series", "rows", "records")
@@ -234,6 +234,7 @@ def _table(columns: dict[str, list], where: str, row_word: str) -> Table:
                 where=f"{where}, {row_word} {nested + 1}, column {name!r}",
                 hint=_HINT,
             )
+    check_columns(len(columns), where)
     made = {name: pd.Series([_cell(cell) for cell in cells], dtype=object) for name, cells in columns.items()}
     frame = pd.DataFrame(made)
     frame.index = row_numbers(count)

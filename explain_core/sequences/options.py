@@ -13,6 +13,8 @@ MAX_CELLS = 20_000_000
 """Numbers in one array or table."""
 MAX_TEXT_CELLS = 5_000_000
 """Cells of a file of text; each is a Python string for a while."""
+MAX_COLUMNS = 20_000
+"""Of a table; each of them is looked at by itself."""
 
 FILLS = ("previous", "linear", "zero")
 PADDINGS = ("zero", "nan")

@@ -10,7 +10,8 @@ import pandas as pd
 
 from explain_core.errors import SequenceFileError
 from explain_core.sequences.options import MAX_BYTES, MAX_CELLS
-from explain_core.sequences.table import Table, row_numbers
+from explain_core.sequences.table import Table, check_columns, row_numbers
+from explain_core.sequences.times import OUT_OF_CALENDAR, in_calendar
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,6 +64,7 @@ def _as_table(table: pa.Table, where: str) -> Table:
 
 def _check_size(metadata: object, where: str) -> None:
     rows, columns = metadata.num_rows, metadata.num_columns
+    check_columns(columns, where)
     bytes_declared = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     if rows * columns > MAX_CELLS or bytes_declared > MAX_BYTES:
         raise SequenceFileError(
@@ -89,6 +91,10 @@ def _column(column: pa.ChunkedArray, name: str, where: str) -> pd.Series:
     known += (pa.types.is_timestamp, pa.types.is_date, _is_text)
     if not any(test(own) for test in known):
         raise SequenceFileError(f"The column is of {own}.", where=f"{where}, column {name!r}", hint="Write numbers.")
+    if pa.types.is_timestamp(own) or pa.types.is_date(own):
+        naive = column.cast(pa.timestamp(own.unit)) if pa.types.is_timestamp(own) else column
+        if not in_calendar(naive.to_numpy()):
+            raise SequenceFileError(OUT_OF_CALENDAR, where=f"{where}, column {name!r}", hint="Leave the column out.")
     cells = column.to_pandas(date_as_object=False)
     cells.index = row_numbers(len(cells))
     if pa.types.is_binary(own):

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from explain_core.errors import SequenceFileError
+from explain_core.sequences.options import MAX_COLUMNS
+
 
 @dataclass(frozen=True)
 class Table:
@@ -25,6 +28,20 @@ class Table:
 
     def with_notes(self, *notes: str) -> Table:
         return replace(self, notes=(*self.notes, *notes))
+
+
+def check_columns(count: int, where: str) -> None:
+    """Refuse a table with more columns than one is worked on with, which takes time for each of them.
+
+    Raises:
+        SequenceFileError
+    """
+    if count > MAX_COLUMNS:
+        raise SequenceFileError(
+            f"The file has {count:,} columns; the limit is {MAX_COLUMNS:,}.",
+            where=where,
+            hint="Save long rows as an array: np.save(path, values).",
+        )
 
 
 def row_numbers(count: int) -> pd.RangeIndex:

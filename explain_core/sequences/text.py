@@ -13,7 +13,7 @@ import pandas as pd
 from explain_core.errors import Fix, SequenceFileError
 from explain_core.sequences.numbers import is_number
 from explain_core.sequences.options import MAX_TEXT_CELLS, Options
-from explain_core.sequences.table import Table
+from explain_core.sequences.table import Table, check_columns
 from explain_core.sequences.times import is_date
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
@@ -47,6 +47,7 @@ def read_text(data: bytes, where: str, options: Options) -> tuple[Table, str]:
     if not rows:
         raise SequenceFileError("There is a header but no row of values.", where=where)
     header, rows = _evened(header, rows, where)
+    check_columns(len(header), where)
     frame = pd.DataFrame(list(rows.values()), index=list(rows), columns=range(len(header)), dtype=object)
     kept = [i for i in range(len(header)) if header[i] or (frame[i] != "").any()]
     frame = frame[kept]
@@ -105,7 +106,7 @@ class _Lines:
         if declared := re.fullmatch(r"sep=(.)\s*", first):  # Excel's own way to say it
             self.separator = declared[1]
             self.text = "\n" + rest  # rows keep their numbers
-        if re.search(r"^\s*#", self.text, re.MULTILINE):
+        if re.search(r"^[^\S\n]*#", self.text, re.MULTILINE):
             lines = self.text.split("\n")
             at = next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), 0)
             before = [line.strip().lstrip("# ") for line in lines[:at] if line.strip()]
@@ -219,8 +220,11 @@ def _without_remarks(rows: dict[int, list[str]], notes: list[str]) -> dict[int, 
     for number, row in reversed(rows.items()):
         if len(row) > 1 or is_number(row[0]) or is_date(row[0]):
             break
-        remarks.insert(0, number)
-    if not remarks or len(remarks) > _LONGEST_TITLE or any(len(rows[n]) == 1 for n in rows if n not in remarks):
+        remarks.append(number)
+        if len(remarks) > _LONGEST_TITLE:
+            return rows
+    remarks.reverse()
+    if not remarks or any(len(rows[n]) == 1 for n in rows if n not in remarks):
         return rows
     if len(remarks) == len(rows):
         return rows
@@ -309,17 +313,19 @@ def _evened(header: list[str], rows: dict[int, list[str]], where: str) -> tuple[
 
 
 def _check_names(header: list[str], where: str) -> None:
+    seen: set[str] = set()
     for position, name in enumerate(header):
-        if not name and "" in header[:position]:
+        if not name and name in seen:
             raise SequenceFileError(
                 "Two columns have no name.",
                 where=f"{where}, row 1, column {position + 1}",
                 hint="Name them, or drop them.",
             )
-        if name and name in header[:position]:
+        if name in seen:
             raise SequenceFileError(
                 f"Two columns are called {name!r}.",
                 where=f"{where}, row 1",
                 hint="Give each its own name.",
                 fixes=(Fix("The first row is not names", {"header": False}),) if is_number(name) else (),
             )
+        seen.add(name)

@@ -25,6 +25,12 @@ _TOTALS = ("total", "totals", "sum", "mean", "average", "avg", "median", "min", 
 _TOTALS += ("summe", "gesamt", "mittelwert", "grand total", "subtotal")
 _DATED = re.compile(r"date|time|epoch|unix|day|^ts$", re.IGNORECASE)
 
+_SECONDS = {"Y": 31_556_952, "M": 2_629_746, "W": 604_800, "D": 86_400, "h": 3600, "m": 60, "s": 1}
+_SECONDS |= {"ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12, "fs": 1e-15, "as": 1e-18}
+#: What is said of dates that are not `in_calendar`.
+OUT_OF_CALENDAR = "There are dates that no calendar has: before the year 1, after the year 9999, or of no unit."
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_800  # of the year 1, and after the year 9999
+
 
 def is_date(cell: str) -> bool:
     """Whether a cell is written as a date."""
@@ -197,6 +203,15 @@ class Times:
         self.notes.append(f"Dates such as {text.iloc[0]!r} can be read in two ways; they are read {words[day_first]}.")
         self.fixes.append(Fix(f"Read the dates {words[not day_first]}", {"day_first": not day_first}))
         return both[day_first]
+
+
+def in_calendar(dates: np.ndarray) -> bool:
+    """Whether all dates (datetime64, of any unit) are in the years 1 to 9999, which is as far as calendars go here."""
+    unit, step = np.datetime_data(dates.dtype)
+    if unit not in _SECONDS:
+        return False
+    seconds = dates[~np.isnat(dates)].astype(np.int64) * float(_SECONDS[unit] * step)
+    return bool(((seconds >= _FIRST_SECOND) & (seconds < _LAST_SECOND)).all())
 
 
 def _labels(dates: pd.Series) -> np.ndarray:

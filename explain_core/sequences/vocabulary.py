@@ -16,6 +16,7 @@ import xarray as xr
 from explain_core.errors import InputError, SequenceFileError
 from explain_core.last_boundary import ending_typed
 from explain_core.sequences.json_file import parse_json
+from explain_core.sequences.options import MAX_TEXT_CELLS
 from explain_core.sequences.reading import read_bytes
 from explain_core.sequences.text import decode
 
@@ -23,6 +24,7 @@ KERAS_FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 _UNKNOWN = ("<unk>", "[UNK]", "<UNK>", "<OOV>", "<oov>", "UNK", "unk", "[unk]")
 _PADDING = ("<pad>", "[PAD]", "<PAD>", "[pad]", "PAD")
 _MOST_WORDS = 2_000_000
+_LONGEST_SHOWN = 60  # letters; every cell of an array takes as much as the longest
 _MAX_BYTES = 128 * 2**20
 _MOST_VALUES = 5 * _MOST_WORDS  # of JSON: a Keras tokenizer has its words four times
 _ID = re.compile(r"-?\d{1,10}", re.ASCII)
@@ -92,11 +94,11 @@ class Vocabulary:
 def encode_texts(texts: Sequence[str], vocabulary: Vocabulary, names: Sequence[str] | None = None) -> xr.DataArray:
     """Texts as sequences of ids (sample, time), with the words in the coordinate ``token``.
 
-    Unequal lengths are filled with the padding id and have the coordinate ``length``. ``attrs["unknown"]`` lists the
-    words that are not in the vocabulary, the most frequent first.
+    Words of more than 60 letters are cut off there. Unequal lengths are filled with the padding id and have the
+    coordinate ``length``. ``attrs["unknown"]`` lists the words that are not in the vocabulary, the most frequent first.
 
     Raises:
-        InputError: a text has no word that the vocabulary knows.
+        InputError: a text has no word that the vocabulary knows, or there are too many words.
     """
     names = [f"text {i + 1}" for i in range(len(texts))] if names is None else [str(name) for name in names]
     encoded = [vocabulary.encode(text) for text in texts]
@@ -109,11 +111,16 @@ def encode_texts(texts: Sequence[str], vocabulary: Vocabulary, names: Sequence[s
                 hint="Look at upper and lower case and at punctuation, or give the id of unknown words.",
             )
     lengths = np.array([len(ids) for ids, _, _ in encoded])
+    if len(texts) * int(lengths.max()) > MAX_TEXT_CELLS:
+        raise InputError(
+            f"Padded to the longest, the {len(texts):,} texts have more than {MAX_TEXT_CELLS:,} words.",
+            hint="Give the texts that you want to explain, not the whole data set.",
+        )
     values = np.full((len(texts), int(lengths.max())), vocabulary.padding, dtype=np.int64)
     tokens = np.full(values.shape, "", dtype=object)
     for i, (ids, words, _) in enumerate(encoded):
         values[i, : len(ids)] = ids
-        tokens[i, : len(ids)] = words
+        tokens[i, : len(ids)] = [word[:_LONGEST_SHOWN] for word in words]
     coords: dict[str, Any] = {
         "sample": names,
         "time": np.arange(1, values.shape[1] + 1),

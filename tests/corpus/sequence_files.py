@@ -13,6 +13,8 @@ VALUES = np.array([[1.5, -2.0], [2.25, 0.0], [3.0, 1e-3], [4.5, 7.0]])
 NAMES = ["speed", "slope"]
 DATES = [f"2024-01-0{i + 1}" for i in range(len(VALUES))]
 
+_WORDS = {"<pad>": 0, "<unk>": 1, "the": 2, "cat": 3, "sat": 4}
+
 
 def valid_files(folder: Path) -> dict[str, Path]:
     """Write the files into ``folder``; returns them by the name of their form."""
@@ -21,6 +23,27 @@ def valid_files(folder: Path) -> dict[str, Path]:
         content = _FILES[name][1]
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return made
+
+
+def files_beside(folder: Path) -> dict[str, Path]:
+    """What is given beside sequences: scalings, vocabularies and texts. The name says which of them a file is."""
+    tokenizer = {"class_name": "Tokenizer", "config": {"word_index": json.dumps(_WORDS), "oov_token": "<unk>"}}
+    contents = {
+        "scaling.csv": "feature,mean,scale\nspeed,2.5,1.5\nslope,0.1,3\n",
+        "scaling.json": json.dumps({"mean_": [2.5, 0.1], "scale_": [1.5, 3.0], "feature_names_in_": NAMES}),
+        "scaling-by-feature.json": json.dumps({name: {"min": 0, "max": 2.5} for name in NAMES}),
+        "vocabulary.json": json.dumps(_WORDS),
+        "vocabulary-list.json": json.dumps(list(_WORDS)),
+        "vocabulary-keras.json": json.dumps(tokenizer),
+        "vocabulary.txt": "\n".join(_WORDS),
+        "texts.txt": "the cat sat\nthe dog sat\n",
+        "texts.json": json.dumps({"one": "the cat sat", "two": "the cat"}),
+        "texts.csv": "id,review\na,the cat sat\nb,the cat\n",
+        "texts.parquet": _parquet(pd.DataFrame({"text": ["the cat sat", "the cat"]})),
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return {name: folder / name for name in contents}
 
 
 def _lines(separator: str = ",", decimal: str = ".", header: bool = True) -> str:

@@ -1,5 +1,7 @@
 """Ways to spoil a valid file: bytes, archive entries, JSON values, pickle opcodes, NPY headers, HDF5 attributes.
 
+What is odd in its structure and not in its bytes is in `structures`.
+
 Every mutation takes the content and a random generator and returns content. Some put in what would leave a trace if it
 were run or followed: shell commands, Python expressions and paths, all naming the canary file.
 """
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+from fuzzing import structures
 
 from explain_core.models.hdf5 import opened
 
@@ -50,11 +53,13 @@ class Mutator:
 
     def _of_format(self, content: bytes) -> list[Mutation]:
         if content.startswith(b"PK\x03\x04"):
-            return [self.archive]
+            return [self.archive, self.archive, structures.zip_field]
         if content.startswith(b"\x89HDF"):
             return [self.hdf5]
         if content.startswith(b"\x93NUMPY"):
-            return [numpy_header]
+            return [numpy_header, structures.npy_header]
+        if content.startswith(b"PAR1"):
+            return [self.parquet]
         if content[:1] == b"\x80":
             return [self.pickle]
         if content.lstrip()[:1] in (b"{", b"["):
@@ -102,8 +107,8 @@ class Mutator:
             tree = json.loads(content)
         except (ValueError, RecursionError):
             return bit_flips(content, rng)
-        if rng.random() < 0.05:
-            return b'{"a":' * 20_000 + b"1" + b"}" * 20_000
+        if rng.random() < 0.3:
+            return structures.odd_json(rng, _places(tree), tree)
         return json.dumps(self._change_json(tree, rng)).encode()
 
     def _change_json(self, tree: Any, rng: random.Random) -> Any:
@@ -180,7 +185,13 @@ class Mutator:
     def _text(text: str) -> bytes:
         return len(text).to_bytes(4, "little") + text.encode()
 
-    # HDF5 and text.
+    # HDF5, Parquet and text.
+
+    def parquet(self, content: bytes, rng: random.Random) -> bytes:
+        try:
+            return structures.parquet_column(content, rng)
+        except Exception:  # spoiled by the mutation before, or the writer refuses it
+            return bit_flips(content, rng)
 
     def hdf5(self, content: bytes, rng: random.Random) -> bytes:
         buffer = io.BytesIO(content)
@@ -197,6 +208,9 @@ class Mutator:
         names = [""]
         file.visit(names.append)
         item = file[rng.choice(names) or "/"]
+        if rng.random() < 0.25:
+            structures.hdf5_attribute(file, rng)
+            return
         if "model_config" in file.attrs and rng.random() < 0.5:
             text = file.attrs["model_config"]
             text = text.encode() if isinstance(text, str) else bytes(text)

@@ -112,6 +112,14 @@ def open_as_model(path: Path) -> Any:
 
 
 def open_as_sequences(path: Path) -> Any:
-    from explain_core.sequences import Options, read_file
+    """By the word in its name: a vocabulary, a file of texts or a scaling; else sequences."""
+    from explain_core.sequences import Options, Scaling, Vocabulary, read_file
+    from explain_core.sequences.loading import read_words
 
+    if "vocabulary" in path.name:
+        return Vocabulary.load(path)
+    if "texts" in path.name:
+        return read_words(path, Vocabulary({"the": 1, "cat": 2, "sat": 3}, unknown=0))
+    if "scaling" in path.name:
+        return Scaling.load(path)
     return read_file(path, Options())

@@ -1,0 +1,153 @@
+"""The server around the app: headers on every answer, words where it fails, and nothing left behind."""
+
+import asyncio
+import errno
+import re
+import signal
+from contextlib import closing, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+from tab import Tab, served
+
+from explain_core.limits import GB, Limits
+from ui import serving, uploads
+from ui.serving import HEADERS
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def port():
+    with served("--", "--trust-code", PAIRLIFT_SPARES="0") as (_, port):
+        yield port
+
+
+def answer_to(port, method, path, headers=None):
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request(method, path, headers=headers or {})
+        answer = connection.getresponse()
+        answer.read()
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("GET", "/layers", 200),
+        ("GET", "/static/js/nothing.js", 200),
+        ("GET", "/_stcore/health", 200),
+        ("GET", "/_stcore/host-config", 200),
+        ("GET", "/media/nothing.csv", 404),
+        ("GET", "/component/nothing/index.html", 404),
+        ("GET", "/..%5c..%5cwindows", 400),
+        ("POST", "/_stcore/health", 405),
+        ("PUT", "/_stcore/upload_file/a/b", 404),
+        ("OPTIONS", "/_stcore/upload_file/a/b", 204),
+    ],
+)
+def test_every_answer_has_the_headers(port, method, path, status):
+    answer = answer_to(port, method, path)
+    assert answer.status == status
+    assert {name: answer.headers.get_all(name) for name in HEADERS} == {
+        name: [value] for name, value in HEADERS.items()
+    }
+
+
+def test_files_of_the_page_have_the_headers(port):
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("GET", "/")
+        script = re.search(r"static/js/[\w.-]+\.js", connection.getresponse().read().decode())
+    answer = answer_to(port, "GET", f"/{script[0]}")
+    assert answer.headers["content-type"].startswith("application/javascript")  # or nosniff would stop it
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_arguments_after_two_dashes_reach_the_app(port):
+    with Tab(port) as tab:
+        assert "Code is trusted" in str(tab.run("settings"))
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_ends_leaves_no_files(tmp_path, how):
+    with served(PAIRLIFT_SPARES="0", TMPDIR=str(tmp_path)) as (server, port), Tab(port):
+        assert [*tmp_path.glob("pairlift-app-*")]
+        server.send_signal(how)
+        server.wait(60)
+    assert not [*tmp_path.iterdir()]
+
+
+# Without a server.
+
+
+def call(app, method="GET", path="/", headers=()):
+    """The status, headers and words that an app answers."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"1,2", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": path, "headers": headers, "query_string": b""}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uploads.runtime, "get_instance", NoSessions)
+        with suppress(ZeroDivisionError):  # Starlette raises it again after its answer
+            asyncio.run(app(scope, receive, send))
+    start = sent[0]
+    words = b"".join(message.get("body", b"") for message in sent[1:]).decode()
+    return start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, words
+
+
+class NoSessions:
+    """Streamlit without anybody there."""
+
+    def __init__(self):
+        self.file_storage = {}
+
+    @property
+    def uploaded_file_mgr(self):
+        return self
+
+    def get_app_session(self, session):
+        return None
+
+
+def test_a_bug_of_the_server_has_the_headers_and_a_number_in_the_log(caplog):
+    def fail(request):
+        return 1 / 0
+
+    parts = serving.parts()
+    app = Starlette(
+        routes=[Route("/", fail)], middleware=parts["middleware"], exception_handlers=parts["exception_handlers"]
+    )
+    status, headers, words = call(app)
+    assert status == 500
+    assert {name: headers[name.lower()] for name in HEADERS} == HEADERS
+    assert words.split()[-1].rstrip(".") in caplog.text
+
+
+def issued(session="session"):
+    return f"/_stcore/upload_file/{session}/a.{uploads._mark(session, 'a')}"
+
+
+def test_a_full_disk_is_a_message():
+    async def full(scope, receive, send):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    status, _, words = call(uploads.Gate(full, lambda: Limits(GB, 0, 1, 1)), "PUT", issued())
+    assert status == 507
+    assert "The server's disk is full" in words
+
+
+def test_another_error_is_not_called_a_full_disk():
+    async def broken(scope, receive, send):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output"):
+        call(uploads.Gate(broken, lambda: Limits(GB, 0, 1, 1)), "PUT", issued())

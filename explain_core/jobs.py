@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +16,9 @@ import xarray as xr
 from explain_core.backends.protocol import ModelOutput
 from explain_core.errors import ModelFileError
 from explain_core.explain import explain as run
+from explain_core.explanation import Explanation
 from explain_core.models import LoadedModel, ModelSummary, framework_of, load_model
-from explain_core.models.permission import FLAG, code_is_trusted
+from explain_core.models.permission import FLAG, code_is_trusted, may_open_programs
 from explain_core.preparation import open_on
 from explain_core.worker import Report
 
@@ -31,16 +31,20 @@ _models: OrderedDict[tuple, LoadedModel] = OrderedDict()  # of this process, by 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model file and, for a state dict, what completes it; ``code`` is a Python file with the model's class."""
+    """A model file and, for a state dict, what completes it.
+
+    Attributes:
+        path: the file.
+        architecture: what a state dict does not say, by the names of `explain_core.models.options.Options`.
+        code: a Python file with the model's class.
+        framework: what opens it, "torch" or "tensorflow", as `framework_of_file` found; a process is to import one of
+            them only. Empty where that is left to the process.
+    """
 
     path: Path
     architecture: dict[str, str] = field(default_factory=dict)
     code: Path | None = None
-
-    @property
-    def framework(self) -> str:
-        """The framework that opens it, "torch" or "tensorflow". A process is to import one of them only."""
-        return framework_of(self.path)
+    framework: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,12 @@ def warm_up(report: Report, framework: str = "torch") -> None:
         tf.zeros(1)
 
 
+def framework_of_file(report: Report, path: Path) -> str:
+    """The framework that opens a model file, found out in a process that has imported none."""
+    report(0.1, f"Looking at {path.name}")
+    return framework_of(path)
+
+
 def open_model(report: Report, source: ModelSource) -> OpenedModel:
     """Open a model and keep it for later jobs."""
     model = open_kept(report, source)
@@ -104,8 +114,8 @@ def try_out(report: Report, source: ModelSource, inputs: Any) -> tuple[ModelOutp
     return open_on(model, inputs, device="cpu")[2].outputs
 
 
-def explain(report: Report, request: Request, result: Path) -> None:
-    """Explain, and leave the `Explanation` in the file ``result``."""
+def explain(report: Report, request: Request) -> Explanation:
+    """Explain, as `explain_core.explain` does."""
     model = open_kept(report, request.model)
     explanation = run(
         model,
@@ -115,11 +125,8 @@ def explain(report: Report, request: Request, result: Path) -> None:
         **request.options,
         progress=lambda fraction, message: report(0.05 + 0.9 * fraction, message),
     )
-    report(0.97, "Writing the result")
     explanation.notes.extend(model.notes)
-    unfinished = Path(tempfile.mkdtemp()) / result.name
-    explanation.save(unfinished)
-    unfinished.replace(result)  # whole or not at all, however the process ends
+    return explanation
 
 
 def open_kept(report: Report, source: ModelSource) -> LoadedModel:
@@ -137,9 +144,11 @@ def open_kept(report: Report, source: ModelSource) -> LoadedModel:
     code = None if source.code is None else _digest(source.code)
     key = (_digest(source.path), tuple(sorted(source.architecture.items())), code)
     if key not in _models:
-        warm_up(report, source.framework)
+        warm_up(report, source.framework or framework_of(source.path))
         report(0.05, "Opening the model")
-        _models[key] = load_model(source.path, architecture=source.architecture, code=source.code)
+        _models[key] = load_model(
+            source.path, architecture=source.architecture, code=source.code, data_only=not may_open_programs()
+        )
         while len(_models) > _KEPT_MODELS:
             _models.popitem(last=False)
     _models.move_to_end(key)

@@ -29,6 +29,7 @@ class Limits:
         uploads_in_memory: bytes of uploads of all sessions that the app's process holds until they are on disk.
         result_bytes: what is kept of the results of one session.
         file_bytes: the largest file that a job may write.
+        answer_bytes: the largest result that a job may hand to the app.
     """
 
     memory: int
@@ -43,6 +44,7 @@ class Limits:
     uploads_in_memory: int = GB
     result_bytes: int = 2 * GB
     file_bytes: int = 4 * GB
+    answer_bytes: int = GB
 
     @classmethod
     def of_this_machine(cls, environment: Mapping[str, str] = os.environ) -> Limits:
@@ -67,6 +69,7 @@ class Limits:
             upload_bytes=round(read("PAIRLIFT_UPLOAD_GB", cls.upload_bytes / GB) * GB),
             uploads_in_memory=round(read("PAIRLIFT_UPLOADS_TOTAL_GB", max(total / 16, 0.5 * GB) / GB) * GB),
             result_bytes=round(read("PAIRLIFT_RESULT_GB", cls.result_bytes / GB) * GB),
+            answer_bytes=round(read("PAIRLIFT_ANSWER_GB", cls.answer_bytes / GB) * GB),
         )
 
 

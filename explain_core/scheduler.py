@@ -6,27 +6,30 @@ One thread owns everything here and the others only send it messages, so there i
 from __future__ import annotations
 
 import atexit
+import logging
 import queue
 import signal
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cache, partial
-from pathlib import Path
 from threading import Thread
-
-from pebble import ProcessExpired
 
 from explain_core.backends import is_installed
 from explain_core.errors import JobError
 from explain_core.jobs import STARTING, warm_up
 from explain_core.limits import Limits, in_gb
 from explain_core.machine import available_memory
+from explain_core.sandbox import OFF, status
+from explain_core.sandbox.boot import CANNOT
 from explain_core.worker import Job, Progress, Worker
-from explain_core.worker_process import WorkerProcess, too_much_memory
+from explain_core.worker_child import too_much_memory
+from explain_core.worker_process import ProcessEndedError, WorkerProcess
 from explain_core.workspace import workspace
+
+_log = logging.getLogger("pairlift.scheduler")
 
 WATCH_SECONDS = 0.05  # between looks at running jobs, in which even a fast allocator gets a fraction of a GB
 _IDLE_WATCH_SECONDS = 1.0
@@ -44,7 +47,6 @@ class _Seat:
     future: Future | None = None
     preparing: Future | None = None
     last_used: float = field(default_factory=time.monotonic)
-    gone_since: float | None = None
 
     @property
     def is_preparing(self) -> bool:
@@ -160,7 +162,12 @@ class Scheduler:
             if seat is not None and not seat.process.is_usable:  # somebody killed it while it was idle
                 self._end(seat)
                 seat = None
-            seat = seat or self._take_seat(job.worker.token, job.worker.framework)
+            try:
+                seat = seat or self._take_seat(job.worker.token, job.worker.framework)
+            except (OSError, RuntimeError) as error:  # no room on the disk, no process or thread to be had
+                self._waiting.remove(job)
+                job.fail(_no_process(error))
+                continue
             if seat is None:
                 break
             if seat.is_idle:
@@ -223,8 +230,12 @@ class Scheduler:
         if token is not None and (spare := self._spare(framework)) is not None:
             spare.owner = token
         elif len(self._seats) < self.limits.processes and self._has_memory():
-            seat = self._new_seat(token, framework)
-            seat.preparing = seat.process.run(seat.process.folder / "preparing.json", warm_up, (framework,), {})
+            try:
+                seat = self._new_seat(token, framework)
+            except (OSError, RuntimeError) as error:  # whoever needs it is told
+                _log.warning("No worker process could be started: %s", error)
+                return
+            seat.preparing = seat.process.run(_say_nothing, warm_up, (framework,), {})
             seat.preparing.add_done_callback(lambda _: self._inbox.put(_look))
 
     def _keep_spares(self) -> None:
@@ -238,44 +249,39 @@ class Scheduler:
                 return  # the next when this one is ready
 
     def _start(self, seat: _Seat, job: Job) -> None:
-        progress_file = seat.process.folder / f"progress-{id(job)}.json"
         seat.job = job
-        job.start(progress_file)
-        try:
-            future = seat.process.run(progress_file, job.task, job.args, job.kwargs)
-        except RuntimeError:  # it has ended just now
-            self._try_again(seat, job)
-        else:
-            # The pool keeps the last future; that must not keep the job, and with it a session that nobody holds.
-            seat.future = future
-            future.add_done_callback(lambda _: self._inbox.put(partial(self._ended, seat, future, progress_file)))
+        job.start()
+        # The process keeps the last future; that must not keep the job, and with it a session that nobody holds.
+        say = weakref.WeakMethod(job.say)
+        seat.future = future = seat.process.run(partial(_say, say), job.task, job.args, job.kwargs)
+        future.add_done_callback(lambda _: self._inbox.put(partial(self._ended, seat, future)))
 
     def _try_again(self, seat: _Seat, job: Job) -> None:
         """Give a job that had not begun to another process, once."""
         seat.job = None
         self._end(seat)
         if job.tried_again:
-            job.fail(JobError("No worker process could be started.", hint="The server's log says why."))
+            job.fail(_no_process("it ended before it took the job"))
         else:
             job.tried_again = True
             self._waiting.insert(0, job)
 
-    def _ended(self, seat: _Seat, future: Future, progress_file: Path) -> None:
+    def _ended(self, seat: _Seat, future: Future) -> None:
         job = seat.job
         if job is None or seat.future is not future:  # it was stopped before
             return
         error = future.exception()
-        if isinstance(error, BrokenProcessPool):
-            self._try_again(seat, job)
-        elif isinstance(error, ProcessExpired):
-            self._stop_job(seat, _died(error.exitcode))
+        if isinstance(error, ProcessEndedError):
+            if error.begun or error.code == CANNOT:
+                self._stop_job(seat, _died(error.code))
+            else:
+                self._try_again(seat, job)
         else:
             if error is None:
                 job.succeed(future.result())
             else:
                 job.fail(error)
-            seat.job, seat.last_used = None, time.monotonic()
-            progress_file.unlink(missing_ok=True)
+            seat.job, seat.future, seat.last_used = None, None, time.monotonic()
 
     def _stop_job(self, seat: _Seat, error: JobError) -> None:
         """End a job with its process; its worker gets another one, ready for the next job."""
@@ -312,10 +318,6 @@ class Scheduler:
             self._stop_job(seat, too_much_memory(self.limits.memory))
         elif now - job.started > job.time_limit:
             self._stop_job(seat, _too_long(job.time_limit))
-        elif seat.process.is_gone:
-            seat.gone_since = seat.gone_since or now
-            if now - seat.gone_since > _CALM_SECONDS:  # the pool keeps silent about a process that ends with code 0
-                self._stop_job(seat, _died(0))
 
     def _make_memory(self) -> None:
         """The machine is about to run out: the idle go first, then the largest job."""
@@ -330,6 +332,8 @@ class Scheduler:
 @cache
 def shared_scheduler() -> Scheduler:
     """The one of this process. It stops, and the temporary files go, when the process ends."""
+    if not (sandbox := status()).active:
+        _log.warning("Workers run without a sandbox, and open data formats only. %s", sandbox.words)
     scheduler = Scheduler()
     files = workspace()
 
@@ -341,8 +345,25 @@ def shared_scheduler() -> Scheduler:
     return scheduler
 
 
+def _say(method: weakref.WeakMethod, fraction: float, message: str) -> None:
+    """Tell a job how far it is, if somebody still wants to know."""
+    if (say := method()) is not None:
+        say(fraction, message)
+
+
+def _say_nothing(fraction: float, message: str) -> None:
+    """For a job that nobody looks at."""
+
+
 def _look() -> None:
     """A message without content: the thread looks what there is to do."""
+
+
+def _no_process(why: object) -> JobError:
+    return JobError(
+        f"No worker process could be started: {why}.",
+        hint="Whoever runs this server may have to make room on its disk or in its memory; its log may say more.",
+    )
 
 
 def _closed() -> JobError:
@@ -364,6 +385,11 @@ def _no_memory_left(size: int) -> JobError:
 
 
 def _died(code: int) -> JobError:
+    if code == CANNOT:
+        return JobError(
+            "A worker process could not enter its sandbox, and so has opened nothing.",
+            hint=f"The server's log says why. {OFF}=off runs workers without one; they then open data formats only.",
+        )
     if code == -signal.SIGKILL:
         how = "It was killed, most likely because the machine ran out of memory."
     elif code < 0:

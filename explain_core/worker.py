@@ -3,19 +3,16 @@
 A `Worker` stands for the process of one person's session and framework. It runs one job after the other, and what
 one job leaves open the next one finds. A job that is cancelled, passes a limit or crashes takes the process with it,
 and the next job gets a fresh one; so it does after a worker's idle process had to make room for others
-(`scheduler.py`). What a job returns must be plain values, since the app's process has no framework to unpickle others.
+(`scheduler.py`). The process runs in a sandbox (`sandbox`), and what a job returns goes to the app as data (`wire`).
 """
 
 from __future__ import annotations
 
-import json
 import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from explain_core.errors import JobError
@@ -50,7 +47,6 @@ class Job:
         self.started: float | None = None
         self.cancelled = False
         self.tried_again = False
-        self._progress_file: Path | None = None
         self._last = Progress()
         self._outcome: Future = Future()
 
@@ -67,9 +63,6 @@ class Job:
     @property
     def progress(self) -> Progress:
         """What the job last said, or what it waits for."""
-        if self._progress_file is not None:
-            with suppress(FileNotFoundError):  # it has not said anything yet, or has ended
-                self._last = Progress(**json.loads(self._progress_file.read_text(encoding="utf-8")))
         return self._last
 
     def cancel(self) -> None:
@@ -95,11 +88,14 @@ class Job:
         """Something else comes first."""
         self._last = progress
 
-    def start(self, progress_file: Path) -> None:
+    def start(self) -> None:
         """A process has taken it."""
         self._last = Progress()
         self.started = time.monotonic()
-        self._progress_file = progress_file
+
+    def say(self, fraction: float, message: str) -> None:
+        """It is so far."""
+        self._last = Progress(fraction, message)
 
     def succeed(self, value: Any) -> None:
         self._end(self._outcome.set_result, value)
@@ -109,7 +105,6 @@ class Job:
         return self._end(self._outcome.set_exception, error)
 
     def _end(self, settle: Callable[[Any], None], what: Any) -> bool:
-        _ = self.progress  # the last of it, since its file goes
         try:
             settle(what)
         except InvalidStateError:  # it was cancelled while it ended, or the other way round
@@ -140,7 +135,11 @@ class Worker:
         self._close = weakref.finalize(self, self.scheduler.close_worker, self.token)
 
     def run(self, task: Callable[Concatenate[Report, P], Any], *args: P.args, **kwargs: P.kwargs) -> Job:
-        """Hand in a job: ``task(report, *args, **kwargs)``, where ``task`` is a function of a module."""
+        """Hand in a job: ``task(report, *args, **kwargs)``, where ``task`` is a function of a module.
+
+        It finds the files that are among the arguments as `Path`s, under other paths, and no others. What it returns
+        has to be plain values, arrays, tables, and the classes that `wire` knows.
+        """
         job = Job(self, task, args, kwargs)
         self.scheduler.hand_in(job)
         return job

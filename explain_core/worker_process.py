@@ -1,42 +1,70 @@
-"""One operating-system process that runs jobs: its start, its limits, and its end however deep in native code it is."""
+"""One operating-system process that runs jobs: its start, what goes to it and comes back, and its end however deep in
+native code it is.
+
+Other people's files are opened in it, so nothing that comes back is trusted: it is read as data of bounded size, and a
+process that answers anything else is ended. The files of a job are put into its folder, where it can read them, and
+nothing that it writes there is ever read by the app.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import errno
+import compileall
+import io
 import json
-import multiprocessing
+import logging
 import os
+import pickle
 import shutil
 import signal
+import subprocess
 import sys
-import tempfile
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import cache
+from pathlib import Path, PurePath
+from secrets import token_hex
 from typing import Any
 
 import psutil
-from pebble import ProcessFuture, ProcessPool
 
+from explain_core import wire
 from explain_core.errors import ExplainError, JobError
-from explain_core.limits import GB, Limits, in_gb
+from explain_core.limits import Limits
+from explain_core.models.permission import FLAG, code_is_trusted
+from explain_core.sandbox import boot, places, status
+from explain_core.worker_child import BEGUN, BROKE, DONE, FAILED, SAID
 
-_PID = "pid"
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What frameworks say, in exceptions of their own, where Python has MemoryError.
-_OUT_OF_MEMORY = ("can't allocate", "not enough memory", "bad_alloc", "oom when allocating", "out of memory")
-_OUT_OF_CARD = ("cuda out of memory", "cuda_error_out_of_memory", "cudnn_status_alloc_failed", "cublas_status_alloc")
+_log = logging.getLogger("pairlift.worker")
+_BOOT = Path(boot.__file__)
+_MOST_SAID = 2**14  # bytes of one answer about progress
+_BETWEEN_ANSWERS = 0.001  # seconds: so that no flood of answers takes the app's time
+_LAST_SECONDS = 5.0  # in which a process that has closed the pipe has to end
+_LAST_WORDS = 2000  # characters that a process printed before its end, for the log
 
 
 class UnexpectedFailure(Exception):  # noqa: N818 - an error is what people are to expect; this is not one
     """An error in a job that nobody raised on purpose: a bug. Carries the text of its traceback."""
 
 
+class ProcessEndedError(Exception):
+    """The process ended before the job did.
+
+    Attributes:
+        code: its exit code, negative for the signal that ended it.
+        begun: whether the job had begun, so that it may have been the reason.
+    """
+
+    def __init__(self, code: int, begun: bool) -> None:
+        super().__init__(code, begun)
+        self.code = code
+        self.begun = begun
+
+
 class WorkerProcess:
-    """A process for jobs, one at a time, with a folder for its temporary files that goes when it does.
+    """A process for jobs, one at a time, with a folder for its files that goes when it does.
 
     Args:
         folder: a new folder, which this takes over.
@@ -47,180 +75,275 @@ class WorkerProcess:
     """
 
     def __init__(self, folder: Path, limits: Limits) -> None:
-        self.folder = folder
+        self._folder = folder
         self._limits = limits
-        self._process: psutil.Process | None = None
-        self._pool = ProcessPool(
-            max_workers=1,
-            context=multiprocessing.get_context("spawn"),
-            initializer=_start,
-            initargs=(os.getpid(), folder, limits),
+        self._lent = _Lent(folder / "files")
+        own = folder / "own"
+        own.mkdir()
+        _compile_own_code()
+        path = [os.path.abspath(entry or ".") for entry in sys.path]
+        self._printed = (folder / "printed.txt").open("w+b")  # read through this alone, since the worker may not
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(_BOOT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._printed,
+            cwd=own,
+            env=places.environment(own, path),
+            start_new_session=True,
         )
+        orders = {
+            "parent": os.getpid(),
+            "write": str(own),
+            "read": [*places.to_read(), str(folder / "files")],
+            "devices": places.to_use(),
+            "sandboxed": status().active,
+            "memory": limits.memory,
+            "file_bytes": limits.file_bytes,
+            "answer_bytes": limits.answer_bytes,
+            "arguments": [FLAG] if code_is_trusted() else [],
+        }
+        with suppress(BrokenPipeError):  # it has ended already, and the first job is told so
+            self._process.stdin.write(json.dumps(orders).encode() + b"\n")
+            self._process.stdin.flush()
+        self._job: _Running | None = None
+        self._ending = False
+        self._listener = threading.Thread(target=self._listen, name="worker's answers", daemon=True)
+        self._listener.start()
 
-    def run(self, progress_file: Path, task: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> ProcessFuture:
-        """Start ``task(report, *args, **kwargs)``.
+    def run(
+        self, say: Callable[[float, str], None], task: Callable[..., Any], args: tuple, kwargs: dict[str, Any]
+    ) -> Future:
+        """Start ``task(report, *args, **kwargs)``; what it reports is handed to ``say``, in a thread of this process.
 
-        Raises:
-            RuntimeError: the process is gone.
+        Files in the arguments (as `Path`s) are put where the worker can read them. The future ends with the value, with
+        the `ExplainError` or `UnexpectedFailure` that the job raised, or with `ProcessEndedError`.
         """
-        return self._pool.schedule(_run, args=[task, progress_file, args, kwargs])
+        self._job = running = _Running(say)
+        try:
+            threading.Thread(target=self._hand_over, args=(running, task, args, kwargs), daemon=True).start()
+        except RuntimeError:  # no thread to be had, as when the interpreter is on its way out
+            running.fail(ProcessEndedError(-signal.SIGKILL, begun=False))
+        return running.future
 
     @property
     def memory(self) -> int:
-        """Bytes of main memory that the process holds; 0 before it has started and after it has ended."""
+        """Bytes of main memory that the process holds; 0 after it has ended."""
         try:
-            process = self._find()
-            return process.memory_info().rss if process else 0
+            if self._process.poll() is not None:
+                return 0
+            return psutil.Process(self._process.pid).memory_info().rss
         except psutil.Error:
             return 0
 
     @property
-    def is_gone(self) -> bool:
-        """Whether the process has ended; one that is only starting has not."""
-        try:
-            process = self._find()
-            return process is not None and process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-        except psutil.NoSuchProcess:
-            return True
-
-    @property
     def is_usable(self) -> bool:
-        """Whether the process takes another job."""
-        return not self.is_gone and self._pool.active
+        """Whether the process is there to take another job."""
+        return not self._ending and self._process.poll() is None
 
     def end(self, then: Callable[[], None] = lambda: None) -> None:
         """End the process now, whatever it does; its files follow, and ``then`` is called after that."""
-        self._pool.stop()
-        try:
-            if process := self._find():
-                process.kill()
-        except psutil.Error:  # it has ended
-            pass
-        try:  # the pool's threads take moments to end, and nobody has to wait for them
+        self._kill()
+        try:  # nobody has to wait for that
             threading.Thread(target=self._bury, args=(then,), daemon=True).start()
         except RuntimeError:  # the interpreter is on its way out and takes no new threads
             self._bury(then)
 
+    def _kill(self) -> None:
+        self._ending = True
+        with suppress(ProcessLookupError):
+            if hasattr(os, "killpg") and self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)  # with any process that it has started
+        self._process.kill()
+
     def _bury(self, then: Callable[[], None]) -> None:
-        self._pool.join()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        then()
+        try:
+            self._process.wait()
+            if threading.current_thread() is not self._listener:
+                self._listener.join()
+            with suppress(OSError):  # what could not be written any more
+                self._process.stdin.close()
+            self._process.stdout.close()
+            self._printed.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+        finally:
+            then()
 
-    def _find(self) -> psutil.Process | None:
-        if self._process is None:
-            try:
-                self._process = psutil.Process(int((self.folder / _PID).read_text(encoding="ascii")))
-            except (OSError, ValueError):  # it is only starting
-                return None
-        return self._process
+    def _hand_over(self, running: _Running, task: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> None:
+        try:
+            job = self._lent.pack((task, args, kwargs))
+            self._process.stdin.write(job)
+            self._process.stdin.flush()
+        except BrokenPipeError:  # the listener says so
+            pass
+        except OSError as error:
+            running.fail(
+                JobError(
+                    f"The files of the job could not be handed to it: {error.strerror}.",
+                    hint="Whoever runs this server can make room in its folder for temporary files (TMPDIR).",
+                )
+            )
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            running.fail(UnexpectedFailure(f"The job cannot be sent to a worker. {type(error).__name__}: {error}"))
+        except ValueError:  # the pipe is closed, since the process is being ended
+            running.fail(ProcessEndedError(-signal.SIGKILL, begun=False))
+
+    def _listen(self) -> None:
+        """Take the process's answers, until it ends."""
+        try:
+            while kind := self._process.stdout.read(1):
+                self._take(kind)
+        except EOFError:  # in the middle of an answer
+            pass
+        except wire.WireError as error:
+            _log.error("A worker's answer could not be read, so it was ended: %s", _printable(str(error)))
+            self._fail(_unreadable())
+            self._kill()
+        try:
+            code = self._process.wait(_LAST_SECONDS)
+        except subprocess.TimeoutExpired:  # it has closed the pipe, and goes on
+            self._kill()
+            code = self._process.wait()
+        if self._job is not None:
+            if not self._ending:
+                self._log_last_words(code)
+            self._fail(ProcessEndedError(code, self._job.begun))
+
+    def _take(self, kind: bytes) -> None:
+        running, stream = self._job, self._process.stdout
+        if kind not in (BEGUN, SAID, DONE, FAILED, BROKE) or running is None:
+            raise wire.WireError(f"an answer of the kind {kind!r}")
+        value = wire.load(stream, _MOST_SAID if kind in (BEGUN, SAID) else self._limits.answer_bytes)
+        if kind == BEGUN:
+            running.begun = True
+        elif kind == SAID:
+            fraction, message = value
+            running.say(min(max(float(fraction), 0.0), 1.0), str(message))
+            time.sleep(_BETWEEN_ANSWERS)
+        else:
+            self._job = None
+            if kind == DONE:
+                running.succeed(value)
+            elif kind == FAILED and isinstance(value, ExplainError):
+                running.fail(value)
+            elif kind == BROKE and isinstance(value, str):
+                running.fail(UnexpectedFailure(value))
+            else:
+                running.fail(_unreadable())
+
+    def _fail(self, error: Exception) -> None:
+        running, self._job = self._job, None
+        if running is not None:
+            running.fail(error)
+
+    def _log_last_words(self, code: int) -> None:
+        size = self._printed.seek(0, io.SEEK_END)
+        self._printed.seek(max(size - _LAST_WORDS, 0))
+        words = _printable(self._printed.read(_LAST_WORDS).decode("utf-8", "replace"))
+        _log.warning("A worker ended with exit code %s. The last that it printed: %s", code, words or "nothing")
 
 
-def too_much_memory(limit: int) -> JobError:
-    """What a job that needs more memory than it may have ends in."""
-    return JobError(
-        f"The job needed more than the {in_gb(limit)} of memory that one job may use, and was stopped.",
-        hint="Explain fewer samples, timesteps, outputs or background sequences at once. Nothing else was affected.",
-    )
+class _Running:
+    """A job that a process has: who is told how far it is, and its future, which ends once."""
+
+    def __init__(self, say: Callable[[float, str], None]) -> None:
+        self.say = say
+        self.future: Future = Future()
+        self.begun = False
+
+    def succeed(self, value: Any) -> None:
+        if not self.future.done():
+            self.future.set_result(value)
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
-# From here on: what happens in the process itself.
+class _Lent:
+    """The files that a job may read, in a folder that the worker can read and not write: those that it was given."""
 
-_memory_limit = 0
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._places: dict[Path, Path] = {}  # where a file was put, by where it is
 
+    def pack(self, job: tuple) -> memoryview:
+        """The job as a pickle in which every file is where the worker can read it; files of earlier jobs go.
 
-def _start(parent: int, folder: Path, limits: Limits) -> None:
-    global _memory_limit
-    _memory_limit = limits.memory
-    # The default action of SIGTERM ends a process also while it is deep in native code; nothing needs saving.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    tempfile.tempdir = os.environ["TMPDIR"] = os.environ["TEMP"] = os.environ["TMP"] = str(folder)
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "torchinductor")  # PyTorch makes one as it is imported
-    os.environ["MPLCONFIGDIR"] = str(folder / "matplotlib")  # and Keras imports what makes this one
-    _limit_resources(limits)
-    _end_with_parent(parent)
-    unfinished = folder / "pid.part"
-    unfinished.write_text(str(os.getpid()), encoding="ascii")
-    unfinished.replace(folder / _PID)
+        Raises:
+            OSError: a file could not be put there.
+        """
+        buffer = io.BytesIO()
+        packer = _Packer(buffer, self._lend)
+        packer.dump(job)
+        for path in self._places.keys() - packer.paths:
+            place = self._places.pop(path)
+            shutil.rmtree(place.parent, ignore_errors=True)
+        return buffer.getbuffer()
 
-
-def _limit_resources(limits: Limits) -> None:
-    """Limits that the kernel enforces. Windows has none of these calls; the watch from outside works there too."""
-    if hasattr(os, "nice"):
-        os.nice(5)  # the app's own process answers first
-    if sys.platform == "win32":
-        return
-    import resource
-
-    _lower(resource.RLIMIT_CORE, 0)  # a crash would write all its memory to the disk
-    _lower(resource.RLIMIT_FSIZE, limits.file_bytes)
-    if sys.platform == "linux":
-        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")  # before the app, if it comes to that
-        if not Path("/proc/driver/nvidia").exists():  # what drivers map for a card would count as data
-            # Ends one giant allocation where it is asked for. The margin is for memory that is asked for and never
-            # touched, stacks of threads above all; what is touched is watched from outside, at the limit itself.
-            _lower(resource.RLIMIT_DATA, limits.memory + limits.memory // 4 + 2 * GB)
+    def _lend(self, path: Path) -> Path:
+        if path not in self._places:
+            folder = self._folder / token_hex(8)
+            folder.mkdir()
+            _put(path, folder / path.name)
+            self._places[path] = folder / path.name
+        return self._places[path]
 
 
-def _lower(kind: int, value: int) -> None:
-    import resource
+class _Packer(pickle.Pickler):
+    """Pickles a job, with other paths for the files in it."""
 
-    _, hard = resource.getrlimit(kind)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (value, hard))
+    def __init__(self, file: io.BytesIO, lend: Callable[[Path], Path]) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self.paths: set[Path] = set()
+        self._lend = lend
 
-
-def _end_with_parent(parent: int) -> None:
-    """End this process when its parent has gone without a word, so that none is left over."""
-    if sys.platform == "linux":
-        set_parent_death_signal = 1  # of prctl; reaches a process also where no Python can run
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0)
-    threading.Thread(target=_leave_without_parent, args=(parent,), daemon=True).start()
-
-
-def _leave_without_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(2)
-    os._exit(1)
+    def reducer_override(self, value: Any) -> Any:
+        if not isinstance(value, PurePath):
+            return NotImplemented
+        path = Path(value).absolute()
+        if path.exists() and not any(path.is_relative_to(place) for place in _readable()):
+            self.paths.add(path)
+            path = self._lend(path)
+        return Path, (str(path),)
 
 
-def _run(task: Callable[..., Any], progress_file: Path, args: tuple, kwargs: dict[str, Any]) -> Any:
-    def report(fraction: float, message: str) -> None:
-        unfinished = progress_file.with_suffix(".part")
-        unfinished.write_text(json.dumps({"fraction": fraction, "message": message}), encoding="utf-8")
-        unfinished.replace(progress_file)
+@cache
+def _readable() -> tuple[str, ...]:
+    """What workers can read where it is, such as the demos."""
+    return tuple(places.to_read())
 
+
+def _put(source: Path, target: Path) -> None:
+    """Have a file, or a folder with what is in it, at a second place: by a link where the disk is the same."""
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=_put_file)
+    else:
+        _put_file(source, target)
+
+
+def _put_file(source: str | Path, target: str | Path) -> None:
+    source = Path(source).resolve()
     try:
-        return task(report, *args, **kwargs)
-    except BaseException as error:
-        # The boundary of the process: other exceptions may be of classes that only a framework can unpickle, and
-        # one that asks for the interpreter's end must not be raised in the app.
-        if (said := _resource_error(error)) is not None:
-            raise said from None
-        if isinstance(error, ExplainError):
-            raise
-        raise UnexpectedFailure(traceback.format_exc()) from None
+        os.link(source, target)
+    except OSError:  # another disk, or another owner
+        shutil.copyfile(source, target)
 
 
-def _resource_error(error: BaseException) -> JobError | None:
-    """What a job ran out of, if that is what ended it, also where another error was made of it."""
-    for one in _causes(error):
-        text = "" if isinstance(one, ExplainError) else str(one).lower()
-        if any(words in text for words in _OUT_OF_CARD):
-            return JobError(
-                "The graphics card ran out of memory.",
-                hint='Explain fewer samples, timesteps or outputs at once, or choose "Processor (CPU)".',
-            )
-        if isinstance(one, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
-            return too_much_memory(_memory_limit)
-        if isinstance(one, OSError) and one.errno in _FULL_DISK:
-            return JobError(
-                "There is no room on the disk for what the job had to write.",
-                hint="Whoever runs this server can make room in its folder for temporary files (TMPDIR).",
-            )
-    return None
+@cache
+def _compile_own_code() -> None:
+    """Have the code of this package compiled once, since workers cannot write what they compile."""
+    compileall.compile_dir(Path(__file__).parent, quiet=2)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+def _printable(text: str) -> str:
+    """Text that others have written, in one line without control characters."""
+    return "".join(c if c.isprintable() else " " for c in text).strip()
+
+
+def _unreadable() -> JobError:
+    return JobError(
+        "The process that did the work answered with something that cannot be read, and was ended.",
+        hint="The server's log says what. Nothing else was affected.",
+    )

@@ -12,7 +12,7 @@ from explain_core.diagnostics.words import headline, part_in_words, seed_of
 from explain_core.figures.growth import compounding_figure, conservation_figure
 from explain_core.figures.ledger import ledger_figure, ledger_totals_figure, ledger_waterfall_figure
 from explain_core.jobs import Request
-from explain_core.methods.jobs import add_tables, keep_tables, of_output
+from explain_core.methods.jobs import add_tables, of_output
 from explain_core.words import signed, size
 from ui import frame
 from ui.errors import plain
@@ -47,8 +47,6 @@ def draw() -> None:
     audits = {audit.method: audit for audit in outcome.value}
     tables = of_output(together(outcome.value), output)
     add_tables(shown.explanation, tables)
-    result = frame.session().result_file(request_key(frame.choice().request))
-    frame.session().outcome(("keep ledgers", key), request.model, keep_tables, tables, result)
     draw_overview(outcome.value, shown)
     method = choose_method(audits, key)
     draw_headline(audits[method], shown)

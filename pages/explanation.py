@@ -83,7 +83,7 @@ def draw_chart(shown: Shown, output: str) -> None:
     detail = st.container()
     clicked = chart(
         attribution_figure(ex, 0, output, theme=frame.theme(), titled=False),
-        key=f"chart {shown.file} {output}",
+        key=f"chart {shown.key} {output}",
         on_select="rerun",
         selection_mode="points",
         alt=f"Input, totals per timestep and attribution of each value to {output}",
@@ -135,7 +135,7 @@ def draw_totals(shown: Shown, output: str) -> None:
             theme=frame.theme(),
             titled=False,
         ),
-        key=f"totals {shown.file} {output} {by}",
+        key=f"totals {shown.key} {output} {by}",
         alt=f"Steps from the baseline's prediction to the prediction of {output}",
     )
 

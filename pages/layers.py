@@ -35,7 +35,7 @@ def choose_layer(shown: Shown) -> str:
     def words(name: str) -> str:
         return f"{name} ({gates[name].attrs['kind']}, {gates[name].sizes['unit']} units)"
 
-    return st.selectbox("Layer", list(gates), format_func=words, key=f"layer {shown.file}", width=320)
+    return st.selectbox("Layer", list(gates), format_func=words, key=f"layer {shown.key}", width=320)
 
 
 @st.fragment
@@ -56,7 +56,7 @@ def draw_contributions(shown: Shown, layer: str, output: str) -> None:
     )
     chart(
         gate_figure(shown.explanation, layer, 0, output, by=by, theme=frame.theme(), titled=False),
-        key=f"gates {shown.file} {layer} {output} {by}",
+        key=f"gates {shown.key} {layer} {output} {by}",
         alt=f"Contribution of each gate of {layer} over time",
     )
 
@@ -73,13 +73,13 @@ def draw_activations(shown: Shown, layer: str) -> None:
         "Unit",
         [None, *units],
         format_func=lambda unit: "All units on average" if unit is None else f"Unit {unit}",
-        key=f"unit {shown.file} {layer}",
+        key=f"unit {shown.key} {layer}",
         width=320,
         label_visibility="collapsed",
     )
     chart(
         gate_activation_figure(shown.explanation, layer, 0, unit=unit, theme=frame.theme(), titled=False),
-        key=f"open {shown.file} {layer} {unit}",
+        key=f"open {shown.key} {layer} {unit}",
         alt=f"Values of the gates of {layer} over time",
     )
 

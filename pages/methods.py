@@ -13,7 +13,7 @@ from explain_core.diagnostics.comparison import Comparison, MethodResult
 from explain_core.figures.comparison import comparison_figure, curves_figure
 from explain_core.figures.horizon import horizon_figure
 from explain_core.jobs import Request
-from explain_core.methods.jobs import add_tables, keep_tables, of_output, one_horizon, one_method
+from explain_core.methods.jobs import add_tables, of_output, one_horizon, one_method
 from explain_core.methods.registry import METHODS, Cost
 from explain_core.words import signed
 from ui import frame
@@ -60,7 +60,7 @@ def draw() -> None:
     tables = compared.tables() if pending is None else {}
     tables |= draw_horizon(request, shown, busy=pending is not None)
     tables = of_output(tables, output)
-    keep(tables, request, shown)
+    add_tables(shown.explanation, tables)
     offer_tables(tables)
 
 
@@ -167,7 +167,7 @@ def draw_heatmaps(compared: Comparison, shown: Shown) -> None:
     names = "-".join(compared.explanations)
     chart(
         comparison_figure(compared.explanations, theme=frame.theme()),
-        key=f"methods heatmaps {shown.file} {names}",
+        key=f"methods heatmaps {shown.key} {names}",
         alt="Attributions of each method on the same sequence",
     )
 
@@ -181,7 +181,7 @@ def draw_curves(compared: Comparison, shown: Shown) -> None:
     )
     chart(
         curves_figure(compared.curves, theme=frame.theme()),
-        key=f"methods curves {shown.file} {len(compared.results)}",
+        key=f"methods curves {shown.key} {len(compared.results)}",
         alt="Deletion and insertion curves of each method",
     )
 
@@ -221,22 +221,12 @@ def draw_horizon(request: Request, shown: Shown, *, busy: bool) -> dict[str, pd.
     )
     chart(
         horizon_figure(table, theme=frame.theme()),
-        key=f"horizon {shown.file} {len(parts)}",
+        key=f"horizon {shown.key} {len(parts)}",
         alt="Error of each method against the number of timesteps, and the time it took",
     )
     for row in table[table["message"] != ""].itertuples():
         st.caption(f":material/info: {row.name}: {plain(row.message)}")
     return {"horizon": table} if pending is None else {}
-
-
-def keep(tables: dict[str, pd.DataFrame], request: Request, shown: Shown) -> None:
-    """Put finished tables into the explanation, and into its file."""
-    if not tables:
-        return
-    add_tables(shown.explanation, tables)
-    result = frame.session().result_file(request_key(frame.choice().request))
-    key = ("keep", request_key(request), *tables, *(tables["methods"]["method"] if "methods" in tables else ()))
-    frame.session().outcome(key, request.model, keep_tables, tables, result)
 
 
 def offer_tables(tables: dict[str, pd.DataFrame]) -> None:

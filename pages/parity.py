@@ -38,15 +38,12 @@ def draw_parity(shown: Shown) -> None:
         st.info(f"{TITLES[other]} is not installed here, so there is nothing to compare with.", icon=":material/info:")
         return
     key = request_key(request)
-    plan_file = session.result_file(key).with_suffix(".plan.npz")
-    first = session.outcome(("parity", key), request.model, parity_own, request, plan_file)
+    first = session.outcome(("parity", key), request.model, parity_own, request)
     if first.value is None:
         frame.wait_or_say(first)
         return
-    result = session.result_file(key)
-    second = session.outcome(
-        ("parity with", key), Process(other), parity_other, first.value[0], framework, other, plan_file, result
-    )
+    own, _, plan = first.value
+    second = session.outcome(("parity with", key), Process(other), parity_other, own, framework, other, plan)
     if second.value is None:
         frame.wait_or_say(second)
         return
@@ -56,12 +53,12 @@ def draw_parity(shown: Shown) -> None:
     layers = [layer for layer in dict.fromkeys(table["layer"]) if layer]
     layer = layers[0] if layers else None
     if len(layers) > 1:
-        layer = st.selectbox("Layer", layers, key=f"parity layer {shown.file}", width=320)
+        layer = st.selectbox("Layer", layers, key=f"parity layer {shown.key}", width=320)
     gates = shown.explanation.gates.get(layer)
     in_sample = table if gates is None else table[table["step"] < own_steps(gates.isel(sample=0))]
     chart(
         parity_figure(in_sample, layer, theme=frame.theme(), titled=False),
-        key=f"parity {shown.file} {layer}",
+        key=f"parity {shown.key} {layer}",
         alt="Difference between the two frameworks at every step",
     )
     if request.background:

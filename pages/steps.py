@@ -7,10 +7,11 @@ from explain_core.backends import is_installed
 from explain_core.diagnostics import published
 from explain_core.diagnostics.measured import METHODS
 from explain_core.diagnostics.one_step import STATES, summary
-from explain_core.diagnostics.step_jobs import Process, published_half, step_errors
+from explain_core.diagnostics.step_jobs import Process, against_mean, published_half, step_errors
 from explain_core.figures.steps import steps_figure
+from explain_core.jobs import explain
 from explain_core.methods import METHODS as KNOWN
-from explain_core.methods.jobs import add_tables, keep_tables
+from explain_core.methods.jobs import add_tables
 from explain_core.words import short
 from ui import frame
 from ui.errors import plain
@@ -48,23 +49,30 @@ def draw_steps(shown: Shown) -> None:
             "Layer",
             list(gates),
             format_func=lambda name: f"{name} ({gates[name].attrs['kind']}, {gates[name].sizes['unit']} units)",
-            key=f"steps layer {shown.file}",
+            key=f"steps layer {shown.key}",
             width=320,
         )
         states = [state for state in reversed(STATES) if state == "hidden" or "cell" in gates[layer]]
         state = st.selectbox(
-            "What is explained", states, format_func=STATE_WORDS.get, key=f"steps state {shown.file} {layer}", width=320
+            "What is explained", states, format_func=STATE_WORDS.get, key=f"steps state {shown.key} {layer}", width=320
         )
     request = frame.choice().request
     key = (request_key(request), layer, state)
-    result = frame.session().result_file(request_key(request))
+    explanation = shown.explanation
+    if request.background:
+        mean = against_mean(request)
+        outcome = frame.session().outcome(("explained against the mean", request_key(mean)), mean.model, explain, mean)
+        if outcome.value is None:
+            frame.wait_or_say(outcome)
+            return
+        explanation = outcome.value
     methods = [name for name in METHODS if request.model.framework in KNOWN[name].frameworks]
     found, pending = gather(
         "steps",
         key,
         methods,
         lambda method: frame.session().outcome(
-            ("steps", *key, method), request.model, step_errors, request, layer, state, method, result
+            ("steps", *key, method), request.model, step_errors, request, explanation, layer, state, method
         ),
     )
     wait_for("steps", pending, len(found), len(methods))
@@ -78,10 +86,9 @@ def draw_steps(shown: Shown) -> None:
     table.attrs["notes"] = list(dict.fromkeys(note for part in parts for note in part.attrs["notes"]))
     if pending is None:
         add_tables(shown.explanation, {"steps": table})
-        frame.session().outcome(("keep steps", *key), request.model, keep_tables, {"steps": table}, result)
     chart(
         steps_figure(table, theme=frame.theme(), titled=False),
-        key=f"steps {shown.file} {layer} {state} {len(parts)}",
+        key=f"steps {shown.key} {layer} {state} {len(parts)}",
         alt=f"Relative error of each method on every step of {layer}, by itself and as a sequence",
     )
     if request.background:

@@ -102,11 +102,11 @@ def count_openings(report):
 
 
 def openings(report):
-    return _opened
+    return [path.name for path in _opened]
 
 
 def spin_until(report, file):
-    """Be busy until there is such a file."""
+    """Be busy until there is such a file, in a folder that the worker can read."""
     report(0.5, "Spinning")
     while not file.exists():
         pass

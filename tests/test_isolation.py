@@ -30,7 +30,8 @@ SOON = 600  # seconds in which all of these jobs surely end, on a busy machine t
 LIMITS = Limits(memory=4 * GB, reserve=0, processes=3, jobs=3, seconds=SOON, spares=False)
 PEOPLE = 20
 ROOT = Path(__file__).parents[1]
-TORCH = ModelSource(load_demo(list_demos()[0].slug).model_path)  # for jobs that go where a torch model would
+# For jobs that go where a torch model would.
+TORCH = ModelSource(load_demo(list_demos()[0].slug).model_path, framework="torch")
 
 
 class Regressor(nn.Module):
@@ -48,6 +49,14 @@ def scheduler():
     scheduler = Scheduler(LIMITS)
     yield scheduler
     scheduler.stop()
+
+
+@pytest.fixture
+def signal_file(tmp_path, monkeypatch):
+    """A file that jobs wait for: what is imported from is what workers can read, beside the files of their jobs."""
+    (tmp_path / "meeting").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "meeting")
+    return tmp_path / "meeting" / "go"
 
 
 @pytest.fixture
@@ -72,7 +81,8 @@ def model_of(person):
 def upload_model(session, person, folder):
     """Everybody's file has the same name."""
     torch.save(model_of(person).state_dict(), folder / "model.pth")
-    return ModelSource(session.keep_upload("model.pth", (folder / "model.pth").read_bytes(), "model"))
+    path = session.keep_upload("model.pth", (folder / "model.pth").read_bytes(), "model")
+    return ModelSource(path, framework="torch")
 
 
 def sequence_of(person):
@@ -141,18 +151,18 @@ def test_nothing_of_one_person_is_in_the_process_or_reach_of_another(scheduler, 
     other.close()
 
 
-def test_kill_9_in_the_middle_of_a_job_is_an_error_and_trying_again_works(session, tmp_path):
+def test_kill_9_in_the_middle_of_a_job_is_an_error_and_trying_again_works(signal_file, session):
     (first,) = wait(lambda: session.outcome("pid", TORCH, pid))
-    busy = session.outcome("busy", TORCH, spin_until, tmp_path / "go")
+    busy = session.outcome("busy", TORCH, spin_until, signal_file)
     until(lambda: busy.job.progress.message == "Spinning")
     os.kill(first.value, signal.SIGKILL)
-    wait(lambda: session.outcome("busy", TORCH, spin_until, tmp_path / "go"))
+    wait(lambda: session.outcome("busy", TORCH, spin_until, signal_file))
     assert isinstance(busy.error, JobError)
     assert busy.may_go_better
     assert not busy.was_cancelled
-    (tmp_path / "go").touch()
+    signal_file.touch()
     busy.restart()
-    (again,) = wait(lambda: session.outcome("busy", TORCH, spin_until, tmp_path / "go"))
+    (again,) = wait(lambda: session.outcome("busy", TORCH, spin_until, signal_file))
     assert again.value != first.value
     until(lambda: not psutil.pid_exists(first.value))
 
@@ -179,8 +189,8 @@ def test_a_hoard_of_one_person_leaves_the_others_alone(tmp_path):
     scheduler.stop()
 
 
-def test_only_a_newer_explanation_stops_an_older_one(session, tmp_path):
-    other_kind = session.outcome("another kind", TORCH, spin_until, tmp_path / "go")
+def test_only_a_newer_explanation_stops_an_older_one(signal_file, session, tmp_path):
+    other_kind = session.outcome("another kind", TORCH, spin_until, signal_file)
     first_key, first = ask(session, 4, tmp_path)
     second_key, second = ask(session, 5, tmp_path)
     older = session.explanation(first_key, first)
@@ -190,7 +200,7 @@ def test_only_a_newer_explanation_stops_an_older_one(session, tmp_path):
     assert older.job.cancelled
     assert not session.knows(first_key)
     assert not other_kind.job.done
-    (tmp_path / "go").touch()
+    signal_file.touch()
     outcomes = wait(
         lambda: session.explanation(second_key, second), lambda: session.outcome("a third kind", TORCH, pid)
     )
@@ -216,13 +226,13 @@ def test_the_page_answers_while_a_job_is_busy(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     app = AppTest.from_file(ROOT / "app.py", default_timeout=SOON).run()
     session = app.session_state["session"]
-    busy = session.outcome("busy", TORCH, spin_until, tmp_path / "go")
+    busy = session.outcome("busy", TORCH, spin_until, signal_file)
     until(lambda: busy.job.progress.message == "Spinning")
     app.switch_page("pages/how.py").run()
     assert app.title
     assert not app.exception
     assert not busy.job.done
-    (tmp_path / "go").touch()
+    signal_file.touch()
     assert busy.job.result(SOON)
     session.close()
 
@@ -270,7 +280,7 @@ def test_the_oldest_results_make_room_and_come_again_when_asked(scheduler, tmp_p
     for key, request in asked:
         (outcome,) = wait(lambda key=key, request=request: session.explanation(key, request))
         assert outcome.error is None
-    assert not session.result_file(asked[0][0]).exists()
+    assert not (session.folder / "results" / asked[0][0]).exists()
     (outcome,) = wait(lambda: session.explanation(*asked[0]))
     assert outcome.error is None
     assert session.load(asked[0][0]).outputs

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-
 import numpy as np
 import pandas as pd
 import pytest
-from table_writers import TABLES, write_at_once
 from torch import nn
 
 import explain_core as xc
@@ -63,22 +60,6 @@ def test_a_file_with_a_row_that_points_nowhere_is_refused(explanation, tmp_path,
     explanation.save(tmp_path / "run.nc")
     with pytest.raises(ExplanationFileError, match="damaged"):
         xc.Explanation.load(tmp_path / "run.nc")
-
-
-def test_processes_that_write_at_once_lose_no_table(explanation, tmp_path):
-    explanation.diagnostics = {"first": table()}
-    explanation.save(tmp_path / "run.nc")
-    context, names = multiprocessing.get_context("spawn"), ("torch", "tensorflow", "another")
-    together = context.Barrier(len(names), timeout=120)
-    writers = [context.Process(target=write_at_once, args=(together, tmp_path / "run.nc", name)) for name in names]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert [writer.exitcode for writer in writers] == [0] * len(names)
-    found = xc.Explanation.load(tmp_path / "run.nc").diagnostics
-    assert set(found) == {"first", *(f"{name} {i}" for name in names for i in range(TABLES))}
-    pd.testing.assert_frame_equal(found["first"], table())
 
 
 def test_tables_of_another_output_or_layer_stand_beside_those_before(explanation):

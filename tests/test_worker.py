@@ -171,7 +171,7 @@ def test_a_model_opens_in_the_worker_and_stays_open(worker):
     assert opened.summary.recurrent_layers
     assert opened.devices[0][0] == "cpu"
     assert worker.run(open_model, source).result(SOON) == opened
-    assert worker.run(openings).result(SOON) == [source.path]
+    assert worker.run(openings).result(SOON) == [source.path.name]
 
 
 def test_a_bad_model_is_a_typed_error(worker, tmp_path):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 import streamlit as st
 
+from explain_core.explanation import Explanation
 from ui.csv_file import csv_bytes
 from ui.words import Shown
 
@@ -27,7 +29,7 @@ def offer_downloads(shown: Shown) -> None:
         )
         st.download_button(
             "Everything (NetCDF)",
-            data=Path(shown.file).read_bytes,
+            data=lambda: _as_netcdf(shown.explanation),
             file_name=f"{name}.nc",
             mime="application/x-netcdf",
             key="download netcdf",
@@ -36,3 +38,10 @@ def offer_downloads(shown: Shown) -> None:
             width="stretch",
         )
         st.caption("NetCDF opens again with `Explanation.load`, and in any NetCDF reader.")
+
+
+def _as_netcdf(explanation: Explanation) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "explanation.nc"
+        explanation.save(file)
+        return file.read_bytes()

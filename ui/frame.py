@@ -115,8 +115,7 @@ def explanation() -> Shown | None:
     if outcome.running or outcome.error:
         wait_or_say(outcome)
         return None
-    file = str(session().result_file(key))
-    return Shown(asked.subject, asked.baseline, session().load(key), file)
+    return Shown(asked.subject, asked.baseline, session().load(key), key)
 
 
 def choose_output(shown: Shown) -> str:
@@ -130,7 +129,7 @@ def choose_output(shown: Shown) -> str:
         outputs,
         index=outputs.index(answer),
         format_func=lambda name: f"{name} (largest)" if name == answer else name,
-        key=f"output {shown.file}",
+        key=f"output {shown.key}",
         width=320,
     )
 

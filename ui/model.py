@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from explain_core.jobs import ModelSource, open_model
+from explain_core.jobs import ModelSource, framework_of_file, open_model
 from explain_core.models.permission import code_is_trusted
 from ui.session import Outcome, Session
 
@@ -40,7 +40,10 @@ def choose_model(session: Session, upload: Upload, path: Path) -> tuple[Outcome,
         path: the uploaded file.
     """
     code, arguments = _code(session, upload) if code_is_trusted() else (None, {})
-    source = ModelSource(path, arguments, code)
+    found = session.outcome(("framework", path), None, framework_of_file, path)
+    source = ModelSource(path, arguments, code, found.value or "")
+    if found.value is None:
+        return found, source
     opening = _opening(session, source)
     if opening.value is None or not opening.value.summary.options:
         return opening, source
@@ -48,7 +51,7 @@ def choose_model(session: Session, upload: Upload, path: Path) -> tuple[Outcome,
     title = "Confirmed: what the file does not say" if confirmed else "Please confirm: what the file does not say"
     icon = ":material/check:" if confirmed else ":material/help:"
     with st.expander(title, expanded=not confirmed, icon=icon):
-        source = ModelSource(path, _options(path, opening.value.summary.options))
+        source = ModelSource(path, _options(path, opening.value.summary.options), framework=source.framework)
         st.checkbox("This is how the model was trained", key=f"confirmed {path.parent.name}")
     return _opening(session, source), source
 

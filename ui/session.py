@@ -16,6 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from explain_core import wire
 from explain_core.errors import ExplainError, InputError, JobError
 from explain_core.explanation import Explanation
 from explain_core.jobs import ModelSource, Request, explain
@@ -34,6 +37,7 @@ class Outcome:
 
     start: Callable[[], Job]
     job: Job
+    keep: Callable[[Any], Any] | None = None  # puts the value away, and says what is known of it instead
     value: Any = None
     error: ExplainError | UnexpectedFailure | None = None
     settled: bool = False
@@ -63,7 +67,7 @@ class Outcome:
             return
         self.settled = True
         try:
-            self.value = self.job.result()
+            self.value = self.job.result() if self.keep is None else self.keep(self.job.result())
         except (ExplainError, UnexpectedFailure) as error:
             self.error = error
 
@@ -94,6 +98,7 @@ class Session:
         self._held: dict[str, Path] = {}
         self._explanations: set[Hashable] = set()
         self._loaded: OrderedDict[str, Explanation] = OrderedDict()
+        self._tables: dict[str, dict[str, pd.DataFrame]] = {}  # of explanations, also of those not in memory
         self._explaining: str | None = None
         self._remove_files = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self._worker_of("torch")
@@ -125,15 +130,24 @@ class Session:
             self.workers[framework].prepare()
         return self.workers[framework]
 
-    def outcome(self, key: Hashable, model: ModelSource | None, task: Callable[..., Any], *args: Any) -> Outcome:
+    def outcome(
+        self,
+        key: Hashable,
+        model: ModelSource | None,
+        task: Callable[..., Any],
+        *args: Any,
+        keep: Callable[[Any], Any] | None = None,
+    ) -> Outcome:
         """The outcome of ``task(*args)``; starts it the first time that ``key`` is asked for.
 
         It runs in the process of the model's framework; without a model in one that holds none, such as for reading
         files of data.
         """
         if key not in self._outcomes:
+            if model is not None and not model.framework:
+                raise ValueError(f"Nobody has found out yet which framework opens {model.path.name}.")
             start = partial(self._worker_of(model.framework if model else None).run, task, *args)
-            self._outcomes[key] = Outcome(start, start())
+            self._outcomes[key] = Outcome(start, start(), keep)
             self._forget_oldest()
         self._outcomes.move_to_end(key)
         if self._outcomes[key].interrupted:
@@ -146,7 +160,7 @@ class Session:
         return key in self._outcomes
 
     def explanation(self, key: str, request: Request) -> Outcome:
-        """The explanation of a request, in a file. One that still runs for an earlier request is stopped."""
+        """The explanation of a request, which `load` returns; one that still runs for an earlier request is stopped."""
         before, self._explaining = self._explaining, key
         if before is not None and before != key and before in self._outcomes:
             outcome = self._outcomes[before]
@@ -154,22 +168,44 @@ class Session:
             if outcome.running:
                 self._forget(before)
         self._explanations.add(key)
-        return self.outcome(key, request.model, explain, request, self.result_file(key))
+        return self.outcome(key, request.model, explain, request, keep=partial(self._store, key))
 
-    def result_file(self, key: str) -> Path:
-        """Where the explanation with this key is written."""
-        folder = self.folder / "results"
-        folder.mkdir(exist_ok=True)
-        return folder / f"{key}.nc"
+    def _store(self, key: str, explanation: Explanation) -> Path:
+        """Write an explanation to a file of the session, so that not all of them take memory.
+
+        Raises:
+            JobError: the disk is full.
+        """
+        file = self._result_file(key)
+        try:
+            file.parent.mkdir(exist_ok=True)
+            with file.open("wb") as stream:
+                stream.writelines(wire.dump(explanation))
+        except OSError as error:
+            file.unlink(missing_ok=True)
+            raise _not_kept("result", error) from None
+        self._tables[key] = explanation.diagnostics
+        self._remember(key, explanation)
+        return file
 
     def load(self, key: str) -> Explanation:
-        """The explanation with this key, once its outcome is there."""
+        """The explanation with this key, once its outcome is there. Tables that are put into it stay in it."""
         if key not in self._loaded:
-            self._loaded[key] = Explanation.load(self.result_file(key))
-            if len(self._loaded) > _KEPT_LOADED:
-                self._loaded.popitem(last=False)
+            file = self._result_file(key)
+            with file.open("rb") as stream:
+                explanation = wire.load(stream, file.stat().st_size)
+            explanation.diagnostics = self._tables[key]
+            self._remember(key, explanation)
         self._loaded.move_to_end(key)
         return self._loaded[key]
+
+    def _remember(self, key: str, explanation: Explanation) -> None:
+        self._loaded[key] = explanation
+        if len(self._loaded) > _KEPT_LOADED:
+            self._loaded.popitem(last=False)
+
+    def _result_file(self, key: str) -> Path:
+        return self.folder / "results" / key
 
     def _forget_oldest(self) -> None:
         """Make room for outcomes: the last is new, those under way stay, and files may only take so much."""
@@ -179,7 +215,7 @@ class Session:
             if not outcome.running:
                 settled.append(key)
         results = self.folder / "results"
-        sizes = {file.stem: file.stat().st_size for file in results.glob("*.nc")} if results.exists() else {}
+        sizes = {file.name: file.stat().st_size for file in results.iterdir()} if results.exists() else {}
         while settled and (len(self._outcomes) > _KEPT_OUTCOMES or sum(sizes.values()) > self.limits.result_bytes):
             self._forget(settled[0])
             sizes.pop(settled.pop(0), None)
@@ -189,7 +225,8 @@ class Session:
         if key in self._explanations:
             self._explanations.remove(key)
             self._loaded.pop(key, None)
-            self.result_file(key).unlink(missing_ok=True)
+            self._tables.pop(key, None)
+            self._result_file(key).unlink(missing_ok=True)
 
     # Uploads.
 
@@ -225,11 +262,7 @@ class Session:
                 path.write_bytes(data)
             except OSError as error:
                 shutil.rmtree(path.parent, ignore_errors=True)  # a part of it would fill the disk for nothing
-                raise JobError(
-                    f"The file could not be kept: {error.strerror}.",
-                    where=name,
-                    hint="Whoever runs this server can make room in its folder for temporary files (TMPDIR).",
-                ) from None
+                raise _not_kept("file", error, name) from None
             self._uploads[digest] = path
         self._uploads.move_to_end(digest)
         if slot is not None:
@@ -259,3 +292,11 @@ class Session:
                 f"{path.name} was removed to make room: a session keeps {limits.upload_files} files and "
                 f"{in_gb(limits.upload_bytes)} of uploads. Give it again to use it again."
             )
+
+
+def _not_kept(what: str, error: OSError, where: str = "") -> JobError:
+    return JobError(
+        f"The {what} could not be kept: {error.strerror}.",
+        where=where,
+        hint="Whoever runs this server can make room in its folder for temporary files (TMPDIR).",
+    )

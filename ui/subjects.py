@@ -135,7 +135,7 @@ def demo_subject(demo: Demo, index: int) -> Subject:
     return Subject(
         title=demo.title,
         sequence=demo.names[index],
-        model=ModelSource(demo.model_path),
+        model=ModelSource(demo.model_path, framework=demo.framework),
         inputs=inputs,
         units={feature.label: feature.unit for feature in demo.features},
         output_label=demo.output_label,

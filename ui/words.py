@@ -13,12 +13,12 @@ from ui.subjects import Baseline, Subject
 
 @dataclass(frozen=True)
 class Shown:
-    """A finished explanation with what was asked."""
+    """A finished explanation with what was asked; ``key`` stands for both in the names of widgets."""
 
     subject: Subject
     baseline: Baseline
     explanation: Explanation
-    file: str
+    key: str
 
     @property
     def has_several(self) -> bool:

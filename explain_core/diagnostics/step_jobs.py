@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,8 @@ import pandas as pd
 from explain_core.diagnostics.one_step import steps_of
 from explain_core.diagnostics.published import half
 from explain_core.diagnostics.two_frameworks import Answers, answer, compare, write_plan
-from explain_core.explain import explain
 from explain_core.explanation import Explanation
 from explain_core.jobs import FRAMEWORKS, Request, open_kept
-from explain_core.methods.jobs import keep_tables
 from explain_core.worker import Report
 
 
@@ -26,28 +25,19 @@ class Process:
     framework: str
 
 
-def step_errors(report: Report, request: Request, layer: str, state: str, method: str, result: Path) -> pd.DataFrame:
-    """The table of `steps` for one method, on the states in the explanation of the request in the file ``result``."""
-    model = open_kept(report, request.model)
+def step_errors(
+    report: Report, request: Request, explanation: Explanation, layer: str, state: str, method: str
+) -> pd.DataFrame:
+    """The table of `steps` for one method, on the states in ``explanation``, which is of the request against one
+    baseline (`against_mean`)."""
     return steps_of(
-        _with_states(report, model, request, result),
-        model,
+        explanation,
+        open_kept(report, request.model),
         layer=layer,
         state=state,
         methods=(method,),
         progress=lambda fraction, message: report(0.05 + 0.9 * fraction, message),
     )
-
-
-def _with_states(report: Report, model: Any, request: Request, result: Path) -> Explanation:
-    """The saved explanation; over a background one against the mean of it, which is kept beside."""
-    if not request.background:
-        return Explanation.load(result)
-    file = result.with_suffix(".mean")
-    if not file.exists():
-        report(0.05, "Running the model on the average of the baselines")
-        explain(model, request.inputs, mean_baseline(request), request.target).save(file)
-    return Explanation.load(file)
 
 
 def published_half(report: Report, framework: str) -> dict[str, Any]:
@@ -56,23 +46,30 @@ def published_half(report: Report, framework: str) -> dict[str, Any]:
     return half(framework)
 
 
-def parity_own(report: Report, request: Request, plan_file: Path) -> tuple[Answers, str]:
-    """The first half of `parity`, in the process of the model's framework; see `two_frameworks.write_plan`."""
+def parity_own(report: Report, request: Request) -> tuple[Answers, str, bytes]:
+    """The first half of `parity`, in the process of the model's framework: see `two_frameworks.write_plan`. The plan is
+    returned as well, for the other half."""
     model = open_kept(report, request.model)
     report(0.3, f"Explaining in {FRAMEWORKS[model.framework]}")
-    return write_plan(model, request.inputs, mean_baseline(request), request.target, plan_file)
+    with tempfile.TemporaryDirectory() as folder:
+        plan_file = Path(folder) / "plan.npz"
+        own, framework = write_plan(model, request.inputs, mean_baseline(request), request.target, plan_file)
+        return own, framework, plan_file.read_bytes()
 
 
-def parity_other(
-    report: Report, own: Answers, framework: str, other: str, plan_file: Path, result: Path
-) -> pd.DataFrame:
-    """The second half, in the process of the other framework: the table, which also goes into the explanation."""
+def parity_other(report: Report, own: Answers, framework: str, other: str, plan: bytes) -> pd.DataFrame:
+    """The second half, in the process of the other framework: the table."""
     report(0.2, f"The same weights in {FRAMEWORKS[other]}")
-    answers_file = plan_file.with_suffix(".answers.npz")
-    answer(other, plan_file, answers_file)
-    table = compare(own, answers_file, framework)
-    keep_tables(report, {"parity": table}, result)
-    return table
+    with tempfile.TemporaryDirectory() as folder:
+        plan_file, answers_file = Path(folder) / "plan.npz", Path(folder) / "answers.npz"
+        plan_file.write_bytes(plan)
+        answer(other, plan_file, answers_file)
+        return compare(own, answers_file, framework)
+
+
+def against_mean(request: Request) -> Request:
+    """The request with one baseline in place of a background: states have to be those of one run."""
+    return replace(request, baselines=mean_baseline(request), background=False, output_names=None)
 
 
 def mean_baseline(request: Request) -> Any:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
-from filelock import FileLock
 
 from explain_core.diagnostics.comparison import MethodResult, run_method
 from explain_core.diagnostics.horizons import cut_sequence, horizon_of
@@ -36,20 +33,6 @@ def one_horizon(report: Report, request: Request, method: str) -> pd.DataFrame:
     model = open_kept(report, request.model)
     cut = cut_sequence(model, request.inputs, request.baselines, request.target, **request.options)
     return horizon_of(cut, method, lambda fraction, message: report(0.05 + 0.9 * fraction, message))
-
-
-def keep_tables(report: Report, tables: dict[str, pd.DataFrame], result: Path) -> None:
-    """Put tables into the saved explanation, if there is one, so that they go with it.
-
-    The processes of two frameworks may do so at the same moment. The second waits until the first has written, since
-    it would put back the file without the first one's table otherwise.
-    """
-    report(0.9, "Writing the tables into the result")
-    with FileLock(result.with_suffix(".lock")):
-        if result.exists():
-            explanation = Explanation.load(result)
-            add_tables(explanation, tables)
-            explanation.save(result)
 
 
 def add_tables(explanation: Explanation, tables: dict[str, pd.DataFrame]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from explain_core.errors import ExplainError
-from explain_core.worker_process import _resource_error
+from explain_core.worker_child import resource_error
 
 _FORBIDDEN = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.connect",
               "socket.bind", "urllib.Request", "webbrowser.open", "ctypes.dlopen")  # fmt: skip
@@ -83,7 +83,7 @@ def open_all(
         except ExplainError as error:
             said = f"refused: {error}"
         except Exception as error:  # what is looked for
-            resource = _resource_error(error)
+            resource = resource_error(error, 0)
             said = f"refused: {resource}" if resource else f"FAILED with {type(error).__name__}: {error}"
             if resource is None:
                 said += _where(error)

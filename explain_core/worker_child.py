@@ -1,0 +1,128 @@
+"""What a worker process does: takes jobs from its standard input, and answers on what was its standard output.
+
+Runs in the sandbox (`sandbox.boot`). Jobs come as pickles, from the app, which is trusted; what goes back is data
+(`wire`). An answer is one letter and what follows it: `BEGUN`, `SAID` (progress), `DONE`, `FAILED` (an error that was
+raised on purpose) or `BROKE` (the text of any other).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from explain_core import wire
+from explain_core.errors import ExplainError, JobError
+from explain_core.limits import in_gb
+from explain_core.models.permission import open_only_data
+
+BEGUN, SAID, DONE, FAILED, BROKE = b"b", b"s", b"d", b"f", b"x"
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What frameworks say, in exceptions of their own, where Python has MemoryError.
+_OUT_OF_MEMORY = ("can't allocate", "not enough memory", "bad_alloc", "oom when allocating", "out of memory")
+_OUT_OF_CARD = ("cuda out of memory", "cuda_error_out_of_memory", "cudnn_status_alloc_failed", "cublas_status_alloc")
+
+
+def serve(memory: int, most: int, *, sandboxed: bool) -> None:
+    """Run one job after the other, until the app closes the pipe.
+
+    Args:
+        memory: bytes that a job may use, for the words where it needs more.
+        most: bytes that its result may have.
+        sandboxed: whether this process is in its sandbox; without, it opens data formats only.
+    """
+    if not sandboxed:
+        open_only_data()
+    jobs, answers = sys.stdin.buffer, _take_over_output()
+    while True:
+        try:
+            task, args, kwargs = pickle.load(jobs)
+        except EOFError:
+            return
+        _answer(answers, BEGUN)
+        kind, value = _run(answers, memory, task, args, kwargs)
+        try:
+            _answer(answers, kind, value, most)
+        except JobError as error:
+            _answer(answers, FAILED, error)
+        except TypeError as error:
+            _answer(answers, BROKE, f"{error}\nIt is in what {task.__module__}.{task.__qualname__} returned.")
+        del task, args, kwargs, value  # or they would take memory until the next job
+
+
+def _take_over_output() -> BinaryIO:
+    """The pipe to the app, for this module alone: whatever else is printed goes where errors go."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return answers
+
+
+def _answer(answers: BinaryIO, kind: bytes, value: Any = None, most: int | None = None) -> None:
+    """Write one answer, or nothing of it.
+
+    Raises:
+        JobError: it has more than ``most`` bytes.
+        TypeError: it is nothing that can be sent.
+    """
+    pieces = [*wire.dump(value)]
+    if most is not None and (len(pieces[1]) > wire.MOST_HEAD or sum(map(len, pieces)) > most):
+        raise JobError(
+            f"The result has more than the {in_gb(most)} that one result may have.",
+            hint="Explain fewer samples, timesteps or outputs at once.",
+        )
+    answers.write(kind)
+    for piece in pieces:
+        answers.write(piece)
+    answers.flush()
+
+
+def _run(answers: BinaryIO, memory: int, task: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[bytes, Any]:
+    def report(fraction: float, message: str) -> None:
+        _answer(answers, SAID, [float(fraction), str(message)])
+
+    try:
+        return DONE, task(report, *args, **kwargs)
+    except BaseException as error:  # the boundary of the process: what it was, is said to the app
+        if (said := resource_error(error, memory)) is not None:
+            return FAILED, said
+        if isinstance(error, ExplainError):
+            return FAILED, error
+        return BROKE, traceback.format_exc()
+
+
+def resource_error(error: BaseException, memory: int) -> JobError | None:
+    """What a job ran out of, if that is what ended it, also where another error was made of it."""
+    for one in _causes(error):
+        text = "" if isinstance(one, ExplainError) else str(one).lower()
+        if any(words in text for words in _OUT_OF_CARD):
+            return JobError(
+                "The graphics card ran out of memory.",
+                hint='Explain fewer samples, timesteps or outputs at once, or choose "Processor (CPU)".',
+            )
+        if isinstance(one, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
+            return too_much_memory(memory)
+        if isinstance(one, OSError) and one.errno in _FULL_DISK:
+            return JobError(
+                "There is no room on the disk for what the job had to write.",
+                hint="Whoever runs this server can make room in its folder for temporary files (TMPDIR).",
+            )
+    return None
+
+
+def too_much_memory(limit: int) -> JobError:
+    """What a job that needs more memory than it may have ends in."""
+    return JobError(
+        f"The job needed more than the {in_gb(limit)} of memory that one job may use, and was stopped.",
+        hint="Explain fewer samples, timesteps, outputs or background sequences at once. Nothing else was affected.",
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -301,7 +301,8 @@ class _Unpacker:
         columns = [self._column(column) for _, column in node["columns"]]
         if any(len(column) != len(index) for column in columns):
             raise WireError("a table with columns of different lengths")
-        table = pd.DataFrame(dict(enumerate(columns)), index=index)
+        table = pd.DataFrame(dict(enumerate(columns)), index=None if columns else index)
+        table.index = index
         table.columns = pd.Index([self.unpack(name) for name, _ in node["columns"]], dtype=None if columns else "str")
         table.attrs = self.unpack(node["attrs"])
         return table
@@ -312,7 +313,7 @@ class _Unpacker:
         labels = np.empty(len(node["labels"]), object)
         labels[:] = [self.unpack(label) for label in node["labels"]]
         values = labels[self.unpack(node["codes"])]
-        return pd.array(values, dtype="str") if node["dtype"] == "str" else values
+        return pd.Series(values, dtype="str" if node["dtype"] == "str" else "object")
 
     _KINDS: ClassVar[dict[str, Callable[[Any, dict], Any]]] = {
         "object": _object,

@@ -10,17 +10,9 @@ from streamlit import config
 import explain_core
 from explain_core.limits import Limits, in_gb
 from explain_core.models.permission import FLAG, code_is_trusted
+from explain_core.sandbox import status
 from ui import frame
 from ui.errors import plain
-
-try:
-    from explain_core.sandbox import status
-except ImportError:  # it is not built yet
-    from types import SimpleNamespace
-
-    def status() -> SimpleNamespace:
-        return SimpleNamespace(active=False, words="This version has none.", denied=())
-
 
 _PACKAGES = {
     "torch": "PyTorch",
@@ -87,6 +79,7 @@ def limits_table(limits: Limits) -> pd.DataFrame:
         ("Their size together", in_gb(limits.upload_bytes), "PAIRLIFT_UPLOAD_GB"),
         ("Uploads of all on their way at once", in_gb(limits.uploads_in_memory), "PAIRLIFT_UPLOADS_TOTAL_GB"),
         ("Results kept for one session", in_gb(limits.result_bytes), "PAIRLIFT_RESULT_GB"),
+        ("Size of one result", in_gb(limits.answer_bytes), "PAIRLIFT_ANSWER_GB"),
         ("Size of one upload", f"{config.get_option('server.maxUploadSize')} MB", "maxUploadSize"),
         ("Files of a closed tab stay for", _ttl(), "disconnectedSessionTTL"),
         ("Size of one file that a job writes", in_gb(limits.file_bytes), "not settable"),

@@ -315,7 +315,7 @@ def test_the_graphs_are_a_second_net(kind, tmp_path):
     path = script(kind(), tmp_path / "m.pt")
     _, functions = torchscript._load(read_entries(path), path.name)
     with pytest.raises(ModelFileError, match="not on the list"):
-        check_functions(functions, path.name)
+        check_functions(functions, {}, path.name)
 
 
 def test_the_functions_behind_an_interface_are_among_those_looked_through(tmp_path):
@@ -348,6 +348,21 @@ ALSO_REFUSED = {
     "a sparse tensor by way of a function": (
         "def pick(n: int) -> Tensor:\n  return torch.zeros([4], layout=n)\n", "__torch__.other.pick(1)",
     ),
+    "a kind of numbers that there is not": ("", "torch.zeros([4], dtype=123456)"),
+    "a kind of numbers below all": ("", "torch.to(x, -99)"),
+    "a quantized tensor": ("", "torch.empty([4], dtype=13)"),
+    "a computed kind of numbers": ("", "torch.zeros([4], dtype=torch.add(6, int(torch.sum(x))))"),
+    "a kind of numbers by way of a function": (
+        "def pick(n: Optional[int]) -> Tensor:\n  return torch.zeros([4], dtype=n)\n", "__torch__.other.pick(99)",
+    ),
+    "a kind of numbers as a default": (
+        "def pick(x: Tensor, n: int=99) -> Tensor:\n  return torch.softmax(x, 0, n)\n", "__torch__.other.pick(x)",
+    ),
+    "a kind of numbers by a branch": (
+        "def pick(x: Tensor, way: bool) -> Tensor:\n  if way:\n    n = 6\n  else:\n    n = 99\n"
+        "  return torch.to(x, n)\n", "__torch__.other.pick(x, True)",
+    ),
+    "a memory format that there is not": ("", "torch.contiguous(x, memory_format=99)"),
     "a tensor without values": ("", "torch.zeros([4], device=torch.device('meta'))"),
     "a tensor without values, by a text": ("", "torch.zeros([4], device='meta')"),
     "a class that is there twice": ("class A:\n  a : int\nclass A:\n  a : Tensor\n", "torch.relu(x)"),
@@ -374,7 +389,7 @@ def test_a_guarded_operation_is_not_reached_around_its_guard(good, main_code, tm
     path = in_code(good, main_code, tmp_path / "m.pt", f"return {RESULT}", f"_9 = {call}\n    return {RESULT}")
     _, functions = torchscript._load(read_entries(path), path.name)
     with pytest.raises(ModelFileError, match="aten::lstm"):
-        check_functions(functions, path.name)
+        check_functions(functions, {}, path.name)
 
 
 def test_a_server_that_trusts_code_opens_what_is_refused_and_says_so(tmp_path, monkeypatch):
@@ -708,6 +723,17 @@ def test_expressions_are_arithmetic_of_a_size(expression, program, tmp_path):
         load_model(with_json(program, tmp_path / "m.pt2", PROGRAM, change))
 
 
+@pytest.mark.parametrize("argument", [{"as_int": 123456}, {"as_int": -9}, {"as_sym_int": {"as_int": 99}}])
+def test_kinds_of_numbers_are_no_bare_numbers(argument, program, tmp_path):
+    def change(tree):
+        nodes = tree["graph_module"]["graph"]["nodes"]
+        zeros = next(part for part in nodes if part["target"] == "torch.ops.aten.zeros.default")
+        next(given for given in zeros["inputs"] if given["name"] == "dtype")["arg"] = argument
+
+    with pytest.raises(ModelFileError):
+        load_model(with_json(program, tmp_path / "m.pt2", PROGRAM, change))
+
+
 class Viewed(nn.Module):
     def __init__(self):
         super().__init__()
@@ -941,7 +967,7 @@ SUSPECT_AND_LOOKED_INTO = {
 }
 PRIVATE = {
     *("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "_assert_async", "_assert_scalar", "_assert_tensor_metadata"),
-    *("_autocast_to_full_precision", "_autocast_to_reduced_precision", "_batch_norm_impl_index", "_cast_Byte"),
+    *("_batch_norm_impl_index", "_cast_Byte"),
     *("_cast_Double", "_cast_Float", "_cast_Half", "_cast_Int", "_cast_Long", "_convolution", "_convolution_mode"),
     *("_functional_assert_async", "_log_softmax", "_pack_padded_sequence", "_prelu_kernel", "_safe_softmax"),
     *("_set_item", "_shape_as_tensor", "_softmax", "_to_copy", "_unwrap_optional", "_upsample_nearest_exact1d"),

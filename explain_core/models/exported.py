@@ -36,6 +36,7 @@ _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_cons
 _TENSOR_ENTRY = re.compile(r"data/(weights/weight|constants/tensor)_\d+", re.ASCII)
 _MOST_AXES = 64
 _STRIDED = 7  # the number of the ordinary layout in such files
+_OF_TABLES = {"ScalarType", "Layout", "MemoryFormat"}
 _ERRORS = (*READER_ERRORS, SerializeError, SpecViolationError)
 _COPIED = ("archive_format", "archive_version", ".data/version", "byteorder")
 _IGNORED = re.compile(r"\.data/serialization_id|extra/.*|\.format_version|\.storage_alignment")
@@ -59,7 +60,7 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
     clean[_SAMPLE] = b""
     program = _load(pack(clean), path.name)
     _refuse_training_mode(program, path.name)
-    return _describe(program)
+    return _describe(program, path.name)
 
 
 def _refuse_unknown_entries(entries: Mapping[str, bytes], where: str) -> None:
@@ -151,7 +152,7 @@ def _refuse_training_mode(program: torch.export.ExportedProgram, where: str) -> 
             )
 
 
-def _describe(program: torch.export.ExportedProgram) -> LoadedModel:
+def _describe(program: torch.export.ExportedProgram, where: str) -> LoadedModel:
     shapes = {name: tuple(tensor.shape) for name, tensor in program.state_dict.items()}
     parameters = {name: shapes[name] for name in program.graph_signature.parameters}
     inputs = tuple(_inputs(program))
@@ -164,7 +165,7 @@ def _describe(program: torch.export.ExportedProgram) -> LoadedModel:
     if not any(layer.recurrent for layer in layers):
         notes += (NO_RECURRENT,)
     module = program.module()
-    _guard(module)
+    _guard(module, where)
     stored = {tensor.dtype for tensor in program.state_dict.values()} & set(_HALVES)
     if stored:
         _compute_in_single(module)
@@ -184,16 +185,30 @@ def _describe(program: torch.export.ExportedProgram) -> LoadedModel:
     return with_initial_state(LoadedModel("torch", module, "torch.export", summary, notes, program))
 
 
-def _guard(module: torch.fx.GraphModule) -> None:
+def _guard(module: torch.fx.GraphModule, where: str) -> None:
     """Put checks before the operations whose kernels trust the sizes that they are given; see `guards`."""
     for part in module.modules():
         if not isinstance(part, torch.fx.GraphModule):
             continue
         for node in part.graph.nodes:
+            if not isinstance(node.target, torch._ops.OpOverload):
+                continue
+            _require_known_numbers(node, where)
             key = str(node.target).removeprefix("aten.").removesuffix(".default")
-            if isinstance(node.target, torch._ops.OpOverload) and key in guards.GUARDS:
+            if key in guards.GUARDS:
                 node.target = guards.guarded(key)
         part.recompile()
+
+
+def _require_known_numbers(node: torch.fx.Node, where: str) -> None:
+    """Kinds of numbers and the like must be PyTorch's own objects: bare numbers are looked up without a check."""
+    arguments = node.target._schema.arguments
+    given = {argument.name: value for argument, value in zip(arguments, node.args, strict=False)} | node.kwargs
+    for argument in arguments:
+        words = _OF_TABLES.intersection(re.findall(r"\w+", str(argument.real_type)))
+        value = given.get(argument.name)
+        if words and value is not None and not isinstance(value, (torch.dtype, torch.layout, torch.memory_format)):
+            raise refuse_code(f"the {argument.name} {str(value)[:20]!r} of {node.target}", where)
 
 
 def _compute_in_single(module: torch.fx.GraphModule) -> None:

@@ -112,7 +112,7 @@ _NEW = """
 
 _CASTS = """
     to type_as _to_copy cpu cuda _cast_Byte _cast_Double _cast_Float _cast_Half
-    _cast_Int _cast_Long _autocast_to_full_precision _autocast_to_reduced_precision real imag view_as_real
+    _cast_Int _cast_Long real imag view_as_real
     view_as_complex resolve_conj resolve_neg conj conj_physical angle
 """
 

@@ -6,7 +6,7 @@ of every function and method, in branches and loops too, must be an operation of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -14,8 +14,8 @@ import torch
 
 from explain_core.models import operators
 from explain_core.models.program_check import refuse_code
+from explain_core.models.script_numbers import Attributes, Numbers, nodes_of
 
-_STRIDED = 0  # TorchScript's number of the ordinary layout
 _CONTAINERS = ("ListType", "DictType", "OptionalType", "UnionType")
 _PLAIN_TYPES = (
     "TensorType",
@@ -29,25 +29,36 @@ _PLAIN_TYPES = (
 )
 
 
-def check_functions(functions: Iterable[Any], where: str) -> None:
+def check_functions(functions: Sequence[Any], attributes: Attributes, where: str) -> None:
     """Check all functions and methods of a compilation unit.
+
+    Args:
+        functions: of the unit.
+        attributes: the plain values of the objects in the archive.
+        where: for errors.
 
     Raises:
         ModelFileError: names the first operation that is on no list.
     """
+    numbers = Numbers(functions, attributes)
     for function in functions:
         in_guard = function.qualified_name.startswith(f"{operators.GUARDS}.")
-        for node in _nodes(function.graph):
+        for node in nodes_of(function.graph):
             place = f"{where}: {function.qualified_name}"
             holds_graph = any(node.kindOf(name) in ("g", "gs") for name in node.attributeNames())
             schema = _schema(node)
             if holds_graph or not operators.node_is_allowed(node.kind(), schema, in_guard=in_guard):
                 raise operators.refusal(node.kind(), place)
-            _check_use(node, schema, place)
+            _check_use(node, place)
+            for argument, value in zip(schema.arguments if schema else (), node.inputs(), strict=False):
+                if not numbers.is_known(argument, value, function.qualified_name):
+                    raise refuse_code(
+                        f"the {argument.name} given to {node.kind()}, which is not one that is known,", place
+                    )
 
 
-def _check_use(node: Any, schema: Any, place: str) -> None:
-    """What of an allowed operation is not for a file: other kinds of tensors, and values taken for others."""
+def _check_use(node: Any, place: str) -> None:
+    """What is not for a file though it calls nothing: values taken for others, and devices without values."""
     kind = node.kind()
     if kind == "prim::unchecked_cast" and not _is_sure(node):
         raise refuse_code(f"a value that is taken for a {node.output().type().annotation_str}", place)
@@ -55,11 +66,6 @@ def _check_use(node: Any, schema: Any, place: str) -> None:
         name = _constant(node.output() if kind == "prim::Constant" else node.inputsAt(0))
         if not operators.is_device(name if isinstance(name, str) else str(name)):
             raise refuse_code(f"the device {name}", place)
-    for argument, value in zip(schema.arguments if schema else (), node.inputs(), strict=False):
-        if argument.name != "layout" or value.node().kind() == "prim::layout":
-            continue
-        if _constant(value) not in (None, _STRIDED):
-            raise refuse_code("a tensor of another layout than the ordinary one", place)
 
 
 def _constant(value: Any) -> Any:
@@ -87,15 +93,6 @@ def _members(kind: Any) -> list[Any]:
 
 def _is_plain(kind: Any) -> bool:
     return kind.kind() in _PLAIN_TYPES or (kind.kind() in _CONTAINERS and all(map(_is_plain, kind.containedTypes())))
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    """Of a graph or block, and of the blocks inside of it."""
-    open_ends = [graph]
-    while open_ends:
-        for node in open_ends.pop().nodes():
-            yield node
-            open_ends.extend(node.blocks())
 
 
 def _schema(node: Any) -> Any:

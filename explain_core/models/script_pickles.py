@@ -87,13 +87,26 @@ class _Object:
 _MARK = object()
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A pickle that was checked.
+
+    Attributes:
+        data: it, written anew.
+        attributes: by class and attribute, the plain values of its objects.
+    """
+
+    data: bytes
+    attributes: dict[tuple[str, str], set[Any]]
+
+
 def check_pickle(
     data: bytes,
     storages: Mapping[str, bytes],
     classes: Mapping[str, Mapping[str, ast.expr]],
     where: str,
-) -> bytes:
-    """The pickle, written anew, when it holds nothing but the values of a model.
+) -> Checked:
+    """The pickle, when it holds nothing but the values of a model.
 
     Args:
         data: the pickle.
@@ -106,7 +119,7 @@ def check_pickle(
     """
     reader = _Reader(storages, classes, where)
     try:
-        return reader.rewrite(data)
+        return Checked(reader.rewrite(data), reader.attributes)
     except _BROKEN as error:
         said = str(error) if isinstance(error, (ValueError, EOFError)) else "they are damaged"
         raise ModelFileError(
@@ -125,6 +138,7 @@ class _Reader:
         self._memo: dict[int, tuple[int, Any]] = {}  # by the number in the file: the one written, and the value
         self._written = io.BytesIO()
         self._compared = 0
+        self.attributes: dict[tuple[str, str], set[Any]] = {}
 
     def rewrite(self, data: bytes) -> bytes:
         stream = io.BytesIO(data)
@@ -281,6 +295,8 @@ class _Reader:
             raise ValueError(f"an object of {value.path} with other attributes than its class has")
         for name, item in state.items:
             self._require(item, types[name], f"{value.path}.{name}")
+            if item is None or type(item) in _PLAIN.values():
+                self.attributes.setdefault((value.path, name), set()).add(item)
         value.filled = True
         self._written.write(b"b")
 

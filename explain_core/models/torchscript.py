@@ -27,6 +27,7 @@ from explain_core.models.permission import code_is_trusted
 from explain_core.models.program_check import refuse_code
 from explain_core.models.script_grammar import Script, check_sources
 from explain_core.models.script_graphs import check_functions
+from explain_core.models.script_numbers import Attributes
 from explain_core.models.script_pickles import check_pickle
 from explain_core.models.shapes import describe_layers, find_recurrent
 
@@ -67,8 +68,9 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
     if quantized := next((name for name in entries if _QUANTIZED_CODE.fullmatch(name)), None):
         raise ModelFileError(QUANTIZED, where=f"{path.name}: {quantized}", hint=QUANTIZED_HINT + EXPORT_HINT)
     try:
-        module, functions = _load(_checked(entries, path.name), path.name)
-        check_functions(functions, path.name)
+        clean, attributes = _checked(entries, path.name)
+        module, functions = _load(clean, path.name)
+        check_functions(functions, attributes, path.name)
     except ModelFileError as error:
         if not code_is_trusted():
             raise
@@ -77,8 +79,8 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
     return _describe(module.eval(), ())
 
 
-def _checked(entries: Mapping[str, bytes], where: str) -> dict[str, bytes]:
-    """What PyTorch gets of an archive."""
+def _checked(entries: Mapping[str, bytes], where: str) -> tuple[dict[str, bytes], Attributes]:
+    """What PyTorch gets of an archive, and the plain values in it."""
     kept = {name: data for name, data in entries.items() if not _IGNORED.fullmatch(name)}
     for name, data in kept.items():
         known = name in _PICKLES or _STORAGE.fullmatch(name) or (_CODE.fullmatch(name) and name != _GUARDS_ENTRY)
@@ -86,10 +88,14 @@ def _checked(entries: Mapping[str, bytes], where: str) -> dict[str, bytes]:
             raise refuse_code(f"the entry {name!r}", where)
     script = check_sources({name: data for name, data in kept.items() if name.startswith("code/")}, where)
     clean = {name: data for name, data in kept.items() if name in _PLAIN or _STORAGE.fullmatch(name)}
+    attributes: dict[tuple[str, str], set[Any]] = {}
     for name, folder in _PICKLES.items():
         if name in kept:
-            clean[name] = check_pickle(kept[name], _below(folder, kept), script.attributes, f"{where}: {name}")
-    return clean | script.sources | _guards(script)
+            checked = check_pickle(kept[name], _below(folder, kept), script.attributes, f"{where}: {name}")
+            clean[name] = checked.data
+            for key, values in checked.attributes.items():
+                attributes.setdefault(key, set()).update(values)
+    return clean | script.sources | _guards(script), attributes
 
 
 def _below(folder: str, entries: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -1,6 +1,6 @@
 """Models as people script, trace and freeze them, each with its inputs: every one must go on opening."""
 
-# ruff: noqa: C416, RUF059, UP006, UP007, UP032, UP035, UP045 - they are written as people write TorchScript
+# ruff: noqa: C416, RUF059, SIM108, UP006, UP007, UP032, UP035, UP045 - they are written as people write TorchScript
 
 import math
 import warnings
@@ -287,6 +287,29 @@ class Upsampled(nn.Module):
         return self.gru(F.avg_pool1d(F.pad(y, [1, 1], mode="reflect"), 2).transpose(1, 2))[0].amax(1)
 
 
+def cast(x: Tensor, kind: Optional[torch.dtype] = None) -> Tensor:
+    """A helper that takes a kind of numbers, or none."""
+    if kind is None:
+        result = x.softmax(-1)
+    else:
+        result = F.softmax(x, dim=-1, dtype=kind)
+    return result
+
+
+class Kinds(nn.Module):
+    """Kinds of numbers that are attributes, arguments and results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.kind = nn.GRU(FEATURES, UNITS, batch_first=True), torch.float32
+
+    def forward(self, x: Tensor, kind: torch.dtype = torch.float32) -> Tensor:
+        y = self.gru(x.to(self.kind))[0].to(kind)
+        chosen = y.dtype if y.dim() > 2 else torch.float64
+        ones = torch.ones(y.size(-1), dtype=chosen).contiguous(memory_format=torch.contiguous_format)
+        return (cast(y, torch.float64) + cast(y)).to(dtype=chosen)[:, -1] * ones
+
+
 class Either(nn.Module):
     """A state that may be one tensor or two, or none, as wrappers around several kinds of layers have it."""
 
@@ -327,6 +350,7 @@ def models() -> dict[str, tuple[nn.Module, tuple[Tensor, ...], bool]]:
         "constants": (Constants(), (x,), True),
         "nested": (Nested(), (x,), True),
         "upsampled": (Upsampled(), (x,), True),
+        "kinds": (Kinds(), (x,), True),
         "either": (Either(), (x,), True),
     }
 

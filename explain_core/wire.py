@@ -200,7 +200,14 @@ class _Packer:
     def _table(self, value: pd.DataFrame) -> dict:
         columns = [[self.pack(name), self._column(value.iloc[:, i])] for i, name in enumerate(value.columns)]
         index = len(value) if isinstance(value.index, pd.RangeIndex) else self.pack(value.index.to_numpy())
-        return {"k": "table", "columns": columns, "index": index, "attrs": self.pack(dict(value.attrs))}
+        name = self.pack(value.index.name)
+        return {
+            "k": "table",
+            "columns": columns,
+            "index": index,
+            "index name": name,
+            "attrs": self.pack(dict(value.attrs)),
+        }
 
     def _column(self, column: pd.Series) -> dict:
         """Numbers as they are; of texts and the like each different one once, and which of them each row has."""
@@ -302,7 +309,7 @@ class _Unpacker:
         if any(len(column) != len(index) for column in columns):
             raise WireError("a table with columns of different lengths")
         table = pd.DataFrame(dict(enumerate(columns)), index=None if columns else index)
-        table.index = index
+        table.index = index.rename(self.unpack(node["index name"]))
         table.columns = pd.Index([self.unpack(name) for name, _ in node["columns"]], dtype=None if columns else "str")
         table.attrs = self.unpack(node["attrs"])
         return table

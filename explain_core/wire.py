@@ -310,7 +310,8 @@ class _Unpacker:
             raise WireError("a table with columns of different lengths")
         table = pd.DataFrame(dict(enumerate(columns)), index=None if columns else index)
         table.index = index.rename(self.unpack(node["index name"]))
-        table.columns = pd.Index([self.unpack(name) for name, _ in node["columns"]], dtype=None if columns else "str")
+        if columns:
+            table.columns = [self.unpack(name) for name, _ in node["columns"]]
         table.attrs = self.unpack(node["attrs"])
         return table
 

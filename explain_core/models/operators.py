@@ -131,9 +131,9 @@ _CHECKS = """
 _OF_SCRIPTS = """
     Bool Complex Delete Float FloatImplicit Int IntImplicit ComplexImplicit ScalarImplicit __derive_index __getitem__
     __range_length _set_item _unwrap_optional append clear copysign count degrees dict endswith extend fabs find format
-    gcd get index insert isalnum isalpha isdecimal isdigit islower isspace isupper item items join keys len list lower
+    get index insert isalnum isalpha isdecimal isdigit islower isspace isupper item items join keys len list lower
     lstrip mathremainder percentFormat pop popitem radians remove replace reverse rfind rstrip setdefault slice sorted
-    split splitlines startswith str strip title update upper values floordiv __round_to_zero_floordiv ceil strip
+    split splitlines startswith str strip title update upper values floordiv ceil strip
     modf frexp
 """
 

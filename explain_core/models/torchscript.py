@@ -25,8 +25,9 @@ from explain_core.models.initial_state import with_initial_state
 from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
 from explain_core.models.permission import code_is_trusted
 from explain_core.models.program_check import refuse_code
-from explain_core.models.script_grammar import Script, check_sources
+from explain_core.models.script_grammar import check_sources
 from explain_core.models.script_graphs import check_functions
+from explain_core.models.script_literals import Script
 from explain_core.models.script_numbers import Attributes
 from explain_core.models.script_pickles import check_pickle
 from explain_core.models.shapes import describe_layers, find_recurrent

@@ -172,6 +172,19 @@ def test_kinds_of_numbers_are_no_bare_numbers(argument, program, tmp_path):
         load_model(with_json(program, tmp_path / "m.pt2", PROGRAM, change))
 
 
+def test_kinds_of_numbers_are_no_bare_numbers_where_pytorch_calls_them_numbers(program, tmp_path):
+    inputs = [("self", X), ("dtype", {"as_int": 123456})]
+    cast = node("torch.ops.aten.to.prim_dtype", *inputs) | {"outputs": [{"as_tensor": {"name": "cast"}}]}
+
+    def change(tree):
+        graph = tree["graph_module"]["graph"]
+        graph["nodes"].insert(0, cast)
+        graph["tensor_values"]["cast"] = graph["tensor_values"]["x"]
+
+    with pytest.raises(ModelFileError, match="dtype '123456'"):
+        load_model(with_json(program, tmp_path / "m.pt2", PROGRAM, change))
+
+
 class Viewed(nn.Module):
     def __init__(self):
         super().__init__()

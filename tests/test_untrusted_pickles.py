@@ -115,6 +115,38 @@ def test_what_was_checked_cannot_be_changed_behind_the_check(held, tmp_path):
         load_model(edited(held, tmp_path / "m.pt", change))
 
 
+def test_constants_in_constants_in_constants(held, tmp_path):
+    """PyTorch's own reader ends the process when it lets go of such a value."""
+    deep = b"\x80\x02)" + b"\x85" * 500_000 + b"."
+    with pytest.raises(ModelFileError, match="nested more than"):
+        load_model(edited(held, tmp_path / "m.pt", lambda name, data: deep if name == "constants.pkl" else data))
+
+
+def _twins(depth):
+    """A pickled module that has the same module twice, which has ...: and the code of their classes."""
+    code = ["class K0(Module):\n  a : int\n  def forward(self, x: Tensor) -> Tensor:\n    return x\n"]
+    value = b"c__torch__.k\nK0\n)\x81}(X\x01\x00\x00\x00aK\x01ubq\x00"
+    for n in range(1, depth + 1):
+        code.append(f"class K{n}(Module):\n  a : __torch__.k.K{n - 1}\n  b : __torch__.k.K{n - 1}\n")
+        code.append("  def forward(self, x: Tensor) -> Tensor:\n    return x\n")
+        again = b"X\x01\x00\x00\x00bh" + bytes([n - 1])
+        value = f"c__torch__.k\nK{n}\n".encode() + b")\x81}(X\x01\x00\x00\x00a" + value + again + b"ubq" + bytes([n])
+    return b"\x80\x02" + value + b".", "".join(code)
+
+
+@pytest.mark.parametrize(("depth", "opens"), [(3, True), (40, False)])
+def test_modules_that_are_there_again_and_again(depth, opens, held, tmp_path):
+    pickled, code = _twins(depth)
+    edited(held, tmp_path / "m.pt", lambda name, data: pickled if name == "data.pkl" else data)
+    with zipfile.ZipFile(tmp_path / "m.pt", "a") as archive:
+        archive.writestr("good/code/__torch__/k.py", code)
+    if opens:
+        assert load_model(tmp_path / "m.pt").module(torch.ones(2)).shape == (2,)
+        return
+    with pytest.raises(ModelFileError, match="more parts in parts"):
+        load_model(tmp_path / "m.pt")
+
+
 ENDLESS = {  # by idea, a pickle for torch.save's archive, and words of the error
     "holds itself": (b"\x80\x02]q\x00h\x00a.", "not a state dict"),
     "settings that hold themselves": (

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from explain_core.errors import ModelFileError
 from explain_core.models.program_check import refuse_code
 from explain_core.models.script_code import Code
-from explain_core.models.script_literals import Names, Script, is_string
+from explain_core.models.script_literals import DUNDER, Names, Script, is_string
 
 _MOST_BYTES = 64 * 2**20
 _BROKEN = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
@@ -131,6 +131,8 @@ class _Definitions(Code):
             and target.value.id == "__annotations__"
             and is_string(target.slice)
         ):
+            if DUNDER.fullmatch(target.slice.value):
+                raise self.refused(f"the attribute {target.slice.value!r}", node)
             if types.setdefault(target.slice.value, node.value) is not node.value:
                 raise self.refused(f"the attribute {target.slice.value!r}, which is there twice,", node)
             self._line(1, f"__annotations__[{self._literal(target.slice)}] = {self._type(node.value)}")

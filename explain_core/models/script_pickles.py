@@ -19,9 +19,9 @@ from typing import Any
 
 from explain_core.errors import ModelFileError
 from explain_core.models.operators import is_device
+from explain_core.models.pickles import too_large
 from explain_core.models.program_check import refuse_code
 from explain_core.models.script_types import (
-    MOST_OPERATIONS,
     PLAIN,
     DeviceValue,
     DictValue,
@@ -35,6 +35,7 @@ from explain_core.models.script_types import (
 
 _BROKEN = (ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error, RecursionError)
 
+_MOST_PARTS = 100_000
 _SIZES = {
     "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2, "LongStorage": 8, "IntStorage": 4,
     "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1, "ComplexFloatStorage": 8,
@@ -90,6 +91,8 @@ def check_pickle(
     """
     reader = _Reader(storages, classes, where)
     try:
+        if why := too_large(data):
+            raise ValueError(f"the pickle {why}")
         return Checked(reader.rewrite(data), reader.attributes)
     except _BROKEN as error:
         said = str(error) if isinstance(error, (ValueError, EOFError)) else "they are damaged"
@@ -114,9 +117,7 @@ class _Reader:
     def rewrite(self, data: bytes) -> bytes:
         stream = io.BytesIO(data)
         self._written.write(b"\x80\x02")
-        for count, (opcode, argument, place) in enumerate(pickletools.genops(stream)):
-            if count > MOST_OPERATIONS:
-                raise ValueError("it has more operations than real models need")
+        for opcode, argument, place in pickletools.genops(stream):
             name = opcode.name
             if name == "PROTO":
                 if place or argument != 2:
@@ -268,6 +269,9 @@ class _Reader:
             self._types.require(item, types[name], f"{value.path}.{name}")
             if item is None or type(item) in PLAIN.values():
                 self.attributes.setdefault((value.path, name), set()).add(item)
+        value.parts += sum(item.parts for _, item in state.items if isinstance(item, ObjectValue))
+        if value.parts > _MOST_PARTS:
+            raise ValueError(f"an object of {value.path} has more parts in parts than real models have")
         value.filled = True
         self._written.write(b"b")
 

@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST_OPERATIONS = 5_000_000
+_MOST_COMPARED = 5_000_000
 _DEEPEST = 60
 PLAIN = {"int": int, "float": float, "bool": bool, "str": str}
 
@@ -47,6 +47,7 @@ class DictValue:
 class ObjectValue:
     path: str
     filled: bool = False
+    parts: int = 1  # objects in it and itself, each as often as it is there
 
 
 class Types:
@@ -58,7 +59,7 @@ class Types:
     def require(self, value: Any, kind: ast.expr, what: str, depth: int = 0) -> None:
         """That a value is of the type that TorchScript's code has for it."""
         self._compared += 1
-        if self._compared > MOST_OPERATIONS:
+        if self._compared > _MOST_COMPARED:
             raise ValueError("its containers hold each other more often than real models need")
         if depth > _DEEPEST:
             raise ValueError(f"{what} is nested deeper than real models are, or holds itself")

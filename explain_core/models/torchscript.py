@@ -76,8 +76,8 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
         if not code_is_trusted():
             raise
         module, _ = _load(entries, path.name)
-        return _describe(module.eval(), (_TRUSTED + error.what,))
-    return _describe(module.eval(), ())
+        return _describe(module.eval(), path.name, (_TRUSTED + error.what,))
+    return _describe(module.eval(), path.name)
 
 
 def _checked(entries: Mapping[str, bytes], where: str) -> tuple[dict[str, bytes], Attributes]:
@@ -126,7 +126,13 @@ def _load(entries: Mapping[str, bytes], name: str) -> tuple[torch.jit.ScriptModu
         ) from error
 
 
-def _describe(module: torch.jit.ScriptModule, notes: tuple[str, ...]) -> LoadedModel:
+def _describe(module: torch.jit.ScriptModule, where: str, notes: tuple[str, ...] = ()) -> LoadedModel:
+    if not hasattr(module, "forward"):
+        raise ModelFileError(
+            "The TorchScript archive has no forward, so there is nothing to run.",
+            where=where,
+            hint="Save a module that has one.",
+        )
     shapes = {name: tuple(tensor.shape) for name, tensor in module.named_parameters()}
     kinds = {name: part.original_name for name, part in module.named_modules()}
     layers = describe_layers(shapes, kinds)

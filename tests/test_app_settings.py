@@ -1,20 +1,12 @@
 """The page of what the server is and allows."""
 
 import sys
-from dataclasses import dataclass
-from types import SimpleNamespace
 
 import pytest
 from app_tools import app  # noqa: F401 - a fixture
 
 from explain_core.limits import Limits
-
-
-@dataclass(frozen=True)
-class Status:
-    active: bool
-    words: str
-    denied: tuple[str, ...] = ()
+from explain_core.sandbox import Status
 
 
 @pytest.fixture
@@ -22,7 +14,7 @@ def settings(app, monkeypatch):  # noqa: F811
     """Draws the page for a sandbox and arguments of the server; what stands on it."""
 
     def draw(sandbox, *arguments):
-        monkeypatch.setitem(sys.modules, "explain_core.sandbox", SimpleNamespace(status=lambda: sandbox))
+        monkeypatch.setattr("explain_core.sandbox.status", lambda: sandbox)
         monkeypatch.setattr(sys, "argv", ["app.py", *arguments])
         app.switch_page("pages/settings.py").run()
         assert not app.exception

@@ -17,7 +17,7 @@ from ui import lifetime
 from ui.session import Session
 from ui.uploads import Kept
 
-TORCH = ModelSource(load_demo(list_demos()[0].slug).model_path)  # for jobs that go where a torch model would
+TORCH = ModelSource(load_demo(list_demos()[0].slug).model_path, framework="torch")
 
 
 @pytest.fixture(scope="module")

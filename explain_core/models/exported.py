@@ -205,9 +205,9 @@ def _require_known_numbers(node: torch.fx.Node, where: str) -> None:
     arguments = node.target._schema.arguments
     given = {argument.name: value for argument, value in zip(arguments, node.args, strict=False)} | node.kwargs
     for argument in arguments:
-        words = _OF_TABLES.intersection(re.findall(r"\w+", str(argument.real_type)))
+        of_table = argument.name == "dtype" or _OF_TABLES.intersection(re.findall(r"\w+", str(argument.real_type)))
         value = given.get(argument.name)
-        if words and value is not None and not isinstance(value, (torch.dtype, torch.layout, torch.memory_format)):
+        if of_table and value is not None and not isinstance(value, (torch.dtype, torch.layout, torch.memory_format)):
             raise refuse_code(f"the {argument.name} {str(value)[:20]!r} of {node.target}", where)
 
 

@@ -13,18 +13,29 @@ import io
 import pickletools
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from explain_core.errors import ModelFileError
 from explain_core.models.operators import is_device
+from explain_core.models.pickles import too_large
 from explain_core.models.program_check import refuse_code
+from explain_core.models.script_types import (
+    PLAIN,
+    DeviceValue,
+    DictValue,
+    GlobalName,
+    ListValue,
+    ObjectValue,
+    StorageValue,
+    TensorValue,
+    Types,
+)
 
-_MOST_OPERATIONS = 5_000_000
-_DEEPEST = 60
 _BROKEN = (ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error, RecursionError)
 
+_MOST_PARTS = 100_000
 _SIZES = {
     "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2, "LongStorage": 8, "IntStorage": 4,
     "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1, "ComplexFloatStorage": 8,
@@ -43,45 +54,6 @@ _FUNCTIONS = {
     "collections OrderedDict",
     *(f"torch.jit._pickle {name}" for name in _LISTS),
 }
-_PLAIN = {"int": int, "float": float, "bool": bool, "str": str}
-
-
-@dataclass(frozen=True)
-class _Global:
-    name: str  # "module name", as pickles have it
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    pass
-
-
-@dataclass(frozen=True)
-class _Device:
-    pass
-
-
-@dataclass(frozen=True)
-class _Storage:
-    elements: int
-
-
-@dataclass
-class _List:
-    items: list = field(default_factory=list)
-    checked: bool = False  # and so holds all that it ever will
-
-
-@dataclass
-class _Dict:
-    items: list[tuple[Any, Any]] = field(default_factory=list)
-    checked: bool = False
-
-
-@dataclass
-class _Object:
-    path: str
-    filled: bool = False
 
 
 _MARK = object()
@@ -119,6 +91,8 @@ def check_pickle(
     """
     reader = _Reader(storages, classes, where)
     try:
+        if why := too_large(data):
+            raise ValueError(f"the pickle {why}")
         return Checked(reader.rewrite(data), reader.attributes)
     except _BROKEN as error:
         said = str(error) if isinstance(error, (ValueError, EOFError)) else "they are damaged"
@@ -137,15 +111,13 @@ class _Reader:
         self._stack: list[Any] = []
         self._memo: dict[int, tuple[int, Any]] = {}  # by the number in the file: the one written, and the value
         self._written = io.BytesIO()
-        self._compared = 0
+        self._types = Types()
         self.attributes: dict[tuple[str, str], set[Any]] = {}
 
     def rewrite(self, data: bytes) -> bytes:
         stream = io.BytesIO(data)
         self._written.write(b"\x80\x02")
-        for count, (opcode, argument, place) in enumerate(pickletools.genops(stream)):
-            if count > _MOST_OPERATIONS:
-                raise ValueError("it has more operations than real models need")
+        for opcode, argument, place in pickletools.genops(stream):
             name = opcode.name
             if name == "PROTO":
                 if place or argument != 2:
@@ -224,21 +196,21 @@ class _Reader:
         self._TUPLE1(None, 3)
 
     def _EMPTY_LIST(self, _: Any) -> None:  # noqa: N802
-        self._push(_List(), b"]")
+        self._push(ListValue(), b"]")
 
     def _APPENDS(self, _: Any) -> None:  # noqa: N802
         values = self._values()
-        self._top(_List).items += values
+        self._top(ListValue).items += values
         self._written.write(b"e")
 
     def _EMPTY_DICT(self, _: Any) -> None:  # noqa: N802
-        self._push(_Dict(), b"}")
+        self._push(DictValue(), b"}")
 
     def _SETITEMS(self, _: Any) -> None:  # noqa: N802
         values = self._values()
         if len(values) % 2:
             raise ValueError("a dictionary with a key and no value")
-        self._top(_Dict).items += zip(values[::2], values[1::2], strict=True)
+        self._top(DictValue).items += zip(values[::2], values[1::2], strict=True)
         self._written.write(b"u")
 
     def _pop(self) -> Any:
@@ -257,7 +229,7 @@ class _Reader:
 
     def _BINPUT(self, place: int) -> None:  # noqa: N802
         value = self._stack[-1]
-        if value is _MARK or (isinstance(value, _Object) and not value.filled):  # PyTorch has no object there yet
+        if value is _MARK or (isinstance(value, ObjectValue) and not value.filled):  # PyTorch has no object there yet
             raise ValueError("it keeps what is not there yet")
         number = self._memo[place][0] if place in self._memo else len(self._memo)
         self._memo[place] = number, value
@@ -277,43 +249,46 @@ class _Reader:
         path = name.replace(" ", ".")
         if name not in _FUNCTIONS and path not in self._classes and name.removeprefix("torch ") not in _SIZES:
             raise self._refused(f"{path!r} in a pickle")
-        self._push(_Global(name), f"c{name.replace(' ', chr(10))}\n".encode("ascii"))
+        self._push(GlobalName(name), f"c{name.replace(' ', chr(10))}\n".encode("ascii"))
 
     def _NEWOBJ(self, _: Any) -> None:  # noqa: N802
         nothing, kind = self._pop(), self._pop()
-        path = kind.name.replace(" ", ".") if isinstance(kind, _Global) else ""
+        path = kind.name.replace(" ", ".") if isinstance(kind, GlobalName) else ""
         if nothing != () or path not in self._classes:
             raise ValueError("an object of no class of the archive")
-        self._push(_Object(path), b"\x81")
+        self._push(ObjectValue(path), b"\x81")
 
     def _BUILD(self, _: Any) -> None:  # noqa: N802
-        state, value = self._pop(), self._top(_Object)
-        if value.filled or not isinstance(state, _Dict):
+        state, value = self._pop(), self._top(ObjectValue)
+        if value.filled or not isinstance(state, DictValue):
             raise ValueError("an object that is filled twice, or with no dictionary")
         types = self._classes[value.path]
         if sorted(map(str, types)) != sorted(str(key) for key, _ in state.items):
             raise ValueError(f"an object of {value.path} with other attributes than its class has")
         for name, item in state.items:
-            self._require(item, types[name], f"{value.path}.{name}")
-            if item is None or type(item) in _PLAIN.values():
+            self._types.require(item, types[name], f"{value.path}.{name}")
+            if item is None or type(item) in PLAIN.values():
                 self.attributes.setdefault((value.path, name), set()).add(item)
+        value.parts += sum(item.parts for _, item in state.items if isinstance(item, ObjectValue))
+        if value.parts > _MOST_PARTS:
+            raise ValueError(f"an object of {value.path} has more parts in parts than real models have")
         value.filled = True
         self._written.write(b"b")
 
     def _BINPERSID(self, _: Any) -> None:  # noqa: N802
         word, kind, name, device, elements = self._pop()
-        size = _SIZES.get(kind.name.removeprefix("torch ")) if isinstance(kind, _Global) else None
+        size = _SIZES.get(kind.name.removeprefix("torch ")) if isinstance(kind, GlobalName) else None
         if word != "storage" or size is None or type(name) is not str or type(elements) is not int:
             raise ValueError("a tensor without its values")
         if not is_device(device):
             raise ValueError(f"a tensor on the device {str(device)[:20]!r}")
         if not 0 <= elements * size <= len(self._storages[name] if elements else b""):
             raise ValueError(f"the values {name!r} have fewer bytes than are claimed")
-        self._push(_Storage(elements), b"Q")
+        self._push(StorageValue(elements), b"Q")
 
     def _REDUCE(self, _: Any) -> None:  # noqa: N802
         arguments, function = self._pop(), self._pop()
-        if not isinstance(function, _Global) or not isinstance(arguments, tuple):
+        if not isinstance(function, GlobalName) or not isinstance(arguments, tuple):
             raise ValueError("a call of what is no function")
         make: Callable[..., Any]
         if function.name == "torch._utils _rebuild_tensor_v2":
@@ -323,24 +298,24 @@ class _Reader:
         elif function.name == "torch device":
             make = self._device
         elif function.name == "collections OrderedDict":
-            make = _Dict
+            make = DictValue
         elif (kind := _LISTS.get(function.name.removeprefix("torch.jit._pickle "))) is not None:
             make = self._list_of(kind)
         else:
             raise self._refused(f"a call of {function.name.replace(' ', '.')!r} in a pickle")
         self._push(make(*arguments), b"R")
 
-    def _tensor(self, storage: Any, offset: Any, sizes: Any, strides: Any, grad: Any, hooks: Any) -> _Tensor:
+    def _tensor(self, storage: Any, offset: Any, sizes: Any, strides: Any, grad: Any, hooks: Any) -> TensorValue:
         whole = all(
             isinstance(part, tuple) and all(type(n) is int and n >= 0 for n in part) for part in (sizes, strides)
         )
-        if not isinstance(storage, _Storage) or not whole or type(offset) is not int or offset < 0:
+        if not isinstance(storage, StorageValue) or not whole or type(offset) is not int or offset < 0:
             raise ValueError("a tensor without sizes, strides or values")
         if (
             len(sizes) != len(strides)
             or len(sizes) > 64
             or type(grad) is not bool
-            or not isinstance(hooks, _Dict)
+            or not isinstance(hooks, DictValue)
             or hooks.items
         ):
             raise ValueError("a tensor with hooks, or with other strides than sizes")
@@ -349,7 +324,7 @@ class _Reader:
             raise ValueError("a tensor that reaches beyond its values")
         if max((*sizes, *strides, offset, 0)) >= 2**40 or prod(max(n, 1) for n in sizes) >= 2**60:
             raise ValueError("a tensor with sizes that no memory has")
-        return _Tensor()
+        return TensorValue()
 
     def _typed(self, value: Any, tag: Any) -> Any:
         """A container with the type that it is declared to have."""
@@ -361,62 +336,17 @@ class _Reader:
             raise ValueError(f"a container with the type {tag[:60]!r}") from None
         if not tag.isascii() or ast.unparse(kind) != tag.strip():
             raise ValueError(f"a container with the type {tag[:60]!r}")
-        self._require(value, kind, "a container")
+        self._types.require(value, kind, "a container")
         return value
 
-    def _device(self, name: Any, *index: Any) -> _Device:
+    def _device(self, name: Any, *index: Any) -> DeviceValue:
         if not is_device(name) or [*map(type, index)] not in ([], [int]):
             raise ValueError("a device of no known kind")
-        return _Device()
+        return DeviceValue()
 
     def _list_of(self, kind: str) -> Callable[[Any], Any]:
         def make(values: Any) -> Any:
-            self._require(values, ast.Subscript(ast.Name("List"), ast.Name(kind)), "a list")
+            self._types.require(values, ast.Subscript(ast.Name("List"), ast.Name(kind)), "a list")
             return values
 
         return make
-
-    def _require(self, value: Any, kind: ast.expr, what: str, depth: int = 0) -> None:
-        """That a value is of the type that TorchScript's code has for it."""
-        self._compared += 1
-        if self._compared > _MOST_OPERATIONS:
-            raise ValueError("its containers hold each other more often than real models need")
-        if depth > _DEEPEST:
-            raise ValueError(f"{what} is nested deeper than real models are, or holds itself")
-        if not self._is_of(value, kind, what, depth + 1):
-            raise ValueError(f"{what} is not of the type {ast.unparse(kind)[:80]}")
-
-    def _is_of(self, value: Any, kind: ast.expr, what: str, depth: int) -> bool:
-        if isinstance(kind, ast.Constant):
-            return kind.value is None and value is None
-        if isinstance(kind, ast.Name):
-            if kind.id in ("None", "NoneType"):
-                return value is None
-            if kind.id in ("Tensor", "Device"):
-                return isinstance(value, _Tensor if kind.id == "Tensor" else _Device)
-            return kind.id in _PLAIN and type(value) is _PLAIN[kind.id]
-        if isinstance(kind, ast.Attribute):
-            return isinstance(value, _Object) and value.filled and value.path == ast.unparse(kind)
-        if not isinstance(kind, ast.Subscript) or not isinstance(kind.value, ast.Name):
-            return False
-        inner = kind.slice.elts if isinstance(kind.slice, ast.Tuple) else [kind.slice]
-        return self._is_container(value, kind.value.id, inner, what, depth)
-
-    def _is_container(self, value: Any, name: str, inner: list[ast.expr], what: str, depth: int) -> bool:
-        if name in ("Optional", "Union"):
-            if name == "Optional" and value is None:
-                return True
-            return any(self._is_of(value, one, what, depth + 1) for one in inner)
-        if name == "List" and isinstance(value, _List) and len(inner) == 1:
-            pairs = [(item, inner[0]) for item in value.items]
-        elif name == "Dict" and isinstance(value, _Dict) and len(inner) == 2:
-            pairs = [(item, one) for entry in value.items for item, one in zip(entry, inner, strict=True)]
-        elif name == "Tuple" and isinstance(value, tuple) and len(value) == len(inner):
-            pairs = list(zip(value, inner, strict=True))
-        else:
-            return False
-        if not isinstance(value, tuple):
-            value.checked = True
-        for item, one in pairs:
-            self._require(item, one, what, depth)
-        return True

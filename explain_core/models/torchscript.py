@@ -25,8 +25,9 @@ from explain_core.models.initial_state import with_initial_state
 from explain_core.models.loaded import ExpectedInput, LoadedModel, ModelSummary
 from explain_core.models.permission import code_is_trusted
 from explain_core.models.program_check import refuse_code
-from explain_core.models.script_grammar import Script, check_sources
+from explain_core.models.script_grammar import check_sources
 from explain_core.models.script_graphs import check_functions
+from explain_core.models.script_literals import Script
 from explain_core.models.script_numbers import Attributes
 from explain_core.models.script_pickles import check_pickle
 from explain_core.models.shapes import describe_layers, find_recurrent
@@ -75,8 +76,8 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
         if not code_is_trusted():
             raise
         module, _ = _load(entries, path.name)
-        return _describe(module.eval(), (_TRUSTED + error.what,))
-    return _describe(module.eval(), ())
+        return _describe(module.eval(), path.name, (_TRUSTED + error.what,))
+    return _describe(module.eval(), path.name)
 
 
 def _checked(entries: Mapping[str, bytes], where: str) -> tuple[dict[str, bytes], Attributes]:
@@ -125,7 +126,13 @@ def _load(entries: Mapping[str, bytes], name: str) -> tuple[torch.jit.ScriptModu
         ) from error
 
 
-def _describe(module: torch.jit.ScriptModule, notes: tuple[str, ...]) -> LoadedModel:
+def _describe(module: torch.jit.ScriptModule, where: str, notes: tuple[str, ...] = ()) -> LoadedModel:
+    if not hasattr(module, "forward"):
+        raise ModelFileError(
+            "The TorchScript archive has no forward, so there is nothing to run.",
+            where=where,
+            hint="Save a module that has one.",
+        )
     shapes = {name: tuple(tensor.shape) for name, tensor in module.named_parameters()}
     kinds = {name: part.original_name for name, part in module.named_modules()}
     layers = describe_layers(shapes, kinds)

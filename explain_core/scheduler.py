@@ -304,10 +304,11 @@ class Scheduler:
     def _watch(self) -> None:
         now = time.monotonic()
         self._next_watch = now + WATCH_SECONDS
+        is_empty = not any(seat.owner for seat in self._seats)  # so that spares wait for nobody
         for seat in [*self._seats]:
             if seat.job is not None:
                 self._watch_job(seat, seat.job, now)
-            elif seat.is_idle and seat.owner is not None and now - seat.last_used > self.limits.idle_seconds:
+            elif seat.is_idle and (is_empty or seat.owner) and now - seat.last_used > self.limits.idle_seconds:
                 self._end(seat)
         if self._running and now > self._calm_until and self._available() < self.limits.reserve:
             self._calm_until = now + _CALM_SECONDS

@@ -36,6 +36,7 @@ from explain_core.limits import Limits
 from explain_core.models.permission import FLAG, code_is_trusted
 from explain_core.sandbox import boot, places, status
 from explain_core.worker_child import BEGUN, BROKE, DONE, FAILED, SAID
+from explain_core.workspace import remove_folder
 
 _log = logging.getLogger("pairlift.worker")
 _BOOT = Path(boot.__file__)
@@ -165,7 +166,7 @@ class WorkerProcess:
                 self._process.stdin.close()
             self._process.stdout.close()
             self._printed.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            remove_folder(self._folder)
         finally:
             then()
 

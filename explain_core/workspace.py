@@ -6,10 +6,12 @@ however a process ends, so the next app that starts finds out and removes the fo
 
 from __future__ import annotations
 
-import shutil
+import os
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
+from itertools import count
 from pathlib import Path
 from secrets import token_hex
 
@@ -39,7 +41,7 @@ class Workspace:
     def remove(self) -> None:
         """Remove everything."""
         self._lock.release()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
 
 
 @cache
@@ -59,4 +61,37 @@ def remove_abandoned(parent: Path) -> None:
                 pass
         except (Timeout, OSError):  # in use, another user's, or just being removed by another app
             continue
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that a worker may have filled: however deep, however full, and whatever the rights in it.
+
+    Folders further down are moved up into it one after the other, so that no path is too long and nothing is
+    recursive. What cannot be removed stays.
+    """
+    names = (f"{folder}/.{token_hex(8)}-{number}" for number in count())
+    with suppress(OSError):
+        waiting = _empty(str(folder))
+        while waiting:
+            place = waiting.pop()
+            os.chmod(place, 0o700)
+            while below := _empty(place):
+                for path in below:
+                    os.chmod(path, 0o700)  # what may not be written cannot be moved
+                    waiting.append(next(names))
+                    os.rename(path, waiting[-1])
+            os.rmdir(place)
+        os.rmdir(folder)
+
+
+def _empty(folder: str) -> list[str]:
+    """Remove the files in a folder; returns the folders in it."""
+    below = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                below.append(entry.path)
+            else:
+                os.unlink(entry)
+    return below

@@ -36,7 +36,7 @@ from explain_core.jobs import ModelSource, open_model
 from explain_core.limits import GB, Limits
 from explain_core.scheduler import Scheduler
 from explain_core.worker import UnexpectedFailure, Worker
-from explain_core.workspace import Workspace, remove_abandoned, workspace
+from explain_core.workspace import Workspace, remove_abandoned, remove_folder, workspace
 
 SOON = 90  # seconds in which a job of these tests surely ends
 LIMITS = Limits(memory=GB, reserve=0, processes=3, jobs=3, seconds=SOON, spares=False, file_bytes=GB // 4)
@@ -152,7 +152,11 @@ def test_temporary_files_of_a_crash_are_removed(scheduler):
     worker = Worker(scheduler=scheduler)
     with pytest.raises(JobError):
         worker.run(leave_a_file_and_crash).result(SOON)
-    until(lambda: not [*workspace().folder.rglob("left*")])
+
+    def left():
+        return [name for _, _, names in os.walk(workspace().folder) for name in names if name.startswith("left")]
+
+    until(lambda: not left())
 
 
 def test_the_process_leaves_in_the_middle_of_native_code_when_the_app_is_killed():
@@ -243,6 +247,16 @@ def test_a_spare_with_its_framework_imported_is_there_for_whoever_comes():
     scheduler.stop()
 
 
+def test_spares_end_after_a_while_when_nobody_is_there():
+    scheduler = Scheduler(replace(LIMITS, spares=True, processes=2, idle_seconds=0.3), available=lambda: MACHINE)
+    worker = Worker("torch", scheduler=scheduler)
+    worker.run(pid).result(SOON)
+    until(lambda: scheduler.processes == 2)
+    worker.close()
+    until(lambda: scheduler.processes == 0)
+    scheduler.stop()
+
+
 def _modules(report):
     return [name for name in ("torch", "tensorflow") if name in sys.modules]
 
@@ -289,6 +303,26 @@ def test_the_containers_memory_counts_not_the_machines(tmp_path, monkeypatch, ve
     monkeypatch.setattr(machine, "_OWN_GROUPS", own)
     assert machine.total_memory() == 3_000_000
     assert machine.available_memory() == 2_000_000
+
+
+def test_a_folder_goes_however_deep_and_whatever_its_rights(tmp_path):
+    folder, outside = tmp_path / "folder", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    folder.mkdir()
+    (folder / "link").symlink_to(outside)
+    here = os.getcwd()
+    os.chdir(folder)
+    for _ in range(3000):  # deeper than a path may be long, and than Python may call itself
+        os.mkdir("a folder with a long name")
+        os.chdir("a folder with a long name")
+    os.chdir(here)
+    (folder / "closed").mkdir()
+    (folder / "closed" / "inside").mkdir(mode=0)
+    (folder / "closed").chmod(0)
+    remove_folder(folder)
+    assert [*tmp_path.iterdir()] == [outside]
+    assert (outside / "kept").read_text() == "kept"
 
 
 def test_folders_of_apps_that_were_killed_go_and_those_in_use_stay(tmp_path):

@@ -1,12 +1,10 @@
 """The page that compares methods: rows as they come, failures as rows, tables that are kept."""
 
-import time
-
 import pytest
 from app_tools import SOON, app, wait
 
 from explain_core.diagnostics import comparison, horizons
-from explain_core.explanation import Explanation
+from ui.subjects import request_key
 
 __all__ = ["app"]  # the fixture
 
@@ -18,14 +16,12 @@ def wait_without_error(app):
 
 
 def kept_with(app, name):
-    """The tables of the saved explanation that has one of this name; waits for it."""
-    deadline = time.monotonic() + SOON
-    while True:
-        for file in (app.session_state["session"].folder / "results").glob("*.nc"):
-            if name in (kept := Explanation.load(file).diagnostics):
-                return kept
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    """The tables of the explanation that is looked at, read from its file again; one of them has this name."""
+    session = app.session_state["session"]
+    session._loaded.clear()
+    kept = session.load(request_key(app.session_state["choice"].request)).diagnostics
+    assert name in kept
+    return kept
 
 
 def rows(app):

@@ -193,6 +193,20 @@ def test_an_explanation_comes_out_of_the_sandbox_as_it_would_without(worker):
     assert found.gates.keys() == own.gates.keys()
 
 
+def test_explanations_leave_nothing_in_the_folder_of_their_worker(worker):
+    demo = load_demo(list_demos()[0].slug)
+    request = Request(ModelSource(demo.model_path, framework="torch"), demo.x[:1], "zeros", None)
+    worker.run(explain, request).result(SOON)
+    before = worker.run(what_is_here).result(SOON)
+    for _ in range(3):
+        worker.run(explain, request).result(SOON)
+    assert worker.run(what_is_here).result(SOON) == before
+
+
+def what_is_here(report):
+    return sorted(str(path) for path in Path().rglob("*"))
+
+
 def test_without_a_sandbox_only_data_opens(monkeypatch, tmp_path):
     import torch
 

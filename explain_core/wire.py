@@ -29,8 +29,13 @@ import xarray as xr
 
 from explain_core import errors
 from explain_core.errors import ExplainError
+from explain_core.json_reader import measured, read_json
 
-MOST_HEAD = 64 * 2**20  # bytes; heads have labels, notes and the texts in tables
+MOST_HEAD = 32 * 2**20  # bytes; heads have labels, notes and the texts in tables
+_MOST_VALUES = 10**6  # in a head: each takes up to 100 bytes of memory, however few it has there
+_DEEPEST = 100
+_LONGEST_AXIS = 10**9
+_MOST_EMPTY = 10**6  # rows of a table without columns, and texts without a character
 _LENGTH = 8
 _DTYPE = re.compile(r"[<|]([biuf]\d{1,2}|U\d{1,6}|[mM]8\[\w{1,4}\])")
 _MOST_CODE, _SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)  # of Unicode; what is in between is no character
@@ -57,7 +62,7 @@ _ERRORS = {
 
 
 class WireError(ValueError):
-    """What was read is no value of this format, or larger than it may be."""
+    """What was read, or is to be written, is no value of this format, or larger than it may be."""
 
 
 class Stream(Protocol):
@@ -72,11 +77,15 @@ def dump(value: Any) -> Iterator[bytes | memoryview]:
 
     Raises:
         TypeError: there is something in it that cannot be sent; says what.
+        WireError: it has more in its head than heads may have.
     """
     packer = _Packer()
     node = packer.pack(value)
     head = {"sizes": [array.nbytes for array in packer.arrays], "value": node}
     text = json.dumps(head, ensure_ascii=False).encode("utf-8", "replace")
+    values, depth = measured(text)
+    if len(text) > MOST_HEAD or values > _MOST_VALUES or depth > _DEEPEST:
+        raise WireError(f"a head of {len(text):,} bytes and {values:,} values, {depth:,} deep")
     yield len(text).to_bytes(_LENGTH, "little")
     yield text
     for array in packer.arrays:
@@ -98,7 +107,7 @@ def load(stream: Stream, most: int) -> Any:
     if size > min(MOST_HEAD, most):
         raise WireError(f"a head of {size:,} bytes")
     try:
-        head = json.loads(_exactly(stream, size))
+        head = read_json(_exactly(stream, size), most_values=_MOST_VALUES, deepest=_DEEPEST)
         sizes, node = head["sizes"], head["value"]
         if not all(type(each) is int and each >= 0 for each in sizes) or sum(sizes) > most:
             raise WireError(f"arrays of {sum(sizes):,} bytes")
@@ -108,7 +117,7 @@ def load(stream: Stream, most: int) -> Any:
         return _Unpacker(arrays).unpack(node)
     except (WireError, EOFError):
         raise
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except Exception as error:  # pandas and xarray may raise anything for labels and sizes that do not fit
         raise WireError(f"{type(error).__name__}: {error}") from error
 
 
@@ -241,8 +250,6 @@ class _Unpacker:
         self._arrays = arrays
 
     def unpack(self, node: Any) -> Any:
-        if isinstance(node, str):
-            return _characters(node)
         if isinstance(node, list):
             return [self.unpack(item) for item in node]
         if isinstance(node, dict):
@@ -255,7 +262,7 @@ class _Unpacker:
         return kind(**{field: self.unpack(item) for field, item in node["fields"].items()})
 
     def _error(self, node: dict) -> ExplainError:
-        what, where, hint = (_characters(node[name]) for name in ("what", "where", "hint"))
+        what, where, hint = (str(node[name]) for name in ("what", "where", "hint"))
         return _ERRORS[node["class"]](what, where=where, hint=hint, fixes=self.unpack(node["fixes"]))
 
     def _tuple(self, node: dict) -> tuple:
@@ -306,7 +313,7 @@ class _Unpacker:
         index = node["index"]
         index = pd.RangeIndex(index) if isinstance(index, int) else pd.Index(self.unpack(index))
         columns = [self._column(column) for _, column in node["columns"]]
-        if any(len(column) != len(index) for column in columns):
+        if any(len(column) != len(index) for column in columns) or (not columns and len(index) > _MOST_EMPTY):
             raise WireError("a table with columns of different lengths")
         table = pd.DataFrame(dict(enumerate(columns)), index=None if columns else index)
         table.index = index.rename(self.unpack(node["index name"]))
@@ -341,18 +348,12 @@ class _Unpacker:
 def _shape(node: dict, count: int | None) -> tuple[int, ...]:
     """The shape of an array of so many values; None where that cannot be told from its bytes."""
     shape = tuple(node["shape"])
-    if not all(type(size) is int and size >= 0 for size in shape) or (count is None and prod(shape) > MOST_HEAD):
+    fine = all(type(size) is int and 0 <= size <= _LONGEST_AXIS for size in shape)
+    if not fine or (count is None and prod(shape) > _MOST_EMPTY):
         raise WireError(f"an array of the shape {shape}"[:200])
     if count is not None and prod(shape) != count:
         raise WireError(f"an array of {count} values and the shape {shape}"[:200])
     return shape
-
-
-def _characters(text: str) -> str:
-    """The text, if all of it can be shown and written to a file."""
-    if not text.isascii():
-        text.encode()
-    return text
 
 
 def _sendable(text: str) -> str:

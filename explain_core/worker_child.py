@@ -48,8 +48,8 @@ def serve(memory: int, most: int, *, sandboxed: bool) -> None:
         kind, value = _run(answers, memory, task, args, kwargs)
         try:
             _answer(answers, kind, value, most)
-        except JobError as error:
-            _answer(answers, FAILED, error)
+        except wire.WireError as error:
+            _answer(answers, FAILED, _too_large(error))
         except TypeError as error:
             _answer(answers, BROKE, f"{error}\nIt is in what {task.__module__}.{task.__qualname__} returned.")
         del task, args, kwargs, value  # or they would take memory until the next job
@@ -66,15 +66,12 @@ def _answer(answers: BinaryIO, kind: bytes, value: Any = None, most: int | None 
     """Write one answer, or nothing of it.
 
     Raises:
-        JobError: it has more than ``most`` bytes.
+        WireError: it has more than ``most`` bytes.
         TypeError: it is nothing that can be sent.
     """
     pieces = [*wire.dump(value)]
-    if most is not None and (len(pieces[1]) > wire.MOST_HEAD or sum(map(len, pieces)) > most):
-        raise JobError(
-            f"The result has more than the {in_gb(most)} that one result may have.",
-            hint="Explain fewer samples, timesteps or outputs at once.",
-        )
+    if most is not None and (size := sum(map(len, pieces))) > most:
+        raise wire.WireError(f"{in_gb(size)}; the limit is {in_gb(most)}")
     answers.write(kind)
     for piece in pieces:
         answers.write(piece)
@@ -119,6 +116,13 @@ def too_much_memory(limit: int) -> JobError:
     return JobError(
         f"The job needed more than the {in_gb(limit)} of memory that one job may use, and was stopped.",
         hint="Explain fewer samples, timesteps, outputs or background sequences at once. Nothing else was affected.",
+    )
+
+
+def _too_large(why: wire.WireError) -> JobError:
+    return JobError(
+        f"The result is larger than one result may be: {why}.",
+        hint="Explain fewer samples, timesteps or outputs at once.",
     )
 
 

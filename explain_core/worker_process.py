@@ -40,7 +40,8 @@ from explain_core.workspace import remove_folder
 
 _log = logging.getLogger("pairlift.worker")
 _BOOT = Path(boot.__file__)
-_MOST_SAID = 2**14  # bytes of one answer about progress
+_MOST_SAID = 2**20  # bytes of one answer that is no result: errors have lists of weights in them
+_LONGEST_MESSAGE = 200  # characters about progress
 _BETWEEN_ANSWERS = 0.001  # seconds: so that no flood of answers takes the app's time
 _LAST_SECONDS = 5.0  # in which a process that has closed the pipe has to end
 _LAST_WORDS = 2000  # characters that a process printed before its end, for the log
@@ -196,7 +197,7 @@ class WorkerProcess:
                 self._take(kind)
         except EOFError:  # in the middle of an answer
             pass
-        except wire.WireError as error:
+        except (TypeError, ValueError) as error:  # WireError among them
             _log.error("A worker's answer could not be read, so it was ended: %s", _printable(str(error)))
             self._fail(_unreadable())
             self._kill()
@@ -214,12 +215,12 @@ class WorkerProcess:
         running, stream = self._job, self._process.stdout
         if kind not in (BEGUN, SAID, DONE, FAILED, BROKE) or running is None:
             raise wire.WireError(f"an answer of the kind {kind!r}")
-        value = wire.load(stream, _MOST_SAID if kind in (BEGUN, SAID) else self._limits.answer_bytes)
+        value = wire.load(stream, self._limits.answer_bytes if kind == DONE else _MOST_SAID)
         if kind == BEGUN:
             running.begun = True
         elif kind == SAID:
             fraction, message = value
-            running.say(min(max(float(fraction), 0.0), 1.0), str(message))
+            running.say(min(fraction, 1.0) if fraction > 0 else 0.0, _printable(message)[:_LONGEST_MESSAGE])
             time.sleep(_BETWEEN_ANSWERS)
         else:
             self._job = None
@@ -340,7 +341,7 @@ def _compile_own_code() -> None:
 
 def _printable(text: str) -> str:
     """Text that others have written, in one line without control characters."""
-    return "".join(c if c.isprintable() else " " for c in text).strip()
+    return "".join(c if c.isprintable() else " " for c in text[:_LAST_WORDS]).strip()
 
 
 def _unreadable() -> JobError:

@@ -208,7 +208,8 @@ def answer(report, pieces):
     for descriptor in os.listdir("/proc/self/fd"):
         try:
             if int(descriptor) > 2 and os.readlink(f"/proc/self/fd/{descriptor}").startswith("pipe:"):
-                os.write(int(descriptor), pieces)
+                with open(int(descriptor), "wb", closefd=False) as pipe:
+                    pipe.write(pieces)
         except OSError:  # the folder that was just listed, or a pipe that is for reading
             continue
     signal.pause()
@@ -253,7 +254,12 @@ def answers_that_are_none(canary):
         "other fields": with_head({"k": "object", "class": "Fix", "fields": {"__class__": 1}}),
         "an error that is none": with_head({"k": "error", "class": "SystemExit", "what": "", "where": "", "hint": ""}),
         "a deep list": with_head(b"[" * 100_000 + b"]" * 100_000),
-        "a large number": with_head(b"9" * 100_000),
         "a text that is none": with_head(b'"\\ud800"'),
         "an unknown kind": with_head({"k": "code"}),
+        "more values than heads have": with_head(b"[" + b"[]," * 1_500_000 + b"1]"),
+        "a table of rows without columns": with_head({"k": "table", "columns": [], "index": 10**15, "attrs": {}}),
+        "an axis without end": with_head({"k": "array", "dtype": "<f4", "shape": [0, 10**15], "at": 0}, [0]),
+        "progress that is none": b"s" + (25).to_bytes(8, "little") + b'{"sizes":[],"value":"ab"}',
+        "progress with a text for a number": b"s" + (31).to_bytes(8, "little") + b'{"sizes":[],"value":["1", "x"]}',
+        "an error larger than errors are": b"f" + (2**22).to_bytes(8, "little") + b" " * 2**22,
     }

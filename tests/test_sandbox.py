@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,37 @@ def test_an_answer_that_is_none_ends_the_worker_and_nothing_else(worker, tmp_pat
         worker.run(answer, answers_that_are_none(str(tmp_path / "canary"))[name]).result(SOON)
     assert not (tmp_path / "canary").exists()
     assert worker.run(pid).result(SOON) != before
+
+
+def test_a_result_larger_than_results_may_be_is_a_typed_error():
+    scheduler = Scheduler(replace(LIMITS, answer_bytes=10**6))
+    worker = Worker(scheduler=scheduler)
+    with pytest.raises(JobError, match=r"larger than one result may be: 8 MB; the limit is 1 MB"):
+        worker.run(numbers, 10**6).result(SOON)
+    with pytest.raises(JobError, match="larger than one result may be: a head of"):
+        worker.run(lists, 2 * 10**6).result(SOON)
+    assert len(worker.run(numbers, 10**5).result(SOON)) == 10**5
+    scheduler.stop()
+
+
+def numbers(report, count):
+    return np.zeros(count)
+
+
+def lists(report, count):
+    return [[]] * count
+
+
+def test_progress_of_odd_numbers_is_between_nothing_and_all(worker):
+    for fraction, shown in ((float("nan"), 0.0), (float("inf"), 1.0), (-3, 0.0), (0.25, 0.25)):
+        job = worker.run(say, fraction, "so *far*\n" * 1000)
+        job.result(SOON)
+        assert job.progress.fraction == shown
+        assert len(job.progress.message) <= 200
+
+
+def say(report, fraction, message):
+    report(fraction, message)
 
 
 def test_a_worker_that_stops_talking_is_ended(worker):

@@ -163,5 +163,5 @@ def _watch(outcome: Outcome, on_cancel: Callable[[], None]) -> None:
         st.rerun()
     progress = outcome.job.progress
     with st.container(border=True):
-        st.progress(min(progress.fraction, 1.0), f"{progress.message} · {outcome.job.seconds:.0f} s")
+        st.progress(min(progress.fraction, 1.0), f"{plain(progress.message)} · {outcome.job.seconds:.0f} s")
         st.button("Cancel", key="cancel", icon=":material/close:", on_click=on_cancel)

@@ -2,7 +2,7 @@
 
 
 def main() -> None:
-    # Imported here, since worker processes import this file by its name and need no Streamlit.
+    # Imported here, since the server imports this file as well, before there is a script to run.
     import streamlit as st
 
     from ui import frame

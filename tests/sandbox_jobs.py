@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import pickle
@@ -60,6 +61,25 @@ def _read_memory(app):
     vector = struct.pack("PN", ctypes.addressof(place), 8)
     one = ctypes.create_string_buffer(vector, len(vector))
     _call(310 if _X86 else 270, app, ctypes.addressof(one), 1, ctypes.addressof(one), 1, 0)
+
+
+def _own_by(app):
+    reading, _ = os.pipe()
+    fcntl.fcntl(reading, fcntl.F_SETOWN, app)
+
+
+def _lease(upload):
+    with upload.open("rb") as file:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+
+
+def _watch(folder):
+    _call(
+        254 if _X86 else 27,
+        _call(294 if _X86 else 26, 0),
+        ctypes.addressof(ctypes.create_string_buffer(bytes(folder))),
+        2,
+    )
 
 
 def _outlive_the_app():
@@ -123,6 +143,9 @@ def _attempts(app, outside, secret, upload):
         "signal a thread of the app": lambda: _call(234 if _X86 else 131, app, app, 0),
         "signal the app through a descriptor": lambda: _signal_through_a_descriptor(app),
         "trace the app": lambda: _trace(app),
+        "signal the app by a file": lambda: _own_by(app),
+        "hold up whoever opens a file": lambda: _lease(upload),
+        "watch a folder": lambda: _watch(outside),
         "limit the app": lambda: resource.prlimit(app, resource.RLIMIT_NOFILE, (8, 8)),
         "slow the app down": lambda: os.setpriority(os.PRIO_PROCESS, app, 19),
         "outlive the app": _outlive_the_app,

@@ -44,7 +44,8 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "futimesat": (261, None), "utimensat": (280, 88), "mknod": (133, None), "mknodat": (259, 33),
     "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "removexattr": (197, 14),
     "lremovexattr": (198, 15), "fremovexattr": (199, 16), "setxattrat": (463, 463), "removexattrat": (466, 466),
-    "file_setattr": (469, 469), "fanotify_init": (300, 262),
+    "file_setattr": (469, 469), "fanotify_init": (300, 262), "inotify_init": (253, None),
+    "inotify_init1": (294, 26), "inotify_add_watch": (254, 27),
     # what only administrators do, and parts of the kernel that have no use here
     "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "open_tree": (428, 428),
     "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
@@ -63,6 +64,11 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
 # Calls of which an argument decides.
 _CLONE, _CLONE3, _KILL, _TGKILL = (56, 220), (435, 435), (62, 129), (234, 131)
 _PRLIMIT, _PRCTL, _OPEN, _OPENAT = (302, 261), (157, 167), (2, None), (257, 56)
+_FCNTL, _IOCTL = (72, 25), (16, 29)
+# Of fcntl: who gets the signals of a file, and leases and watches, which hold up whoever else opens it.
+_SIGNALS_AND_LEASES = (8, 10, 15, 1024, 1026)  # F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY
+# Of ioctl: the same, typing into terminals, and what files are marked with.
+_MARKS = (0x8901, 0x8902, 0x5412, 0x541C, 0x40086602, 0x401C5820)
 
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, and what the kernel calls it
 _OTHER_ABI = 0x40000000  # x86_64 has a second set of numbers, above this
@@ -127,7 +133,9 @@ def _filter(column: int, machine: int, own: int) -> Iterator[_Instruction]:
     yield from _where(_KILL[column], [_argument(0), (_EQUAL, 1, 0, own)])
     yield from _where(_TGKILL[column], [_argument(0), (_EQUAL, 1, 0, own)])
     yield from _where(_PRLIMIT[column], [_argument(0), (_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, own)])
-    yield from _where(_PRCTL[column], [_argument(0), (_EQUAL, 0, 1, _PARENT_DEATH_SIGNAL)])
+    yield from _where(_PRCTL[column], _unless_one_of(0, (_PARENT_DEATH_SIGNAL,)))
+    yield from _where(_FCNTL[column], _unless_one_of(1, _SIGNALS_AND_LEASES))
+    yield from _where(_IOCTL[column], _unless_one_of(1, _MARKS))
     truncating = os.O_TRUNC | os.O_WRONLY | os.O_RDWR  # "for reading only, and cut off": it is cut off all the same
     for numbers, place in ((_OPEN, 1), (_OPENAT, 2)):
         if numbers[column] is not None:
@@ -141,6 +149,12 @@ def _where(number: int, test: list[_Instruction]) -> Iterator[_Instruction]:
     yield (_EQUAL, 0, len(test) + 2, number)
     yield from test
     yield from ((_RETURN, 0, 0, _DENY), (_RETURN, 0, 0, _ALLOW))
+
+
+def _unless_one_of(place: int, denied: tuple[int, ...]) -> list[_Instruction]:
+    """The test that allows a call unless an argument is one of these."""
+    last = len(denied) - 1
+    return [_argument(place), *((_EQUAL, last - i, int(i == last), value) for i, value in enumerate(denied))]
 
 
 def _argument(place: int) -> _Instruction:

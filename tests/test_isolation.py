@@ -221,7 +221,7 @@ def test_lengths_and_times_are_in_the_result(session, tmp_path):
     assert all(gates["length"].values.tolist() == [3] for gates in found.gates.values())
 
 
-def test_the_page_answers_while_a_job_is_busy(monkeypatch, tmp_path):
+def test_the_page_answers_while_a_job_is_busy(signal_file, monkeypatch):
     """No time is measured: the job ends only after the page has answered."""
     monkeypatch.chdir(ROOT)
     app = AppTest.from_file(ROOT / "app.py", default_timeout=SOON).run()

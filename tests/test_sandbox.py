@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from sandbox_jobs import (
     try_each,
     try_in_a_thread,
 )
+from untrusted_files import Model, script
 
 from explain_core import sandbox
 from explain_core.demos import list_demos, load_demo
@@ -240,15 +240,7 @@ def what_is_here(report):
 
 
 def test_without_a_sandbox_only_data_opens(monkeypatch, tmp_path):
-    import torch
-
-    class Model(torch.nn.Module):
-        def forward(self, x: torch.Tensor):
-            return x * 2
-
-    with warnings.catch_warnings():  # the format stays, whatever becomes of the function
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.script(Model()).save(str(tmp_path / "model.pt"))
+    script(Model(), tmp_path / "model.pt")
     monkeypatch.setenv(sandbox.OFF, "off")
     assert not sandbox.status().active
     scheduler = Scheduler(LIMITS)

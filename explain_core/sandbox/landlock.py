@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every machine
 _VERSION, _PATH_BENEATH = 1, 1
@@ -26,7 +27,10 @@ _READ = _READ_FILE | _READ_DIR
 _WRITE = _WRITE_FILE | _TRUNCATE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_FILE | _MAKE_SYMLINK | _REFER
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE  # the rights that a file can have by itself
 
-_libc = ctypes.CDLL(None, use_errno=True)
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)  # when it is first needed: Windows has none to be had so
 
 
 class _Ruleset(ctypes.Structure):
@@ -41,7 +45,7 @@ class _PathBeneath(ctypes.Structure):
 
 def abi() -> int:
     """The version of Landlock that the kernel has; 0 where it has none or it is turned off."""
-    return max(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION)), 0)
+    return max(_libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION)), 0)
 
 
 def restrict(*, read: Iterable[str], write: Iterable[str], devices: Iterable[str], version: int | None = None) -> None:
@@ -62,13 +66,15 @@ def restrict(*, read: Iterable[str], write: Iterable[str], devices: Iterable[str
     known = _KNOWN_FILES[max(first for first in _KNOWN_FILES if first <= version)]
     network, scopes = (rights if version >= first else 0 for first, rights in (_TCP, _SCOPES))
     wanted = _Ruleset(known, network, scopes)
-    ruleset = _checked(_libc.syscall(_CREATE_RULESET, ctypes.byref(wanted), ctypes.sizeof(wanted), ctypes.c_uint32(0)))
+    ruleset = _checked(
+        _libc().syscall(_CREATE_RULESET, ctypes.byref(wanted), ctypes.sizeof(wanted), ctypes.c_uint32(0))
+    )
     try:
         for places, rights in ((read, _READ), (write, _READ | _WRITE), (devices, _READ | _WRITE_FILE | _IOCTL_DEVICE)):
             for place in places:
                 _allow(ruleset, place, rights & known)
-        _checked(_libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
-        _checked(_libc.syscall(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)))
+        _checked(_libc().prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
+        _checked(_libc().syscall(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)))
     finally:
         os.close(ruleset)
 
@@ -80,7 +86,7 @@ def _allow(ruleset: int, place: str, rights: int) -> None:
         if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             rights &= _OF_FILES
         rule = _PathBeneath(rights, descriptor)
-        _checked(_libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), ctypes.c_uint32(0)))
+        _checked(_libc().syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), ctypes.c_uint32(0)))
 
 
 @contextmanager

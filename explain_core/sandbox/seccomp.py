@@ -17,8 +17,13 @@ import os
 import platform
 import struct
 from collections.abc import Iterator
+from functools import cache
 
-_libc = ctypes.CDLL(None, use_errno=True)
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)  # when it is first needed: Windows has none to be had so
+
 
 # (x86_64, aarch64) by name; None where a machine has no such call. From 424 on the numbers are the same everywhere.
 _DENIED: dict[str, tuple[int | None, int | None]] = {
@@ -98,7 +103,7 @@ def is_there() -> bool:
     get_action_available = 2
     number = {"x86_64": 317, "aarch64": 277}[platform.machine()]
     action = ctypes.c_uint32(_END_PROCESS)
-    return _libc.syscall(number, ctypes.c_uint32(get_action_available), ctypes.c_uint32(0), ctypes.byref(action)) == 0
+    return _libc().syscall(number, ctypes.c_uint32(get_action_available), ctypes.c_uint32(0), ctypes.byref(action)) == 0
 
 
 def restrict() -> None:
@@ -112,7 +117,7 @@ def restrict() -> None:
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
     kept = ctypes.create_string_buffer(code, len(code))
     program = _Program(len(instructions), ctypes.cast(kept, ctypes.c_void_p))
-    if _libc.prctl(_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0):
+    if _libc().prctl(_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0):
         number = ctypes.get_errno()
         raise OSError(number, f"seccomp: {os.strerror(number)}")
 

@@ -3,14 +3,7 @@
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +11,8 @@ import pytest
 import torch
 from corpus.keras_files import X, list_of_layers
 from torch import nn
+
+from benchmarks.tab import served
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium")
@@ -48,43 +43,10 @@ def browser():
         browser.close()
 
 
-@contextmanager
-def served():
-    """A real server, started as `make app` does; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--server.headless=true", f"--server.port={port}"]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "app.py", *options],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(f"{address}/_stcore/health")
-        yield address
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
 @pytest.fixture(scope="module")
 def address():
-    with served() as address:
-        yield address
-
-
-def _wait_for(url):
-    deadline = time.monotonic() + SOON / 1000
-    while True:
-        try:
-            with urllib.request.urlopen(url):
-                return
-        except urllib.error.URLError:
-            assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.2)
+    with served() as (_, port):
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture
@@ -233,10 +195,10 @@ def test_pages_have_addresses_of_their_own(page, address):
 
 def test_the_first_visit_to_a_new_server_may_be_to_any_page(browser):
     """Streamlit knows the app's own navigation only once the app has run."""
-    with served() as address:
+    with served() as (_, port):
         context = browser.new_context()
         page = context.new_page()
-        page.goto(f"{address}/layers")
+        page.goto(f"http://127.0.0.1:{port}/layers")
         page.get_by_role("heading", name="Through which gate the difference came in, and when").wait_for(timeout=SOON)
         assert page.get_by_role("heading", name="Inside the layers").count() == 1
         assert page.get_by_role("dialog").count() == 0

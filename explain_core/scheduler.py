@@ -115,16 +115,24 @@ class Scheduler:
         while not self._stopped or self._ending:
             busy = self._waiting or any(not seat.is_idle for seat in self._seats)
             try:
-                self._inbox.get(timeout=WATCH_SECONDS if busy else _IDLE_WATCH_SECONDS)()
+                self._do(self._inbox.get(timeout=WATCH_SECONDS if busy else _IDLE_WATCH_SECONDS))
                 while True:
-                    self._inbox.get_nowait()()
+                    self._do(self._inbox.get_nowait())
             except queue.Empty:
                 pass
             if not self._stopped:
                 if time.monotonic() >= self._next_watch:
-                    self._watch()
-                self._dispatch()
-                self._keep_spares()
+                    self._do(self._watch)
+                self._do(self._dispatch)
+                self._do(self._keep_spares)
+
+    @staticmethod
+    def _do(what: Callable[[], None]) -> None:
+        """One thing after the other; a bug in one must not end the thread that everybody's jobs hang on."""
+        try:
+            what()
+        except Exception:  # said in the log, and the next thing is done
+            _log.exception("The scheduler failed at something, and goes on")
 
     def _hand_in(self, job: Job) -> None:
         if self._stopped:
@@ -278,7 +286,7 @@ class Scheduler:
                 self._try_again(seat, job)
         else:
             if error is None:
-                job.succeed(future.result())
+                job.succeed(*future.result())
             else:
                 job.fail(error)
             seat.job, seat.future, seat.last_used = None, None, time.monotonic()
@@ -394,7 +402,8 @@ def _died(code: int) -> JobError:
     if code == -signal.SIGKILL:
         how = "It was killed, most likely because the machine ran out of memory."
     elif code < 0:
-        how = f"It crashed ({signal.Signals(-code).name})."
+        known = -code in {each.value for each in signal.Signals}
+        how = f"It crashed ({signal.Signals(-code).name if known else f'signal {-code}'})."
     else:
         how = f"It ended with exit code {code}."
     return JobError(

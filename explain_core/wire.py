@@ -35,9 +35,9 @@ MOST_HEAD = 32 * 2**20  # bytes; heads have labels, notes and the texts in table
 _MOST_VALUES = 10**6  # in a head: each takes up to 100 bytes of memory, however few it has there
 _DEEPEST = 100
 _LONGEST_AXIS = 10**9
-_MOST_EMPTY = 10**6  # rows of a table without columns, and texts without a character
+_MOST_EMPTY = 10**6  # rows of a table without columns
 _LENGTH = 8
-_DTYPE = re.compile(r"[<|]([biuf]\d{1,2}|U\d{1,6}|[mM]8\[\w{1,4}\])")
+_DTYPE = re.compile(r"[<|]([biuf]\d{1,2}|U[1-9]\d{0,5}|[mM]8\[\w{1,4}\])")
 _MOST_CODE, _SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)  # of Unicode; what is in between is no character
 
 # The classes whose objects may be sent, by name; each is a dataclass of values that may be.
@@ -92,8 +92,8 @@ def dump(value: Any) -> Iterator[bytes | memoryview]:
         yield memoryview(array.reshape(-1).view(np.uint8))
 
 
-def load(stream: Stream, most: int) -> Any:
-    """Read a value that `dump` wrote.
+def load(stream: Stream, most: int) -> tuple[Any, int]:
+    """Read a value that `dump` wrote; returns it, and how many bytes it had.
 
     Args:
         stream: stands at its beginning; stands behind it afterwards.
@@ -114,7 +114,7 @@ def load(stream: Stream, most: int) -> Any:
         arrays = [np.empty(each, np.uint8) for each in sizes]
         for array in arrays:
             _fill(stream, array)
-        return _Unpacker(arrays).unpack(node)
+        return _Unpacker(arrays, most).unpack(node), _LENGTH + size + sum(sizes)
     except (WireError, EOFError):
         raise
     except Exception as error:  # pandas and xarray may raise anything for labels and sizes that do not fit
@@ -166,6 +166,8 @@ class _Packer:
         return {"k": "tuple", "items": [self.pack(item) for item in value]}
 
     def _dict(self, value: dict) -> dict:
+        for key in value:
+            _require_text(key)
         return {"k": "dict", "items": [[self.pack(key), self.pack(item)] for key, item in value.items()]}
 
     def _bytes(self, value: bytes) -> dict:
@@ -180,6 +182,8 @@ class _Packer:
         value = value.astype(value.dtype.newbyteorder("<"), copy=False)
         if not _DTYPE.fullmatch(value.dtype.str):
             raise TypeError(f"An array of {value.dtype} cannot be sent to the app.")
+        if value.dtype == "U0":
+            value = value.astype("U1")
         if value.dtype.kind == "U" and not _are_characters(value):
             value = np.array([_sendable(text) for text in value.flat], dtype=np.str_).reshape(value.shape)
         return {"k": "array", "dtype": value.dtype.str, "shape": list(value.shape), "at": self._keep(value)}
@@ -197,7 +201,7 @@ class _Packer:
         return {"k": "dataset", **content, "attrs": self._dict(value.attrs)}
 
     def _variables(self, arrays: Any) -> list:
-        return [[self.pack(name), self._variable(array.variable)] for name, array in arrays.items()]
+        return [[_require_text(name), self._variable(array.variable)] for name, array in arrays.items()]
 
     def _variable(self, value: xr.Variable) -> dict:
         return {
@@ -246,8 +250,9 @@ class _Packer:
 class _Unpacker:
     """Turns nodes back into values. Whatever is not as `_Packer` makes it raises an error of some kind."""
 
-    def __init__(self, arrays: list[np.ndarray]) -> None:
-        self._arrays = arrays
+    def __init__(self, arrays: list[np.ndarray], most: int) -> None:
+        self._arrays: dict[int, np.ndarray] = dict(enumerate(arrays))  # each is for one place, and goes with it
+        self._left = most  # bytes of texts in tables, where one text may be in many rows
 
     def unpack(self, node: Any) -> Any:
         if isinstance(node, list):
@@ -269,10 +274,13 @@ class _Unpacker:
         return tuple(self.unpack(item) for item in node["items"])
 
     def _dict(self, node: dict) -> dict:
-        return {self.unpack(key): self.unpack(item) for key, item in node["items"]}
+        found = {}
+        for key, item in node["items"]:
+            found[_require_text(key)] = self.unpack(item)
+        return found
 
     def _bytes(self, node: dict) -> bytes:
-        return self._arrays[node["at"]].tobytes()
+        return self._arrays.pop(node["at"]).tobytes()
 
     def _scalar(self, node: dict) -> Any:
         return self.unpack(node["array"])[()]
@@ -285,10 +293,8 @@ class _Unpacker:
     def _array(self, node: dict) -> np.ndarray:
         if not _DTYPE.fullmatch(node["dtype"]):
             raise WireError(f"an array of {node['dtype'][:40]}")
-        dtype, data = np.dtype(node["dtype"]), self._arrays[node["at"]]
-        shape = _shape(node, data.nbytes // dtype.itemsize if dtype.itemsize else None)
-        if not dtype.itemsize:  # of texts without a character
-            return np.zeros(shape, dtype)
+        dtype, data = np.dtype(node["dtype"]), self._arrays.pop(node["at"])
+        shape = _shape(node, data.nbytes // dtype.itemsize)
         array = data.view(dtype)
         if dtype.kind == "U" and not _are_characters(array):
             raise WireError("a text with something that is no character")
@@ -304,7 +310,7 @@ class _Unpacker:
         return xr.Dataset(data, coords, self._dict(node["attrs"]))
 
     def _variables(self, nodes: list) -> dict[Any, xr.Variable]:
-        return {self.unpack(name): self._variable(node) for name, node in nodes}
+        return {_require_text(name): self._variable(node) for name, node in nodes}
 
     def _variable(self, node: dict) -> xr.Variable:
         return xr.Variable(self.unpack(node["dims"]), self.unpack(node["array"]), self._dict(node["attrs"]))
@@ -327,7 +333,11 @@ class _Unpacker:
             return self.unpack(node["array"])
         labels = np.empty(len(node["labels"]), object)
         labels[:] = [self.unpack(label) for label in node["labels"]]
-        values = labels[self.unpack(node["codes"])]
+        codes = self.unpack(node["codes"])
+        self._left -= int(np.array([len(label) if isinstance(label, str) else 0 for label in labels], int)[codes].sum())
+        if self._left < 0:
+            raise WireError("texts of a table that take more than the whole may have")
+        values = labels[codes]
         return pd.Series(values, dtype="str" if node["dtype"] == "str" else "object")
 
     _KINDS: ClassVar[dict[str, Callable[[Any, dict], Any]]] = {
@@ -345,15 +355,20 @@ class _Unpacker:
     }
 
 
-def _shape(node: dict, count: int | None) -> tuple[int, ...]:
-    """The shape of an array of so many values; None where that cannot be told from its bytes."""
+def _shape(node: dict, count: int) -> tuple[int, ...]:
+    """The shape of an array of so many values."""
     shape = tuple(node["shape"])
     fine = all(type(size) is int and 0 <= size <= _LONGEST_AXIS for size in shape)
-    if not fine or (count is None and prod(shape) > _MOST_EMPTY):
-        raise WireError(f"an array of the shape {shape}"[:200])
-    if count is not None and prod(shape) != count:
+    if not fine or prod(shape) != count:
         raise WireError(f"an array of {count} values and the shape {shape}"[:200])
     return shape
+
+
+def _require_text(key: Any) -> str:
+    """A key: how texts are hashed cannot be foreseen, and numbers of one hash by the million take hours."""
+    if not isinstance(key, str):
+        raise TypeError(f"A dictionary with the key {key!r}, which is no text, cannot be sent to the app.")
+    return key
 
 
 def _sendable(text: str) -> str:

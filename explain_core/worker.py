@@ -15,6 +15,7 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
+from explain_core.backends import NAMES
 from explain_core.errors import JobError
 from explain_core.worker_process import UnexpectedFailure
 
@@ -46,6 +47,7 @@ class Job:
         self.handed_in = time.monotonic()
         self.started: float | None = None
         self.cancelled = False
+        self.size = 0  # bytes that its result came in
         self.tried_again = False
         self._last = Progress()
         self._outcome: Future = Future()
@@ -97,7 +99,8 @@ class Job:
         """It is so far."""
         self._last = Progress(fraction, message)
 
-    def succeed(self, value: Any) -> None:
+    def succeed(self, value: Any, size: int) -> None:
+        self.size = size
         self._end(self._outcome.set_result, value)
 
     def fail(self, error: BaseException) -> bool:
@@ -117,6 +120,7 @@ class Worker:
 
     Args:
         framework: "torch" or "tensorflow"; a process that has imported it already may be waiting. None for neither.
+            Anything else is a ValueError.
         time_limit: seconds that a job may take; the scheduler's limit if None.
         scheduler: what shares the machine among all workers; the app's if None.
 
@@ -128,6 +132,8 @@ class Worker:
     ) -> None:
         from explain_core.scheduler import shared_scheduler
 
+        if framework not in (None, *NAMES):
+            raise ValueError(f"There is no framework {framework!r}.")
         self.scheduler = scheduler or shared_scheduler()
         self.framework = framework
         self.time_limit = time_limit or self.scheduler.limits.seconds

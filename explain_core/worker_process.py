@@ -44,6 +44,7 @@ _MOST_SAID = 2**20  # bytes of one answer that is no result: errors have lists o
 _LONGEST_MESSAGE = 200  # characters about progress
 _BETWEEN_ANSWERS = 0.001  # seconds: so that no flood of answers takes the app's time
 _LAST_SECONDS = 5.0  # in which a process that has closed the pipe has to end
+_LONGEST_TRACE = 20_000  # characters of a traceback
 _LAST_WORDS = 2000  # characters that a process printed before its end, for the log
 
 
@@ -84,16 +85,19 @@ class WorkerProcess:
         own.mkdir()
         _compile_own_code()
         path = [os.path.abspath(entry or ".") for entry in sys.path]
-        self._printed = (folder / "printed.txt").open("w+b")  # read through this alone, since the worker may not
+        # The worker gets an opening of its own, of which it may change the ways, and cannot open the file itself.
+        self._printed = folder / "printed.txt"
+        printed = self._printed.open("wb")
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(_BOOT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._printed,
+            stderr=printed,
             cwd=own,
             env=places.environment(own, path),
             start_new_session=True,
         )
+        printed.close()
         orders = {
             "parent": os.getpid(),
             "write": str(own),
@@ -166,7 +170,6 @@ class WorkerProcess:
             with suppress(OSError):  # what could not be written any more
                 self._process.stdin.close()
             self._process.stdout.close()
-            self._printed.close()
             remove_folder(self._folder)
         finally:
             then()
@@ -197,7 +200,7 @@ class WorkerProcess:
                 self._take(kind)
         except EOFError:  # in the middle of an answer
             pass
-        except (TypeError, ValueError) as error:  # WireError among them
+        except Exception as error:  # whatever it answers, its job ends, and so does the process
             _log.error("A worker's answer could not be read, so it was ended: %s", _printable(str(error)))
             self._fail(_unreadable())
             self._kill()
@@ -206,16 +209,16 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:  # it has closed the pipe, and goes on
             self._kill()
             code = self._process.wait()
-        if self._job is not None:
+        if (running := self._job) is not None:
+            self._fail(ProcessEndedError(code, running.begun))
             if not self._ending:
                 self._log_last_words(code)
-            self._fail(ProcessEndedError(code, self._job.begun))
 
     def _take(self, kind: bytes) -> None:
         running, stream = self._job, self._process.stdout
-        if kind not in (BEGUN, SAID, DONE, FAILED, BROKE) or running is None:
+        if kind not in (BEGUN, SAID, DONE, FAILED, BROKE) or running is None or running.begun == (kind == BEGUN):
             raise wire.WireError(f"an answer of the kind {kind!r}")
-        value = wire.load(stream, self._limits.answer_bytes if kind == DONE else _MOST_SAID)
+        value, size = wire.load(stream, self._limits.answer_bytes if kind == DONE else _MOST_SAID)
         if kind == BEGUN:
             running.begun = True
         elif kind == SAID:
@@ -225,11 +228,11 @@ class WorkerProcess:
         else:
             self._job = None
             if kind == DONE:
-                running.succeed(value)
+                running.succeed((value, size))
             elif kind == FAILED and isinstance(value, ExplainError):
                 running.fail(value)
             elif kind == BROKE and isinstance(value, str):
-                running.fail(UnexpectedFailure(value))
+                running.fail(UnexpectedFailure(_quoted(value)))
             else:
                 running.fail(_unreadable())
 
@@ -239,9 +242,12 @@ class WorkerProcess:
             running.fail(error)
 
     def _log_last_words(self, code: int) -> None:
-        size = self._printed.seek(0, io.SEEK_END)
-        self._printed.seek(max(size - _LAST_WORDS, 0))
-        words = _printable(self._printed.read(_LAST_WORDS).decode("utf-8", "replace"))
+        try:
+            with self._printed.open("rb") as file:
+                file.seek(max(file.seek(0, io.SEEK_END) - _LAST_WORDS, 0))
+                words = _printable(file.read(_LAST_WORDS).decode("utf-8", "replace"))
+        except OSError as error:
+            words = str(error)
         _log.warning("A worker ended with exit code %s. The last that it printed: %s", code, words or "nothing")
 
 
@@ -342,6 +348,12 @@ def _compile_own_code() -> None:
 def _printable(text: str) -> str:
     """Text that others have written, in one line without control characters."""
     return "".join(c if c.isprintable() else " " for c in text[:_LAST_WORDS]).strip()
+
+
+def _quoted(text: str) -> str:
+    """Lines that others have written, as lines of the log that cannot be taken for its own."""
+    lines = text[-_LONGEST_TRACE:].splitlines()
+    return "\n".join(f"  | {_printable(line)}" for line in lines)
 
 
 def _unreadable() -> JobError:

@@ -73,6 +73,17 @@ def _lease(upload):
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 
 
+def _lock(upload):
+    with upload.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _mark(upload):
+    set_flags = 0x40086602
+    with upload.open("rb") as file:
+        fcntl.ioctl(file, set_flags, struct.pack("l", 0))
+
+
 def _watch(folder):
     _call(
         254 if _X86 else 27,
@@ -128,6 +139,10 @@ def _attempts(app, outside, secret, upload):
         "open a Unix socket": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),
         "open a socket by its number": lambda: _call(41 if _X86 else 198, 2, 1, 0),
         "open a socket by the other numbers of x86": lambda: _call(0x40000000 + 41 if _X86 else 198, 2, 1, 0),
+        "make a pair of sockets": lambda: socket.socketpair(),
+        "lock the upload": lambda: _lock(upload),
+        "mark the upload": lambda: _mark(upload),
+        "hold memory that is nobody's": lambda: os.memfd_create("memory"),
         "look a name up": lambda: socket.getaddrinfo("localhost.invalid", 80),
         "make an io_uring": lambda: _call(425, 1, 0),
         "run a program": lambda: subprocess.run(["/usr/bin/true"], check=True),

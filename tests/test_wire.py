@@ -22,7 +22,7 @@ MOST = 10**8
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 values = st.recursive(
     scalars | st.binary(),
-    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(scalars, inner),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
     max_leaves=20,
 )
 
@@ -32,7 +32,9 @@ def encoded(value):
 
 
 def decoded(data, most=MOST):
-    return wire.load(io.BytesIO(data), most)
+    value, size = wire.load(io.BytesIO(data), most)
+    assert size == len(data)
+    return value
 
 
 def there_and_back(value):

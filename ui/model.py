@@ -8,7 +8,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from explain_core.jobs import ModelSource, framework_of_file, open_model
+from explain_core.errors import JobError
+from explain_core.jobs import FRAMEWORKS, ModelSource, framework_of_file, open_model
 from explain_core.models.permission import code_is_trusted
 from ui.session import Outcome, Session
 
@@ -40,7 +41,7 @@ def choose_model(session: Session, upload: Upload, path: Path) -> tuple[Outcome,
         path: the uploaded file.
     """
     code, arguments = _code(session, upload) if code_is_trusted() else (None, {})
-    found = session.outcome(("framework", path), None, framework_of_file, path)
+    found = session.outcome(("framework", path), None, framework_of_file, path, keep=_known)
     source = ModelSource(path, arguments, code, found.value or "")
     if found.value is None:
         return found, source
@@ -54,6 +55,13 @@ def choose_model(session: Session, upload: Upload, path: Path) -> tuple[Outcome,
         source = ModelSource(path, _options(path, opening.value.summary.options), framework=source.framework)
         st.checkbox("This is how the model was trained", key=f"confirmed {path.parent.name}")
     return _opening(session, source), source
+
+
+def _known(framework: object) -> object:
+    """What a worker says opens the file, which has to be one of the two."""
+    if framework not in FRAMEWORKS:
+        raise JobError("The process that looked at the file answered with something else.", hint="Try another file.")
+    return framework
 
 
 def is_confirmed(source: ModelSource | None) -> bool:

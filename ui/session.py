@@ -193,7 +193,7 @@ class Session:
         if key not in self._loaded:
             file = self._result_file(key)
             with file.open("rb") as stream:
-                explanation = wire.load(stream, file.stat().st_size)
+                explanation, _ = wire.load(stream, file.stat().st_size)
             explanation.diagnostics = self._tables[key]
             self._remember(key, explanation)
         self._loaded.move_to_end(key)
@@ -216,9 +216,17 @@ class Session:
                 settled.append(key)
         results = self.folder / "results"
         sizes = {file.name: file.stat().st_size for file in results.iterdir()} if results.exists() else {}
-        while settled and (len(self._outcomes) > _KEPT_OUTCOMES or sum(sizes.values()) > self.limits.result_bytes):
+        while settled and (
+            len(self._outcomes) > _KEPT_OUTCOMES
+            or sum(sizes.values()) > self.limits.result_bytes
+            or self._bytes_in_memory() > self.limits.answer_bytes
+        ):
             self._forget(settled[0])
             sizes.pop(settled.pop(0), None)
+
+    def _bytes_in_memory(self) -> int:
+        """Of the values of outcomes, but for what was put into files."""
+        return sum(outcome.job.size for outcome in self._outcomes.values() if outcome.keep is None)
 
     def _forget(self, key: Hashable) -> None:
         self._outcomes.pop(key).job.cancel()

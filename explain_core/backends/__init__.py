@@ -13,6 +13,9 @@ _PACKAGES = {"torch": ("torch",), "tensorflow": ("tensorflow", "keras")}
 """Backend by name, and the top-level packages whose classes its models are made of."""
 
 
+#: The names of the backends.
+NAMES = tuple(_PACKAGES)
+
 _TITLES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 
 

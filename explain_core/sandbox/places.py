@@ -71,8 +71,8 @@ def environment(folder: Path, path: Iterable[str]) -> dict[str, str]:
     caches = {name: str(folder / "cache" / name.lower()) for name in _CACHES}
     names = dict.fromkeys(("USER", "LOGNAME", "USERNAME"), "pairlift")
     python = {"PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1"}
-    # joblib would ask for a semaphore that others share, and warn where there is none.
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "1", "JOBLIB_MULTIPROCESSING": "0"}
+    # joblib would ask for a semaphore that others share, and warn where there is none; HDF5 for a lock.
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "1", "JOBLIB_MULTIPROCESSING": "0", "HDF5_USE_FILE_LOCKING": "FALSE"}
     return quiet | kept | own | caches | names | python
 
 

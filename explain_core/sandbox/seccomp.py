@@ -38,9 +38,12 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "setpgid": (109, 154), "setsid": (112, 157), "unshare": (272, 97), "setns": (308, 268),
     # sockets and what processes share by number
     "socket": (41, 198), "connect": (42, 203), "accept": (43, 202), "accept4": (288, 242), "bind": (49, 200),
-    "listen": (50, 201), "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190),
+    "listen": (50, 201), "socketpair": (53, 199), "sendto": (44, 206), "sendmsg": (46, 211), "sendmmsg": (307, 269),
+    "recvfrom": (45, 207), "recvmsg": (47, 212), "recvmmsg": (299, 243), "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190),
     "semop": (65, 193), "semctl": (66, 191), "semtimedop": (220, 192), "msgget": (68, 186), "msgsnd": (69, 189),
     "msgrcv": (70, 188), "msgctl": (71, 187), "mq_open": (240, 180), "mq_unlink": (241, 181),
+    # memory that belongs to no process, and so is not counted as this one's
+    "memfd_create": (319, 279), "memfd_secret": (447, 447),
     "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
     # files past their path, and rights, owners and times of files anywhere, which Landlock does not know
     "truncate": (76, 45), "openat2": (437, 437), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265),
@@ -50,7 +53,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "removexattr": (197, 14),
     "lremovexattr": (198, 15), "fremovexattr": (199, 16), "setxattrat": (463, 463), "removexattrat": (466, 466),
     "file_setattr": (469, 469), "fanotify_init": (300, 262), "inotify_init": (253, None),
-    "inotify_init1": (294, 26), "inotify_add_watch": (254, 27),
+    "inotify_init1": (294, 26), "inotify_add_watch": (254, 27), "flock": (73, 32),
     # what only administrators do, and parts of the kernel that have no use here
     "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "open_tree": (428, 428),
     "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
@@ -73,7 +76,7 @@ _FCNTL, _IOCTL = (72, 25), (16, 29)
 # Of fcntl: who gets the signals of a file, and leases and watches, which hold up whoever else opens it.
 _SIGNALS_AND_LEASES = (8, 10, 15, 1024, 1026)  # F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY
 # Of ioctl: the same, typing into terminals, and what files are marked with.
-_MARKS = (0x8901, 0x8902, 0x5412, 0x541C, 0x40086602, 0x401C5820)
+_MARKS = (0x8901, 0x8902, 0x5412, 0x541C, 0x40086602, 0x40046602, 0x40087602, 0x40047602, 0x401C5820)
 
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, and what the kernel calls it
 _OTHER_ABI = 0x40000000  # x86_64 has a second set of numbers, above this

@@ -35,6 +35,7 @@ MOST_HEAD = 32 * 2**20  # bytes; heads have labels, notes and the texts in table
 _MOST_VALUES = 10**6  # in a head: each takes up to 100 bytes of memory, however few it has there
 _DEEPEST = 100
 _LONGEST_AXIS = 10**9
+_MOST_TEXT = 2**27  # characters in tables, where one text may be in many rows
 _MOST_EMPTY = 10**6  # rows of a table without columns
 _LENGTH = 8
 _DTYPE = re.compile(r"[<|]([biuf]\d{1,2}|U[1-9]\d{0,5}|[mM]8\[\w{1,4}\])")
@@ -114,7 +115,7 @@ def load(stream: Stream, most: int) -> tuple[Any, int]:
         arrays = [np.empty(each, np.uint8) for each in sizes]
         for array in arrays:
             _fill(stream, array)
-        return _Unpacker(arrays, most).unpack(node), _LENGTH + size + sum(sizes)
+        return _Unpacker(arrays).unpack(node), _LENGTH + size + sum(sizes)
     except (WireError, EOFError):
         raise
     except Exception as error:  # pandas and xarray may raise anything for labels and sizes that do not fit
@@ -142,6 +143,7 @@ class _Packer:
 
     def __init__(self) -> None:
         self.arrays: list[np.ndarray] = []
+        self._characters = 0  # in tables
 
     def pack(self, value: Any) -> Any:
         if value is None or (isinstance(value, (bool, int, float, str)) and not isinstance(value, np.generic)):
@@ -227,6 +229,8 @@ class _Packer:
         values = column.to_numpy()
         if values.dtype != object:
             return {"array": self._array(values)}
+        self._characters += sum(len(value) for value in values if isinstance(value, str))
+        _bound(self._characters)
         places: dict[Any, int] = {}  # by type too, since 1 and True are equal; NaN is not equal to itself
         codes = [places.setdefault((type(v), v if v == v else None), len(places)) for v in values]
         different = dict(zip(codes, values, strict=True))
@@ -250,9 +254,9 @@ class _Packer:
 class _Unpacker:
     """Turns nodes back into values. Whatever is not as `_Packer` makes it raises an error of some kind."""
 
-    def __init__(self, arrays: list[np.ndarray], most: int) -> None:
+    def __init__(self, arrays: list[np.ndarray]) -> None:
         self._arrays: dict[int, np.ndarray] = dict(enumerate(arrays))  # each is for one place, and goes with it
-        self._left = most  # bytes of texts in tables, where one text may be in many rows
+        self._characters = 0  # in tables
 
     def unpack(self, node: Any) -> Any:
         if isinstance(node, list):
@@ -334,9 +338,9 @@ class _Unpacker:
         labels = np.empty(len(node["labels"]), object)
         labels[:] = [self.unpack(label) for label in node["labels"]]
         codes = self.unpack(node["codes"])
-        self._left -= int(np.array([len(label) if isinstance(label, str) else 0 for label in labels], int)[codes].sum())
-        if self._left < 0:
-            raise WireError("texts of a table that take more than the whole may have")
+        lengths = np.array([len(label) if isinstance(label, str) else 0 for label in labels], int)
+        self._characters += int(lengths[codes].sum())
+        _bound(self._characters)
         values = labels[codes]
         return pd.Series(values, dtype="str" if node["dtype"] == "str" else "object")
 
@@ -369,6 +373,11 @@ def _require_text(key: Any) -> str:
     if not isinstance(key, str):
         raise TypeError(f"A dictionary with the key {key!r}, which is no text, cannot be sent to the app.")
     return key
+
+
+def _bound(characters: int) -> None:
+    if characters > _MOST_TEXT:
+        raise WireError(f"tables of {characters:,} characters; the limit is {_MOST_TEXT:,}")
 
 
 def _sendable(text: str) -> str:

@@ -347,7 +347,7 @@ def _compile_own_code() -> None:
 
 def _printable(text: str) -> str:
     """Text that others have written, in one line without control characters."""
-    return "".join(c if c.isprintable() else " " for c in text[:_LAST_WORDS]).strip()
+    return "".join(c if c.isprintable() else " " for c in text[:_LAST_WORDS]).rstrip()
 
 
 def _quoted(text: str) -> str:

@@ -116,3 +116,7 @@ def spin_until(report, file):
 def models_here(report):
     """How many models this process holds."""
     return len(jobs._models)
+
+
+def end_by_an_unnamed_signal(report):
+    os.kill(os.getpid(), 37)

@@ -11,7 +11,9 @@ from streamlit.testing.v1 import AppTest
 from test_app import CSV, exported, state_dict, text, upload
 from torch import nn
 
+from explain_core.errors import JobError
 from explain_core.own_units import in_own_units
+from ui.model import _known
 
 __all__ = ["app"]  # the fixture
 
@@ -135,3 +137,10 @@ def test_hostile_files_are_an_error_and_the_app_goes_on(shared, content):
     assert len(shared.error) == 1
     upload(shared, None, ("walk.csv", CSV))
     assert not shared.error
+
+
+@pytest.mark.parametrize("said", ["evil", "", None, 1, ["torch"], {"torch": 1}])
+def test_a_worker_that_names_another_framework_is_an_error(said):
+    with pytest.raises(JobError, match="answered with something else"):
+        _known(said)
+    assert _known("torch") == "torch"

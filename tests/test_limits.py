@@ -15,6 +15,7 @@ from hostile_jobs import (
     allocation_error_in_other_words,
     ask_to_end,
     count_openings,
+    end_by_an_unnamed_signal,
     end_quietly,
     fill_the_disk,
     hoard,
@@ -92,6 +93,7 @@ def test_a_hoarder_is_stopped_near_the_limit(scheduler):
         (read_address_zero, "SIGSEGV"),
         (leave_a_file_and_crash, "SIGABRT"),
         (end_quietly, "exit code 0"),
+        (end_by_an_unnamed_signal, "signal 37"),
     ],
 )
 def test_a_process_that_dies_is_a_typed_error(shared, task, said):
@@ -146,6 +148,25 @@ def test_a_process_killed_just_as_a_job_is_handed_in(scheduler):
         os.kill(process, signal.SIGKILL)
         with suppress(JobError):  # it had begun
             assert job.result(SOON) != process
+
+
+def test_a_bug_of_the_scheduler_ends_no_more_than_one_step(scheduler, monkeypatch):
+    def fail(code):
+        raise ZeroDivisionError(code)
+
+    worker = Worker(scheduler=scheduler)
+    worker.run(sleep, 0).result(SOON)
+    with monkeypatch.context() as broken:
+        broken.setattr("explain_core.scheduler._died", fail)
+        lost = worker.run(end_quietly)
+        until(lambda: not any(seat.process.is_usable for seat in scheduler._seats))
+    assert Worker(scheduler=scheduler).run(sleep, 0).result(SOON)
+    lost.cancel()
+
+
+def test_there_is_no_third_framework(scheduler):
+    with pytest.raises(ValueError, match="no framework 'evil'"):
+        Worker("evil", scheduler=scheduler)
 
 
 def test_temporary_files_of_a_crash_are_removed(scheduler):

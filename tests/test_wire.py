@@ -219,3 +219,29 @@ def _nodes(node):
     for key, inner in items:
         yield node, key
         yield from _nodes(inner)
+
+
+def _table_of_one_label(label, rows):
+    return pd.DataFrame({"a": pd.array([label] * rows, dtype="str")})
+
+
+def test_a_small_answer_does_not_grow_in_the_app(monkeypatch):
+    """One text in many rows, one array in many places, and numbers of one hash."""
+    with pytest.raises(wire.WireError, match="tables of 200,000,000 characters"):
+        encoded(_table_of_one_label("x" * 10**6, 200))
+    monkeypatch.setattr(wire, "_MOST_TEXT", 10**9)
+    data = encoded(_table_of_one_label("x" * 10**6, 200))
+    monkeypatch.undo()
+    with pytest.raises(wire.WireError, match="tables of 200,000,000 characters"):
+        decoded(data)
+    pieces = [bytes(piece) for piece in wire.dump([np.zeros(4), b"12345678"])]
+    head = json.loads(pieces[1])
+    head["value"][1]["at"] = 0
+    text = json.dumps(head).encode()
+    with pytest.raises(wire.WireError, match="KeyError"):
+        decoded(b"".join([len(text).to_bytes(8, "little"), text, *pieces[2:]]))
+    with pytest.raises(TypeError, match="key 5, which is no text"):
+        encoded({5: 1})
+    head = b'{"sizes":[],"value":{"k":"dict","items":[[5,1]]}}'
+    with pytest.raises(wire.WireError, match="key 5"):
+        decoded(len(head).to_bytes(8, "little") + head)

@@ -59,7 +59,7 @@ def choose_model(session: Session, upload: Upload, path: Path) -> tuple[Outcome,
 
 def _known(framework: object) -> object:
     """What a worker says opens the file, which has to be one of the two."""
-    if framework not in FRAMEWORKS:
+    if framework not in list(FRAMEWORKS):
         raise JobError("The process that looked at the file answered with something else.", hint="Try another file.")
     return framework
 

@@ -11,6 +11,7 @@ import errno
 import os
 import pickle
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -21,6 +22,8 @@ from explain_core.limits import in_gb
 from explain_core.models.permission import open_only_data
 
 BEGUN, SAID, DONE, FAILED, BROKE = b"b", b"s", b"d", b"f", b"x"
+
+LENGTH = 8  # bytes that say how many a job has
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What frameworks say, in exceptions of their own, where Python has MemoryError.
@@ -39,20 +42,17 @@ def serve(memory: int, most: int, *, sandboxed: bool) -> None:
     if not sandboxed:
         open_only_data()
     jobs, answers = sys.stdin.buffer, _take_over_output()
-    while True:
-        try:
-            task, args, kwargs = pickle.load(jobs)
-        except EOFError:
-            return
+    while size := int.from_bytes(jobs.read(LENGTH), "little"):
+        job = jobs.read(size)
         _answer(answers, BEGUN)
-        kind, value = _run(answers, memory, task, args, kwargs)
+        kind, value = _run(answers, memory, job)
         try:
             _answer(answers, kind, value, most)
         except wire.WireError as error:
             _answer(answers, FAILED, _too_large(error))
         except TypeError as error:
-            _answer(answers, BROKE, f"{error}\nIt is in what {task.__module__}.{task.__qualname__} returned.")
-        del task, args, kwargs, value  # or they would take memory until the next job
+            _answer(answers, BROKE, f"{error}\nIt is in what the job returned.")
+        del job, value  # or they would take memory until the next job
 
 
 def _take_over_output() -> BinaryIO:
@@ -78,11 +78,17 @@ def _answer(answers: BinaryIO, kind: bytes, value: Any = None, most: int | None 
     answers.flush()
 
 
-def _run(answers: BinaryIO, memory: int, task: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[bytes, Any]:
+def _run(answers: BinaryIO, memory: int, job: bytes) -> tuple[bytes, Any]:
+    one_at_a_time = threading.Lock()  # jobs may report from threads of their own,
+    ended = False  # and go on after they have ended
+
     def report(fraction: float, message: str) -> None:
-        _answer(answers, SAID, [float(fraction), str(message)])
+        with one_at_a_time:
+            if not ended:
+                _answer(answers, SAID, [float(fraction), str(message)])
 
     try:
+        task, args, kwargs = pickle.loads(job)
         return DONE, task(report, *args, **kwargs)
     except BaseException as error:  # the boundary of the process: what it was, is said to the app
         if (said := resource_error(error, memory)) is not None:
@@ -90,6 +96,9 @@ def _run(answers: BinaryIO, memory: int, task: Any, args: tuple, kwargs: dict[st
         if isinstance(error, ExplainError):
             return FAILED, error
         return BROKE, traceback.format_exc()
+    finally:
+        with one_at_a_time:
+            ended = True
 
 
 def resource_error(error: BaseException, memory: int) -> JobError | None:

@@ -24,8 +24,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path, PurePath
 from secrets import token_hex
+from types import FunctionType
 from typing import Any
 
 import psutil
@@ -35,7 +38,7 @@ from explain_core.errors import ExplainError, JobError
 from explain_core.limits import Limits
 from explain_core.models.permission import FLAG, code_is_trusted
 from explain_core.sandbox import boot, places, status
-from explain_core.worker_child import BEGUN, BROKE, DONE, FAILED, SAID
+from explain_core.worker_child import BEGUN, BROKE, DONE, FAILED, LENGTH, SAID
 from explain_core.workspace import remove_folder
 
 _log = logging.getLogger("pairlift.worker")
@@ -101,7 +104,7 @@ class WorkerProcess:
         orders = {
             "parent": os.getpid(),
             "write": str(own),
-            "read": [*places.to_read(), str(folder / "files")],
+            "read": [*places.to_read(), *_script(), str(folder / "files")],
             "devices": places.to_use(),
             "sandboxed": status().active,
             "memory": limits.memory,
@@ -177,6 +180,7 @@ class WorkerProcess:
     def _hand_over(self, running: _Running, task: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> None:
         try:
             job = self._lent.pack((task, args, kwargs))
+            self._process.stdin.write(len(job).to_bytes(LENGTH, "little"))
             self._process.stdin.write(job)
             self._process.stdin.flush()
         except BrokenPipeError:  # the listener says so
@@ -308,6 +312,8 @@ class _Packer(pickle.Pickler):
         self._lend = lend
 
     def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, FunctionType) and value.__module__ == "__main__" and (name := _name_of_main()):
+            return _named, (name, value.__qualname__)
         if not isinstance(value, PurePath):
             return NotImplemented
         path = Path(value).absolute()
@@ -315,6 +321,25 @@ class _Packer(pickle.Pickler):
             self.paths.add(path)
             path = self._lend(path)
         return Path, (str(path),)
+
+
+def _script() -> list[str]:
+    """The script that this process runs, if it does: jobs may stand in it."""
+    main = sys.modules["__main__"]
+    return [os.path.abspath(main.__file__)] if main.__spec__ is None and hasattr(main, "__file__") else []
+
+
+def _name_of_main() -> str | None:
+    """The name under which a worker can import what this process runs; None where it has none."""
+    if script := _script():
+        return Path(script[0]).stem
+    spec = sys.modules["__main__"].__spec__
+    return None if spec is None else spec.name
+
+
+def _named(module: str, name: str) -> Any:
+    """The function with a name in a module, for the worker."""
+    return attrgetter(name)(import_module(module))
 
 
 @cache

@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from explain_core.errors import CaptureError
 
 BLOCK = 64 * 2**20  # bytes
 _opened: list[Path] = []
+_left: list[threading.Event] = []
 
 
 def pid(report):
@@ -120,3 +122,30 @@ def models_here(report):
 
 def end_by_an_unnamed_signal(report):
     os.kill(os.getpid(), 37)
+
+
+def report_late(report):
+    """Go on reporting from a thread when the job has ended."""
+    go = threading.Event()
+
+    def later():
+        go.wait()
+        for _ in range(100):
+            report(0.5, "late")
+
+    threading.Thread(target=later).start()
+    _left.append(go)
+    return os.getpid()
+
+
+def let_late_reports_go(report):
+    for go in _left:
+        go.set()
+    return os.getpid()
+
+
+class Unreadable:
+    """An argument that a worker cannot read."""
+
+    def __reduce__(self):
+        return int, ("no number",)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hostile_jobs import count_openings, openings
+from hostile_jobs import Unreadable, count_openings, let_late_reports_go, openings, report_late
 
 from explain_core.demos import list_demos, load_demo
 from explain_core.errors import InputError, JobError, ModelFileError
@@ -100,6 +100,32 @@ def test_typed_errors_come_back_as_they_are(worker):
 def test_a_bug_comes_back_with_its_traceback(worker):
     with pytest.raises(UnexpectedFailure, match="ZeroDivisionError: one over nothing"):
         worker.run(raise_bug).result(SOON)
+
+
+def test_reports_of_a_job_that_has_ended_are_left_out(worker):
+    process = worker.run(report_late).result(SOON)
+    assert worker.run(let_late_reports_go).result(SOON) == process
+    assert worker.run(pid).result(SOON) == process
+
+
+def test_an_argument_that_cannot_be_read_is_a_bug_and_the_worker_goes_on(worker):
+    process = worker.run(pid).result(SOON)
+    with pytest.raises(UnexpectedFailure, match="invalid literal for int"):
+        worker.run(count_steps, Unreadable()).result(SOON)
+    with pytest.raises(UnexpectedFailure, match="cannot be sent to a worker"):
+        worker.run(lambda report: 1).result(SOON)
+    assert worker.run(pid).result(SOON) == process
+
+
+def test_a_job_may_stand_in_the_script_that_runs(tmp_path):
+    (tmp_path / "script.py").write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "from explain_core.worker import Worker\n"
+        "def job(report): return __name__\n"
+        "if __name__ == '__main__': print(Worker().run(job).result(60))\n"
+    )
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == "script\n", done.stderr
 
 
 def test_cancel_is_at_once_and_the_next_job_works(worker):

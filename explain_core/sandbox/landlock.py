@@ -39,7 +39,6 @@ class _Ruleset(ctypes.Structure):
 
 class _PathBeneath(ctypes.Structure):
     _pack_ = 1
-    _layout_ = "ms"  # the packed layout's name, which Python 3.13 wants said
     _fields_ = (("rights", ctypes.c_uint64), ("folder", ctypes.c_int32))
 
 

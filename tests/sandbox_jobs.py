@@ -162,6 +162,7 @@ def _attempts(app, outside, secret, upload):
         "hold up whoever opens a file": lambda: _lease(upload),
         "watch a folder": lambda: _watch(outside),
         "limit the app": lambda: resource.prlimit(app, resource.RLIMIT_NOFILE, (8, 8)),
+        "move the app to one processor": lambda: os.sched_setaffinity(app, {0}),
         "slow the app down": lambda: os.setpriority(os.PRIO_PROCESS, app, 19),
         "outlive the app": _outlive_the_app,
         "mount something": lambda: _call(165 if _X86 else 40, 0, 0, 0, 0, 0),
@@ -212,6 +213,13 @@ def _try(attempt):
     except subprocess.CalledProcessError as error:
         return str(error)
     return "done"
+
+
+def processors(report):
+    """How many threads PyTorch computes with, and how many processors this process may use."""
+    import torch
+
+    return torch.get_num_threads(), len(os.sched_getaffinity(0))
 
 
 def environment(report):

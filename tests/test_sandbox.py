@@ -17,6 +17,7 @@ from sandbox_jobs import (
     capabilities,
     close_the_pipe,
     environment,
+    processors,
     return_code,
     say_without_end,
     try_each,
@@ -237,6 +238,17 @@ def test_explanations_leave_nothing_in_the_folder_of_their_worker(worker):
 
 def what_is_here(report):
     return sorted(str(path) for path in Path().rglob("*"))
+
+
+def test_numbers_are_crunched_on_as_many_processors_as_without(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    found = []
+    for switch in ("on", "off"):
+        monkeypatch.setenv(sandbox.OFF, switch)
+        scheduler = Scheduler(LIMITS)
+        found.append(Worker(scheduler=scheduler).run(processors).result(SOON))
+        scheduler.stop()
+    assert found[0] == found[1]
 
 
 def test_without_a_sandbox_only_data_opens(monkeypatch, tmp_path):

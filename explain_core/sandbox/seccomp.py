@@ -33,8 +33,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "tkill": (200, 130), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
     "pidfd_send_signal": (424, 424), "pidfd_open": (434, 434), "pidfd_getfd": (438, 438),
     "process_madvise": (440, 440), "process_mrelease": (448, 448), "setpriority": (141, 140), "ioprio_set": (251, 30),
-    "sched_setparam": (142, 118), "sched_setscheduler": (144, 119), "sched_setaffinity": (203, 122),
-    "sched_setattr": (314, 274), "migrate_pages": (256, 238), "move_pages": (279, 239),
+    "sched_setparam": (142, 118), "sched_setscheduler": (144, 119), "sched_setattr": (314, 274), "migrate_pages": (256, 238), "move_pages": (279, 239),
     "setpgid": (109, 154), "setsid": (112, 157), "unshare": (272, 97), "setns": (308, 268),
     # sockets and what processes share by number
     "socket": (41, 198), "connect": (42, 203), "accept": (43, 202), "accept4": (288, 242), "bind": (49, 200),
@@ -74,6 +73,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
 _CLONE, _CLONE3, _KILL, _TGKILL = (56, 220), (435, 435), (62, 129), (234, 131)
 _PRLIMIT, _PRCTL, _OPEN, _OPENAT = (302, 261), (157, 167), (2, None), (257, 56)
 _FCNTL, _IOCTL = (72, 25), (16, 29)
+_AFFINITY = (203, 122)  # sched_setaffinity: libraries ask by it how many processors there are, and take one if denied
 # Of fcntl: who gets the signals of a file, and leases and watches, which hold up whoever else opens it.
 _SIGNALS_AND_LEASES = (8, 10, 15, 1024, 1026)  # F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY
 # Of ioctl: the same, typing into terminals, and what files are marked with.
@@ -141,7 +141,8 @@ def _filter(column: int, machine: int, own: int) -> Iterator[_Instruction]:
     yield from _where(_CLONE[column], [_argument(0), (_ANY_BIT, 1, 0, _NEW_THREAD)])
     yield from _where(_KILL[column], [_argument(0), (_EQUAL, 1, 0, own)])
     yield from _where(_TGKILL[column], [_argument(0), (_EQUAL, 1, 0, own)])
-    yield from _where(_PRLIMIT[column], [_argument(0), (_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, own)])
+    for numbers in (_PRLIMIT, _AFFINITY):
+        yield from _where(numbers[column], [_argument(0), (_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, own)])
     yield from _where(_PRCTL[column], _unless_one_of(0, (_PARENT_DEATH_SIGNAL,)))
     yield from _where(_FCNTL[column], _unless_one_of(1, _SIGNALS_AND_LEASES))
     yield from _where(_IOCTL[column], _unless_one_of(1, _MARKS))

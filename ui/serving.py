@@ -21,6 +21,7 @@ from streamlit.web.server import server_util
 from explain_core.limits import Limits
 from explain_core.scheduler import shared_scheduler
 from explain_core.workspace import workspace
+from ui.door import Door
 from ui.uploads import Gate, give_out_marked_ids
 
 _log = logging.getLogger("pairlift.server")
@@ -30,40 +31,38 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-_TOO_BIG = 1009  # what WebSockets call a message that is longer than is taken
-MESSAGE_BYTES = 2**24  # of a browser, which tells what was clicked; the app's own are larger
 
 
 class Frame:
-    """Middleware that puts `HEADERS` on every answer, and closes a WebSocket whose browser sends too long messages."""
+    """Middleware that puts `HEADERS` on every answer, also on those that refuse a WebSocket."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
+        opens = scope["type"] == "websocket"  # and has not been taken or refused yet
 
         async def with_headers(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            nonlocal opens
+            if opens and message["type"] == "websocket.close":  # the server would answer 403 without headers
+                await send({"type": "websocket.http.response.start", "status": 403, "headers": _RAW_HEADERS})
+                message = {"type": "websocket.http.response.body", "body": b""}
+            elif message["type"] in ("http.response.start", "websocket.http.response.start"):
                 names = {name for name, _ in _RAW_HEADERS}
                 own = [pair for pair in message.get("headers", ()) if pair[0].lower() not in names]
                 message = {**message, "headers": [*own, *_RAW_HEADERS]}
+            opens = False
             await send(message)
 
-        async def bounded() -> Message:
-            message = await receive()
-            if len(message.get("bytes") or message.get("text") or b"") <= MESSAGE_BYTES:
-                return message
-            await send({"type": "websocket.close", "code": _TOO_BIG})
-            return {"type": "websocket.disconnect", "code": _TOO_BIG}
-
-        await self._app(scope, bounded if scope["type"] == "websocket" else receive, with_headers)
+        await self._app(scope, receive, with_headers)
 
 
 def parts() -> dict[str, Any]:
     """What `streamlit.starlette.App` is made with."""
+    limits = cache(Limits.of_this_machine)
     return {
-        "middleware": [Middleware(Frame), Middleware(Gate, cache(Limits.of_this_machine))],
+        "middleware": [Middleware(Frame), Middleware(Door, limits), Middleware(Gate, limits)],
         "exception_handlers": {Exception: _say_that_it_failed},
         "lifespan": _live,
     }

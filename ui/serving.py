@@ -30,6 +30,9 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
+_SWITCH_SECONDS = (
+    0.0005  # until a thread that draws a page lets the others on, the one that answers everybody above all
+)
 _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 
@@ -70,6 +73,7 @@ def parts() -> dict[str, Any]:
 
 @asynccontextmanager
 async def _live(_: Any) -> AsyncIterator[None]:
+    sys.setswitchinterval(_SWITCH_SECONDS)
     give_out_marked_ids(runtime.get_instance().uploaded_file_mgr)
     _open_browser()
     yield

@@ -13,7 +13,8 @@ from threading import BoundedSemaphore
 
 import streamlit as st
 
-_RUNS = BoundedSemaphore(4)
+_PLACES = 4
+_RUNS = BoundedSemaphore(_PLACES)
 _FIRST_RUNS = BoundedSemaphore(1)
 _LOOK_SECONDS = 1.0
 

@@ -2,21 +2,25 @@
 
 import asyncio
 import errno
+import gc
 import re
 import signal
 import socket
+import sys
 from contextlib import closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
+from streamlit.proto.BackMsg_pb2 import BackMsg
 from websockets.exceptions import InvalidStatus
 
 from benchmarks.tab import Tab, served, until
 from explain_core.limits import GB, Limits
-from ui import serving, uploads
+from ui import door, serving, uploads
 from ui.door import Door
 from ui.serving import HEADERS
 
@@ -198,6 +202,38 @@ def test_places_are_counted_for_all_and_for_each_address():
         assert not door._no_room("c")
     assert not door._no_room("a")
     assert not door._places
+
+
+@pytest.mark.parametrize(("messages", "waits"), [(40, False), (60, True)])
+def test_a_browser_that_sends_faster_than_a_person_is_taken_later(monkeypatch, messages, waits):
+    waited = []
+
+    async def rest(seconds):
+        waited.append(seconds)
+
+    async def receive():
+        return {"type": "websocket.receive", "bytes": BackMsg(app_heartbeat=True).SerializeToString()}
+
+    async def read():
+        taken = door._bounded(receive, nobody)
+        for _ in range(messages):
+            await taken()
+
+    monkeypatch.setattr(door, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    monkeypatch.setattr(door.asyncio, "sleep", rest)
+    asyncio.run(read())
+    assert bool(waited) == waits
+
+
+def test_what_is_imported_is_left_out_of_collecting_garbage():
+    before = sys.getswitchinterval()
+    try:
+        serving._keep_light()
+        assert gc.get_freeze_count()
+        assert sys.getswitchinterval() < before
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(before)
 
 
 def test_a_limit_that_is_no_number_is_left_to_the_page():

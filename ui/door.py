@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ from ui.messages import Verdict, judge
 
 _log = logging.getLogger("pairlift.server")
 _TOO_BIG = 1009  # what WebSockets call a message that is larger than is taken
+_MESSAGE_SECONDS = 0.05  # between messages of one browser, in the long run
+_AT_ONCE = 50  # that may come without
 
 
 class Door:
@@ -95,11 +99,17 @@ def _is_page(scope: Scope) -> bool:
 
 
 def _bounded(receive: Receive, send: Send) -> Receive:
-    """Messages of a page. On one that asks for too much the connection is closed."""
+    """Messages of a page, no faster than a person makes them. On one that asks for too much the connection is closed."""
+    due = 0.0
 
     async def next_taken() -> Message:
+        nonlocal due
         while True:
             message = await receive()
+            now = time.monotonic()
+            due = max(due + _MESSAGE_SECONDS, now - _AT_ONCE * _MESSAGE_SECONDS)
+            if due > now:  # each may start a run of the script
+                await asyncio.sleep(due - now)
             verdict = judge(message.get("bytes") or (message.get("text") or "").encode())
             if message["type"] != "websocket.receive" or verdict is Verdict.TAKEN:
                 return message

@@ -99,7 +99,7 @@ def _is_page(scope: Scope) -> bool:
 
 
 def _bounded(receive: Receive, send: Send) -> Receive:
-    """Messages of a page, no faster than a person makes them. On one that asks for too much the connection is closed."""
+    """Messages of a page, as fast as a person makes them. One that asks for too much closes the connection."""
     due = 0.0
 
     async def next_taken() -> Message:

@@ -206,14 +206,6 @@ def test_what_a_page_says_is_taken(message):
     assert judge(message.SerializeToString()) is Verdict.TAKEN
 
 
-def test_a_visitor_cannot_clear_what_the_app_keeps(tab):
-    tab.run()
-    tab.send(BackMsg(clear_cache=True).SerializeToString())
-    tab.send(b"no message")  # which Streamlit itself still gets to see
-    with pytest.raises(Exception, match="1002"):
-        tab.until(lambda message: False)
-
-
 # What a run of the script does.
 
 

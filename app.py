@@ -2,7 +2,16 @@
 
 
 def main() -> None:
+    """Draw the page that was asked for, when it is its turn."""
     # Imported here, since the server imports this file as well, before there is a script to run.
+    from ui.turns import turn
+
+    with turn():
+        draw()
+
+
+def draw() -> None:
+    """Draw the page that was asked for."""
     import streamlit as st
 
     from ui import frame

@@ -27,6 +27,7 @@ class Limits:
         spares: whether a process with its framework already imported is kept for whoever comes next.
         upload_files, upload_bytes: what is kept of the uploads of one session, and what it may be sending at once.
         uploads_in_memory: bytes of uploads of all sessions that the app's process holds until they are on disk.
+        sessions, sessions_of_address: tabs that are open at once, and those of one address on the network.
         result_bytes: what is kept of the results of one session.
         file_bytes: the largest file that a job may write.
         answer_bytes: the largest result that a job may hand to the app.
@@ -42,6 +43,8 @@ class Limits:
     upload_files: int = 16
     upload_bytes: int = GB
     uploads_in_memory: int = GB
+    sessions: int = 64
+    sessions_of_address: int = 32
     result_bytes: int = 2 * GB
     file_bytes: int = 4 * GB
     answer_bytes: int = GB
@@ -56,6 +59,7 @@ class Limits:
         total = total_memory()
         read = _Reader(environment)
         memory = read("PAIRLIFT_JOB_MEMORY_GB", total / 2 / GB) * GB
+        sessions = max(round(read("PAIRLIFT_SESSIONS", cls.sessions)), 1)
         processes = round(read("PAIRLIFT_PROCESSES", min(max(total // (2 * GB), 2), 32)))
         return cls(
             memory=round(memory),
@@ -68,6 +72,8 @@ class Limits:
             upload_files=max(round(read("PAIRLIFT_UPLOAD_FILES", cls.upload_files)), 1),
             upload_bytes=round(read("PAIRLIFT_UPLOAD_GB", cls.upload_bytes / GB) * GB),
             uploads_in_memory=round(read("PAIRLIFT_UPLOADS_TOTAL_GB", max(total / 16, 0.5 * GB) / GB) * GB),
+            sessions=sessions,
+            sessions_of_address=max(round(read("PAIRLIFT_SESSIONS_PER_ADDRESS", max(sessions // 2, 1))), 1),
             result_bytes=round(read("PAIRLIFT_RESULT_GB", cls.result_bytes / GB) * GB),
             answer_bytes=round(read("PAIRLIFT_ANSWER_GB", cls.answer_bytes / GB) * GB),
         )

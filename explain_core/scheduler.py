@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import queue
 import signal
 import time
@@ -237,7 +238,7 @@ class Scheduler:
             return
         if token is not None and (spare := self._spare(framework)) is not None:
             spare.owner = token
-        elif len(self._seats) < self.limits.processes and self._has_memory():
+        elif len(self._seats) < self.limits.processes and self._has_memory() and self._may_prepare:
             try:
                 seat = self._new_seat(token, framework)
             except (OSError, RuntimeError) as error:  # whoever needs it is told
@@ -245,6 +246,12 @@ class Scheduler:
                 return
             seat.preparing = seat.process.run(_say_nothing, warm_up, (framework,), {})
             seat.preparing.add_done_callback(lambda _: self._inbox.put(_look))
+
+    @property
+    def _may_prepare(self) -> bool:
+        """Whether a processor is left to import with. Where many people come at once, others' first jobs bring them a
+        process, a bounded number at a time."""
+        return sum(seat.is_preparing for seat in self._seats) < (os.cpu_count() or 1)
 
     def _keep_spares(self) -> None:
         if not self.limits.spares or self._waiting or any(not seat.is_idle for seat in self._seats):

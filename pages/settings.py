@@ -75,6 +75,8 @@ def limits_table(limits: Limits) -> pd.DataFrame:
         ("Jobs at once", f"{limits.jobs}", "PAIRLIFT_JOBS"),
         ("A process without a job ends after", f"{limits.idle_seconds / 60:g} minutes", "PAIRLIFT_IDLE_MINUTES"),
         ("Processes that wait for whoever comes next", "yes" if limits.spares else "no", "PAIRLIFT_SPARES"),
+        ("Tabs open at once", f"{limits.sessions}", "PAIRLIFT_SESSIONS"),
+        ("Of one address", f"{limits.sessions_of_address}", "PAIRLIFT_SESSIONS_PER_ADDRESS"),
         ("Uploads kept for one session", f"{limits.upload_files} files", "PAIRLIFT_UPLOAD_FILES"),
         ("Their size together", in_gb(limits.upload_bytes), "PAIRLIFT_UPLOAD_GB"),
         ("Uploads of all on their way at once", in_gb(limits.uploads_in_memory), "PAIRLIFT_UPLOADS_TOTAL_GB"),

@@ -1,9 +1,13 @@
 """What is held of a tab that was closed: its processes for seconds, its files until the connection cannot come back."""
 
+import threading
 import time
+from contextlib import ExitStack
+from types import SimpleNamespace
 
 import psutil
 import pytest
+import streamlit
 from hostile_jobs import pid, sleep
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
@@ -13,7 +17,7 @@ from explain_core.demos import list_demos, load_demo
 from explain_core.jobs import ModelSource
 from explain_core.limits import GB, Limits
 from explain_core.scheduler import Scheduler
-from ui import lifetime
+from ui import lifetime, turns
 from ui.session import Session
 from ui.uploads import Kept
 
@@ -146,3 +150,78 @@ def test_uploads_of_closed_tabs_go_unless_they_are_on_disk(session, server):
     assert server.uploads == {"tab": ["b"], "never drawn": [], "open": ["a"]}
     visitors.close_left(now + 101)
     assert "tab" not in server.uploads
+
+
+def test_one_watches_over_all_whatever_is_cleared(server):
+    before = lifetime._visitors()
+    streamlit.cache_resource.clear()
+    assert lifetime._visitors() is before
+
+
+# Turns.
+
+
+def test_a_run_of_somebody_who_is_there_does_not_wait_for_those_who_come(monkeypatch):
+    states = {}
+    ended = []
+
+    class State:
+        def __contains__(self, key):
+            return states[threading.current_thread()]
+
+    def run(name):
+        with turns.turn():
+            ended.append(name)
+
+    def starts(name, is_there):
+        thread = threading.Thread(target=run, args=[name])
+        states[thread] = is_there
+        thread.start()
+        return thread
+
+    monkeypatch.setattr(turns, "st", SimpleNamespace(session_state=State()))
+    states[threading.current_thread()] = False
+    with turns.turn():
+        comes = starts("comes", False)
+        starts("there", True).join(SOON)
+        assert ended == ["there"]
+    comes.join(SOON)
+    assert ended == ["there", "comes"]
+
+
+def test_no_more_runs_than_places_are_under_way(monkeypatch):
+    monkeypatch.setattr(turns, "st", SimpleNamespace(session_state={"session": None}))
+    ended = []
+
+    def run():
+        with turns.turn():
+            ended.append(1)
+
+    with ExitStack() as held:
+        for _ in range(turns._PLACES):
+            held.enter_context(turns.turn())
+        waits = threading.Thread(target=run)
+        waits.start()
+        waits.join(0.1)
+        assert not ended
+    waits.join(SOON)
+    assert ended
+
+
+def test_a_run_that_nobody_waits_for_any_more_leaves_the_queue(monkeypatch):
+    class NobodyWaitsError(Exception):
+        pass
+
+    class State:
+        looked = False
+
+        def __contains__(self, key):
+            if self.looked:
+                raise NobodyWaitsError
+            self.looked = True
+            return False
+
+    monkeypatch.setattr(turns, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(turns, "st", SimpleNamespace(session_state=State()))
+    with turns._FIRST_RUNS, pytest.raises(NobodyWaitsError), turns.turn():
+        pass

@@ -2,21 +2,32 @@
 
 import asyncio
 import errno
+import gc
 import re
 import signal
+import socket
+import sys
 from contextlib import closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from websockets.exceptions import InvalidStatus
 
-from benchmarks.tab import Tab, served
+from benchmarks.tab import Tab, served, until
 from explain_core.limits import GB, Limits
-from ui import serving, uploads
+from ui import door, serving, uploads
+from ui.door import Door
 from ui.serving import HEADERS
 
+STREAM = (
+    "GET /_stcore/stream HTTP/1.1\nUpgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Version: 13\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\n"
+)
 ROOT = Path(__file__).parents[1]
 
 
@@ -81,6 +92,64 @@ def test_a_server_that_ends_leaves_no_files(tmp_path, how):
     assert not [*tmp_path.iterdir()]
 
 
+def raw_answer(port, request):
+    """The status line and headers of the answer to a request as it is written here."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(request.replace("\n", "\r\n").encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer and (part := connection.recv(4096)):
+            answer += part
+    return answer.decode().lower()
+
+
+@pytest.mark.parametrize("path", ["/", "/_stcore/health", "/_stcore/host-config", "/static/js/nothing.js"])
+@pytest.mark.parametrize(
+    "name", ["evil.example", "evil.example:8501", "127.0.0.1.evil.example", "localhost@evil.example"]
+)
+def test_other_names_are_refused(port, path, name):
+    answer = raw_answer(port, f"GET {path} HTTP/1.1\nHost: {name}\nConnection: close\n\n")
+    assert answer.startswith("http/1.1 403")
+    assert "frame-ancestors 'self'" in answer
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "HTTP/1.1\nHost: localhost",
+        "HTTP/1.1\nHost: LOCALHOST:80",
+        "HTTP/1.1\nHost: 127.0.0.1:8501",
+        "HTTP/1.1\nHost: [::1]",
+        "HTTP/1.1\nHost: [::1]:8501",
+        "HTTP/1.1\nHost:",
+        "HTTP/1.0",
+    ],
+)
+def test_own_names_and_none_are_answered(port, head):
+    assert " 200" in raw_answer(port, f"GET /_stcore/health {head}\nConnection: close\n\n").splitlines()[0]
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+def test_a_refused_stream_has_the_headers(port, origin):
+    answer = raw_answer(port, f"{STREAM}Host: 127.0.0.1:{port}\nOrigin: {origin}\n\n")
+    assert answer.startswith("http/1.1 403")
+    for name, value in HEADERS.items():
+        assert f"{name.lower()}: {value.lower()}" in answer
+
+
+def test_a_full_server_says_so_and_takes_people_when_others_leave():
+    with served(PAIRLIFT_SPARES="0", PAIRLIFT_SESSIONS="2", PAIRLIFT_SESSIONS_PER_ADDRESS="2") as (_, port):
+        with Tab(port, starts=False), Tab(port, starts=False):
+            page = answer_to(port, "GET", "/", {"Accept": "text/html,*/*"})
+            assert page.status == 503
+            assert page.headers["retry-after"]
+            assert answer_to(port, "GET", "/_stcore/health").status == 200
+            with pytest.raises(InvalidStatus, match="503"):
+                Tab(port)
+        until(lambda: answer_to(port, "GET", "/", {"Accept": "text/html,*/*"}).status == 200)
+        with Tab(port) as tab:
+            assert tab.session
+
+
 # Without a server.
 
 
@@ -94,6 +163,7 @@ def call(app, method="GET", path="/", headers=()):
     async def send(message):
         sent.append(message)
 
+    headers = [*headers, (b"host", b"localhost")]
     scope = {"type": "http", "method": method, "path": path, "headers": headers, "query_string": b""}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uploads.runtime, "get_instance", NoSessions)
@@ -116,6 +186,58 @@ class NoSessions:
 
     def get_app_session(self, session):
         return None
+
+
+async def nobody(*_):
+    """An app that does nothing, or a person who has not said anything yet."""
+
+
+def test_places_are_counted_for_all_and_for_each_address():
+    door = Door(nobody, lambda: Limits(GB, 0, 1, 1, sessions=3, sessions_of_address=2))
+    with door._place("a"), door._place("a"):
+        assert "2 tabs are open at your address" in door._no_room("a")
+        assert not door._no_room("b")
+        with door._place("b"):
+            assert "All 3 places" in door._no_room("c")
+        assert not door._no_room("c")
+    assert not door._no_room("a")
+    assert not door._places
+
+
+@pytest.mark.parametrize(("messages", "waits"), [(40, False), (60, True)])
+def test_a_browser_that_sends_faster_than_a_person_is_taken_later(monkeypatch, messages, waits):
+    waited = []
+
+    async def rest(seconds):
+        waited.append(seconds)
+
+    async def receive():
+        return {"type": "websocket.receive", "bytes": BackMsg(app_heartbeat=True).SerializeToString()}
+
+    async def read():
+        taken = door._bounded(receive, nobody)
+        for _ in range(messages):
+            await taken()
+
+    monkeypatch.setattr(door, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    monkeypatch.setattr(door.asyncio, "sleep", rest)
+    asyncio.run(read())
+    assert bool(waited) == waits
+
+
+def test_what_is_imported_is_left_out_of_collecting_garbage():
+    before = sys.getswitchinterval()
+    try:
+        serving._keep_light()
+        assert gc.get_freeze_count()
+        assert sys.getswitchinterval() < before
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(before)
+
+
+def test_a_limit_that_is_no_number_is_left_to_the_page():
+    assert not Door(nobody, lambda: Limits.of_this_machine({"PAIRLIFT_SESSIONS": "many"}))._no_room("a")
 
 
 def test_a_bug_of_the_server_has_the_headers_and_a_number_in_the_log(caplog):

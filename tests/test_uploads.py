@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
@@ -16,6 +18,7 @@ from explain_core.errors import JobError
 from explain_core.limits import Limits
 from explain_core.scheduler import Scheduler
 from ui import uploads
+from ui.messages import FILES_AT_ONCE, Verdict, judge
 from ui.session import Session
 
 MB = 10**6
@@ -133,11 +136,74 @@ def test_refused_bytes_are_not_held(server, tab):
     assert process.memory_info().rss - before < 100 * MB
 
 
-def test_a_long_message_closes_its_connection(server):
+def many_names():
+    message = BackMsg()
+    message.file_urls_request.file_names.extend([""] * (FILES_AT_ONCE + 1))
+    return message
+
+
+def many_widgets():
+    message = BackMsg()
+    for number in range(1001):
+        message.rerun_script.widget_states.widgets.add(id=str(number), trigger_value=True)
+    return message
+
+
+def long_query():
+    return BackMsg(rerun_script=ClientState(query_string="&" * (2**14 + 1)))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        many_names().SerializeToString(),
+        many_widgets().SerializeToString(),
+        long_query().SerializeToString(),
+        b"x" * 2**21,
+    ],
+    ids=["names", "widgets", "query", "bytes"],
+)
+def test_a_message_that_asks_for_too_much_closes_its_connection(server, message):
     with Tab(server[1]) as tab:
-        tab.send(b"x" * (2**24 + 1))
+        tab.send(message)
         with pytest.raises(Exception, match="1009"):
             tab.until(lambda message: False)
+
+
+def test_as_many_addresses_as_a_dialogue_may_ask_for_are_given(tab):
+    assert len(tab.addresses(*map(str, range(FILES_AT_ONCE)))) == FILES_AT_ONCE
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        BackMsg(clear_cache=True),
+        BackMsg(load_git_info=True),
+        BackMsg(set_run_on_save=True),
+        BackMsg(debug_shutdown_runtime=True),
+        BackMsg(backend_operation_request={"install_skills": {}}),
+        BackMsg(backend_operation_request={"dismiss_skills_nudge": {}}),
+    ],
+    ids=lambda message: message.WhichOneof("type"),
+)
+def test_what_is_not_for_visitors_to_say_is_dropped(message):
+    assert judge(message.SerializeToString()) is Verdict.DROPPED
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        BackMsg(rerun_script={"query_string": "a=b", "widget_states": {"widgets": [{"id": "a", "int_value": 1}]}}),
+        BackMsg(stop_script=True),
+        BackMsg(app_heartbeat=True),
+        BackMsg(file_urls_request={"file_names": ["a.csv"]}),
+        BackMsg(backend_operation_request={"deferred_file": {"file_id": "a"}}),
+        BackMsg(backend_operation_request={"dataframe_chunk": {"source_id": "a"}}),
+    ],
+    ids=lambda message: message.WhichOneof("type"),
+)
+def test_what_a_page_says_is_taken(message):
+    assert judge(message.SerializeToString()) is Verdict.TAKEN
 
 
 # What a run of the script does.

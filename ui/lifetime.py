@@ -11,8 +11,8 @@ import threading
 import time
 import weakref
 from dataclasses import dataclass
+from functools import cache
 
-import streamlit as st
 from streamlit import config, runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
@@ -78,8 +78,9 @@ class Visitors:
             self.close_left(time.monotonic())
 
 
-@st.cache_resource(show_spinner=False)
+@cache
 def _visitors() -> Visitors:
+    """The one of this process. First runs take turns (`ui/turns.py`), so that there is one."""
     return Visitors(config.get_option("server.disconnectedSessionTTL") + _LATER_SECONDS)
 
 

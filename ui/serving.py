@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import secrets
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from streamlit.web.server import server_util
 from explain_core.limits import Limits
 from explain_core.scheduler import shared_scheduler
 from explain_core.workspace import workspace
+from ui.door import Door
 from ui.uploads import Gate, give_out_marked_ids
 
 _log = logging.getLogger("pairlift.server")
@@ -29,41 +32,42 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
+_SWITCH_SECONDS = (
+    0.0005  # until a thread that draws a page lets the others on, the one that answers everybody above all
+)
 _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-_TOO_BIG = 1009  # what WebSockets call a message that is longer than is taken
-MESSAGE_BYTES = 2**24  # of a browser, which tells what was clicked; the app's own are larger
 
 
 class Frame:
-    """Middleware that puts `HEADERS` on every answer, and closes a WebSocket whose browser sends too long messages."""
+    """Middleware that puts `HEADERS` on every answer, also on those that refuse a WebSocket."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
+        opens = scope["type"] == "websocket"  # and has not been taken or refused yet
 
         async def with_headers(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            nonlocal opens
+            if opens and message["type"] == "websocket.close":  # the server would answer 403 without headers
+                await send({"type": "websocket.http.response.start", "status": 403, "headers": _RAW_HEADERS})
+                message = {"type": "websocket.http.response.body", "body": b""}
+            elif message["type"] in ("http.response.start", "websocket.http.response.start"):
                 names = {name for name, _ in _RAW_HEADERS}
                 own = [pair for pair in message.get("headers", ()) if pair[0].lower() not in names]
                 message = {**message, "headers": [*own, *_RAW_HEADERS]}
+            opens = False
             await send(message)
 
-        async def bounded() -> Message:
-            message = await receive()
-            if len(message.get("bytes") or message.get("text") or b"") <= MESSAGE_BYTES:
-                return message
-            await send({"type": "websocket.close", "code": _TOO_BIG})
-            return {"type": "websocket.disconnect", "code": _TOO_BIG}
-
-        await self._app(scope, bounded if scope["type"] == "websocket" else receive, with_headers)
+        await self._app(scope, receive, with_headers)
 
 
 def parts() -> dict[str, Any]:
     """What `streamlit.starlette.App` is made with."""
+    limits = cache(Limits.of_this_machine)
     return {
-        "middleware": [Middleware(Frame), Middleware(Gate, cache(Limits.of_this_machine))],
+        "middleware": [Middleware(Frame), Middleware(Door, limits), Middleware(Gate, limits)],
         "exception_handlers": {Exception: _say_that_it_failed},
         "lifespan": _live,
     }
@@ -71,12 +75,26 @@ def parts() -> dict[str, Any]:
 
 @asynccontextmanager
 async def _live(_: Any) -> AsyncIterator[None]:
+    _keep_light()
     give_out_marked_ids(runtime.get_instance().uploaded_file_mgr)
     _open_browser()
     yield
     if shared_scheduler.cache_info().currsize:  # a signal may end the process before `atexit` comes to it
         shared_scheduler().stop()
         workspace().remove()
+
+
+def _keep_light() -> None:
+    """Make runs of the script cheap, which is what others wait for.
+
+    Streamlit collects garbage at the end of each run, while no other thread goes on: what is imported by now is left
+    out of that, which takes a tenth of a second otherwise.
+    """
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    for name in ("ui.frame", "ui.parts"):  # all that draws; its first run would import it
+        import_module(name)
+    gc.collect()
+    gc.freeze()
 
 
 def _open_browser() -> None:

@@ -47,9 +47,9 @@ _IN_PLACE = """
 
 _LINEAR = """
     alias as_strided adjoint adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d
-    _adaptive_avg_pool3d avg_pool1d avg_pool2d avg_pool3d broadcast_to cat chunk clone col2im column_stack concat
+    _adaptive_avg_pool3d avg_pool1d avg_pool2d avg_pool3d broadcast_to cat chunk clone column_stack concat
     concatenate constant_pad_nd contiguous cumsum diag diag_embed diagonal diff dsplit dstack expand expand_as flatten
-    flip fliplr flipud hsplit hstack im2col lift_fresh_copy lift_fresh mH mT mean movedim moveaxis nansum narrow numpy_T
+    flip fliplr flipud hsplit hstack lift_fresh_copy lift_fresh mH mT mean movedim moveaxis nansum narrow numpy_T
     pad permute pixel_shuffle pixel_unshuffle ravel reflection_pad1d reflection_pad2d reflection_pad3d repeat
     replication_pad1d replication_pad2d replication_pad3d reshape reshape_as roll rot90 select slice split
     split_with_sizes split_copy split_with_sizes_copy squeeze squeeze_copy stack sum sum_to_size swapaxes swapdims t
@@ -62,7 +62,7 @@ _LINEAR = """
 
 _PICKED = """
     embedding gather index index_add index_copy index_fill index_put index_select masked_fill masked_scatter
-    masked_select one_hot repeat_interleave scatter scatter_add scatter_reduce select_scatter slice_backward
+    masked_select one_hot scatter scatter_add scatter_reduce select_scatter slice_backward
     slice_scatter diagonal_scatter take take_along_dim where embedding_renorm_ nonzero argwhere
 """
 
@@ -75,8 +75,7 @@ _PRODUCTS = """
 _COMPOSED = """
     adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d alpha_dropout batch_norm _batch_norm_impl_index
     cosine_similarity dropout feature_alpha_dropout feature_dropout group_norm instance_norm layer_norm linalg_norm
-    linalg_vector_norm log_softmax _log_softmax logsumexp max_pool1d max_pool1d_with_indices max_pool2d
-    max_pool2d_with_indices max_pool3d max_pool3d_with_indices native_dropout native_group_norm native_layer_norm norm
+    linalg_vector_norm log_softmax _log_softmax logsumexp native_dropout native_group_norm native_layer_norm norm
     frobenius_norm pairwise_distance cdist rms_norm scaled_dot_product_attention softmax
     _softmax std std_mean var var_mean _safe_softmax
 """
@@ -202,10 +201,12 @@ def guard_of(name: str, arguments: list[ast.expr]) -> str | None:
     """The key in `guards` for a call in the code of a script; None for an operation that needs no guard.
 
     Recurrent layers over packed sequences have another order of arguments: the fourth is a list of weights, where that
-    of the others says whether there are biases.
+    of the others says whether there are biases. Repeating with nothing but numbers of repeats has one argument.
     """
     if name not in _GUARDED_NAMES:
         return None
+    if name == "repeat_interleave":
+        return f"{name}.{'Tensor' if len(arguments) < 2 else 'self_Tensor'}"
     keys = [key for key in (*GUARDED, *UNREACHED) if key.partition(".")[0] == name]
     if len(keys) == 1:
         return keys[0]

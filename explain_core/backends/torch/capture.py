@@ -217,7 +217,8 @@ def _explained(error: Exception, where: str = "") -> CaptureError:
         elif first.endswith("Error:"):  # without words: where its own trace points to
             marked = [line.strip() for line, following in pairwise(text) if "<--- HERE" in following]
             of_script = (
-                f"TorchScript that takes a plain number from a tensor cannot be followed: {''.join(marked[-1:])}"
+                "TorchScript that takes a plain number from a tensor, or more memory than there is, cannot be "
+                f"followed: {''.join(marked[-1:])}"
             )
         if of_script is not None:
             return CaptureError(

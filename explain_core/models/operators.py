@@ -129,9 +129,9 @@ _CHECKS = """
 
 _OF_SCRIPTS = """
     Bool Complex Delete Float FloatImplicit Int IntImplicit ComplexImplicit ScalarImplicit __derive_index __getitem__
-    __range_length _set_item _unwrap_optional append clear copysign count degrees dict endswith extend fabs find format
+    __range_length _set_item _unwrap_optional append clear copysign degrees dict endswith extend fabs find format
     get index insert isalnum isalpha isdecimal isdigit islower isspace isupper item items join keys len list lower
-    lstrip mathremainder percentFormat pop popitem radians remove replace reverse rfind rstrip setdefault slice sorted
+    lstrip mathremainder percentFormat pop popitem radians remove reverse rfind rstrip setdefault slice sorted
     split splitlines startswith str strip title update upper values floordiv ceil strip
     modf frexp
 """
@@ -143,6 +143,8 @@ _ALL = (
 
 NAMES = frozenset(" ".join(_ALL).split())
 """Names of ``aten`` operations, without overload, whose kernels look at what they are given."""
+
+_UNSORTABLE = "sorting them reads beyond the list where one is no number; sort a tensor"
 
 REFUSED: dict[str, str] = {
     "_unsafe_view": "exported programs get the plain view in its place",
@@ -159,9 +161,12 @@ REFUSED: dict[str, str] = {
     "data_ptr": "it hands out addresses",
     "set_": "it gives a tensor other memory",
     "resize_": "it gives a tensor more memory than its values fill",
+    "count": "counting an empty text never ends",
+    "replace": "replacing an empty text never ends",
+    **{f"{name}.{kind}": _UNSORTABLE for name in ("sort", "sorted") for kind in ("float", "Tensor", "any")},
     "fork": "it runs beside the checks; write the model without torch.jit.fork",
 }
-"""Known names on no list, with the reason that the error gives."""
+"""Known names on no list, and overloads of names on one, with the reason that the error gives."""
 
 SAFE_TWINS = {"_unsafe_view": "view", "_unsafe_index": "index", "_unsafe_index_put": "index_put"}
 """What exported programs get in the place of operations that leave out a check."""
@@ -232,14 +237,21 @@ def node_is_allowed(kind: str, schema: Any, *, in_guard: bool) -> bool:
         return name in PRIM | _STRUCTURE
     if namespace != "aten" or schema is None or any(argument.is_out for argument in schema.arguments):
         return False
-    return name in NAMES or (in_guard and name in _GUARDED_NAMES)
+    return key_of(schema) not in REFUSED and (name in NAMES or (in_guard and name in _GUARDED_NAMES))
+
+
+def key_of(schema: Any) -> str:
+    """The "name.overload" of an operation."""
+    name = schema.name.rpartition("::")[2]
+    return f"{name}.{schema.overload_name}" if schema.overload_name else name
 
 
 def target_is_allowed(target: str) -> bool:
     """Whether an exported program may call ``name.overload`` of ``torch.ops.aten``."""
     name, dot, overload = target.partition(".")
     overload = "" if overload == "default" else overload
-    if not dot or (name not in NAMES and (f"{name}.{overload}" if overload else name) not in GUARDED):
+    key = f"{name}.{overload}" if overload else name
+    if not dot or key in REFUSED or (name not in NAMES and key not in GUARDED):
         return False
     try:
         schema = torch._C._get_schema(f"aten::{name}", overload)
@@ -250,7 +262,8 @@ def target_is_allowed(target: str) -> bool:
 
 def refusal(operation: str, where: str) -> ModelFileError:
     """The error for an operation that is not on the list."""
-    why = REFUSED.get(operation.rpartition("::")[2].partition(".")[0])
+    key = operation.rpartition("::")[2]
+    why = REFUSED.get(key) or REFUSED.get(key.partition(".")[0])
     return ModelFileError(
         f"The file is refused: the operation {operation!r} is not on the list of those that a model file may use"
         + (f" ({why})." if why else "."),

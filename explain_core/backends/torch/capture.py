@@ -174,12 +174,17 @@ def run(call: Callable[..., Any], tensors: Sequence[Tensor]) -> list[Tensor]:
 
 @contextmanager
 def _as_written() -> Iterator[None]:
-    """What ``torch.compile`` has wrapped inside a model runs as it was written."""
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with torch._dynamo.config.patch(error_on_nested_fx_trace=False):
-        yield
+    """What ``torch.compile`` has wrapped inside a model runs as it was written, and so does TorchScript.
+
+    What PyTorch makes of a script to run it faster takes longer than the run or two that it would be for, and recurses
+    once for each of the operations in a row: a script of 15,000 ends the process.
+    """
+    with torch.jit.optimized_execution(False):
+        if "torch._dynamo" not in sys.modules:
+            yield
+            return
+        with torch._dynamo.config.patch(error_on_nested_fx_trace=False):
+            yield
 
 
 def _tensors(output: Any) -> tuple[list[Tensor], list[str]]:

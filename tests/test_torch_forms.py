@@ -311,6 +311,8 @@ def test_a_file_is_explained_as_its_model_is(kind, save, ending, tmp_path):
         warnings.simplefilter("ignore")
         save(model, x, tmp_path / f"m.{ending}")
     live = xc.explain(model, x, baselines=base)
-    found = xc.explain(xc.load_model(tmp_path / f"m.{ending}"), x, baselines=base)
+    loaded = xc.load_model(tmp_path / f"m.{ending}")
+    found = xc.explain(loaded, x, baselines=base)
+    assert xc.explain(loaded, x, baselines=base, precision="float64").relative_residual.max() <= 1e-10
     assert found.relative_residual.max() <= 1e-5
     np.testing.assert_allclose(found.attributions.values, live.attributions.values, rtol=1e-4, atol=1e-6)

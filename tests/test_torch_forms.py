@@ -250,3 +250,69 @@ def test_the_ledger_of_a_layer_on_windows_and_on_samples_adds_up(method):
     change = (model(x.detach()) - model(torch.from_numpy(BASE)))[:, 0].detach().numpy()
     by_gradient = (x.grad.numpy() * (X - BASE)).sum((1, 2))
     np.testing.assert_allclose(defects, change - by_gradient, atol=1e-14)
+
+
+# --- Files -------------------------------------------------------------------------------------------------------
+
+
+class Causal(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.TransformerEncoderLayer(FEATURES, 2, 8, batch_first=True), nn.Linear(FEATURES, 2)
+
+    def forward(self, x):
+        later = torch.triu(torch.full((x.size(1), x.size(1)), float("-inf"), dtype=x.dtype), diagonal=1)
+        return self.head(self.layer(x, src_mask=later)[:, -2])
+
+
+class Padded(nn.Module):
+    """Leaves out the timesteps that are zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(FEATURES, HIDDEN, batch_first=True), nn.Linear(HIDDEN, 2)
+
+    def forward(self, x):
+        there = (x.abs().sum(-1) > 0).float().unsqueeze(-1)
+        return self.head((self.lstm(x)[0] * there).sum(1) / there.sum(1).clamp(min=1.0))
+
+
+class Stepped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.head = nn.GRUCell(FEATURES, HIDDEN), nn.Linear(HIDDEN, 2)
+
+    def forward(self, x):
+        h = torch.zeros(x.size(0), HIDDEN)
+        for step in range(x.size(1)):
+            h = self.cell(x[:, step], h)
+        return self.head(h)
+
+
+def scripted(model, x, path):
+    torch.jit.save(torch.jit.script(model), str(path))
+
+
+def traced(model, x, path):
+    torch.jit.save(torch.jit.trace(model, x), str(path))
+
+
+def exported(model, x, path):
+    torch.export.save(torch.export.export(model, (x,)), path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "save", "ending"), [(Causal, scripted, "pt"), (Padded, exported, "pt2"), (Stepped, traced, "pt")]
+)
+def test_a_file_is_explained_as_its_model_is(kind, save, ending, tmp_path):
+    torch.manual_seed(0)
+    model, x, base = kind().eval(), torch.randn(3, STEPS, FEATURES), torch.randn(3, STEPS, FEATURES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save(model, x, tmp_path / f"m.{ending}")
+    live = xc.explain(model, x, baselines=base)
+    loaded = xc.load_model(tmp_path / f"m.{ending}")
+    found = xc.explain(loaded, x, baselines=base)
+    assert xc.explain(loaded, x, baselines=base, precision="float64").relative_residual.max() <= 1e-10
+    assert found.relative_residual.max() <= 1e-5
+    np.testing.assert_allclose(found.attributions.values, live.attributions.values, rtol=1e-4, atol=1e-6)

@@ -386,6 +386,7 @@ def parquet(**columns):
 
 CUBE = np.ones((1, 3, 2))
 DEEP = "[" * 3000
+LONG = pa.DictionaryArray.from_arrays(np.zeros(2000, "i4"), ["x" * 1_000_000])  # a text that stands in every row
 
 
 @pytest.mark.parametrize(
@@ -410,6 +411,8 @@ DEEP = "[" * 3000
         ("sequences", parquet(time=pa.array([2**62, 0], pa.timestamp("us")), v=[1.0, 2.0]), "after the year"),
         ("sequences", parquet(time=pa.array([2**31 - 1, 0], pa.date32()), v=[1.0, 2.0]), "after the year"),
         ("sequences", parquet(v=pa.array([10**70], pa.decimal256(76, 0)), w=[b"\xff"]), "bytes that are no text"),
+        ("sequences", parquet(v=LONG, w=np.arange(2000.0)), "2,000,000,000 bytes of text"),
+        ("sequences", parquet(v=LONG.cast(pa.dictionary(pa.int32(), pa.binary()))), "2,000,000,000 bytes of text"),
         ("sequences", '{"\\ud800": [1, 2]}', "half of a character"),
         ("sequences", '{"data": [[1], [2]], "features": ["\\udfff"]}', "half of a character"),
         ("sequences", "[" + "1" * 6000 + "]\n[1]", "holds inf"),

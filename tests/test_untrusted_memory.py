@@ -5,10 +5,12 @@ They are opened in a process of their own, so that a crash is a failure and not 
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
-from untrusted_files import RESULT, WEIGHTS, Model, in_code, said_apart, script, with_json
+from untrusted_files import RESULT, WEIGHTS, Model, export, in_code, said_apart, script, with_json
 
 import explain_core as xc
 from explain_core.errors import ModelFileError
@@ -21,6 +23,24 @@ pytestmark = [  # TorchScript files will be around for long; the exporter's own,
 
 
 # --- Memory -----------------------------------------------------------------------------------------------------------
+
+
+def by_trace(model, path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(model, torch.randn(1, 5, 2)), str(path))
+    return path
+
+
+def by_export(model, path):
+    return export(model, torch.randn(1, 5, 2), path=path)
+
+
+def by_parts(model, path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(model, (torch.randn(1, 5, 2),)).run_decompositions(), path)
+    return path
 
 
 class WithTensors(Model):
@@ -67,6 +87,23 @@ MEMORY = {
     "places to put in": ("torch.index_put_(self.a, annotate(List[Optional[Tensor]], [self.b]), self.a)",
                          torch.randn(1), torch.tensor([1 << 40])),
     "places to take from": ("torch.take(self.a, self.b)", torch.randn(4), torch.tensor([1 << 40])),
+    "repeats that wrap around": ("torch.repeat_interleave(self.a)", torch.tensor([1 << 62] * 3 + [(1 << 62) + 4])),
+    "repeats of rows that wrap around": (
+        "torch.repeat_interleave(self.a, self.b, 0)", torch.randn(4), torch.tensor([1 << 62] * 3 + [(1 << 62) + 4]),
+    ),
+    "repeats that say they are few": (
+        "torch.repeat_interleave(self.a, output_size=4)", torch.tensor([1 << 62] * 3 + [(1 << 62) + 4]),
+    ),
+    "a pool wider than numbers go": (
+        "torch.max_pool1d(self.a, [9223372036854775807], [9223372036854775807], [4611686018427387903], [1], True)",
+        torch.randn(1, 2, 8),
+    ),
+    "a pool that never ends": ("torch.max_pool2d(self.a, [2147483648, 1], [1, 1], [1073741824, 0], [1, 1], False)",
+                               torch.randn(1, 2, 8, 8)),
+    "steps of a pool": ("torch.max_pool1d(self.a, [2], [1], [1], [4611686018427387904], False)", torch.randn(1, 1, 8)),
+    "an image around nothing": (
+        "torch.col2im(self.a, [4, 4], [2, 2], [1, 1], [2147483648, 2147483648], [1, 1])", torch.randn(1, 8, 9),
+    ),
     "numbers of repeats": ("torch.repeat_interleave(self.a, output_size=3)", torch.tensor([1 << 20, 1 << 20])),
 }  # fmt: skip
 
@@ -89,6 +126,45 @@ def test_scripts_whose_tensors_fit_are_explained(tmp_path):
     text = f"_9 = torch.sum({LSTM})\n    return torch.add({RESULT}, _9)"
     path = in_code(source, tmp_path / "m.pt", f"return {RESULT}", text)
     assert xc.explain(load_model(path), torch.randn(2, 5, 2), target=0).relative_residual.max() <= 1e-5
+
+
+class Arranged(nn.Module):
+    """Calls what runs behind a check on sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.twice = nn.LSTM(2, 4, batch_first=True), 2
+        self.register_buffer("repeats", torch.tensor([1, 2, 0, 1]))
+
+    def forward(self, x):
+        y = self.lstm(x)[0]
+        rows = y.repeat_interleave(self.twice, 1).sum(1)
+        units = torch.repeat_interleave(y, self.repeats, dim=2, output_size=4).mean(1)
+        picked = y[:, :, torch.repeat_interleave(self.repeats, output_size=4)].mean(1)
+        pooled = F.max_pool1d(y.transpose(1, 2), 2).sum(2) + F.max_pool2d(y[:, None], 2, return_indices=True)[0].sum()
+        columns = F.unfold(y[:, None], (2, 2), padding=1)
+        return rows + units + picked + pooled + F.fold(columns, (5, 4), (2, 2), padding=1).sum(2)[:, 0]
+
+
+@pytest.mark.parametrize("how", [script, by_trace, by_export, by_parts])
+def test_files_whose_sizes_fit_are_explained_as_the_model_is(how, tmp_path):
+    torch.manual_seed(0)
+    model, x = Arranged().eval(), torch.randn(1, 5, 2)
+    path = how(model, tmp_path / ("m.pt2" if how in (by_export, by_parts) else "m.pt"))
+    by_file, live = (xc.explain(one, x, target=0) for one in (load_model(path), model))
+    assert by_file.relative_residual.max() <= 1e-5
+    np.testing.assert_allclose(by_file.attributions, live.attributions, rtol=1e-5, atol=1e-7)
+
+
+def test_numbers_of_repeats_are_made_safe_where_they_are_read():
+    large = torch.tensor([1 << 62, 3])
+    assert guards.within_memory(large).tolist() == [1 << 44, 3]
+    assert not guards.repeats_fit(torch.ones((1 << 18) + 1))
+    assert (1 << 44) * (1 << 18) < 1 << 63
+    for kind in (torch.int32, torch.float64):
+        assert guards.within_memory(torch.ones(2, dtype=kind)).dtype == kind
+    with pytest.raises(RuntimeError, match="do not fit together"):
+        guards.guarded("repeat_interleave.self_int")(torch.ones(2), -1)
 
 
 class Normed(nn.Module):
@@ -116,12 +192,16 @@ def test_programs_do_not_reach_beyond_their_tensors(tmp_path):
         exported = torch.export.export(Normed().eval(), (torch.randn(2, 5, 2),))
         torch.export.save(exported, tmp_path / "good.pt2")
         torch.export.save(exported.run_decompositions(), tmp_path / "taken apart.pt2")
+        repeats = torch.export.export(Arranged().eval(), (torch.randn(1, 5, 2),))
+        repeats.constants["repeats"] = torch.tensor([1 << 62] * 3 + [(1 << 62) + 4])
+        repeats.state_dict["repeats"] = repeats.constants["repeats"]
+        torch.export.save(repeats, tmp_path / "repeats.pt2")
     weights = [("good", name) for name in ("lstm.weight_hh_l0", "lstm.bias_ih_l0", "norm.weight", "norm.running_mean")]
     weights += [("taken apart", name) for name in ("lstm.weight_hh_l0", "norm.weight", "norm.running_mean")]
     paths = [
         with_json(tmp_path / f"{source}.pt2", tmp_path / f"{source}, {name}.pt2", WEIGHTS, shrunk(name))
         for source, name in weights
-    ]
+    ] + [tmp_path / "repeats.pt2"]
     said = said_apart(paths)
     assert len(said) == len(paths)
     assert not {path: words for path, words in said.items() if not words.startswith(("CaptureError", "ModelFileError"))}
@@ -184,7 +264,7 @@ def test_every_operation_of_the_rule_table_is_on_the_list_or_has_a_reason():
     from explain_core.backends.torch.rules import RULES
 
     keys = {key for key in RULES if key.partition(".")[0] in aten_names()}
-    known = {*guards.GUARDS, *guards.UNREACHED, *operators.REFUSED}
+    known = {*guards.GUARDS, *guards.UNREACHED, *operators.REFUSED, *(key.partition(".")[0] for key in guards.GUARDS)}
     assert not {key for key in keys if key.partition(".")[0] not in operators.NAMES and key not in known}
 
 

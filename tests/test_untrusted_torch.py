@@ -180,6 +180,8 @@ BODIES = {
     "fork": ("fork(torch.relu, x)", ""),
     "await": ("torch.wait(x)", "aten::wait"),
     "a result in a given tensor": ("torch.add(x, x, out=x)", "aten::add"),
+    "counting nothing": ("torch.count('abc', '', 0, 3)", "aten::count"),
+    "replacing nothing": ("torch.replace('abc', '', 'x', -1)", "aten::replace"),
 }
 
 
@@ -193,6 +195,13 @@ def test_what_forward_may_not_call_is_refused_before_it_runs(idea, good, tmp_pat
         load_model(edited_path)
     assert named in caught.value.what
     assert not canary.exists()
+
+
+def test_whole_numbers_and_tensors_may_be_sorted(good, tmp_path):
+    source = SORTS.format("a = [2, 1]", "torch.add((torch.sort(x, 0, False))[0], a[0])")
+    text = f"return torch.add({RESULT}, torch.sum(__torch__.other.pick(x)))"
+    path = in_code(good, tmp_path / "m.pt", f"return {RESULT}", text, {"code/__torch__/other.py": source})
+    assert load_model(path).summary.format == "TorchScript"
 
 
 with warnings.catch_warnings():
@@ -280,6 +289,7 @@ def pick(x: Tensor) -> Tensor:
   b = unchecked_cast(__torch__.other.Big, annotate(Any, s))
   return (b).c
 """
+SORTS = "def pick(x: Tensor) -> Tensor:\n  {}\n  torch.sort(a, True)\n  return {}\n"
 ALSO_REFUSED = {
     "an object taken for another": (CASTS, "__torch__.other.pick(x)"),
     "a tuple taken for a longer one": (
@@ -306,6 +316,9 @@ ALSO_REFUSED = {
         "def pick(x: Tensor, way: bool) -> Tensor:\n  if way:\n    n = 6\n  else:\n    n = 99\n"
         "  return torch.to(x, n)\n", "__torch__.other.pick(x, True)",
     ),
+    "sorting floats": (SORTS.format("a = [nan, 1.]", "torch.tensor(a)"), "__torch__.other.pick(x)"),
+    "sorting tensors": (SORTS.format("a = [x, x]", "torch.stack(a)"), "__torch__.other.pick(x)"),
+    "sorting floats anew": ("", "torch.tensor(torch.sorted([nan, 1.]))"),
     "a memory format that there is not": ("", "torch.contiguous(x, memory_format=99)"),
     "a tensor without values": ("", "torch.zeros([4], device=torch.device('meta'))"),
     "a tensor without values, by a text": ("", "torch.zeros([4], device='meta')"),

@@ -14,12 +14,12 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, List, Optional, Tuple  # noqa: UP035 - the only names that TorchScript knows
+from typing import Any, List, Optional, Tuple, Union  # noqa: UP035 - the only names that TorchScript knows
 
 import torch
 from torch import Tensor
 
-__all__ = ["GUARDS", "UNREACHED", "List", "Optional", "Tuple", "guarded", "source_of"]
+__all__ = ["GUARDS", "UNREACHED", "List", "Optional", "Tuple", "Union", "guarded", "source_of"]
 
 
 def layers_fit(
@@ -153,6 +153,58 @@ def encoder_fits(
     return attention_fits(src, num_heads, qkv_weight, qkv_bias, proj_weight, proj_bias)
 
 
+def repeats_fit(repeats: Union[Tensor, int]) -> bool:  # noqa: UP007
+    # Their sum is the size of the result; see `within_memory` for how it stays what it says.
+    if isinstance(repeats, int):
+        return repeats >= 0
+    return repeats.numel() <= 262144
+
+
+def within_memory(repeats: Tensor) -> Tensor:
+    # As many numbers as may be given, of at most 2**44 each, sum up to less than 2**63; and one that large is more than
+    # any memory holds, so what was larger fails all the same. It is no check, as that would have to read the numbers
+    # while a model is traced.
+    if repeats.element_size() == 8 and not repeats.is_floating_point():
+        return torch.clamp_max(repeats, 17592186044416)
+    return repeats
+
+
+def places_fit(numbers: List[int]) -> bool:  # noqa: UP006
+    # Products and sums of a few such numbers, and of the sizes of tensors, do not wrap around.
+    for number in numbers:  # noqa: SIM110 - TorchScript has no other way
+        if number < 0 or number > 1048576:
+            return False
+    return True
+
+
+def pool_fits(
+    kernel_size: List[int],  # noqa: UP006 - also below
+    stride: List[int],  # noqa: UP006
+    padding: List[int],  # noqa: UP006
+    dilation: List[int],  # noqa: UP006
+) -> bool:
+    return places_fit(kernel_size) and places_fit(stride) and places_fit(padding) and places_fit(dilation)
+
+
+def columns_fit(
+    kernel_size: List[int],  # noqa: UP006 - also below
+    dilation: List[int],  # noqa: UP006
+    padding: List[int],  # noqa: UP006
+    stride: List[int],  # noqa: UP006
+) -> bool:
+    return pool_fits(kernel_size, stride, padding, dilation)
+
+
+def image_fits(
+    output_size: List[int],  # noqa: UP006 - also below
+    kernel_size: List[int],  # noqa: UP006
+    dilation: List[int],  # noqa: UP006
+    padding: List[int],  # noqa: UP006
+    stride: List[int],  # noqa: UP006
+) -> bool:
+    return places_fit(output_size) and pool_fits(kernel_size, stride, padding, dilation)
+
+
 #: Operations that run behind a check, by "name.overload", each with the check: it takes arguments of the operation by
 #: their names, and answers whether the kernel stays inside of its tensors.
 GUARDS: dict[str, Callable[..., bool]] = {
@@ -165,7 +217,23 @@ GUARDS: dict[str, Callable[..., bool]] = {
     "_native_batch_norm_legit_no_training": statistics_fit,
     "_native_multi_head_attention": attention_fits,
     "_transformer_encoder_layer_fwd": encoder_fits,
+    "repeat_interleave.Tensor": repeats_fit,
+    "repeat_interleave.self_Tensor": repeats_fit,
+    "repeat_interleave.self_int": repeats_fit,
+    **{f"max_pool{axes}d": pool_fits for axes in (1, 2, 3)},
+    **{f"max_pool{axes}d_with_indices": pool_fits for axes in (1, 2, 3)},
+    "im2col": columns_fit,
+    "col2im": image_fits,
 }
+
+#: By operation, an argument that is first made safe, and how.
+_MADE_SAFE: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+    "repeat_interleave.Tensor": ("repeats", within_memory),
+    "repeat_interleave.self_Tensor": ("repeats", within_memory),
+}
+
+#: The key of several overloads that a script cannot tell apart by what is written, and the argument that differs.
+_OF_EITHER = {"repeat_interleave.self_Tensor": ("repeats", "int")}
 
 _PACKED = "packed sequences inside TorchScript cannot be followed"
 _NESTED = "nested tensors cannot be followed; make the encoder with enable_nested_tensor=False"
@@ -203,11 +271,16 @@ def guarded(key: str) -> Callable[..., Any]:
     operation = getattr(getattr(torch.ops.aten, name), overload or "default")
     wanted = list(inspect.signature(check).parameters)
     names = [argument.name for argument in schema.arguments]
+    defaults = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
 
     def checked(*args: Any, **kwargs: Any) -> Any:
-        given = dict(zip(names, args, strict=False)) | kwargs
+        given = defaults | dict(zip(names, args, strict=False)) | kwargs
         if not check(*(given[name] for name in wanted)):
             raise RuntimeError(_UNFIT.format(name))
+        if key in _MADE_SAFE:
+            argument, made_safe = _MADE_SAFE[key]
+            given[argument] = made_safe(given[argument])
+            return operation(**given)
         return operation(*args, **kwargs)
 
     checked.__name__ = f"checked_{key.replace('.', '_')}"
@@ -223,7 +296,8 @@ def source_of(keys: Iterable[str], module: str, name_of: Callable[[str], str]) -
         name_of: gives the name of the function for a key.
     """
     keys = sorted(keys)
-    checks = {layers_fit: None, attention_fits: None} | {GUARDS[key]: None for key in keys if key in GUARDS}
+    helpers = (layers_fit, attention_fits, within_memory, places_fit, pool_fits)
+    checks = dict.fromkeys((*helpers, *(GUARDS[key] for key in keys if key in GUARDS)))
     parts = [inspect.getsource(check) for check in checks]
     source = "\n".join((*parts, *(_function(key, name_of(key)) for key in keys)))
     names = "|".join(check.__name__ for check in checks)
@@ -233,7 +307,7 @@ def source_of(keys: Iterable[str], module: str, name_of: Callable[[str], str]) -
 def _function(key: str, name: str) -> str:
     schema = schema_of(key)
     arguments = ", ".join(
-        f"{a.name}: {a.type.annotation_str}" + (f"={a.default_value!r}" if a.has_default_value() else "")
+        f"{a.name}: {_type(key, a)}" + (f"={a.default_value!r}" if a.has_default_value() else "")
         for a in schema.arguments
     )
     types = [value.type.annotation_str for value in schema.returns]
@@ -247,7 +321,21 @@ def _function(key: str, name: str) -> str:
     lines += [
         f"  if not {check.__name__}({', '.join(inspect.signature(check).parameters)}):",
         f'    ops.prim.RaiseException("{_UNFIT.format(operation)}", "builtins.RuntimeError")',
-        f"  return torch.{operation}({', '.join(a.name for a in schema.arguments)})",
-        "",
     ]
-    return "\n".join(lines)
+    if key in _OF_EITHER:
+        argument, other = _OF_EITHER[key]
+        lines += [f"  if isinstance({argument}, {other}):", f"    return {_call(operation, schema, None)}"]
+    return "\n".join((*lines, f"  return {_call(operation, schema, _MADE_SAFE.get(key))}", ""))
+
+
+def _type(key: str, argument: Any) -> str:
+    name, other = _OF_EITHER.get(key, ("", ""))
+    own = argument.type.annotation_str
+    return f"Union[{own}, {other}]" if argument.name == name else own
+
+
+def _call(operation: str, schema: Any, made_safe: tuple[str, Callable[[Tensor], Tensor]] | None) -> str:
+    argument, function = made_safe or ("", None)
+    given = (f"{function.__name__}({a.name})" if a.name == argument else a.name for a in schema.arguments)
+    parts = (f"{a.name}={value}" if a.kwarg_only else value for a, value in zip(schema.arguments, given, strict=True))
+    return f"torch.{operation}({', '.join(parts)})"

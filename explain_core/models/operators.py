@@ -47,9 +47,9 @@ _IN_PLACE = """
 
 _LINEAR = """
     alias as_strided adjoint adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d
-    _adaptive_avg_pool3d avg_pool1d avg_pool2d avg_pool3d broadcast_to cat chunk clone col2im column_stack concat
+    _adaptive_avg_pool3d avg_pool1d avg_pool2d avg_pool3d broadcast_to cat chunk clone column_stack concat
     concatenate constant_pad_nd contiguous cumsum diag diag_embed diagonal diff dsplit dstack expand expand_as flatten
-    flip fliplr flipud hsplit hstack im2col lift_fresh_copy lift_fresh mH mT mean movedim moveaxis nansum narrow numpy_T
+    flip fliplr flipud hsplit hstack lift_fresh_copy lift_fresh mH mT mean movedim moveaxis nansum narrow numpy_T
     pad permute pixel_shuffle pixel_unshuffle ravel reflection_pad1d reflection_pad2d reflection_pad3d repeat
     replication_pad1d replication_pad2d replication_pad3d reshape reshape_as roll rot90 select slice split
     split_with_sizes split_copy split_with_sizes_copy squeeze squeeze_copy stack sum sum_to_size swapaxes swapdims t
@@ -62,7 +62,7 @@ _LINEAR = """
 
 _PICKED = """
     embedding gather index index_add index_copy index_fill index_put index_select masked_fill masked_scatter
-    masked_select one_hot repeat_interleave scatter scatter_add scatter_reduce select_scatter slice_backward
+    masked_select one_hot scatter scatter_add scatter_reduce select_scatter slice_backward
     slice_scatter diagonal_scatter take take_along_dim where embedding_renorm_ nonzero argwhere
 """
 
@@ -75,8 +75,7 @@ _PRODUCTS = """
 _COMPOSED = """
     adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d alpha_dropout batch_norm _batch_norm_impl_index
     cosine_similarity dropout feature_alpha_dropout feature_dropout group_norm instance_norm layer_norm linalg_norm
-    linalg_vector_norm log_softmax _log_softmax logsumexp max_pool1d max_pool1d_with_indices max_pool2d
-    max_pool2d_with_indices max_pool3d max_pool3d_with_indices native_dropout native_group_norm native_layer_norm norm
+    linalg_vector_norm log_softmax _log_softmax logsumexp native_dropout native_group_norm native_layer_norm norm
     frobenius_norm pairwise_distance cdist rms_norm scaled_dot_product_attention softmax
     _softmax std std_mean var var_mean _safe_softmax
 """
@@ -130,9 +129,9 @@ _CHECKS = """
 
 _OF_SCRIPTS = """
     Bool Complex Delete Float FloatImplicit Int IntImplicit ComplexImplicit ScalarImplicit __derive_index __getitem__
-    __range_length _set_item _unwrap_optional append clear copysign count degrees dict endswith extend fabs find format
+    __range_length _set_item _unwrap_optional append clear copysign degrees dict endswith extend fabs find format
     get index insert isalnum isalpha isdecimal isdigit islower isspace isupper item items join keys len list lower
-    lstrip mathremainder percentFormat pop popitem radians remove replace reverse rfind rstrip setdefault slice sorted
+    lstrip mathremainder percentFormat pop popitem radians remove reverse rfind rstrip setdefault slice sorted
     split splitlines startswith str strip title update upper values floordiv ceil strip
     modf frexp
 """
@@ -144,6 +143,8 @@ _ALL = (
 
 NAMES = frozenset(" ".join(_ALL).split())
 """Names of ``aten`` operations, without overload, whose kernels look at what they are given."""
+
+_UNSORTABLE = "sorting them reads beyond the list where one is no number; sort a tensor"
 
 REFUSED: dict[str, str] = {
     "_unsafe_view": "exported programs get the plain view in its place",
@@ -160,9 +161,12 @@ REFUSED: dict[str, str] = {
     "data_ptr": "it hands out addresses",
     "set_": "it gives a tensor other memory",
     "resize_": "it gives a tensor more memory than its values fill",
+    "count": "counting an empty text never ends",
+    "replace": "replacing an empty text never ends",
+    **{f"{name}.{kind}": _UNSORTABLE for name in ("sort", "sorted") for kind in ("float", "Tensor", "any")},
     "fork": "it runs beside the checks; write the model without torch.jit.fork",
 }
-"""Known names on no list, with the reason that the error gives."""
+"""Known names on no list, and overloads of names on one, with the reason that the error gives."""
 
 SAFE_TWINS = {"_unsafe_view": "view", "_unsafe_index": "index", "_unsafe_index_put": "index_put"}
 """What exported programs get in the place of operations that leave out a check."""
@@ -202,10 +206,12 @@ def guard_of(name: str, arguments: list[ast.expr]) -> str | None:
     """The key in `guards` for a call in the code of a script; None for an operation that needs no guard.
 
     Recurrent layers over packed sequences have another order of arguments: the fourth is a list of weights, where that
-    of the others says whether there are biases.
+    of the others says whether there are biases. Repeating with nothing but numbers of repeats has one argument.
     """
     if name not in _GUARDED_NAMES:
         return None
+    if name == "repeat_interleave":
+        return f"{name}.{'Tensor' if len(arguments) < 2 else 'self_Tensor'}"
     keys = [key for key in (*GUARDED, *UNREACHED) if key.partition(".")[0] == name]
     if len(keys) == 1:
         return keys[0]
@@ -231,14 +237,21 @@ def node_is_allowed(kind: str, schema: Any, *, in_guard: bool) -> bool:
         return name in PRIM | _STRUCTURE
     if namespace != "aten" or schema is None or any(argument.is_out for argument in schema.arguments):
         return False
-    return name in NAMES or (in_guard and name in _GUARDED_NAMES)
+    return key_of(schema) not in REFUSED and (name in NAMES or (in_guard and name in _GUARDED_NAMES))
+
+
+def key_of(schema: Any) -> str:
+    """The "name.overload" of an operation."""
+    name = schema.name.rpartition("::")[2]
+    return f"{name}.{schema.overload_name}" if schema.overload_name else name
 
 
 def target_is_allowed(target: str) -> bool:
     """Whether an exported program may call ``name.overload`` of ``torch.ops.aten``."""
     name, dot, overload = target.partition(".")
     overload = "" if overload == "default" else overload
-    if not dot or (name not in NAMES and (f"{name}.{overload}" if overload else name) not in GUARDED):
+    key = f"{name}.{overload}" if overload else name
+    if not dot or key in REFUSED or (name not in NAMES and key not in GUARDED):
         return False
     try:
         schema = torch._C._get_schema(f"aten::{name}", overload)
@@ -249,7 +262,8 @@ def target_is_allowed(target: str) -> bool:
 
 def refusal(operation: str, where: str) -> ModelFileError:
     """The error for an operation that is not on the list."""
-    why = REFUSED.get(operation.rpartition("::")[2].partition(".")[0])
+    key = operation.rpartition("::")[2]
+    why = REFUSED.get(key) or REFUSED.get(key.partition(".")[0])
     return ModelFileError(
         f"The file is refused: the operation {operation!r} is not on the list of those that a model file may use"
         + (f" ({why})." if why else "."),

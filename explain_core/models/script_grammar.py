@@ -140,6 +140,7 @@ class _Definitions(Code):
             raise self.refused(f"{ast.unparse(target)[:60]!r} in a class", node)
 
     def _function(self, node: ast.FunctionDef, depth: int) -> None:
+        self.begin()
         given = node.args
         if node.decorator_list or given.vararg or given.kwarg or given.posonlyargs or given.kwonlyargs:
             raise self.refused(f"the function {node.name!r} with other arguments than plain ones", node)

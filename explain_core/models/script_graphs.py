@@ -48,7 +48,7 @@ def check_functions(functions: Sequence[Any], attributes: Attributes, where: str
             holds_graph = any(node.kindOf(name) in ("g", "gs") for name in node.attributeNames())
             schema = _schema(node)
             if holds_graph or not operators.node_is_allowed(node.kind(), schema, in_guard=in_guard):
-                raise operators.refusal(node.kind(), place)
+                raise operators.refusal(f"aten::{operators.key_of(schema)}" if schema else node.kind(), place)
             _check_use(node, place)
             for argument, value in zip(schema.arguments if schema else (), node.inputs(), strict=False):
                 if not numbers.is_known(argument, value, function.qualified_name):

@@ -16,6 +16,10 @@ from explain_core.models.program_check import refuse_code
 
 _DEEPEST = 150  # of expressions in expressions; what PyTorch prints has about ten
 
+# PyTorch takes a time that grows with the square of what a function has: 100,000 expressions take seconds.
+_MOST_OF_FUNCTION = 100_000
+_MOST = 1_000_000
+
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 DUNDER = re.compile(r"__\w+__", re.ASCII)
 #: Methods with a meaning of their own, which run where the code says so. ``__setstate__`` would run on opening.
@@ -47,11 +51,13 @@ class Script:
     Attributes:
         sources: by entry, what PyTorch is to read.
         attributes: for each class, by its full name, the type of each attribute.
+        expressions: how many there are so far.
         used: operations that are only there for code which no run may reach, and those that are run with a check.
     """
 
     sources: dict[str, bytes] = field(default_factory=dict)
     attributes: dict[str, dict[str, ast.expr]] = field(default_factory=dict)
+    expressions: int = 0
     used: set[str] = field(default_factory=set)
 
 
@@ -78,11 +84,29 @@ class Literals:
         self._functions, self._classes, self._methods = names.functions, names.classes, names.methods
         self._lines: list[str] = []
         self._depth = 0
+        self._before = script.expressions  # when the function began
 
     def refused(self, what: str, node: ast.AST | None = None) -> ModelFileError:
         """The error for what is not written by ``torch.jit.save``."""
         line = getattr(node, "lineno", None)
         return refuse_code(what, self._where + (f", line {line}" if line else ""))
+
+    def begin(self) -> None:
+        """Count the expressions of a function from here on."""
+        self._before = self._script.expressions
+
+    def count(self, node: ast.AST) -> None:
+        """Count an expression."""
+        self._script.expressions += 1
+        own = self._script.expressions - self._before
+        if own > _MOST_OF_FUNCTION or self._script.expressions > _MOST:
+            line = getattr(node, "lineno", None)
+            raise ModelFileError(
+                "The code in the archive is longer than can be opened.",
+                where=self._where + (f", line {line}" if line else ""),
+                hint=f"It can have {_MOST:,} expressions, {_MOST_OF_FUNCTION:,} in a function. Script the model, so "
+                "that loops stay loops, or trace it with fewer timesteps; keep long lists of numbers in tensors.",
+            )
 
     def _line(self, depth: int, text: str) -> None:
         self._lines.append("  " * depth + text)
@@ -169,6 +193,7 @@ class Deeper:
         self._printer._depth += 1
         if self._printer._depth > _DEEPEST:
             raise self._printer.refused("an expression nested deeper than real models have", self._node)
+        self._printer.count(self._node)
 
     def __exit__(self, *_: object) -> None:
         self._printer._depth -= 1

@@ -30,6 +30,7 @@ from explain_core.models.script_graphs import check_functions
 from explain_core.models.script_literals import Script
 from explain_core.models.script_numbers import Attributes
 from explain_core.models.script_pickles import check_pickle
+from explain_core.models.script_sizes import check_sizes
 from explain_core.models.shapes import describe_layers, find_recurrent
 
 _CODE = re.compile(r"code/__torch__(/[\w/.\-<>]+)?\.py", re.ASCII)
@@ -72,6 +73,7 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
         clean, attributes = _checked(entries, path.name)
         module, functions = _load(clean, path.name)
         check_functions(functions, attributes, path.name)
+        check_sizes(functions, path.name)
     except ModelFileError as error:
         if not code_is_trusted():
             raise

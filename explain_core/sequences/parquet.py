@@ -16,6 +16,8 @@ from explain_core.sequences.times import OUT_OF_CALENDAR, in_calendar
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_MOST_TEXT = 128 * 2**20
+
 
 def read_parquet(data: bytes, where: str) -> Table:
     """The table in a Parquet file.
@@ -55,6 +57,7 @@ def _as_table(table: pa.Table, where: str) -> Table:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise SequenceFileError(f"Two columns are called {twice[:60]!r}.", where=where)
+    _check_text(table, where)
     columns = {names[i]: _column(table.column(i), names[i], where) for i in order}
     frame = pd.DataFrame(columns, index=row_numbers(table.num_rows))
     if frame.empty:
@@ -104,6 +107,29 @@ def _column(column: pa.ChunkedArray, name: str, where: str) -> pd.Series:
     if pa.types.is_boolean(kind) or pa.types.is_null(kind) or (pa.types.is_integer(kind) and cells.dtype == object):
         return cells.astype(object).map(lambda cell: float("nan") if cell is None else float(cell)).astype(float)
     return cells
+
+
+def _check_text(table: pa.Table, where: str) -> None:
+    """That the texts are not more than memory holds, once each row has its own."""
+    size = sum(_text_size(chunk) for column in table.columns for chunk in column.chunks)
+    if size > _MOST_TEXT:
+        raise SequenceFileError(
+            f"The file has {size:,} bytes of text; the limit is {_MOST_TEXT:,}.",
+            where=where,
+            hint="Give columns of numbers, and as text only names and times.",
+        )
+
+
+def _text_size(chunk: pa.Array) -> int:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    has_dictionary = pa.types.is_dictionary(chunk.type)
+    texts = chunk.dictionary if has_dictionary else chunk
+    if not _is_text(texts.type):
+        return 0
+    lengths = pc.binary_length(texts).cast(pa.int64())
+    return pc.sum(pc.take(lengths, chunk.indices) if has_dictionary else lengths).as_py() or 0
 
 
 def _decoded(cell: bytes, name: str, where: str) -> str:

@@ -33,6 +33,10 @@ class Roots:
     views: frozenset[fx.Node]
 
 
+# Parts of a tensor that share its memory, which PyTorch's descriptions of them leave out.
+_UNSAFE_SPLITS = ("aten::unsafe_chunk", "aten::unsafe_split", "aten::unsafe_split_with_sizes")
+
+
 def writes_to_first_argument(op: torch._ops.OpOverload) -> bool:
     """Whether an operation works in place."""
     arguments = op._schema.arguments
@@ -85,7 +89,7 @@ def _viewed(node: fx.Node) -> fx.Node | None:
         return node.args[0]
     if _is_operation(node):
         arguments = node.target._schema.arguments
-        if arguments and arguments[0].alias_info is not None:
+        if node.target._schema.name in _UNSAFE_SPLITS or (arguments and arguments[0].alias_info is not None):
             return node.args[0]
     return None
 

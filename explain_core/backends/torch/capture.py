@@ -174,12 +174,17 @@ def run(call: Callable[..., Any], tensors: Sequence[Tensor]) -> list[Tensor]:
 
 @contextmanager
 def _as_written() -> Iterator[None]:
-    """What ``torch.compile`` has wrapped inside a model runs as it was written."""
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with torch._dynamo.config.patch(error_on_nested_fx_trace=False):
-        yield
+    """What ``torch.compile`` has wrapped inside a model runs as it was written, and so does TorchScript.
+
+    What PyTorch makes of a script to run it faster takes longer than the run or two that it would be for, and recurses
+    once for each of the operations in a row: a script of 15,000 ends the process.
+    """
+    with torch.jit.optimized_execution(False):
+        if "torch._dynamo" not in sys.modules:
+            yield
+            return
+        with torch._dynamo.config.patch(error_on_nested_fx_trace=False):
+            yield
 
 
 def _tensors(output: Any) -> tuple[list[Tensor], list[str]]:
@@ -217,7 +222,8 @@ def _explained(error: Exception, where: str = "") -> CaptureError:
         elif first.endswith("Error:"):  # without words: where its own trace points to
             marked = [line.strip() for line, following in pairwise(text) if "<--- HERE" in following]
             of_script = (
-                f"TorchScript that takes a plain number from a tensor cannot be followed: {''.join(marked[-1:])}"
+                "TorchScript that takes a plain number from a tensor, or more memory than there is, cannot be "
+                f"followed: {''.join(marked[-1:])}"
             )
         if of_script is not None:
             return CaptureError(

@@ -458,7 +458,8 @@ def native_multi_head_attention(
         split = lambda v: v.unflatten(-1, (heads, width // heads)).transpose(1, 2)  # noqa: E731
         parts.append(apply_or_call(split, part))
     if mask is not None:
-        mask = ~mask
+        # A mask of truths says what to leave out; one of numbers is added.
+        mask = ~mask if mask.dtype == torch.bool else mask
         mask = mask[:, None, None, :] if mask_type == 1 else mask
     mixed = attention(ops, *parts, mask)
     joined = apply_linear(lambda v: v.transpose(1, 2).flatten(-2), mixed)

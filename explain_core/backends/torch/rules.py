@@ -228,6 +228,7 @@ _SHAPES = [
     "result_type",
     "device",
     "layout",
+    "_assert_tensor_metadata",  # in exports, before a change of dtype
 ]
 
 _TWO_PLAYERS = {

@@ -183,8 +183,9 @@ class WorkerProcess:
             self._process.stdin.write(len(job).to_bytes(LENGTH, "little"))
             self._process.stdin.write(job)
             self._process.stdin.flush()
-        except BrokenPipeError:  # the listener says so
-            pass
+        except BrokenPipeError:  # the listener says so, unless it saw the end before there was a job
+            self._listener.join()
+            running.fail(ProcessEndedError(self._process.wait(), running.begun))
         except OSError as error:
             running.fail(
                 JobError(
@@ -192,10 +193,11 @@ class WorkerProcess:
                     hint="Whoever runs this server can make room in its folder for temporary files (TMPDIR).",
                 )
             )
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            running.fail(UnexpectedFailure(f"The job cannot be sent to a worker. {type(error).__name__}: {error}"))
-        except ValueError:  # the pipe is closed, since the process is being ended
-            running.fail(ProcessEndedError(-signal.SIGKILL, begun=False))
+        except Exception as error:  # of whatever an argument does as it is pickled
+            if self._ending:  # and the pipe is closed
+                running.fail(ProcessEndedError(-signal.SIGKILL, begun=False))
+            else:
+                running.fail(UnexpectedFailure(f"The job cannot be sent to a worker. {type(error).__name__}: {error}"))
 
     def _listen(self) -> None:
         """Take the process's answers, until it ends."""

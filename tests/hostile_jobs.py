@@ -149,3 +149,10 @@ class Unreadable:
 
     def __reduce__(self):
         return int, ("no number",)
+
+
+class Unsendable:
+    """An argument that cannot be pickled, in a way of its own."""
+
+    def __reduce__(self):
+        raise RecursionError("too deep")

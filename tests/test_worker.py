@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hostile_jobs import Unreadable, count_openings, let_late_reports_go, openings, report_late
+from hostile_jobs import Unreadable, Unsendable, count_openings, let_late_reports_go, openings, report_late
 
 from explain_core.demos import list_demos, load_demo
 from explain_core.errors import InputError, JobError, ModelFileError
@@ -112,8 +112,9 @@ def test_an_argument_that_cannot_be_read_is_a_bug_and_the_worker_goes_on(worker)
     process = worker.run(pid).result(SOON)
     with pytest.raises(UnexpectedFailure, match="invalid literal for int"):
         worker.run(count_steps, Unreadable()).result(SOON)
-    with pytest.raises(UnexpectedFailure, match="cannot be sent to a worker"):
-        worker.run(lambda report: 1).result(SOON)
+    for odd in (lambda: 1, Unsendable()):
+        with pytest.raises(UnexpectedFailure, match="cannot be sent to a worker"):
+            worker.run(count_steps, odd).result(SOON)
     assert worker.run(pid).result(SOON) == process
 
 

@@ -31,7 +31,7 @@ from explain_core import errors
 from explain_core.errors import ExplainError
 from explain_core.json_reader import measured, read_json
 
-MOST_HEAD = 32 * 2**20  # bytes; heads have labels, notes and the texts in tables
+_MOST_HEAD = 32 * 2**20  # bytes; heads have labels, notes and the texts in tables
 _MOST_VALUES = 10**6  # in a head: each takes up to 100 bytes of memory, however few it has there
 _DEEPEST = 100
 _LONGEST_AXIS = 10**9
@@ -85,7 +85,7 @@ def dump(value: Any) -> Iterator[bytes | memoryview]:
     head = {"sizes": [array.nbytes for array in packer.arrays], "value": node}
     text = json.dumps(head, ensure_ascii=False).encode("utf-8", "replace")
     values, depth = measured(text)
-    if len(text) > MOST_HEAD or values > _MOST_VALUES or depth > _DEEPEST:
+    if len(text) > _MOST_HEAD or values > _MOST_VALUES or depth > _DEEPEST:
         raise WireError(f"a head of {len(text):,} bytes and {values:,} values, {depth:,} deep")
     yield len(text).to_bytes(_LENGTH, "little")
     yield text
@@ -105,7 +105,7 @@ def load(stream: Stream, most: int) -> tuple[Any, int]:
         EOFError: the stream ends before it does.
     """
     size = int.from_bytes(_exactly(stream, _LENGTH), "little")
-    if size > min(MOST_HEAD, most):
+    if size > min(_MOST_HEAD, most):
         raise WireError(f"a head of {size:,} bytes")
     try:
         head = read_json(_exactly(stream, size), most_values=_MOST_VALUES, deepest=_DEEPEST)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickletools
-from pathlib import Path
 from typing import Any
 
 MAX_OPERATIONS = 2_000_000
@@ -131,12 +130,6 @@ class _Depths:
         del self._stack[len(self._stack) - count :]
         if opcode.stack_after:
             self._stack.append(max(values, default=-1) + 1)
-
-
-def names_in_file(path: Path) -> tuple[str, ...]:
-    """`imported_names` of a file that is one pickle."""
-    with path.open("rb") as file:
-        return imported_names(file.read(MAX_BYTES))
 
 
 def describe(names: tuple[str, ...]) -> str:

@@ -19,7 +19,8 @@ CANNOT = 77  # the exit code of a worker that could not enter its sandbox, and s
 def main() -> None:
     """Do as the orders say, then take jobs until there are no more."""
     sandbox = _load_alone("pairlift_sandbox", Path(__file__).parent)
-    resources, landlock, seccomp = (importlib.import_module(f"{sandbox}.{name}") for name in _PARTS)
+    parts = (importlib.import_module(f"{sandbox}.{name}") for name in ("resources", "landlock", "seccomp"))
+    resources, landlock, seccomp = parts
     orders = json.loads(sys.stdin.buffer.readline())
     resources.end_with(orders["parent"])
     resources.limit(orders["memory"], orders["file_bytes"])
@@ -41,9 +42,6 @@ def main() -> None:
     package = _load_alone("explain_core", Path(__file__).parents[1])
     child = importlib.import_module(f"{package}.worker_child")
     child.serve(orders["memory"], orders["answer_bytes"], sandboxed=orders["sandboxed"])
-
-
-_PARTS = ("resources", "landlock", "seccomp")
 
 
 def _load_alone(name: str, folder: Path) -> str:

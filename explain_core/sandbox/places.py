@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from glob import glob
 from pathlib import Path
 
+_LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")  # of `sysconfig`'s names for folders
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 _SYSTEM = (
@@ -45,9 +46,6 @@ def to_read() -> list[str]:
     interpreter |= {path for name, path in sysconfig.get_paths().items() if name in _LIBRARIES}
     own = {str(_PACKAGE), str(_PACKAGE.parent / "assets" / "demo")}
     return sorted({*_SYSTEM, *interpreter - {"/"}, *own, *_only_packages(sys.path)})
-
-
-_LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
 
 
 def to_use() -> list[str]:

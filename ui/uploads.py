@@ -88,11 +88,12 @@ class Gate:
         refusal = await self._let_in(scope, receive, send) if is_upload else await self._app(scope, receive, send)
         if refusal is not None:
             _log.warning("An upload was refused: %s", refusal.words)
-            tell(_session_of(scope), refusal.words)
+            session, _ = _asked_for(scope)
+            tell(session, refusal.words)
             await self._answer(refusal, scope, receive, send)
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> Refusal | None:
-        session, _, file_id = scope["path"].partition(_PLACE)[2].partition("/")
+        session, file_id = _asked_for(scope)
         if not is_issued(session, file_id):
             return Refusal(404, "The app has not asked for this file. Reload the page and choose it again.")
         flight = _Flight(session, _length(scope))
@@ -188,8 +189,10 @@ def _length(scope: Scope) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _session_of(scope: Scope) -> str:
-    return scope["path"].partition(_PLACE)[2].partition("/")[0]
+def _asked_for(scope: Scope) -> tuple[str, str]:
+    """The session and the id of the file that an upload's address names."""
+    session, _, file_id = scope["path"].partition(_PLACE)[2].partition("/")
+    return session, file_id
 
 
 async def _drain(receive: Receive) -> None:

@@ -12,12 +12,14 @@ from explain_core.explain import explain
 from explain_core.explanation import Explanation
 from explain_core.models import LoadedModel, load_model
 from explain_core.sequences import load_sequences
+from explain_core.targets import contrast
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Explanation",
     "LoadedModel",
+    "contrast",
     "diagnostics",
     "errors",
     "explain",

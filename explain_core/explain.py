@@ -47,7 +47,8 @@ def explain(
             takes nested ones, or a dict by parameter name.
         baselines: "zeros"; "mean" (each feature's, over samples and timesteps); an array with 1 sample or as many as
             the input; for several inputs a tuple or dict of these.
-        target: None for every output; a unit; (time, unit) for sequence outputs; a label; a list of these.
+        target: None for every output; a unit; (time, unit) for sequence outputs; a label; `contrast` of two; an array
+            with one for each sample; a list of these. See `explain_core.targets.select_targets`.
         backend: "auto", "torch" or "tensorflow".
         device: "auto" (a GPU when there is one), "cpu", "cuda", "cuda:1".
         background: average over the baselines instead of pairing them with the samples.

@@ -45,11 +45,13 @@ class Prepared:
 
     def label(self, result: PairAttribution, attrs: Mapping[str, Any], started: float) -> Explanation:
         """The result of N samples with labels; ``started`` is when the work began (`time.perf_counter`)."""
+        labels = _unique([t.label for t in self.targets])
+        own = {label: t.labels for label, t in zip(labels, self.targets, strict=True) if t.labels}
         return build_explanation(
             [self._label(i, values) for i, values in enumerate(result.attributions) if values is not None],
             result.prediction.T,
             result.baseline_prediction.T,
-            output_labels=_unique([t.label for t in self.targets]),
+            output_labels=labels,
             keep_output=self.keep_output,
             sample_labels=_sample_labels(self.arguments, self.axes),
             gates=result.gates,
@@ -57,6 +59,7 @@ class Prepared:
             notes=[*self.runner.notes, *self.plan.notes],
             attrs={
                 **attrs,
+                **({"targets": own} if own else {}),
                 "framework": self.framework,
                 "device": self.runner.device,
                 "dtype": self.runner.dtype,
@@ -124,7 +127,7 @@ def prepare(
         sample_by_sample=sample_by_sample,
     )
     base = resolve_baselines(baselines, arguments, axes, runner.explained, background)
-    targets, keep_output = select_targets(target, runner.outputs, output_names)
+    targets, keep_output = select_targets(target, runner.outputs, output_names, plan.count)
     plan.set_baselines(base, runner.explained, background)
     described = baselines if isinstance(baselines, str) else "given"
     model = _live(model)

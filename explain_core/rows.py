@@ -112,10 +112,14 @@ class Plan:
             for first in range(0, self.baseline_count, size)
         ]
 
-    def inputs(self, rows: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """The test and the baseline members of a batch, filled up to its size by repeating the last row."""
+    def filled(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of a batch up to its size, by repeating the last one."""
         short = self.rows_at_once - len(rows)
-        rows = np.concatenate([rows, np.repeat(rows[-1:], short, 0)]) if short else rows
+        return np.concatenate([rows, np.repeat(rows[-1:], short, 0)]) if short else rows
+
+    def inputs(self, rows: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The test and the baseline members of a batch, filled up."""
+        rows = self.filled(rows)
         test, base = [], []
         for i, (leaf, axis) in enumerate(zip(self._leaves, self._axes, strict=True)):
             members = leaf[rows[:, 0]]
@@ -190,7 +194,8 @@ def attribute_rows(
             f"Explaining batch {number + 1} of {len(batches)}" if len(batches) > 1 else "Explaining",
         )
         test, base = plan.inputs(rows)
-        result = runner.attribute(test, base, targets, gates=gates, embeddings=embeddings, ledger=ledger)
+        chosen = [target.of_rows(plan.filled(rows)[:, 0]) for target in targets]
+        result = runner.attribute(test, base, chosen, gates=gates, embeddings=embeddings, ledger=ledger)
         samples = rows[:, 0]
         add(("prediction",), result.prediction, samples)
         add(("baseline",), result.baseline_prediction, samples)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,24 +15,58 @@ from explain_core.errors import TargetError
 MOST_OUTPUTS = 512
 """With ``target=None`` every output is explained, up to this many."""
 
+OWN = "own target of each sample"
+"""The label of an output that is chosen for each sample by itself."""
+
+_MINUS = " − "
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A difference of two outputs as a target: see `contrast`."""
+
+    target: Any
+    against: Any
+
+
+def contrast(target: Any, against: Any) -> Contrast:
+    """Explain why ``target`` rather than ``against``: the difference of the two outputs.
+
+    Args:
+        target, against: one output each, in any form that ``explain(target=)`` takes: a unit, (time, unit), a label,
+            or an array with one for each sample.
+
+    Returns:
+        A target for `explain_core.explain`, alone or in a list of targets. The prediction is the difference of both
+        outputs, and the attributions add up to how far it moved; its label is "target − against".
+    """
+    return Contrast(target, against)
+
 
 def select_targets(
-    target: Any, outputs: Sequence[ModelOutput], names: Sequence[str] | None = None
+    target: Any,
+    outputs: Sequence[ModelOutput],
+    names: Sequence[str] | None = None,
+    samples: int | None = None,
 ) -> tuple[list[Target], bool]:
     """Turn ``target`` into explained scalars.
 
     Args:
         target: None for every output; an int for a unit (negative counts from the end); a tuple for sequence outputs
-            (time, unit); a label; a tuple that starts with an output tensor's name; a list of any of these.
+            (time, unit); a label as results print it, or the name of an output of one unit; a tuple that starts with an
+            output tensor's name, or where the model returns several with its place; `contrast`; an array of ints or
+            labels (sample,), or of indices (sample, axis), with one for each sample; a list of any of these.
         outputs: the tensors that the model returns, shapes without the sample axis.
         names: labels of the units of the last axis, such as class names.
+        samples: how many there are; None where a target for each cannot be asked for.
 
     Returns:
         The targets, and whether results keep an output dimension (several outputs, or a list).
 
     Raises:
-        TargetError: there is no such output.
+        TargetError: there is no such output, or more than one.
     """
+    chooser = _Chooser(outputs, names, samples)
     if target is None:
         total = sum(int(np.prod(o.shape)) for o in outputs)
         if total > MOST_OUTPUTS:
@@ -38,65 +74,204 @@ def select_targets(
                 f"the model gives {total} numbers per sample ({_describe(outputs)})",
                 hint="Choose one with target=(time, unit), or several with a list of those.",
             )
-        chosen = [_target(i, index, outputs, names) for i, o in enumerate(outputs) for index in np.ndindex(o.shape)]
+        chosen = list(chooser.all())
         return chosen, len(chosen) > 1
     if isinstance(target, list):
         if not target:
             raise TargetError("the list of targets is empty")
-        return [_one(item, outputs, names) for item in target], True
-    return [_one(target, outputs, names)], False
+        return [chooser.one(item) for item in target], True
+    return [chooser.one(target)], False
 
 
-def _one(target: Any, outputs: Sequence[ModelOutput], names: Sequence[str] | None) -> Target:
-    tensor = 0
-    if isinstance(target, str):
-        labels = list(names or ())
-        if target in labels and len(outputs[0].shape) == 1:
-            return _target(0, (labels.index(target),), outputs, names)
-        target = (target,)
-    if isinstance(target, tuple) and target and isinstance(target[0], str):
-        tensors = [o.name for o in outputs]
-        if target[0] not in tensors:
+@dataclass(frozen=True)
+class _Chooser:
+    outputs: Sequence[ModelOutput]
+    names: Sequence[str] | None
+    samples: int | None
+
+    def all(self) -> Iterator[Target]:
+        """Every number that the model gives for a sample."""
+        for i, output in enumerate(self.outputs):
+            for index in np.ndindex(*map(int, output.shape)):
+                yield self._target(i, index)
+
+    def one(self, target: Any) -> Target:
+        if isinstance(target, Contrast):
+            return self._contrast(target)
+        if not isinstance(target, str) and hasattr(target, "shape"):
+            array = np.asarray(target.detach().cpu() if hasattr(target, "detach") else target)
+            return self.one(array.item()) if array.ndim == 0 else self._of_each(array)
+        if isinstance(target, str):
+            return self._labelled(target)
+        if isinstance(target, tuple) and target and isinstance(target[0], str):
+            return self._named(target)
+        index = target if isinstance(target, tuple) else (target,)
+        if not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in index):
             raise TargetError(
-                f"there is no output {target[0]!r}", hint=f"The outputs are {[*tensors, *(names or ())]}."
+                f"{target!r} is not a target",
+                hint="Use an int, a tuple of ints, a label, contrast(a, b), or an array with one for each sample.",
             )
-        tensor, target = tensors.index(target[0]), target[1:]
-    index = target if isinstance(target, tuple) else (target,)
-    if not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in index):
-        raise TargetError(f"{target!r} is not a target", hint="Use an int, a tuple of ints, or a label.")
-    shape = outputs[tensor].shape
-    if shape == () and index in ((0,), (-1,)):
-        index = ()
-    if len(index) != len(shape):
-        raise TargetError(
-            f"the target {target!r} has {len(index)} numbers, and the output {_describe([outputs[tensor]])}",
-            hint="For a sequence output choose (time, unit).",
-        )
-    if any(not -size <= i < size for i, size in zip(index, shape, strict=True)):
-        raise TargetError(
-            f"there is no output {target!r}: the model gives {_describe([outputs[tensor]])}",
-            hint="Units and timesteps count from 0; negative numbers count from the end.",
-        )
-    index = tuple(int(i) % size for i, size in zip(index, shape, strict=True))
-    return _target(tensor, index, outputs, names)
+        return self._indexed(target, tuple(map(int, index)))
+
+    def _contrast(self, target: Contrast) -> Target:
+        first, second = self.one(target.target), self.one(target.against)
+        if first.against or second.against:
+            raise TargetError("a contrast is of two outputs, and one of these is a contrast itself")
+        if (first.output, first.index) == (second.output, second.index):
+            raise TargetError(f"both outputs of the contrast are {first.label!r}, so there is no difference to explain")
+        labels = [f"{_label(first, n)}{_MINUS}{_label(second, n)}" for n in range(len(first.labels or second.labels))]
+        label = f"{first.label}{_MINUS}{second.label}"
+        return replace(first, label=label, against=second, labels=tuple(labels))
+
+    def _of_each(self, array: np.ndarray) -> Target:
+        """One target for each sample, all of the same tensor."""
+        if array.dtype.kind not in "iuUO" or array.ndim > 2 or not array.size:
+            raise TargetError(
+                f"an array of {array.dtype} with shape {array.shape} is not a target",
+                hint="Use whole numbers or labels (sample,), or indices (sample, axis of the output).",
+            )
+        if self.samples is None or len(array) != self.samples:
+            raise TargetError(
+                f"the array has {len(array)} targets, and there are {self.samples or 1} samples",
+                hint="An array is one target for each sample; several outputs for all samples are a list.",
+            )
+        items = [tuple(row) if isinstance(row, list) else row for row in array.tolist()]
+        found = [self.one(item) for item in items]
+        if len({t.output for t in found}) > 1:
+            raise TargetError(f"the samples' own targets are of different outputs ({_describe(self.outputs)})")
+        if len({t.index for t in found}) == 1:
+            return found[0]
+        index = tuple(zip(*(t.index for t in found), strict=True))
+        return Target(found[0].output, index, OWN, labels=tuple(t.label for t in found))
+
+    def _labelled(self, label: str) -> Target:
+        """By what results print; else by the name of an output of one unit, or of a unit. No name is taken for two."""
+        alone = [i for i, o in enumerate(self.outputs) if o.name == label and np.prod(o.shape) == 1]
+        units = [
+            i for i, o in enumerate(self.outputs) if label in self._units(o.shape) and len(o.shape) == 1 and self.names
+        ]
+        for found in (
+            [t for t in self.all() if t.label == label],
+            [self._target(i, (0,) * len(self.outputs[i].shape)) for i in alone],
+            [self._target(i, (self._units(self.outputs[i].shape).index(label),)) for i in units],
+        ):
+            if len(found) > 1:
+                raise TargetError(
+                    f"{label!r} is the name of {len(found)} outputs",
+                    hint="Choose by position: "
+                    + " or ".join(f"target=({self.outputs[t.output].name!r}, *{t.index})" for t in found[:4])
+                    + ".",
+                )
+            if found:
+                return found[0]
+        left, minus, right = label.partition(_MINUS)
+        if minus:
+            return self._contrast(Contrast(left, right))
+        twice = re.fullmatch(r"(.+) \(\d+\)", label)  # of an output that was chosen twice
+        if twice:
+            return self._labelled(twice[1])
+        several = [o for o in self.outputs if o.name == label]
+        if several:
+            first = self._target(self.outputs.index(several[0]), (0,) * len(several[0].shape))
+            raise TargetError(
+                f"the output {label!r} has more than one number: {_describe(several)}",
+                hint=f"Choose one of them, such as target={first.label!r}.",
+            )
+        raise TargetError(f"there is no output {label!r}", hint=f"The outputs are {self._some()}.")
+
+    def _named(self, target: tuple) -> Target:
+        """A tensor's name and the index in it."""
+        tensors = [o.name for o in self.outputs]
+        found = [i for i, name in enumerate(tensors) if name == target[0]]
+        if not found and len(target) == 1:
+            return self._labelled(target[0])
+        if len(found) != 1:
+            is_there = "there is no output" if not found else f"there are {len(found)} outputs"
+            raise TargetError(f"{is_there} {target[0]!r}", hint=f"The outputs are {tensors}.")
+        index = target[1:]
+        if not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in index):
+            raise TargetError(f"{target!r} is not a target", hint="After an output's name come whole numbers.")
+        return self._at(found[0], tuple(map(int, index)), target)
+
+    def _indexed(self, target: Any, index: tuple[int, ...]) -> Target:
+        """Whole numbers: an index in the first tensor, or the place of a tensor and then an index in it."""
+        readings = [(0, index)]
+        for i, output in enumerate(self.outputs):
+            path = _path(i, output.name, len(self.outputs))
+            if path and index[: len(path)] == path:
+                readings.append((i, index[len(path) :]))
+        found = list(dict.fromkeys(self._at(i, rest, target) for i, rest in readings if self._fits(i, rest)))
+        if len(found) > 1:
+            raise TargetError(
+                f"the target {target!r} can be read in two ways, as {found[0].label!r} and as {found[1].label!r}",
+                hint=f"Use one of these labels, or an output's name: ({self.outputs[found[1].output].name!r}, ...).",
+            )
+        if found:
+            return found[0]
+        likely = [(i, rest) for i, rest in readings if len(rest) == len(self.outputs[i].shape)]
+        return self._at(*(likely or readings)[0], target)
+
+    def _fits(self, tensor: int, index: tuple[int, ...]) -> bool:
+        shape, index = self.outputs[tensor].shape, self._plain(tensor, index)
+        return len(index) == len(shape) and all(-n <= i < n for i, n in zip(index, shape, strict=True))
+
+    def _at(self, tensor: int, index: tuple[int, ...], target: Any) -> Target:
+        shape, index = self.outputs[tensor].shape, self._plain(tensor, index)
+        if not index and np.prod(shape) == 1:  # a head of one unit by its name
+            index = (0,) * len(shape)
+        if len(index) != len(shape):
+            raise TargetError(
+                f"the target {target!r} has {len(index)} numbers, and the output {_describe([self.outputs[tensor]])}",
+                hint="For a sequence output choose (time, unit).",
+            )
+        if not self._fits(tensor, index):
+            raise TargetError(
+                f"there is no output {target!r}: the model gives {_describe([self.outputs[tensor]])}",
+                hint="Units and timesteps count from 0; negative numbers count from the end.",
+            )
+        return self._target(tensor, tuple(i % n for i, n in zip(index, shape, strict=True)))
+
+    def _plain(self, tensor: int, index: tuple[int, ...]) -> tuple[int, ...]:
+        """A tensor of one number for a sample has no axis, and its number may be called 0 all the same."""
+        only = len(self.outputs) == 1 and index == (-1,)
+        return () if self.outputs[tensor].shape == () and (index == (0,) or only) else index
+
+    def _units(self, shape: tuple[int, ...]) -> list[str]:
+        """Names of the units of the last axis."""
+        if self.names and shape and len(self.names) == shape[-1]:
+            return list(self.names)
+        return [str(i) for i in range(shape[-1])] if shape else []
+
+    def _target(self, tensor: int, index: tuple[int, ...]) -> Target:
+        """With a label such as "2", "t3, unit 1", or "1.0: 2" where there are several tensors."""
+        output = self.outputs[tensor]
+        last = self._units(output.shape)[index[-1]] if index else output.name
+        if len(index) == 2:
+            label = f"t{index[0]}, {last}" if self.names else f"t{index[0]}, unit {last}"
+        elif len(index) > 2:
+            label = ", ".join(map(str, index))
+        else:
+            label = last
+        if len(self.outputs) > 1 and index:
+            label = f"{output.name}: {label}"
+        return Target(tensor, tuple(map(int, index)), label)
+
+    def _some(self) -> list[str]:
+        """What can be chosen by name."""
+        heads = [o.name for o in self.outputs if np.prod(o.shape) == 1]
+        printed = [t.label for t, _ in zip(self.all(), range(8), strict=False)]
+        return list(dict.fromkeys([*(self.names or ()), *heads, *printed]))
 
 
-def _target(tensor: int, index: tuple[int, ...], outputs: Sequence[ModelOutput], names: Sequence[str] | None) -> Target:
-    """With a label such as "2", "t3 unit 1", or "1.0: 2" where there are several tensors."""
-    shape = outputs[tensor].shape
-    if names and shape and len(names) == shape[-1]:
-        last = names[index[-1]]
-    else:
-        last = str(index[-1]) if index else outputs[tensor].name
-    if len(index) == 2:
-        label = f"t{index[0]}, {last}" if names else f"t{index[0]}, unit {last}"
-    elif len(index) > 2:
-        label = ", ".join(map(str, index))
-    else:
-        label = last
-    if len(outputs) > 1 and index:
-        label = f"{outputs[tensor].name}: {label}"
-    return Target(tensor, tuple(int(i) for i in index), label)
+def _label(target: Target, sample: int) -> str:
+    return target.labels[sample] if target.labels else target.label
+
+
+def _path(place: int, name: str, count: int) -> tuple[int, ...]:
+    """The way to a tensor in what the model returns: "1.0" is the first of the second; else its place among several."""
+    if re.fullmatch(r"\d+(\.\d+)*", name):
+        return tuple(map(int, name.split(".")))
+    return (place,) if count > 1 else ()
 
 
 def _describe(outputs: Sequence[ModelOutput]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,8 @@ def _feed(update: Callable[[bytes], None], value: Any) -> None:
         update(f"{value.dtype}{value.shape}".encode() + np.ascontiguousarray(value).tobytes())
     elif isinstance(value, Mapping):
         _feed(update, [list(pair) for pair in value.items()])
+    elif is_dataclass(value):
+        _feed(update, [type(value).__name__, *vars(value).values()])
     elif isinstance(value, list | tuple):
         update(f"[{len(value)}".encode())
         for item in value:

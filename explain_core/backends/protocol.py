@@ -8,7 +8,7 @@ timesteps, G for gates and H for units.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -27,11 +27,40 @@ class ModelOutput:
 
 @dataclass(frozen=True)
 class Target:
-    """One explained scalar per sample: ``output[sample, *index]`` of the ``output``-th tensor."""
+    """One explained scalar per sample: ``output[sample, *index]`` of the ``output``-th tensor.
+
+    With ``against`` it is the difference to that other scalar. An entry of ``index`` that is a tuple has a number for
+    each sample, or in `Runner.attribute` for each row; ``labels`` then says of each sample what it stands for.
+    """
 
     output: int
-    index: tuple[int, ...]
+    index: tuple[int | tuple[int, ...], ...]
     label: str
+    against: Target | None = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Target, ...]:
+        """What is explained, and then what is taken from it, if anything is."""
+        return (self,) if self.against is None else (self, self.against)
+
+    def of_rows(self, samples: Sequence[int]) -> Target:
+        """The same for rows that are of these samples."""
+        index = tuple(tuple(i[n] for n in samples) if isinstance(i, tuple) else i for i in self.index)
+        return replace(self, index=index, against=self.against and self.against.of_rows(samples))
+
+    def of_sample(self, number: int) -> Target:
+        """The same for rows that are all of one sample."""
+        index = tuple(i[number] if isinstance(i, tuple) else i for i in self.index)
+        return replace(self, index=index, against=self.against and self.against.of_sample(number))
+
+    def place(self, axis: int | None) -> tuple:
+        """Where it stands in a tensor with that sample axis, ``against`` left out: numpy's index that gives (N,)."""
+        if axis is None:  # a single row without its axis
+            return tuple(i[0] if isinstance(i, tuple) else i for i in self.index)
+        rows = [len(i) for i in self.index if isinstance(i, tuple)]
+        index = [np.array(i) if isinstance(i, tuple) else i for i in self.index]
+        return (*index[:axis], np.arange(rows[0]) if rows else slice(None), *index[axis:])
 
 
 @dataclass

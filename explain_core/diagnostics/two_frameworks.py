@@ -28,6 +28,8 @@ from explain_core.explain import explain
 from explain_core.explanation import Explanation
 from explain_core.inputs import read_arguments
 from explain_core.methods import explain_with
+from explain_core.preparation import open_on
+from explain_core.targets import select_targets
 
 OTHER = {"torch": "tensorflow", "tensorflow": "torch"}
 TITLES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
@@ -51,7 +53,7 @@ def parity(
     """How far the engine of the other framework is from this model's own, with the same weights.
 
     Args:
-        model, inputs, baselines, target: as in `explain_core.explain`; the target as a number or None.
+        model, inputs, baselines, target: as in `explain_core.explain`; one target, or None for all.
         progress: called with the fraction done and what is being done.
 
     Returns:
@@ -94,8 +96,11 @@ def write_plan(model: Any, inputs: Any, baselines: Any, target: Any, path: Path)
     module = getattr(model, "module", model) if hasattr(model, "framework") else model
     describing = importlib.import_module(f"explain_core.diagnostics.plan_{framework}")
     plan = describing.describe(module, read_arguments(module, inputs))
-    if isinstance(target, str):
-        target = explanation.outputs.index(target)
+    if not isinstance(target, int | None):
+        (chosen, *more), _ = select_targets(target, open_on(model, inputs, device="cpu")[2].outputs)
+        if more or chosen.against or chosen.output:
+            raise InputError("Parity is of one output of the first tensor.", hint="Choose a unit, or None for all.")
+        target = chosen.index
     beside = {
         "test": explanation.inputs.values,
         "base": np.broadcast_to(explanation.baselines.values, explanation.inputs.shape),

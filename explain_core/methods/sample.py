@@ -18,12 +18,14 @@ class Sample:
     """One sample of the explained inputs, and of the others; sample axis first everywhere.
 
     Attributes:
+        number: which one it is.
         test: of each explained input (1, ...).
         base: of each explained input (B, ...), the baselines that results are averaged over.
         constants: of each input that is not explained (1, ...).
         seed: of everything random.
     """
 
+    number: int
     test: list[np.ndarray]
     base: list[np.ndarray]
     constants: list[np.ndarray]
@@ -70,6 +72,7 @@ def samples_of(ready: Prepared, seed: int) -> Iterator[Sample]:
 
         count = max(len(own(i)) for i in where)
         yield Sample(
+            number=n,
             test=[ready.plan.samples(i)[n : n + 1] for i in where],
             base=[np.broadcast_to(own(i), (count, *own(i).shape[1:])) for i in where],
             constants=[ready.plan.samples(i)[n : n + 1] for i in others],

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from explain_core.backends.protocol import Target
 from explain_core.backends.tensorflow.calling import entry, named_outputs
 from explain_core.methods.sample import Sample
 from explain_core.preparation import Prepared
@@ -23,6 +24,7 @@ class TensorFlowModel:
         self._call = entry(ready.model)
         self._place = {"cpu": "/CPU:0"}.get(ready.runner.device, ready.runner.device.replace("cuda", "/GPU"))
         self._constants: list[tf.Tensor] = []
+        self._targets: list[Target] = []
         self.takes_many = True
         self.notes: list[str] = []
 
@@ -32,6 +34,7 @@ class TensorFlowModel:
 
     def use(self, sample: Sample) -> None:
         """See `PlainModel`."""
+        self._targets = [target.of_sample(sample.number) for target in self._ready.targets]
         self._constants = [tf.constant(values) for values in sample.constants]
         self.takes_many = self._ready.axes[0] is not None and all(self._takes(sample, rows) for rows in (1, 2))
 
@@ -91,12 +94,14 @@ class TensorFlowModel:
         args, kwargs = ready.arguments.rebuild(leaves)
         outputs = [tensor for _, tensor in named_outputs(ready.model, self._call(*args, **kwargs))]
         columns = []
-        for target in ready.targets:
-            axis = ready.runner.output_axes[target.output]
-            output = outputs[target.output]
-            output = output[None] if axis is None else _moved(output, axis, 0)
-            columns.append(output[(slice(None), *target.index)])
+        for target in self._targets:
+            first, *second = (self._column(outputs, part) for part in target.parts)
+            columns.append(first - second[0] if second else first)
         return tf.stack(columns, axis=1)
+
+    def _column(self, outputs: Sequence[tf.Tensor], target: Target) -> tf.Tensor:
+        axis, output = self._ready.runner.output_axes[target.output], outputs[target.output]
+        return (output[None] if axis is None else _moved(output, axis, 0))[target.place(0)]
 
 
 def _moved(tensor: tf.Tensor, source: int, to: int) -> tf.Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from explain_core.backends.protocol import Target
 from explain_core.backends.torch.capture import private_copy
 from explain_core.errors import MethodError
 from explain_core.methods.sample import Sample
@@ -31,6 +32,7 @@ class TorchModel(nn.Module):
         self.model.to(device=self.device, dtype=self.dtype)
         self._ready = ready
         self._constants: list[Tensor] = []
+        self._targets: list[Target] = []
         self.takes_many = True  # whether the model itself takes several rows at once
         self.notes: list[str] = []  # what a method found out about itself
 
@@ -48,6 +50,7 @@ class TorchModel(nn.Module):
 
     def use(self, sample: Sample) -> None:
         """See `PlainModel`."""
+        self._targets = [target.of_sample(sample.number) for target in self._ready.targets]
         self._constants = [self.tensor(values) for values in sample.constants]
         self.takes_many = self._ready.axes[0] is not None and all(self._takes(sample, rows) for rows in (1, 2))
 
@@ -95,12 +98,14 @@ class TorchModel(nn.Module):
             warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
             outputs = [v for v in pytree.tree_leaves(self.model(*args, **kwargs)) if isinstance(v, Tensor)]
         columns = []
-        for target in ready.targets:
-            axis = ready.runner.output_axes[target.output]
-            output = outputs[target.output]
-            output = output.unsqueeze(0) if axis is None else output.movedim(axis, 0)
-            columns.append(output[(slice(None), *target.index)])
+        for target in self._targets:
+            first, *second = (self._column(outputs, part) for part in target.parts)
+            columns.append(first - second[0] if second else first)
         return torch.stack(columns, dim=1)
+
+    def _column(self, outputs: Sequence[Tensor], target: Target) -> Tensor:
+        axis, output = self._ready.runner.output_axes[target.output], outputs[target.output]
+        return (output.unsqueeze(0) if axis is None else output.movedim(axis, 0))[target.place(0)]
 
     def require_batches(self, package: str) -> None:
         """Refuse models that a package which puts input and baseline into one batch would get wrong.

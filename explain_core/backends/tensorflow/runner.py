@@ -228,25 +228,30 @@ class TensorFlowRunner:
     def _explain(
         self, tape: tf.GradientTape, results: Sequence[Value], target: Target, inputs: Sequence[_Input]
     ) -> _Explained:
-        out, axis = results[target.output], self._output_axes[target.output]
-        if not test(out).dtype.is_floating:
-            name = self.outputs[target.output].name
-            raise TargetError(f"output {name!r} is not a floating number, so nothing adds up to it")
-        place = target.index if axis is None else (*target.index[:axis], slice(None), *target.index[axis:])
-        seed = np.zeros(test(out).shape, test(out).dtype.as_numpy_dtype)
-        seed[place] = 1
+        parts = [results[part.output] for part in target.parts]
+        places = [part.place(self._output_axes[part.output]) for part in target.parts]
+        seeds = []
+        for part, out, place, sign in zip(target.parts, parts, places, (1, -1), strict=False):
+            if not test(out).dtype.is_floating:
+                name = self.outputs[part.output].name
+                raise TargetError(f"output {name!r} is not a floating number, so nothing adds up to it")
+            seed = np.zeros(test(out).shape, test(out).dtype.as_numpy_dtype)
+            seed[place] = sign
+            seeds.append(seed)
         sources = [[] if i.source is None else [i.source] for i in inputs]
         vectors = [[tensor for tensor, _ in i.leaf.embedded] for i in inputs]
         multipliers, at_vectors = tf.nest.map_structure(lambda _: None, [sources, vectors])
-        if is_paired(out):  # else this output does not depend on the explained inputs
-            multipliers, at_vectors = tape.gradient(out.test, [sources, vectors], output_gradients=tf.constant(seed))
+        paired = [(out.test, tf.constant(seed)) for out, seed in zip(parts, seeds, strict=True) if is_paired(out)]
+        if paired:  # else this output does not depend on the explained inputs
+            ends, given = map(list, zip(*paired, strict=True))
+            multipliers, at_vectors = tape.gradient(ends, [sources, vectors], output_gradients=given)
         embeddings = [
             [_product(m, change) for m, (_, change) in zip(ms, i.leaf.embedded, strict=True)]
             for ms, i in zip(at_vectors, inputs, strict=True)
         ]
         return _Explained(
-            prediction=np.atleast_1d(test(out).numpy()[place]),
-            baseline=np.atleast_1d(base(out).numpy()[place]),
+            prediction=_difference([test(out) for out in parts], places),
+            baseline=_difference([base(out) for out in parts], places),
             inputs=[
                 _product(m[0], tf.broadcast_to(i.difference, i.source.shape)) if m else None
                 for m, i in zip(multipliers, inputs, strict=True)
@@ -266,6 +271,12 @@ class TensorFlowRunner:
             again = sum(1 for other in names if other.partition("#")[0] == name)
             names.append(f"{name}#{again + 1}" if again else name)
         return names
+
+
+def _difference(outputs: Sequence[tf.Tensor], places: Sequence[tuple]) -> np.ndarray:
+    """One scalar per sample, (N,), less the second where there are two."""
+    first, *second = (np.atleast_1d(out.numpy()[place]) for out, place in zip(outputs, places, strict=True))
+    return first - second[0] if second else first
 
 
 def _product(multiplier: tf.Tensor | None, difference: tf.Tensor) -> np.ndarray:

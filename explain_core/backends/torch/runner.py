@@ -229,8 +229,10 @@ class TorchRunner:
             if ledger != "shap" or not method.hooked:
                 return self._attribute(test, baseline, targets, recorder, method)
             rows = doubled(test, baseline, self._sample_axes)
+            both = [*range(len(test[0]))] * 2
             try:
-                return second_half(self._attribute(*rows, targets, recorder, method), len(test[0]))
+                twice = self._attribute(*rows, [target.of_rows(both) for target in targets], recorder, method)
+                return second_half(twice, len(test[0]))
             except CaptureError as error:
                 raise UnsupportedOperation(
                     f"shap runs sample and baseline as one batch, which this model does not take: {error.what}",
@@ -258,7 +260,7 @@ class TorchRunner:
             outputs = run_graph(captured.graph, inputs, ops, self._place)
             prediction, base_prediction, columns = [], [], []
             for target in targets:
-                column = self._column(outputs[target.output], target)
+                column = self._column(outputs, target)
                 columns.append(column.test if is_pair(column) else column)
                 prediction.append(_array(columns[-1]))
                 base_prediction.append(_array(column.base if is_pair(column) else column))
@@ -337,7 +339,7 @@ class TorchRunner:
         for leaves, explained, what in members:
             outputs = self._own_outputs if what == "the input" else run(self._call, self._leaves(leaves))
             for k, target in enumerate(targets):
-                own = _array(self._column(outputs[target.output], target))
+                own = _array(self._column(outputs, target))
                 scale = 1e-4 * np.abs(own).max() + 1e-5 * size[k].max()  # what rounding may do
                 if not np.allclose(own, explained[k], rtol=1e-3, atol=500 * scale if rough else scale):
                     worst = int(np.abs(own - explained[k]).argmax())
@@ -357,13 +359,21 @@ class TorchRunner:
         flow = test.double().requires_grad_()
         return Pair(test, base, flow), flow
 
-    def _column(self, output: Any, target: Target) -> Any:
-        """One explained scalar per sample, (N,)."""
+    def _column(self, outputs: Sequence[Any], target: Target) -> Any:
+        """One explained scalar per sample, (N,): an output, or the difference of two."""
+        parts = [self._pick(outputs[part.output], part) for part in target.parts]
+        if len(parts) == 1:
+            return parts[0]
+        tests, bases = ([getattr(p, member) if is_pair(p) else p for p in parts] for member in ("test", "base"))
+        difference = tests[0] - tests[1]
+        return Pair(difference, bases[0] - bases[1]) if any(map(is_pair, parts)) else difference
+
+    def _pick(self, output: Any, target: Target) -> Any:
         axis = self._output_axes[target.output]
 
         def pick(value: Tensor) -> Tensor:
-            value = value.unsqueeze(0) if axis is None else value.movedim(axis, 0)
-            return value[(slice(None), *target.index)]
+            place = target.place(None if axis is None else 0)
+            return value[place].unsqueeze(0) if axis is None else value.movedim(axis, 0)[place]
 
         if is_pair(output):
             if not output.is_float:

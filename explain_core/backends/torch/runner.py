@@ -27,6 +27,7 @@ from explain_core.backends.torch.completed import Completed
 from explain_core.backends.torch.interpreter import HALF, PairOps, Place, module_path, run_graph
 from explain_core.backends.torch.ledger import Ledger
 from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
+from explain_core.backends.torch.own_answers import OwnAnswers, coarsest
 from explain_core.backends.torch.pairs import Pair, is_pair
 from explain_core.backends.torch.recorder import Recorder
 from explain_core.backends.torch.repeating import Start, require_same_answers
@@ -122,11 +123,16 @@ class TorchRunner:
             raise InputError("no input can be explained: there is no floating input and no token ids")
         self._constants: list[np.ndarray] | None = None
         self._captured: Captured | None = None
-        self._checked = False
         captured = self._capture(arguments.leaves)
         require_same_answers(first_answers, captured.values, captured.graph)
-        self._opened_with, self._own_outputs = list(arguments.leaves), captured.values
         self._output_axes = self._find_output_axes(captured.values, leaves)
+        self._answers = OwnAnswers(
+            lambda arrays: run(self._call, self._leaves(arrays)),
+            self._column,
+            self._sample_axes,
+            arguments.leaves,
+            captured.values,
+        )
         self.outputs = tuple(
             ModelOutput(name, tuple(np.delete(value.shape, axis)) if axis is not None else tuple(value.shape))
             for name, value, axis in zip(captured.outputs, captured.values, self._output_axes, strict=True)
@@ -291,7 +297,8 @@ class TorchRunner:
             embeddings=self._embeddings(recorder.lookups, len(targets)),
             ledger=recorder.defects(len(targets)),
         )
-        self._check_predictions(test, baseline, result, targets)
+        dtype = coarsest(captured.graph, self._dtype)
+        self._answers.require(test, baseline, result, targets, dtype, self._follow)
         return result
 
     def _layer_names(self, captured: Captured) -> dict[int, str]:
@@ -317,38 +324,15 @@ class TorchRunner:
         names = sorted(str(dtype).removeprefix("torch.") for dtype in halves)
         return [f"{what} computes in {name}; it is explained in {self.dtype}." for name in names]
 
-    def _check_predictions(
-        self,
-        test: Sequence[np.ndarray],
-        baseline: Sequence[np.ndarray],
-        result: PairAttribution,
-        targets: Sequence[Target],
-    ) -> None:
-        """Both explained predictions must be what the model itself says; checked on the first rows.
-
-        Catches what is random, kept between calls, or computed from the input behind the capture's back.
-        """
-        if self._checked:
-            return
-        self._checked = True
-        rough = any(dtype in HALF for dtype in _dtypes(self._captured.graph))  # the model's own answer then is
-        size = sum(np.abs(a).sum(tuple(range(2, a.ndim)), dtype=float) for a in result.attributions if a is not None)
-        members = [(baseline, result.baseline_prediction, "the baseline")]
-        if all(map(np.array_equal, test, self._opened_with)):
-            members.append((test, result.prediction, "the input"))
-        for leaves, explained, what in members:
-            outputs = self._own_outputs if what == "the input" else run(self._call, self._leaves(leaves))
-            for k, target in enumerate(targets):
-                own = _array(self._column(outputs, target))
-                scale = 1e-4 * np.abs(own).max() + 1e-5 * size[k].max()  # what rounding may do
-                if not np.allclose(own, explained[k], rtol=1e-3, atol=500 * scale if rough else scale):
-                    worst = int(np.abs(own - explained[k]).argmax())
-                    raise CaptureError(
-                        f"for {what} of sample {worst} the model gives {own[worst]:.6g}, and followed step by step "
-                        f"{explained[k][worst]:.6g}",
-                        hint="Something in its forward is random, kept between calls, or computed outside PyTorch; "
-                        "only a model that answers the same each time can be explained.",
-                    )
+    def _follow(self, arrays: Sequence[np.ndarray], dtype: torch.dtype) -> list[Tensor]:
+        """What the recorded model gives in a floating type, without a baseline."""
+        captured, place = self._capture(arrays), Place(self._place.device, dtype)
+        given = [leaf for leaf, explained in zip(self._leaves(arrays), self.explained, strict=True) if explained]
+        given = [x.to(place.device, dtype if x.is_floating_point() else None) for x in given]
+        ops = PairOps(Recorder(gates=False, embeddings=False), {}, captured.packed_orders)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
+            return run_graph(captured.graph, given, ops, place)
 
     def _start(self, test: np.ndarray, base: np.ndarray) -> tuple[Pair, Tensor]:
         """The pair of an input, and the leaf of the tape at which its multiplier arrives."""

@@ -1,0 +1,157 @@
+"""The model's own call beside what was followed step by step, in every batch and for one row alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from explain_core.backends.answers import (
+    Noise,
+    mixes,
+    other_mates,
+    require_own_answer,
+    require_own_rows,
+    rows_apart,
+)
+from explain_core.backends.protocol import PairAttribution, Target
+from explain_core.errors import CaptureError
+
+Column = Callable[[Sequence[Tensor], Target], Tensor]
+
+
+class OwnAnswers:
+    """What a model says of the rows that are explained.
+
+    Args:
+        call: from arrays to the tensors that the model returns.
+        column: the explained number of each row, (N,), in what it returned.
+        sample_axes: of each array; None for a model without one.
+        arrays, outputs: a call that was made already.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Sequence[np.ndarray]], Sequence[Tensor]],
+        column: Column,
+        sample_axes: Sequence[int | None],
+        arrays: Sequence[np.ndarray],
+        outputs: Sequence[Tensor],
+    ) -> None:
+        self._call, self._column, self._sample_axes = call, column, sample_axes
+        self._known = {"the input": (list(arrays), outputs)}
+        self._tried_others = False
+
+    def require(
+        self,
+        test: Sequence[np.ndarray],
+        baseline: Sequence[np.ndarray],
+        result: PairAttribution,
+        targets: Sequence[Target],
+        dtype: str,
+        follow: Callable[[Sequence[np.ndarray], torch.dtype], Sequence[Tensor]],
+    ) -> None:
+        """Compare both members of a batch, and once each row among other rows, and one alone.
+
+        Args:
+            dtype: the coarsest type on the way from input to prediction, in either run.
+            follow: runs the recorded model on arrays in another type, for how far rounding moves it.
+
+        Raises:
+            CaptureError, CompletenessError: see `answers`.
+        """
+        size = sum(
+            np.abs(part).sum(tuple(range(2, part.ndim)), dtype=float)
+            for part in result.attributions
+            if part is not None
+        )
+        members = [(baseline, result.baseline_prediction, "the baseline"), (test, result.prediction, "the input")]
+        for arrays, followed, member in members:
+            outputs = self._of(arrays, member)
+            for k, target in enumerate(targets):
+                own, noise = self._number(outputs, target), self._noise(arrays, target, dtype, follow)
+                require_own_answer(own, followed[k], size[k], dtype, member, noise)
+        if not self._tried_others and self._sample_axes[0] is not None and size.shape[1] > 1:
+            self._tried_others = True
+            self._require_same_among_others(test, baseline, targets, size, follow)
+            self._require_same_alone(test, targets, size, dtype, follow)
+
+    def _require_same_among_others(self, test, baseline, targets, size, follow) -> None:
+        """With other rows beside it, each row's answer is the same to the last bit; else more digits decide."""
+        arrays, of_baseline = other_mates(test, baseline, self._sample_axes)
+        of_test, of_base = (self._known[member][1] for member in ("the input", "the baseline"))
+        try:
+            outputs = self._call(arrays)
+        except CaptureError:  # it takes rows of the input, or of the baseline, but not both in one batch
+            return
+        if [found.shape for found in outputs] != [found.shape for found in of_test]:
+            return
+
+        def answers(target: Target, mixed, first, second) -> tuple[np.ndarray, np.ndarray]:
+            numbers = [self._number(found, target) for found in (mixed, first, second)]
+            return np.where(of_baseline, numbers[2], numbers[1]), numbers[0]
+
+        if all(np.array_equal(*answers(target, outputs, of_test, of_base)) for target in targets):
+            return
+        followed = [follow(given, torch.float64) for given in (arrays, test, baseline)]
+        for k, target in enumerate(targets):
+            require_own_rows(*answers(target, *followed), size[k], "among others")
+
+    def _require_same_alone(self, test, targets, size, dtype, follow) -> None:
+        rows, together = size.shape[1], self._known["the input"][1]
+        row = rows // 2
+        try:
+            found = self._call([_one_row(a, row, axis) for a, axis in zip(test, self._sample_axes, strict=True)])
+        except CaptureError:  # it takes one number of rows only
+            return
+        for k, target in enumerate(targets):
+            try:
+                alone = self._number([_like(a, b) for a, b in zip(found, together, strict=True)], target)[:1]
+            except (IndexError, ValueError):  # padded to the longest sequence, a row alone has fewer timesteps
+                continue
+            own, noise = self._number(together, target)[row : row + 1], self._noise(test, target, dtype, follow)
+            if rows_apart(own, alone, size[k, row : row + 1], dtype, noise).size:
+                raise mixes(row, rows, own[0], alone[0], "alone")
+
+    def _number(self, outputs: Sequence[Tensor], target: Target) -> np.ndarray:
+        """The explained number of each row, (N,)."""
+        return self._column(outputs, target).detach().cpu().numpy()
+
+    def _of(self, arrays: Sequence[np.ndarray], member: str) -> Sequence[Tensor]:
+        """The model's outputs; those of the last batch where it was the same, as with one baseline for all."""
+        before = self._known.get(member)
+        if before is None or not all(map(np.array_equal, arrays, before[0])):
+            self._known[member] = before = list(arrays), self._call(arrays)
+        return before[1]
+
+    def _noise(self, arrays, target, dtype, follow) -> Noise | None:
+        """How far rounding in ``dtype`` moves each prediction, measured by following it in single and in double."""
+        if dtype not in ("float32", "float64"):
+            return None
+
+        def measure() -> np.ndarray:
+            single, double = (
+                self._number(follow(arrays, kind), target).astype(float) for kind in (torch.float32, torch.float64)
+            )
+            return np.abs(single - double) * (np.finfo(dtype).eps / np.finfo(np.float32).eps)
+
+        return measure
+
+
+def coarsest(graph: fx.GraphModule, *others: torch.dtype) -> str:
+    """The floating type of the fewest digits in a recorded model, and of ``others``."""
+    values = pytree.tree_leaves([node.meta.get("val") for node in graph.graph.nodes])
+    kinds = {value.dtype for value in values if isinstance(value, Tensor) and value.is_floating_point()} | {*others}
+    return str(max(kinds, key=lambda kind: torch.finfo(kind).eps)).removeprefix("torch.")
+
+
+def _one_row(array: np.ndarray, row: int, axis: int | None) -> np.ndarray:
+    return array if axis is None else np.take(array, [row], axis)
+
+
+def _like(alone: Tensor, together: Tensor) -> Tensor:
+    """What a model returned for one row, with the axis that it may have squeezed away."""
+    return alone if alone.ndim == together.ndim else alone.reshape(*[1] * (together.ndim - alone.ndim), *alone.shape)

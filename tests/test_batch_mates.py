@@ -1,0 +1,145 @@
+"""What is explained is what the model itself answers, in every batch, and no sample's answer hangs on the others."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from exactness import Net, draw
+from torch import nn
+
+import explain_core as xc
+from explain_core import rows
+from explain_core.backends import answers
+from explain_core.errors import CaptureError, CompletenessError
+
+N, T, F = 5, 6, 4
+
+
+def net(forward, **modules) -> Net:
+    torch.manual_seed(0)
+    return Net(forward, head=nn.Linear(F, 3), **modules).eval()
+
+
+def softmax_over_samples(m, x):
+    return (torch.softmax(m.head(x), 0) * x[..., :3]).sum(1)
+
+
+def attention_over_samples(m, x):
+    """``nn.MultiheadAttention`` reads the first axis as time unless it is told otherwise."""
+    return m.head(m.attention(x, x, x)[0]).sum(1)
+
+
+MIXING = {
+    "mean of the samples": lambda m, x: (m.head(x) - 0.1 * x[..., :3].mean(0)).sum(1),
+    "statistics of the samples": lambda m, x: m.head((x - x.mean(0)) / (x.var(0, unbiased=False) + 0.1).sqrt()).sum(1),
+    "the sample before": lambda m, x: (m.head(x) + 0.1 * x.roll(1, 0)[..., :3]).sum(1),
+    "the sample before the one before": lambda m, x: (m.head(x) + 0.1 * x.roll(2, 0)[..., :3]).sum(1),
+    "the samples before": lambda m, x: (m.head(x) + 0.1 * x.cumsum(0)[..., :3]).sum(1),
+    "the samples after": lambda m, x: (m.head(x) + 0.1 * x.flip(0).cumsum(0).flip(0)[..., :3]).sum(1),
+    "the largest sample": lambda m, x: (m.head(x) * x.amax(0)[..., :3]).sum(1),
+    "softmax": softmax_over_samples,
+    "the number of samples": lambda m, x: m.head(x).sum(1) / len(x),
+}
+PARTS = {
+    "time first, given samples first": (lambda m, x: m.rnn(x)[0][:, -1], lambda: {"rnn": nn.LSTM(F, 3)}),
+    "attention, time first": (attention_over_samples, lambda: {"attention": nn.MultiheadAttention(F, 2)}),
+}
+MIXING_PARTS = {name: (forward, dict) for name, forward in MIXING.items()} | PARTS
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("name", MIXING_PARTS)
+def test_a_model_that_mixes_samples_is_refused_for_it(name, precision):
+    forward, modules = MIXING_PARTS[name]
+    torch.manual_seed(1)
+    model = net(forward, **modules())
+    with pytest.raises(CompletenessError, match="depends on the others in its batch") as raised:
+        xc.explain(model, draw(0, N, T, F), target=0, precision=precision)
+    assert "sample_axis=1" in raised.value.hint
+    alone = xc.explain(model, draw(0, N, T, F)[:1], target=0, precision=precision)
+    assert alone.relative_residual.max() < 1e-5
+
+
+@pytest.mark.parametrize("share", [1e-3, 1e-4, 1e-5, 1e-6])
+def test_mixing_is_seen_however_little(share):
+    """Of single precision's 1e-7 too: rows that stay give the same to the last bit, whatever stands beside them."""
+    model = net(lambda m, x: (m.head(x) - share * x[..., :3].mean(0)).sum(1))
+    with pytest.raises(CompletenessError, match="depends on the others"):
+        xc.explain(model, draw(0, N, T, F).astype(np.float32), target=0)
+
+
+@pytest.mark.parametrize("count", [2, 3, 64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_in_their_own_right_are_explained(count, dtype):
+    """The opposite: kernels round differently for other numbers of rows, which is no mixing."""
+    torch.manual_seed(0)
+    rnn = nn.LSTM(F, 32, num_layers=2, bidirectional=True, batch_first=True)
+    model = net(lambda m, x: m.out(m.rnn(x)[0][:, -1]), rnn=rnn, out=nn.Linear(64, 1))
+    model = model.to(torch.float64 if dtype == np.float64 else torch.float32)
+    assert xc.explain(model, draw(0, count, 20, F).astype(dtype)).relative_residual.max() < 1e-5
+
+
+def test_mixing_hidden_by_equal_rows():
+    """With equal rows each gets what the others give it, so that everything adds up."""
+    model = net(lambda m, x: (m.head(x) + x[..., :3].mean(0)).sum(1))
+    equal = np.repeat(draw(0, 1, T, F), N, axis=0)
+    with pytest.raises(CompletenessError, match="depends on the others"):
+        xc.explain(model, equal, target=0)
+
+
+class TurnsWrong(nn.Module):
+    """Answers as it should until call number ``after``; from then on it is off where it is given ``member``."""
+
+    seen: ClassVar[list] = []  # the class's, so that nothing on the model says that it keeps anything
+
+    def __init__(self, member: str):
+        super().__init__()
+        self.head, self.after, self.member = nn.Linear(F, 1), float("inf"), member
+
+    def forward(self, x):
+        self.seen.append(x.shape)
+        wrong = len(self.seen) > self.after and bool((x == 0).all()) == (self.member == "the baseline")
+        return self.head(x).sum(1) + (1e-3 if wrong else 0.0)
+
+
+@pytest.mark.parametrize("member", ["the input", "the baseline"])
+def test_every_batch_is_compared_with_the_models_own_call(member, monkeypatch):
+    """The last two calls are the last batch's: of twelve rows, four at a time."""
+    monkeypatch.setattr(rows, "MOST_ROWS", 4)
+    monkeypatch.setattr(TurnsWrong, "seen", [])
+    x, baselines = draw(0, 12, T, F), draw(1, 12, T, F)
+    baselines[8:] = 0
+    model = TurnsWrong(member).double().eval()
+    xc.explain(model, x, baselines=baselines)
+    model.after = len(TurnsWrong.seen) - 2
+    TurnsWrong.seen.clear()
+    with pytest.raises(CaptureError, match=f"for {member} of row"):
+        xc.explain(model, x, baselines=baselines)
+
+
+# --- The comparison itself --------------------------------------------------------------------------------------------
+
+
+def test_other_mates_keep_rows_in_place():
+    test, base = draw(0, 3, 7, 2), draw(1, 3, 7, 2)
+    for count in (2, 3, 7):
+        (mixed,), of_baseline = answers.other_mates([test[:, :count]], [base[:, :count]], [1])
+        assert 0 < of_baseline.sum() < count
+        np.testing.assert_array_equal(mixed[:, of_baseline], base[:, :count][:, of_baseline])
+        np.testing.assert_array_equal(mixed[:, ~of_baseline], test[:, :count][:, ~of_baseline])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_how_far_answers_may_be_apart(dtype):
+    own, size = np.array([1.0, 0.0, 100.0]), np.array([1.0, 2.0, 1.0])
+    near = answers.AGREEMENT[dtype]
+    assert answers.rows_apart(own, own + 0.9 * near * (own + size), size, dtype).size == 0
+    assert list(answers.rows_apart(own, own + np.array([0, 5 * near, 0]), size, dtype)) == [1]
+    # What rounding was measured to do is allowed for; the measurement is made only where it is needed.
+    assert answers.rows_apart(own, own + np.array([0, 5 * near, 0]), size, dtype, lambda: np.full(3, near)).size == 0
+    assert list(answers.rows_apart(own, own + np.array([0, 5, 0]), size, dtype, lambda: np.full(3, near))) == [1]
+    answers.rows_apart(own, own, size, dtype, lambda: pytest.fail("nothing to measure"))
+    assert list(answers.rows_apart(own, [1.0, np.nan, 100.0], size, dtype)) == [1]

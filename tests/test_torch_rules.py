@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from exactness import Net, draw
+from rows import SAMPLES
 from torch import nn
 
 import explain_core as xc
@@ -255,7 +256,7 @@ ELSEWHERE = {
 
 
 def test_every_row_has_an_example():
-    assert set(rules.RULES) == set(EXAMPLES) | SHAPES | ELSEWHERE | ONLY_IN_PLACE
+    assert set(rules.RULES) == set(EXAMPLES) | SHAPES | ELSEWHERE | ONLY_IN_PLACE | set(SAMPLES)
 
 
 @pytest.mark.parametrize("row", EXAMPLES)

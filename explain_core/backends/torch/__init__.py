@@ -15,6 +15,7 @@ from explain_core.backends.torch.kinds import (
 )
 from explain_core.backends.torch.rules import register_rule
 from explain_core.backends.torch.runner import accepts, open_runner
+from explain_core.backends.torch.writes import Overwrite
 
 __all__ = [
     "Bilinear",
@@ -23,6 +24,7 @@ __all__ = [
     "Linear",
     "Lookup",
     "Maximum",
+    "Overwrite",
     "Position",
     "Refused",
     "Rescale",

@@ -8,21 +8,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explain_core.backends.torch.kinds import Linear
 from explain_core.backends.torch.pairs import (
     Pair,
-    apply_bilinear,
     apply_linear,
+    apply_multilinear,
+    apply_or_call,
     attach,
     base_of,
     discrete,
+    dtype_of,
     is_pair,
     pairs_in,
+    shape_of,
     test_of,
     unbroadcast,
 )
 from explain_core.backends.torch.secants import reciprocal
 from explain_core.backends.torch.softmax import logsumexp_slope, softmax_rule
+from explain_core.backends.torch.writes import place
 from explain_core.errors import UnsupportedOperation
 
 aten = torch.ops.aten
@@ -113,11 +116,11 @@ def masked_fill(ops, x: Any, mask: Any, value: Any) -> Pair:
 
 
 def index_put(ops, x: Any, indices: list, values: Any, accumulate: bool = False) -> Any:
-    """``x[mask] = value`` is `where`; positions must be the same in both members, and then it is linear."""
+    """``x[mask] = value`` is `where`; positions must be the same in both members."""
     mask = indices[0] if len(indices) == 1 else None
-    if not is_pair(mask) or mask.test.dtype is not torch.bool or accumulate or _shape(values).numel() != 1:
-        return Linear(constant=(1,))(ops, aten.index_put.default, (x, indices, values, accumulate), {})
-    added = _shape(x)[mask.test.ndim :]
+    if not is_pair(mask) or mask.test.dtype is not torch.bool or accumulate or shape_of(values).numel() != 1:
+        return place(ops, aten.index_put.default, (x, indices, values, accumulate), {})
+    added = shape_of(x)[mask.test.ndim :]
     mask = apply_linear(lambda m: m.reshape(*m.shape, *[1] * len(added)), mask)
     value = apply_or_call(lambda v: v.reshape(()), values)
     return where(ops, mask, value, x) if is_pair(mask) else ops(aten.where.self, mask, value, x)
@@ -202,36 +205,43 @@ def layer_norm(ops, x, shape, weight=None, bias=None, eps=1e-5, cudnn_enable=Tru
 
 def rms_norm(ops, x, shape, weight=None, eps=None) -> Pair:
     """Zhang & Sennrich 2019."""
-    eps = torch.finfo(x.test.dtype).eps if eps is None else eps
+    eps = torch.finfo(dtype_of(x)).eps if eps is None else eps
     return affine(ops, standardise(ops, x, list(range(-len(shape), 0)), eps, centre=False), weight, None)
 
 
 def group_norm(ops, x, groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True) -> Pair:
     """Wu & He 2018: statistics over the channels of a group and all positions."""
-    shape = x.test.shape
-    grouped = apply_linear(lambda v: v.reshape(shape[0], groups, -1), x)
-    y = apply_linear(lambda v: v.reshape(shape), standardise(ops, grouped, [-1], eps))
-    by_channel = [-1, *[1] * (len(shape) - 2)]
-    return affine(ops, y, *(None if v is None else v.reshape(by_channel) for v in (weight, bias)))
+    shape = shape_of(x)
+    grouped = apply_or_call(lambda v: v.reshape(shape[0], groups, -1), x)
+    y = apply_or_call(lambda v: v.reshape(shape), standardise(ops, grouped, [-1], eps))
+    return affine(ops, y, *(_by_channel(v, len(shape)) for v in (weight, bias)))
+
+
+def _by_channel(values: Any, axes: int) -> Any:
+    """One value for each channel, shaped to go with a tensor of so many axes, (N, C, ...)."""
+    return None if values is None else apply_or_call(lambda v: v.reshape(-1, *[1] * (axes - 2)), values)
 
 
 def instance_norm(ops, x, weight, bias, mean, var, use_input_stats, momentum, eps, cudnn_enabled) -> Pair:
     """`group_norm` with a group for each channel, or constant statistics."""
     if use_input_stats:
-        return group_norm(ops, x, x.test.shape[1], weight, bias, eps)
+        return group_norm(ops, x, shape_of(x)[1], weight, bias, eps)
     return batch_norm(ops, x, weight, bias, mean, var, False, momentum, eps, cudnn_enabled)
 
 
 def batch_norm(ops, x, weight, bias, mean, var, training, momentum, eps, cudnn_enabled) -> Pair:
-    """Ioffe & Szegedy 2015 with the running statistics: linear."""
+    """Ioffe & Szegedy 2015 with the running statistics: linear, unless they or the weights are explained too."""
     if training:
         raise UnsupportedOperation(
             "batch normalisation with the statistics of the batch mixes samples",
             hint="Give it running statistics (track_running_stats=True) or use another normalisation.",
         )
-    return apply_linear(
-        lambda v: aten.batch_norm.default(v, weight, bias, mean, var, False, momentum, eps, cudnn_enabled), x
-    )
+    if not pairs_in((weight, bias, mean, var)):
+        given = weight, bias, mean, var, False, momentum, eps, cudnn_enabled
+        return apply_linear(lambda v: aten.batch_norm.default(v, *given), x)
+    weight, bias, mean, var = (_by_channel(v, len(shape_of(x))) for v in (weight, bias, mean, var))
+    scale = ops(aten.rsqrt.default, ops(aten.add.Scalar, var, eps))
+    return affine(ops, ops(aten.mul.Tensor, ops(aten.sub.Tensor, x, mean), scale), weight, bias)
 
 
 def variance(ops, x, dim=None, *, correction=1, keepdim=False) -> Pair:
@@ -248,71 +258,7 @@ def standard_deviation(ops, x, dim=None, *, correction=1, keepdim=False) -> Pair
     return ops(aten.sqrt.default, variance(ops, x, dim, correction=correction, keepdim=keepdim))
 
 
-def vector_norm(ops, x, order=2, dim=None, keepdim=False, *, dtype=None) -> Pair:
-    """The 1-, 2- or max-norm over ``dim``."""
-    axes = list(range(x.test.ndim)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
-    if order == 2:
-        return ops(aten.sqrt.default, ops(aten.sum.dim_IntList, ops(aten.square.default, x), axes, keepdim))
-    if order == 1:
-        return ops(aten.sum.dim_IntList, ops(aten.abs.default, x), axes, keepdim)
-    if order == math.inf:
-        return ops(aten.amax.default, ops(aten.abs.default, x), axes, keepdim)
-    raise UnsupportedOperation(f"the norm of order {order} has no rule")
-
-
-# --- attention, gating, interpolation ------------------------------------------------------------------------------
-
-
-def attention(ops, query, key, value, mask=None, dropout_p=0.0, is_causal=False, *, scale=None, enable_gqa=False):
-    """``softmax(q kᵀ · scale + mask) v`` (Vaswani et al. 2017)."""
-    if dropout_p:
-        raise UnsupportedOperation("attention with dropout left on answers differently each time")
-    if enable_gqa:
-        heads = _shape(query)[-3]
-        key, value = (apply_or_call(lambda v: v.repeat_interleave(heads // v.shape[-3], -3), v) for v in (key, value))
-    scale = 1 / math.sqrt(_shape(query)[-1]) if scale is None else scale
-    keys = apply_or_call(lambda v: v.transpose(-2, -1), key)
-    scores = ops(aten.mul.Tensor, ops(aten.matmul.default, query, keys), scale)
-    if is_causal:
-        rows, columns = _shape(query)[-2], _shape(key)[-2]
-        like = next(p.test for p in pairs_in((query, key, value)))
-        mask = torch.ones(rows, columns, dtype=torch.bool, device=like.device).tril()
-    if mask is not None:
-        is_truth = (mask.test if is_pair(mask) else mask).dtype == torch.bool
-        if is_truth:
-            scores = ops(aten.where.self, mask, scores, torch.tensor(-math.inf, dtype=_dtype(scores)))
-        else:
-            scores = ops(aten.add.Tensor, scores, mask)
-    return ops(aten.matmul.default, _weights_or_none(ops, scores), value)
-
-
-def _weights_or_none(ops, scores: Any) -> Any:
-    """Softmax, and zeros where everything is masked, as PyTorch's attention has it."""
-    members = (scores.test.detach(), scores.base) if is_pair(scores) else (scores,)
-    empty = [(member == -math.inf).all(-1, keepdim=True) for member in members]
-    if not any(bool(rows.any()) for rows in empty):
-        return ops(aten.softmax.int, scores, -1)
-    if not torch.equal(empty[0], empty[-1]):
-        raise UnsupportedOperation(
-            "a mask that leaves nothing to attend to differs between the input and the baseline",
-            hint="Choose a baseline with the same mask.",
-        )
-    nothing = scores.new_zeros(()) if not is_pair(scores) else scores.base.new_zeros(())
-    weights = ops(aten.softmax.int, ops(aten.where.self, empty[0], nothing, scores), -1)
-    return ops(aten.where.self, empty[0], nothing, weights)
-
-
-def _shape(value: Any) -> torch.Size:
-    return value.test.shape if is_pair(value) else value.shape
-
-
-def _dtype(value: Any) -> torch.dtype:
-    return value.test.dtype if is_pair(value) else value.dtype
-
-
-def apply_or_call(function, value: Any) -> Any:
-    """A linear function of a pair, or of a constant."""
-    return apply_linear(function, value) if is_pair(value) else function(value)
+# --- gating, interpolation ------------------------------------------------------------------------------------------
 
 
 def glu(ops, x, dim=-1) -> Pair:
@@ -342,6 +288,14 @@ def clamp_tensor(ops, x, low=None, high=None) -> Any:
     return x if high is None else ops(aten.minimum.default, x, high)
 
 
+def prelu(ops, x, weight) -> Any:
+    """``max(x, 0) + weight·min(x, 0)`` with a weight that is explained, one or one for each channel (axis 1)."""
+    if shape_of(weight).numel() > 1 and len(shape_of(weight)) == 1:
+        weight = _by_channel(weight, max(len(shape_of(x)), 2))
+    negative = ops(aten.mul.Tensor, weight, ops(aten.relu.default, ops(aten.neg.default, x)))
+    return ops(aten.sub.Tensor, ops(aten.relu.default, x), negative)
+
+
 def rrelu(ops, x, lower=1 / 8, upper=1 / 3, training=False, generator=None) -> Any:
     """Leaky ReLU with the mean slope in evaluation; random in training."""
     if training:
@@ -359,65 +313,7 @@ def dropout(ops, x, p, train) -> Any:
     return x
 
 
-# --- max-pooling ---------------------------------------------------------------------------------------------------
-
-
-def max_pool(ops, x, kernel, stride=(), padding=0, dilation=1, ceil_mode=False) -> Any:
-    """Max-pooling over the last axes: the Shapley maximum over each window, laid out along new last axes."""
-    kernel = [kernel] if isinstance(kernel, int) else list(kernel)
-    axes = len(kernel)
-    stride, padding, dilation = (
-        list(v) * (axes if len(v) == 1 else 1) for v in (_many(stride) or kernel, _many(padding), _many(dilation))
-    )
-    ndim = x.test.ndim
-    for i in range(axes):
-        axis = ndim - axes + i
-        size = x.test.shape[axis]
-        span = dilation[i] * (kernel[i] - 1) + 1
-        steps = (size + 2 * padding[i] - span) / stride[i]
-        count = (math.ceil(steps) if ceil_mode else math.floor(steps)) + 1
-        if ceil_mode and (count - 1) * stride[i] >= size + padding[i]:
-            count -= 1
-        right = max((count - 1) * stride[i] + span - size - padding[i], 0)
-        pad = [0, 0] * (x.test.ndim - 1 - axis) + [padding[i], right]
-        x = apply_linear(lambda v, pad=pad: torch.nn.functional.pad(v, pad, value=-math.inf), x)
-        x = apply_linear(
-            lambda v, axis=axis, span=span, i=i, count=count: v.unfold(axis, span, stride[i])[
-                ..., :: dilation[i]
-            ].narrow(axis, 0, count),
-            x,
-        )
-    return ops(aten.amax.default, x, list(range(-axes, 0)))
-
-
-def _many(value: Any) -> list[int]:
-    return [value] if isinstance(value, int) else list(value)
-
-
-def max_pool_with_indices(ops, *args, **kwargs) -> Any:
-    """`max_pool`; the positions, which differ in the pair, cannot be used."""
-    pooled = max_pool(ops, *args, **kwargs)
-    nowhere = torch.zeros_like(pooled.test, dtype=torch.int64)
-    return pooled, Pair(nowhere, nowhere - 1)
-
-
-def adaptive_max_pool(ops, x, size) -> Any:
-    """The Shapley maximum over windows of nearly equal size along the last axes."""
-    size = _many(size)
-    for i, cells in enumerate(size):
-        axis = x.test.ndim - len(size) + i
-        length = x.test.shape[axis]
-        edges = [(k * length // cells, -(-(k + 1) * length // cells)) for k in range(cells)]
-        parts = [
-            ops(aten.amax.default, ops(aten.narrow.default, x, axis, low, high - low), [axis], True)
-            for low, high in edges
-        ]
-        x = ops(aten.cat.default, parts, axis)
-    nowhere = torch.zeros_like(x.test, dtype=torch.int64)
-    return x, Pair(nowhere, nowhere - 1)
-
-
-# --- dtypes, einsum and PyTorch's fused transformer ------------------------------------------------------------------
+# --- dtypes and einsum -----------------------------------------------------------------------------------------------
 
 
 def to(ops, x, *args, **kwargs) -> Any:
@@ -425,68 +321,18 @@ def to(ops, x, *args, **kwargs) -> Any:
     if not is_pair(x):
         return x.to(*args, **kwargs)
     given = [*args, *kwargs.values()]
-    dtypes = [v for v in given if isinstance(v, torch.dtype)] + [_dtype(v) for v in given if is_pair(v)]
+    dtypes = [v for v in given if isinstance(v, torch.dtype)] + [dtype_of(v) for v in given if is_pair(v)]
     dtypes += [v.dtype for v in given if isinstance(v, Tensor)]
     return cast(ops, x, dtypes[0]) if dtypes else x
 
 
 def type_as(ops, x, other) -> Any:
     """To the dtype of another tensor."""
-    return cast(ops, x, _dtype(other)) if is_pair(x) else x.to(_dtype(other))
+    return cast(ops, x, dtype_of(other)) if is_pair(x) else x.to(dtype_of(other))
 
 
 def einsum(ops, equation: str, operands: list, *, path=None) -> Pair:
-    """One or two paired operands: linear, or the midpoint product."""
-    paired = pairs_in(operands)
-    if len(paired) > 2:
-        raise UnsupportedOperation(
-            "einsum of three or more explained operands has no rule", hint="Write it as products of two."
-        )
+    """A product of its operands: linear in one, and Shapley values of as many players as are explained."""
     contract = lambda values: torch.einsum(equation, *values)  # noqa: E731
-    return (apply_linear if len(paired) == 1 else apply_bilinear)(contract, operands)
-
-
-def native_multi_head_attention(
-    ops, query, key, value, width, heads, in_weight, in_bias, out_weight, out_bias,
-    mask=None, need_weights=True, average_weights=True, mask_type=None,
-) -> tuple[Any, Any]:  # fmt: skip
-    """The fast path of ``nn.MultiheadAttention``; its averaged weights, which it may return, are left out."""
-    parts = []
-    for i, source in enumerate((query, key, value)):
-        rows = slice(i * width, (i + 1) * width)
-        part = ops(aten.linear.default, source, in_weight[rows], None if in_bias is None else in_bias[rows])
-        split = lambda v: v.unflatten(-1, (heads, width // heads)).transpose(1, 2)  # noqa: E731
-        parts.append(apply_or_call(split, part))
-    if mask is not None:
-        # A mask of truths says what to leave out; one of numbers is added.
-        mask = ~mask if mask.dtype == torch.bool else mask
-        mask = mask[:, None, None, :] if mask_type == 1 else mask
-    mixed = attention(ops, *parts, mask)
-    joined = apply_linear(lambda v: v.transpose(1, 2).flatten(-2), mixed)
-    return ops(aten.linear.default, joined, out_weight, out_bias), None
-
-
-def transformer_encoder_layer(
-    ops, x, width, heads, in_weight, in_bias, out_weight, out_bias, use_gelu, norm_first, eps,
-    norm1_weight, norm1_bias, norm2_weight, norm2_bias, weight1, bias1, weight2, bias2, mask=None, mask_type=None,
-) -> Pair:  # fmt: skip
-    """The fast path of ``nn.TransformerEncoderLayer``, as that layer's own Python writes it."""
-    add = lambda a, b: ops(aten.add.Tensor, a, b)  # noqa: E731
-
-    def attend(v):
-        return native_multi_head_attention(
-            ops, v, v, v, width, heads, in_weight, in_bias, out_weight, out_bias, mask, mask_type=mask_type
-        )[0]
-
-    def feed(v):
-        hidden = ops(aten.linear.default, v, weight1, bias1)
-        hidden = ops(aten.gelu.default if use_gelu else aten.relu.default, hidden)
-        return ops(aten.linear.default, hidden, weight2, bias2)
-
-    norm1 = lambda v: layer_norm(ops, v, [width], norm1_weight, norm1_bias, eps)  # noqa: E731
-    norm2 = lambda v: layer_norm(ops, v, [width], norm2_weight, norm2_bias, eps)  # noqa: E731
-    if norm_first:
-        x = add(x, attend(norm1(x)))
-        return add(x, feed(norm2(x)))
-    x = norm1(add(x, attend(x)))
-    return norm2(add(x, feed(x)))
+    degree = len(pairs_in(operands))
+    return apply_linear(contract, operands) if degree == 1 else apply_multilinear(contract, operands, degree=degree)

@@ -17,8 +17,8 @@ from torch.utils import _pytree as pytree
 from explain_core.backends.torch.maximum import max_multipliers
 from explain_core.backends.torch.pairs import (
     Pair,
-    apply_bilinear,
     apply_linear,
+    apply_multilinear,
     apply_rescale,
     attach,
     base_of,
@@ -50,13 +50,16 @@ class Linear:
 
     constant: tuple[int, ...] = ()
 
-    def __call__(self, ops, op, args, kwargs):
-        held = pairs_in([args[i] for i in self.constant if i < len(args)])
-        if held:
+    def check(self, args: tuple) -> None:
+        """Stop where an argument that must be the same in both members is not."""
+        if pairs_in([args[i] for i in self.constant if i < len(args)]):
             raise _refuse(
                 "an index, mask or weight differs between the input and the baseline",
                 "Choose a baseline for which it is the same.",
             )
+
+    def __call__(self, ops, op, args, kwargs):
+        self.check(args)
         floats = [p for p in pairs_in((args, kwargs)) if p.is_float]
         if floats and len(floats) < len(pairs_in((args, kwargs))):
             dtype = op(*test_of(args), **test_of(kwargs)).dtype
@@ -68,19 +71,20 @@ class Linear:
 
 @dataclass(frozen=True)
 class Bilinear:
-    """A product of two factors, each a linear function of one argument.
+    """A product, linear in each of its factors.
 
-    With both factors paired, ``Δ(a·b) = Δa·mean(b) + mean(a)·Δb``, the two-player Shapley values (Lundberg & Lee
-    2017; Chen et al. 2022): the vector-Jacobian product at the midpoint. Terms that are only added (a bias) are
-    linear. ``factors`` are the argument positions of the two.
+    With two factors paired, ``Δ(a·b) = Δa·mean(b) + mean(a)·Δb``, the two-player Shapley values (Lundberg & Lee
+    2017; Chen et al. 2022); with more, the Shapley values of as many players (`pairs.apply_multilinear`). Terms that
+    are only added (a bias) are linear. ``factors`` are the argument positions.
     """
 
-    factors: tuple[int, int] = (0, 1)
+    factors: tuple[int, ...] = (0, 1)
 
     def __call__(self, ops, op, args, kwargs):
-        if sum(bool(pairs_in(args[i])) for i in self.factors if i < len(args)) < 2:
+        degree = sum(bool(pairs_in(args[i])) for i in self.factors if i < len(args))
+        if degree < 2:
             return Linear()(ops, op, args, kwargs)
-        return apply_bilinear(lambda a, k: op(*a, **k), args, kwargs)
+        return apply_multilinear(lambda a, k: op(*a, **k), args, kwargs, degree=degree)
 
 
 @dataclass(frozen=True)
@@ -88,15 +92,19 @@ class Rescale:
     """An elementwise function of one pair: ``m_a = m_y · Δy/Δa`` (Shrikumar et al. 2017).
 
     ``secant(a, b, *rest)`` gets the remaining arguments of the operation; ``argument`` says which one is paired.
+    Where a remaining argument is paired too, ``explained(ops, *args)`` writes the function as other operations.
     """
 
     secant: Callable[..., Tensor]
     argument: int = 0
+    explained: Callable[..., Any] | None = None
 
     def __call__(self, ops, op, args, kwargs):
         pair = args[self.argument]
         rest = args[: self.argument] + args[self.argument + 1 :]
         if not isinstance(pair, Pair) or pairs_in((rest, kwargs)):
+            if self.explained is not None:
+                return self.explained(ops, *args, **kwargs)
             raise _refuse("a parameter of this function differs between the input and the baseline")
 
         def value(x: Tensor) -> Tensor:
@@ -235,8 +243,10 @@ class Lookup:
 
     def __call__(self, ops, op, args, kwargs):
         ids, *others = pairs_in((args, kwargs))
-        if others or not pairs_in([args[self.ids]]):
-            raise _refuse("the table itself differs between the input and the baseline")
+        if not pairs_in([args[self.ids]]):
+            return Linear()(ops, op, args, kwargs)
+        if others:
+            raise _refuse("the table and the ids that are looked up in it both differ between input and baseline")
         with torch.no_grad():
             test, base = op(*test_of(args), **kwargs), op(*base_of(args), **kwargs)
             added = tuple(range(ids.test.ndim, test.ndim))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -97,6 +98,16 @@ def base_of(values: Any) -> Any:
     return pick(values, lambda pair: pair.base)
 
 
+def shape_of(value: Any) -> torch.Size:
+    """The shape of a pair or tensor."""
+    return value.test.shape if is_pair(value) else value.shape
+
+
+def dtype_of(value: Any) -> torch.dtype:
+    """The dtype of a pair or tensor."""
+    return value.test.dtype if is_pair(value) else value.dtype
+
+
 Multipliers = Callable[..., "Tensor | tuple[Tensor, ...]"]
 
 
@@ -160,6 +171,11 @@ def apply_linear(function: Callable[..., Tensor], *args: Any) -> Any:
     )
 
 
+def apply_or_call(function: Callable[..., Any], value: Any) -> Any:
+    """A linear function of a pair, or of a constant."""
+    return apply_linear(function, value) if is_pair(value) else function(value)
+
+
 def _has_tape(pair: Pair) -> bool:
     return pair.is_float or pair.flow is not None
 
@@ -171,18 +187,45 @@ def _zip(make: Callable[..., Any], *results: Any) -> Any:
     return tuple(make(*members) for members in zip(*results, strict=True))
 
 
-def apply_bilinear(function: Callable[..., Tensor], *args: Any) -> Pair:
-    """Apply a function that is linear in each of its pairs, of which products are taken two at a time.
+def apply_multilinear(function: Callable[..., Tensor], *args: Any, degree: int = 2) -> Pair:
+    """Apply a function that is linear in each of its pairs, by their Shapley values.
 
-    ``Δ(a·b) = Δa·mean(b) + mean(a)·Δb``: the vector-Jacobian product at the midpoint.
+    With players at their test or baseline values the game is multilinear, and its Shapley value is the mean of its
+    derivative along the straight line between both (Owen 1972, *Multilinear extensions of games*):
+    ``m_a = ∫ ∂f/∂a (base + u·Δ) du``. The derivative is a polynomial in ``u``, so Gauss-Legendre quadrature is exact.
+    For a product of two it is one point: ``Δ(a·b) = Δa·mean(b) + mean(a)·Δb``.
+
+    Args:
+        function: of the arguments with tensors in place of pairs.
+        degree: how many paired factors are multiplied with one another at most.
     """
     with torch.no_grad():
         test, base = function(*test_of(args)), function(*base_of(args))
     paired = pairs_in(args)
-    means = [p.mean.to(test.dtype).requires_grad_() for p in paired]
-    rest = iter(means)
-    middle = function(*pick(args, lambda pair: next(rest)))
-    back = lambda m: torch.autograd.grad(middle, means, m, retain_graph=True)  # noqa: E731
+    nodes, weights = np.polynomial.legendre.leggauss((degree + 1) // 2)
+    dtypes = [p.test.dtype if p.is_float else test.dtype for p in paired]
+
+    def at(node: float) -> tuple[Tensor, list[Tensor]]:
+        """The function and its pairs at one point of the line, on a tape of their own."""
+        share = (1 + node) / 2
+        points = [
+            (p.test.detach().to(dtype) * share + p.base.to(dtype) * (1 - share)).requires_grad_()
+            for p, dtype in zip(paired, dtypes, strict=True)
+        ]
+        rest = iter(points)
+        with torch.enable_grad():
+            return function(*pick(args, lambda pair: next(rest))), points
+
+    kept = [at(node) for node in nodes] if len(nodes) <= 2 else None
+
+    def back(m: Tensor) -> tuple[Tensor, ...]:
+        totals: list[Any] = [0] * len(paired)
+        for i, weight in enumerate(weights):
+            value, points = at(nodes[i]) if kept is None else kept[i]
+            found = torch.autograd.grad(value, points, m * (weight / 2), retain_graph=kept is not None)
+            totals = [total + one for total, one in zip(totals, found, strict=True)]
+        return tuple(totals)
+
     return Pair(attach([test], back, *(p.tape for p in paired)), base)
 
 

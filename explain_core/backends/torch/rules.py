@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from explain_core.backends.torch import attention, distances, pooling, secants, views
 from explain_core.backends.torch import compositions as composed
-from explain_core.backends.torch import secants
 from explain_core.backends.torch.kinds import (
     Bilinear,
     Comparison,
@@ -29,6 +29,7 @@ from explain_core.backends.torch.kinds import (
     TwoPlayers,
 )
 from explain_core.backends.torch.recurrent import layers as recurrent
+from explain_core.backends.torch.writes import Overwrite, place
 
 aten = torch.ops.aten
 
@@ -83,7 +84,6 @@ _LINEAR_IN_ALL = [
     "unsafe_split",
     "unsafe_split_with_sizes",
     "unfold",
-    "as_strided",
     "diagonal",
     "diag",
     "diag_embed",
@@ -133,14 +133,15 @@ _LINEAR_IN_ALL = [
 
 _WITH_CONSTANT_INDEX = {
     "gather": 2, "take": 1, "take_along_dim": 1, "masked_select": 1,
-    "_unsafe_index": 1, "_unsafe_index_put": 1, "index_add": 2, "index_copy": 2, "index_fill": 2,
-    "scatter": 2, "scatter_add": 2, "masked_scatter": 1, "repeat_interleave": 1, "slice_scatter": 2,
-    "select_scatter": 3, "slice_backward": 1,
+    "_unsafe_index": 1, "index_add": 2, "scatter_add": 2, "masked_scatter": 1, "repeat_interleave": 1,
+    "slice_scatter": 2, "select_scatter": 3, "slice_backward": 1,
 }  # fmt: skip
+
+_OVERWRITTEN = {"index_copy": 2, "index_fill": 2, "scatter": 2}
 
 _PRODUCTS = {
     "matmul": (0, 1), "mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "dot": (0, 1), "vdot": (0, 1), "inner": (0, 1),
-    "outer": (0, 1), "ger": (0, 1), "kron": (0, 1), "linear": (0, 1), "bilinear": (0, 1), "tensordot": (0, 1),
+    "outer": (0, 1), "ger": (0, 1), "kron": (0, 1), "linear": (0, 1), "bilinear": (0, 1, 2), "tensordot": (0, 1),
     "linalg_vecdot": (0, 1), "linalg_matmul": (0, 1), "cross": (0, 1), "linalg_cross": (0, 1),
     "addmm": (1, 2), "addmv": (1, 2), "addbmm": (1, 2), "baddbmm": (1, 2), "addr": (1, 2),
     "conv1d": (0, 1), "conv2d": (0, 1), "conv3d": (0, 1), "convolution": (0, 1), "_convolution": (0, 1),
@@ -149,7 +150,7 @@ _PRODUCTS = {
 
 _ELEMENTWISE = {
     "tanh": secants.tanh, "sigmoid": secants.sigmoid, "relu": secants.relu, "relu6": secants.relu6,
-    "leaky_relu": secants.leaky_relu, "prelu": secants.prelu, "_prelu_kernel": secants.prelu,
+    "leaky_relu": secants.leaky_relu, 
     "elu": secants.elu, "selu": secants.selu, "celu": secants.celu, "gelu": secants.gelu, "silu": secants.silu,
     "mish": secants.mish, "softplus": secants.softplus, "log_sigmoid": secants.log_sigmoid,
     "hardtanh": lambda a, b, low=-1.0, high=1.0: secants.clamp(a, b, low, high),
@@ -255,7 +256,7 @@ _COMPOSED = {
     "logsumexp": composed.logsumexp, "layer_norm": composed.layer_norm, "rms_norm": composed.rms_norm,
     "group_norm": composed.group_norm, "instance_norm": composed.instance_norm, "batch_norm": composed.batch_norm,
     "var.correction": composed.variance, "std.correction": composed.standard_deviation,
-    "linalg_vector_norm": composed.vector_norm, "scaled_dot_product_attention": composed.attention,
+    "linalg_vector_norm": distances.vector_norm, "scaled_dot_product_attention": attention.attention,
     "rrelu": composed.rrelu,
     "glu": composed.glu, "lerp": composed.lerp, "addcmul": composed.addcmul, "addcdiv": composed.addcdiv,
     "clamp.Tensor": composed.clamp_tensor, "clip.Tensor": composed.clamp_tensor,
@@ -264,13 +265,13 @@ _COMPOSED = {
     "dropout": composed.dropout, "feature_dropout": composed.dropout, "alpha_dropout": composed.dropout,
     "feature_alpha_dropout": composed.dropout, "dropout_": composed.dropout, "feature_dropout_": composed.dropout,
     "alpha_dropout_": composed.dropout, "feature_alpha_dropout_": composed.dropout, "rrelu_": composed.rrelu,
-    "max_pool1d": composed.max_pool, "max_pool2d": composed.max_pool, "max_pool3d": composed.max_pool,
-    "max_pool1d_with_indices": composed.max_pool_with_indices,
-    "max_pool2d_with_indices": composed.max_pool_with_indices, "adaptive_max_pool1d": composed.adaptive_max_pool,
-    "adaptive_max_pool2d": composed.adaptive_max_pool, "to": composed.to, "_to_copy": composed.to,
+    "max_pool1d": pooling.max_pool, "max_pool2d": pooling.max_pool, "max_pool3d": pooling.max_pool,
+    "max_pool1d_with_indices": pooling.max_pool_with_indices,
+    "max_pool2d_with_indices": pooling.max_pool_with_indices, "adaptive_max_pool1d": pooling.adaptive_max_pool,
+    "adaptive_max_pool2d": pooling.adaptive_max_pool, "to": composed.to, "_to_copy": composed.to,
     "type_as": composed.type_as, "detach": lambda ops, x: x, "data": lambda ops, x: x,
-    "_transformer_encoder_layer_fwd": composed.transformer_encoder_layer,
-    "_native_multi_head_attention": composed.native_multi_head_attention,
+    "_transformer_encoder_layer_fwd": attention.transformer_encoder_layer,
+    "_native_multi_head_attention": attention.native_multi_head_attention,
 }  # fmt: skip
 
 _GIVEN = {
@@ -289,6 +290,7 @@ _RECURRENT = {
 RULES: dict[str, Rule] = {
     **{name: Linear() for name in _LINEAR_IN_ALL},
     **{name: Linear(constant=(at,)) for name, at in _WITH_CONSTANT_INDEX.items()},
+    **{name: Overwrite(constant=(at,)) for name, at in _OVERWRITTEN.items()},
     **{name: Bilinear(factors) for name, factors in _PRODUCTS.items()},
     **{name: Rescale(secant) for name, secant in _ELEMENTWISE.items()},
     **{name: Comparison() for name in _STEPS},
@@ -305,6 +307,11 @@ RULES: dict[str, Rule] = {
     "index": Pick(Linear(constant=(1,)), Lookup(ids=1)),
     "index_select": Pick(Linear(constant=(2,)), Lookup(ids=2)),
     "index_put": Product(composed.index_put),
+    "_unsafe_index_put": place,
+    "put": place,
+    **{name: Rescale(secants.prelu, explained=composed.prelu) for name in ("prelu", "_prelu_kernel")},
+    "view.dtype": Composed(views.view_dtype),
+    "as_strided": views.Strided(),
     "embedding": Lookup(ids=1),
     "one_hot": Lookup(ids=0),
     "amax": Maximum(),

@@ -148,6 +148,7 @@ def elementwise(secant: Secant) -> Rule:
         slope = secant(a, b)
         return [Pair(attach([values[0].test], y, lambda dy: dy * slope), y_base)]
 
+    rule.secant = secant
     return rule
 
 

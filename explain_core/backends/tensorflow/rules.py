@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from . import discrete, maximum, normal, secants
+from . import circular, discrete, maximum, normal, secants, special
 from .kinds import Rule, averaged, bilinear, binary, elementwise, linear, movement, parametrised
 
 
@@ -117,21 +117,30 @@ RULES: dict[str, Rule] = {
     "SquaredDifference": _squared_difference,
     # One input, element by element
     "Abs": elementwise(secants.absolute),
-    "Atan": elementwise(secants.atan),
+    "Acos": elementwise(circular.acos),
+    "Acosh": elementwise(circular.acosh),
+    "Asin": elementwise(circular.asin),
+    "Asinh": elementwise(circular.asinh),
+    "Atan": elementwise(circular.atan),
+    "Atanh": elementwise(circular.atanh),
     "Ceil": elementwise(secants.step(tf.math.ceil)),
     "ClipByValue": parametrised(secants.clip),
-    "Cos": elementwise(secants.cos),
+    "Cos": elementwise(circular.cos),
     "Cosh": elementwise(secants.cosh),
+    "Digamma": elementwise(special.digamma),
     "Elu": elementwise(secants.elu),
-    "Erf": elementwise(secants.erf),
-    "Erfc": elementwise(secants.erfc),
+    "Erf": elementwise(special.erf),
+    "Erfc": elementwise(special.erfc),
+    "Erfinv": elementwise(special.erfinv),
     "Exp": elementwise(secants.exp),
     "Expm1": elementwise(secants.exp),
     "Floor": elementwise(secants.step(tf.math.floor)),
     "Inv": elementwise(secants.reciprocal),
     "LeakyRelu": parametrised(secants.leaky_relu, "alpha"),
+    "Lgamma": elementwise(special.lgamma),
     "Log": elementwise(secants.log),
     "Log1p": elementwise(secants.log1p),
+    "Ndtri": elementwise(special.ndtri),
     "Reciprocal": elementwise(secants.reciprocal),
     "Relu": elementwise(secants.relu),
     "Relu6": elementwise(secants.relu6),
@@ -141,12 +150,13 @@ RULES: dict[str, Rule] = {
     "Selu": elementwise(secants.selu),
     "Sigmoid": elementwise(secants.sigmoid),
     "Sign": elementwise(secants.step(tf.math.sign)),
-    "Sin": elementwise(secants.sin),
+    "Sin": elementwise(circular.sin),
     "Sinh": elementwise(secants.sinh),
     "Softplus": elementwise(secants.softplus),
     "Softsign": elementwise(secants.softsign),
     "Sqrt": elementwise(secants.sqrt),
     "Square": elementwise(secants.square),
+    "Tan": elementwise(circular.tan),
     "Tanh": elementwise(secants.tanh),
     # Over an axis
     "LogSoftmax": normal.log_softmax,

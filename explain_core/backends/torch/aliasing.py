@@ -72,6 +72,12 @@ def mutated_roots(graph: fx.Graph, explained: list[bool]) -> Roots:
     )
 
 
+def dependent(graph: fx.Graph) -> set[fx.Node]:
+    """All nodes that may depend on the graph's inputs, through memory that these are written into too."""
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    return _reached(graph, set(placeholders) | mutated_roots(graph, [True] * len(placeholders)).paired)
+
+
 def writes_elsewhere(op: torch._ops.OpOverload) -> bool:
     """Whether an operation writes into another argument than its first, such as ``out=``."""
     return any(a.alias_info is not None and a.alias_info.is_write for a in op._schema.arguments[1:])

@@ -3,8 +3,8 @@
 Packed sequences, whose layout is data, are an index into padded rows: packing picks the rows of real timesteps,
 unpacking puts them back, and both are linear. The lengths are constants of the captured graph.
 
-Values that leave PyTorch (``.tolist()``, ``.numpy()``) would come back as constants of the captured sample, for the
-baseline too, so they are errors; ``.data`` is a detached view, through which attributions go on.
+Values that leave PyTorch (``.tolist()``, ``.numpy()``) come back as constants of the captured sample, for the baseline
+too, so they are guarded (see `decisions`); ``.data`` is a detached view, through which attributions go on.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, fx
-from torch.fx.experimental.proxy_tensor import (
-    disable_proxy_modes_tracing,
-    get_innermost_proxy_mode,
-    get_proxy_slot,
-)
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from torch.overrides import TorchFunctionMode
 
+from explain_core.backends.torch.decisions import PACKED, keep
 from explain_core.errors import CaptureError
 
 
@@ -34,30 +31,33 @@ class CallsMode(TorchFunctionMode):
         super().__init__()
         self.orders: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._batch_sizes: list[Tensor] = []
-        self._sorted: list[tuple[Tensor, Tensor]] = []
+        self._sorted: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def __torch_function__(self, func, types, args=(), kwargs=None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in _LEAVING and _depends_on_input(args[0]):
-            raise CaptureError(
-                f"the model takes the values of its input out of PyTorch with .{name.strip('_')}(), and what it then "
-                "does with them cannot be followed",
-                hint="Stay with operations on tensors, such as torch.where in place of an if.",
-            )
+        if name in _LEAVING:
+            keep(args[0], f".{name}()")
+            with disable_proxy_modes_tracing():  # a copy, for memory that numpy shares would be written to unseen
+                return func(args[0].detach().clone(), *args[1:], **kwargs)
+        if name in _SHOWING:
+            with disable_proxy_modes_tracing():
+                return func(*args, **kwargs)
         if func == torch.Tensor.data.__get__:
             return args[0].detach()
         if name == "_pack_padded_sequence":
+            lengths = args[1]
+            given, order = next(((g, o) for g, by_length, o in self._sorted if by_length is lengths), (lengths, None))
+            keep(given, PACKED, before=None if order is None else lengths)
             data, sizes = _pack(*args, **kwargs)
             self._batch_sizes.append(sizes)
             with disable_proxy_modes_tracing():
-                lengths = args[1]
-                order = next((o.tolist() for by_length, o in self._sorted if by_length is lengths), None)
-                self.orders[tuple(sizes.tolist())] = tuple(order or range(len(lengths)))
+                rows = range(len(lengths)) if order is None else order.tolist()
+                self.orders[tuple(sizes.tolist())] = tuple(rows)
             return data, sizes
         if name == "sort":
             result = func(*args, **kwargs)
-            self._sorted.append(tuple(result))
+            self._sorted.append((args[0], *result))
             return result
         if name == "_pad_packed_sequence":
             return _unpack(*args, **kwargs)
@@ -86,39 +86,15 @@ def _pack(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, T
     return padded.flatten(0, 1).index_select(0, index), batch_sizes
 
 
-_LEAVING = ("tolist", "numpy", "item", "__array__", "__dlpack__")
+_LEAVING = ("tolist", "numpy", "__array__", "__dlpack__")
+_SHOWING = ("__repr__", "__format__")  # text for people, which nothing is computed from
 
 
 def _constant_list(values: Tensor) -> list[int]:
-    """The numbers in a tensor that must not depend on the traced inputs.
-
-    Raises:
-        CaptureError: it does.
-    """
-    if _depends_on_input(values):
-        raise CaptureError(
-            "the lengths of packed sequences are computed from the explained input",
-            hint="Give the lengths to the model as an input of their own.",
-        )
+    """The numbers in a tensor, which must be the same in both runs."""
+    keep(values, PACKED)
     with disable_proxy_modes_tracing():
         return values.tolist()
-
-
-def _depends_on_input(values: Tensor) -> bool:
-    """Whether a tensor was computed from the traced inputs."""
-    mode = get_innermost_proxy_mode()
-    traced = None if mode is None else get_proxy_slot(values, mode.tracer, None, lambda slot: slot.proxy.node)
-    return traced is not None and any(node.op == "placeholder" for node in _ancestors(traced))
-
-
-def _ancestors(node: fx.Node) -> set[fx.Node]:
-    found, todo = {node}, [node]
-    while todo:
-        for source in todo.pop().all_input_nodes:
-            if source not in found:
-                found.add(source)
-                todo.append(source)
-    return found
 
 
 def _unpack(

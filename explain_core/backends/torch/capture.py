@@ -23,10 +23,11 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from explain_core.backends.torch.calls import CallsMode
+from explain_core.backends.torch.decisions import Decisions, guards
 from explain_core.backends.torch.loops import Loops, find_loops
+from explain_core.backends.torch.watching import Taint, failure_seen, memories
 from explain_core.errors import CaptureError, ExplainError
 
 
@@ -146,18 +147,21 @@ def capture(model: nn.Module, call: Callable[..., Any], traced: Sequence[Tensor]
     values: list[Tensor] = []
 
     def flat(*tensors: Tensor) -> list[Tensor]:
+        decisions.begin()
         outputs, found = _tensors(call(*tensors))
         names[:], values[:] = found, outputs
         return outputs
 
-    with _recording(model) as running, CallsMode() as calls, torch.no_grad(), _as_written():
+    with _recording(model) as running, CallsMode() as calls, Decisions() as decisions, torch.no_grad(), _as_written():
         try:
-            graph = make_fx(flat, pre_dispatch=True)(*traced)
+            # What is read from tensors is not an error here but a guard, see `decisions`.
+            graph = make_fx(flat, pre_dispatch=True, _error_on_data_dependent_ops=False)(*traced)
         except ExplainError:
             raise
         except Exception as error:
             raise _explained(error, running[-1][0] if running else "") from error
     weights = {w.data_ptr(): name for name, w in (*model.named_parameters(), *model.named_buffers()) if w.numel()}
+    guards(graph.graph)
     return Captured(graph, tuple(names), tuple(values), weights, calls.orders, find_loops(graph.graph))
 
 
@@ -215,29 +219,22 @@ def _explained(error: Exception, where: str = "") -> CaptureError:
     text = str(error).strip().splitlines()
     first = text[0] if text else type(error).__name__
     if isinstance(error, torch.jit.Error) or "TorchScript interpreter" in first:  # its trace, the cause last
-        first = text[-1]
-        of_script = None
         if "pack_padded_sequence" in str(error):
-            of_script = "packed sequences inside TorchScript cannot be followed"
-        elif first.endswith("Error:"):  # without words: where its own trace points to
-            marked = [line.strip() for line, following in pairwise(text) if "<--- HERE" in following]
-            of_script = (
-                "TorchScript that takes a plain number from a tensor, or more memory than there is, cannot be "
-                f"followed: {''.join(marked[-1:])}"
-            )
-        if of_script is not None:
             return CaptureError(
-                of_script,
+                "packed sequences inside TorchScript cannot be followed",
                 where=where,
                 hint="Explain the Python module itself, or export it with torch.export.export.",
             )
-    if "tracing tensor" in first or isinstance(error, fx.proxy.TraceError):
-        return CaptureError(
-            "the model decides by the values of its input what to compute (an if, a loop or .item() on a tensor)",
-            where=where,
-            hint="The test and the baseline run could then differ. Use torch.where, or masks and lengths that are "
-            "given as inputs of their own.",
+        marked = [line.strip() for line, following in pairwise(text) if "<--- HERE" in following]
+        # Its own last line has no words where a mode was watching; the mode has them.
+        cause = failure_seen()
+        first = (
+            text[-1].removeprefix("Error: ").removeprefix("builtins.")
+            if cause is None
+            else f"{type(cause).__name__}: {cause}"
         )
+        at = f", at {marked[-1]}" if marked else ""
+        return CaptureError(f"the model failed on these inputs: {first.splitlines()[0]}{at}", where=where)
     if fixed := re.match(r"Expected input at (.*) to be (equal to|[<>]=) ([^,]*), but got (\d+)", first):
         return CaptureError(
             f"the model was exported for inputs of one size: {fixed[1]} must be {fixed[2]} {fixed[3]}, and it is "
@@ -294,72 +291,11 @@ def _recording(model: nn.Module) -> Iterator[list[tuple[str, Any]]]:
             handle.remove()
 
 
-class _Taint(TorchDispatchMode):
-    """Follows whole-number inputs to the tables that turn them into floats."""
-
-    # One-hot codes are made by scattering ones.
-    _TABLES = ("embedding", "_embedding_bag", "_embedding_bag_forward_only", "scatter.value", "scatter_.value")
-    _PICKS = ("index.Tensor", "index_select")  # of a weight's rows they are a table too
-
-    def __init__(self, inputs: dict[int, Tensor], weights: set[int]) -> None:
-        super().__init__()
-        self.tokens: set[int] = set()
-        self._weights = weights
-        self._sources: dict[int, frozenset[int]] = {id(t): frozenset((i,)) for i, t in inputs.items()}
-        self._alive: list[Tensor] = list(inputs.values())  # so that no id is used twice
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        tensors = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)]
-        sources = frozenset().union(*(self._sources.get(id(t), ()) for t in tensors))
-        if sources:
-            name = str(func).removeprefix("aten.").removesuffix(".default")
-            if name in self._TABLES or (name in self._PICKS and _memory(args[0]) in self._weights):
-                self.tokens |= sources
-            for value in pytree.tree_leaves(result):
-                if isinstance(value, Tensor) and not value.is_floating_point():
-                    self._sources[id(value)] = sources | self._sources.get(id(value), frozenset())
-                    self._alive.append(value)
-        return result
-
-
 def token_inputs(model: nn.Module, call: Callable[..., Any], leaves: Sequence[Tensor]) -> set[int]:
     """Which whole-number inputs are token ids, that is, are looked up in a table; lengths and masks are not."""
     whole = {i: leaf for i, leaf in enumerate(leaves) if not leaf.is_floating_point()}
     if not whole:
         return set()
-    with _Taint(whole, _memories(model)) as taint:
+    with Taint(whole, memories(model)) as taint:
         run(call, leaves)
     return taint.tokens
-
-
-class WeightsAreKept(TorchDispatchMode):
-    """While active, what would write to the model's weights is an error, before it is done.
-
-    The copy that runs shares their memory with the user's model.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self._names = {_memory(weight): name for name, weight in model.named_parameters() if weight.numel()}
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        for argument, value in zip(func._schema.arguments, args, strict=False):
-            if argument.alias_info is not None and argument.alias_info.is_write and isinstance(value, Tensor):
-                name = self._names.get(_memory(value))
-                if name is not None:
-                    raise CaptureError(
-                        f"the model changes its weight {name!r} each time it is called",
-                        where=name.rpartition(".")[0],
-                        hint="Take that out of forward: bounds on weights belong into training, and an embedding with "
-                        "max_norm can have its rows scaled once and max_norm set to None.",
-                    )
-        return func(*args, **(kwargs or {}))
-
-
-def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
-def _memories(model: nn.Module) -> set[int]:
-    return {_memory(weight) for weight in (*model.parameters(), *model.buffers()) if weight.numel()}

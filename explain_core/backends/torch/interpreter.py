@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,7 @@ from explain_core.backends.loop_book import Place as LoopPlace
 from explain_core.backends.torch import rules
 from explain_core.backends.torch.aliasing import mutated_roots, writes_elsewhere, writes_to_first_argument
 from explain_core.backends.torch.compositions import cast
+from explain_core.backends.torch.decisions import check, is_guard, memberwise, sidelined, source_of
 from explain_core.backends.torch.ledger import books
 from explain_core.backends.torch.methods import PAIRED, Method
 from explain_core.backends.torch.pairs import Pair, discrete, is_pair, pairs_in, pick
@@ -169,6 +171,7 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
     given = iter(inputs)
     ledger = ops.recorder.ledger
     handed_on = ops.recorder.loops.leaving if ledger is not None else {}
+    aside = sidelined(graph.graph)
     last_use = _last_uses(graph.graph, handed_on)
     env: dict[fx.Node, Any] = {}
     for node in graph.graph.nodes:
@@ -185,7 +188,12 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
             args, kwargs = fx.map_arg((node.args, _like_captured(node)), env.__getitem__)
             if place is not None:
                 args, kwargs = place.arguments((args, kwargs))
-            if node in roots.views and _is_discrete(args[0]) and _moves_nothing(node.target):
+            if is_guard(node):
+                check(node, args, kwargs, env.get(source_of(node)))
+                value = None
+            elif node in aside and pairs_in((args, kwargs)):
+                value = memberwise(node.target, args, kwargs)
+            elif node in roots.views and _is_discrete(args[0]) and _moves_nothing(node.target):
                 value = _view(node.target, args, kwargs)
             else:
                 value = _run_node(node, args, kwargs, ops)
@@ -209,7 +217,10 @@ def _last_uses(graph: fx.Graph, handed_on: Mapping[fx.Node, list]) -> dict[fx.No
     """Which values are no longer needed after each node; see `loops.Loops.leaving`."""
     last: dict[fx.Node, fx.Node] = {}
     for node in graph.nodes:
-        for source in (*(state for state, _ in handed_on.get(node, ())), *node.all_input_nodes):
+        more = [state for state, _ in handed_on.get(node, ())]
+        if is_guard(node) and (source := source_of(node)) is not None:
+            more.append(source)
+        for source in (*more, *node.all_input_nodes):
             last[source] = node
     uses: dict[fx.Node, list[fx.Node]] = {}
     for source, node in last.items():
@@ -249,6 +260,14 @@ def _run_node(node: fx.Node, args: tuple, kwargs: dict, ops: PairOps) -> Any:
                 )
         return ops(op, *_settled(args), **_settled(kwargs))
     except RuntimeError as error:
+        if re.search(
+            r"shapes cannot be multiplied|must match the size|must be equal to|[Ee]xpected .*, but got", str(error)
+        ):
+            raise CaptureError(
+                f"the operation {_name(op)} fails on these inputs: {str(error).splitlines()[0]}",
+                where=module_path(node),
+                hint="Check that each input and baseline has the shape that the model was made for.",
+            ) from error
         raise UnsupportedOperation(
             f"the operation {_name(op)} cannot be followed on pairs: {str(error).splitlines()[0]}",
             where=module_path(node),
@@ -332,7 +351,7 @@ def _write(op: torch._ops.OpOverload, args: tuple, kwargs: dict, ops: PairOps) -
     target = args[0]
     if not isinstance(target, Pair):
         raise CaptureError(f"{_name(op)} writes into a tensor that the capture could not follow")
-    result = ops(_out_of_place(op), *args, **kwargs)
+    result = ops(_out_of_place(op), *_settled(args), **_settled(kwargs))
     if is_pair(result) and result.is_float and not target.is_float:
         result = cast(ops, result, target.test.dtype)
     if not is_pair(result):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from torch.utils import _pytree as pytree
 from explain_core.backends.protocol import ModelOutput, PairAttribution, Target, constant_input_notes
 from explain_core.backends.torch.capture import (
     Captured,
-    WeightsAreKept,
     capture,
     model_device,
     model_dtype,
@@ -24,6 +23,7 @@ from explain_core.backends.torch.capture import (
     trains,
 )
 from explain_core.backends.torch.completed import Completed
+from explain_core.backends.torch.decisions import DecidedOtherwiseError, DisagreeError, in_sample
 from explain_core.backends.torch.interpreter import HALF, PairOps, Place, module_path, run_graph
 from explain_core.backends.torch.ledger import Ledger
 from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
@@ -32,6 +32,7 @@ from explain_core.backends.torch.pairs import Pair, is_pair
 from explain_core.backends.torch.recorder import Recorder
 from explain_core.backends.torch.repeating import Start, require_same_answers
 from explain_core.backends.torch.shap_hooks import OTHER_LEDGERS, doubled, second_half, shap_fallback
+from explain_core.backends.torch.watching import WeightsAreKept
 from explain_core.errors import (
     BackendError,
     CaptureError,
@@ -230,7 +231,10 @@ class TorchRunner:
     ) -> PairAttribution:
         """Explain N rows: see `explain_core.backends.protocol`."""
         with torch.inference_mode(False):
-            recorder = Recorder(gates=gates, embeddings=embeddings, ledger=Ledger() if ledger else None)
+
+            def recorder() -> Recorder:
+                return Recorder(gates=gates, embeddings=embeddings, ledger=Ledger() if ledger else None)
+
             method = shap_fallback(self._model) if ledger == "shap" else _METHODS[ledger or "paired"]
             if ledger != "shap" or not method.hooked:
                 return self._attribute(test, baseline, targets, recorder, method)
@@ -246,6 +250,27 @@ class TorchRunner:
                 ) from error
 
     def _attribute(
+        self,
+        test: Sequence[np.ndarray],
+        baseline: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        recorder: Callable[[], Recorder],
+        method: Method,
+    ) -> PairAttribution:
+        """Explain by a recording in which the model decided as it does for these rows."""
+        try:
+            try:
+                return self._explain(test, baseline, targets, recorder(), method)
+            except DecidedOtherwiseError:
+                self._constants = None  # recorded anew, from these rows
+                return self._explain(test, baseline, targets, recorder(), method)
+        except DecidedOtherwiseError as decided:
+            raise decided.error() from None
+        except DisagreeError as error:
+            axis = self._sample_axes[0]
+            raise in_sample(error, 1 if axis is None else test[0].shape[axis]) from None
+
+    def _explain(
         self,
         test: Sequence[np.ndarray],
         baseline: Sequence[np.ndarray],

@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: app test lint bench fuzz clean
+CONFORMANCE := .venv-conformance
+
+.PHONY: app test lint bench fuzz conformance clean
 
 app: $(VENV)/.app-ready ## open the dashboard; APP_FLAGS="--server.headless true" for a machine without a screen
 	$(BIN)/python -m streamlit run app.py $(APP_FLAGS)
@@ -31,6 +33,15 @@ fuzz: $(VENV)/.dev-ready ## the long sweeps that `make test` leaves out
 	$(BIN)/python -m pytest -m "fuzz and not tensorflow" $(TEST_FLAGS) $(NONE_IS_FINE)
 	$(BIN)/python -m pytest -m "fuzz and tensorflow" $(TEST_FLAGS) $(NONE_IS_FINE)
 
+conformance: $(CONFORMANCE)/.ready ## models of public packages, explained; CONFORMANCE_FLAGS="darts LSTM" for some
+	HF_HUB_OFFLINE=1 TF_CPP_MIN_LOG_LEVEL=3 OMP_NUM_THREADS=1 \
+		$(CONFORMANCE)/bin/python -W ignore -m benchmarks.conformance.packages $(CONFORMANCE_FLAGS)
+
+$(CONFORMANCE)/.ready: requirements-conformance.txt
+	$(PYTHON) -m venv $(CONFORMANCE)
+	$(CONFORMANCE)/bin/python -m pip install -r requirements-conformance.txt
+	@touch $@
+
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "PairLift needs Python 3.11, 3.12 or 3.13, and none was found."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -44,4 +55,4 @@ $(VENV)/.dev-ready: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.app-ready
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CONFORMANCE) .pytest_cache .ruff_cache .hypothesis

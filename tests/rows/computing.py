@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rows.draws import Draw, Sample, aten, binary, each, flag, op, some_axes, unary
+from rows.draws import Draw, Sample, aten, binary, each, flag, op, some_axes, some_axis, unary
 
 
 def _product(*shapes):
@@ -110,6 +110,27 @@ def _extreme(name: str):
         return lambda v: op(name)(v, axis, keep)[0], [x]
 
     return sample
+
+
+def _ordered(name: str, *args, **kwargs):
+    """An operation along an axis that has values and positions, of which the first are explained."""
+
+    def sample(d: Draw) -> Sample:
+        x = d.x(*d.shape(d.one(1, 2, 3)))
+        axis, given = d.axis(x.test.ndim), [a(d) if callable(a) else a for a in args]
+        if name in ("topk", "kthvalue"):
+            k = d.one(*range(1, x.test.shape[axis] + 1))
+            return lambda v: op(name)(v, k, axis, *given)[0], [x]
+        return lambda v: op(name)(v, axis, *given)[0], [x]
+
+    return sample
+
+
+def _quantile(d: Draw) -> Sample:
+    x, mode = d.x(*d.shape()), d.one("linear", "lower", "higher", "midpoint", "nearest")
+    q, keep = d.one(0.3, 0.0, torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64)), d.flag()
+    axis = d.one(None, d.axis(x.test.ndim))
+    return lambda v: torch.quantile(v, q, axis, keep, interpolation=mode), [x]
 
 
 def _compared(domain: str = "real"):
@@ -245,6 +266,14 @@ COMPUTING = {
     "max_pool3d": _pool(3)("max_pool3d"),
     "adaptive_max_pool1d": lambda d: (lambda v: aten.adaptive_max_pool1d(v, [2])[0], [d.x(1, 2, 5)]),
     "adaptive_max_pool2d": lambda d: (lambda v: aten.adaptive_max_pool2d(v, [2, 3])[0], [d.x(1, 4, 5)]),
+    "sort": lambda d: _ordered("sort", d.flag())(d),
+    "topk": lambda d: _ordered("topk", d.flag(), d.flag())(d),
+    "kthvalue": lambda d: _ordered("kthvalue", d.flag())(d),
+    "median": lambda d: d.one(_ordered("median", d.flag()), unary()("median"))(d),
+    "quantile": _quantile,
+    **each("cummax cummin", _ordered),
+    **each("cumprod logcumsumexp", unary(some_axis)),
+    "prod": lambda d: d.one(unary(some_axis, flag), unary())("prod")(d),
     **each("amax amin", unary(some_axes, flag)),
     **each("max min", unary()),
     **each("max.dim min.dim", lambda n: _extreme(n[:3])),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from explain_core.backends.torch import attention, distances, pooling, secants, views
+from explain_core.backends.torch import attention, distances, orders, pooling, scans, secants, views
 from explain_core.backends.torch import compositions as composed
 from explain_core.backends.torch.kinds import (
     Bilinear,
@@ -247,13 +247,14 @@ _TWO_PLAYERS = {
 _COMPOSED_PRODUCTS = {
     "mul": composed.multiply, "multiply": composed.multiply, "div": composed.divide, "divide": composed.divide,
     "true_divide": composed.divide, "where": composed.where, "masked_fill": composed.masked_fill,
-    "einsum": composed.einsum,
+    "einsum": composed.einsum, "prod": scans.prod, "cumprod": scans.cumprod,
 }  # fmt: skip
 
 _COMPOSED = {
     "softmax": composed.softmax, "_softmax": lambda ops, x, dim, half: composed.softmax(ops, x, dim),
     "log_softmax": composed.log_softmax, "_log_softmax": lambda ops, x, dim, half: composed.log_softmax(ops, x, dim),
-    "logsumexp": composed.logsumexp, "layer_norm": composed.layer_norm, "rms_norm": composed.rms_norm,
+    "logsumexp": composed.logsumexp, "logcumsumexp": scans.logcumsumexp, "cummax": scans.cummax, "cummin": scans.cummin,
+    "layer_norm": composed.layer_norm, "rms_norm": composed.rms_norm,
     "group_norm": composed.group_norm, "instance_norm": composed.instance_norm, "batch_norm": composed.batch_norm,
     "var.correction": composed.variance, "std.correction": composed.standard_deviation,
     "linalg_vector_norm": distances.vector_norm, "scaled_dot_product_attention": attention.attention,
@@ -320,6 +321,12 @@ RULES: dict[str, Rule] = {
     "min": Maximum(sign=-1),
     "max.dim": Maximum(indices=True),
     "min.dim": Maximum(sign=-1, indices=True),
+    "sort": orders.sort,
+    "topk": orders.topk,
+    "kthvalue": orders.kthvalue,
+    "median": orders.median,
+    "quantile": orders.quantile,
+    "argsort": Position(),
     "argmax": Position(),
     "argmin": Position(),
 }

@@ -2,75 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from explain_core.errors import InputError
-from explain_core.inputs import Arguments, as_array, check_finite, is_nested
+from explain_core.baseline_values import WORDS, as_input, from_array, from_word, is_number, lengths_of
+from explain_core.errors import ExplainError, InputError
+from explain_core.inputs import as_array, is_nested
+from explain_core.valid_steps import Form, valid_steps
 
-NAMED = ("zeros", "mean")
+
+@dataclass
+class Baselines:
+    """The baselines of a call.
+
+    Attributes:
+        arrays: for each input (B, ...), with B = 1, the number of samples, or that of the background; for inputs that
+            are not explained an empty array.
+        notes: what was decided that the person did not say.
+    """
+
+    arrays: list[np.ndarray]
+    notes: list[str] = field(default_factory=list)
 
 
-def resolve_baselines(
-    baselines: Any,
-    arguments: Arguments,
-    axes: tuple[int | None, ...],
-    explained: tuple[bool, ...],
-    background: bool,
-) -> list[np.ndarray]:
+def resolve_baselines(baselines: Any, forms: Sequence[Form], background: bool) -> Baselines:
     """The baseline of every explained input, sample axis first.
 
     Args:
-        baselines: "zeros"; "mean" (of each feature over samples and timesteps); one array for a single explained
-            input; a tuple in the order of the inputs, or a dict by input name, of arrays or of these words.
-            Arrays have the layout of the input, with 1 sample, as many as the input, or none of that axis.
+        baselines: for all inputs one of the words of `from_word` or a number; for a single explained input also an
+            array, see `from_array`; a tuple in the order of the inputs, all of them or those that are explained, or a
+            dict by input name, of any of these. A name may be that of an argument with several arrays, with a tuple. A
+            function gets the array of the input, or with several explained inputs a dict of them by name, and returns
+            any of these. What is given for an input that is not explained has to be what the samples have.
         background: whether the samples of the baseline are a background set to be averaged over.
-
-    Returns:
-        For each input (B, ...), with B = 1, the number of samples, or that of the background; for inputs that are
-        not explained an empty array.
 
     Raises:
         InputError: it does not fit.
     """
-    wanted = [i for i, is_explained in enumerate(explained) if is_explained]
-    given = _by_leaf(baselines, arguments, wanted)
-    resolved = []
-    for i, (name, leaf, axis) in enumerate(zip(arguments.names, arguments.leaves, axes, strict=True)):
-        if i not in wanted:
-            resolved.append(np.empty(0))
+    given = _by_input(baselines, forms)
+    found = Baselines([])
+    for i, form in enumerate(forms):
+        if not form.is_explained:
+            found.arrays.append(np.empty(0))
+            if given.get(i) is not None:
+                _require_same(given[i], form, background)
             continue
-        values = leaf[None] if axis is None else np.moveaxis(leaf, axis, 0)
-        resolved.append(_resolve(given[i], name, values, axis, background))
-    counts = {len(resolved[i]) for i in wanted} - {1}
+        if given.get(i) is None:
+            found.notes.append(f"Input {form.name!r} was given no baseline: zeros were taken.")
+        array, notes = _of_one(given.get(i, "zeros"), i, forms, background)
+        found.arrays.append(array)
+        found.notes += notes
+    counts = {len(array) for form, array in zip(forms, found.arrays, strict=True) if form.is_explained} - {1}
     if len(counts) > 1:
         raise InputError(f"the baselines have different numbers of samples: {sorted(counts)}")
-    return resolved
+    found.notes = list(dict.fromkeys(found.notes))
+    return found
 
 
-def _by_leaf(baselines: Any, arguments: Arguments, wanted: list[int]) -> dict[int, Any]:
-    """The baseline that was given for each explained input."""
-    names = arguments.names
-    if isinstance(baselines, str):
-        if baselines not in NAMED:
-            raise InputError(
-                f"there is no baseline called {baselines!r}", hint=f"Choose one of {NAMED}, or give an array."
-            )
+def _of_one(given: Any, i: int, forms: Sequence[Form], background: bool) -> tuple[np.ndarray, list[str]]:
+    """The baseline of one explained input, and notes."""
+    form = forms[i]
+    if callable(given):
+        given = _called(given, _in_layout(form), form.name)
+    if given is None:
+        given = "zeros"
+    if isinstance(given, str):
+        return from_word(given, form, valid_steps(form, forms), background)
+    if is_number(given):
+        number = np.asarray(as_array(given, form.name)[0])
+        if not np.isfinite(number):
+            raise InputError(f"the baseline is {number}", where=form.name)
+        return as_input(np.full(form.values[:1].shape, number), form), []
+    _require_same_lengths(given, form, forms, background)
+    return from_array(given, form, background)
+
+
+def _called(function: Any, inputs: Any, where: str) -> Any:
+    try:
+        found = function(inputs)
+    except ExplainError:
+        raise
+    except Exception as error:  # the person's own code
+        raise InputError(
+            f"the function for the baseline failed: {type(error).__name__}: {error}",
+            where=where,
+            hint="It is called with the input as a numpy array; of several explained inputs, with a dict of them.",
+        ) from error
+    if found is None or callable(found):
+        raise InputError("the function for the baseline returned no baseline", where=where)
+    return found
+
+
+def _in_layout(form: Form) -> np.ndarray:
+    """A copy of the input as it was given."""
+    return (form.values[0] if form.axis is None else np.moveaxis(form.values, 0, form.axis)).copy()
+
+
+def _by_input(baselines: Any, forms: Sequence[Form]) -> dict[int, Any]:
+    """What was given for each input, by position; None where nothing was."""
+    if baselines is None:
+        raise InputError("there is no baseline", hint=f"Choose one of {WORDS}, or give an array.")
+    names = [form.name for form in forms]
+    wanted = [i for i, form in enumerate(forms) if form.is_explained]
+    if isinstance(baselines, str) or is_number(baselines):
         return dict.fromkeys(wanted, baselines)
+    if callable(baselines):
+        if len(wanted) == 1:
+            return {wanted[0]: baselines}
+        inputs = {names[i]: _in_layout(forms[i]) for i in wanted}
+        return _by_input(_called(baselines, inputs, ", ".join(inputs)), forms)
     if isinstance(baselines, Mapping):
-        unknown = set(baselines) - set(names)
-        if unknown:
-            raise InputError(f"there is no input {sorted(unknown)}", hint=f"The inputs are {list(names)}.")
-        return {i: baselines.get(names[i], "zeros") for i in wanted}
-    if is_nested(baselines):
+        found: dict[int, Any] = {}
+        for key, value in baselines.items():
+            found |= _under(str(key), value, names)
+        return found
+    if _are_several(baselines, len(wanted)):
         flat = list(_flatten(baselines))
-        if len(flat) == len(names):
-            return {i: flat[i] for i in wanted}
-        if len(flat) == len(wanted):
-            return dict(zip(wanted, flat, strict=True))
-        raise InputError(f"there are {len(flat)} baselines for {len(wanted)} explained inputs {names}")
+        places = range(len(names)) if len(flat) == len(names) else wanted
+        if len(flat) != len(places):
+            raise InputError(
+                f"there are {len(flat)} baselines for the explained inputs {[names[i] for i in wanted]}",
+                hint="Give one for each, in their order, or a dict by name.",
+            )
+        return dict(zip(places, flat, strict=True))
     if len(wanted) > 1:
         raise InputError(
             f"one baseline was given for {len(wanted)} explained inputs",
@@ -79,38 +136,103 @@ def _by_leaf(baselines: Any, arguments: Arguments, wanted: list[int]) -> dict[in
     return {wanted[0]: baselines}
 
 
+def _under(key: str, value: Any, names: Sequence[str]) -> dict[int, Any]:
+    """What a dict gives the input of that name, or the arrays of the argument of that name."""
+    if key in names:
+        return {names.index(key): value}
+    inside = [i for i, name in enumerate(names) if name.startswith(f"{key}.")]
+    if not inside:
+        raise InputError(f"there is no input {key!r}", hint=f"The inputs are {list(names)}.")
+    if isinstance(value, Mapping):
+        return {i: v for inner, item in value.items() for i, v in _under(f"{key}.{inner}", item, names).items()}
+    if isinstance(value, str) or is_number(value) or callable(value):
+        return dict.fromkeys(inside, value)
+    flat = list(_flatten(value))
+    if len(flat) != len(inside):
+        raise InputError(
+            f"the argument {key!r} has {len(inside)} arrays, and {len(flat)} baselines were given for it",
+            where=key,
+            hint=f"They are {[names[i] for i in inside]}.",
+        )
+    return dict(zip(inside, flat, strict=True))
+
+
+def _are_several(value: Any, explained: int) -> bool:
+    """Whether a tuple or list has one baseline for each input, and is not the numbers of one."""
+    if not isinstance(value, tuple | list):
+        return False
+    if any(item is None or isinstance(item, str) or callable(item) for item in value):
+        return True
+    return is_nested(value) or (isinstance(value, tuple) and explained > 1)
+
+
 def _flatten(value: Any):
-    if is_nested(value):
+    if _are_several(value, 1):
         for item in value:
             yield from _flatten(item)
+    elif isinstance(value, tuple):
+        yield from value
     else:
         yield value
 
 
-def _resolve(given: Any, name: str, values: np.ndarray, axis: int | None, background: bool) -> np.ndarray:
-    """One baseline (B, ...) for values (N, ...)."""
-    if isinstance(given, str):
-        if given == "zeros":
-            return np.zeros_like(values[:1])
-        if given != "mean":
-            raise InputError(f"there is no baseline called {given!r}", where=name)
-        if values.dtype.kind != "f":
-            raise InputError("token ids have no mean", where=name, hint='Use "zeros" or an array of ids.')
-        over = (0, 1) if values.ndim >= 3 else (0,)
-        return np.broadcast_to(values.mean(over, keepdims=True, dtype=float), values[:1].shape).astype(values.dtype)
-    array, _ = as_array(given, name)
-    check_finite(array, name, "baseline")
-    if array.ndim == values.ndim - 1:
-        array = array[None]
-    elif axis is not None and array.ndim == values.ndim:
-        array = np.moveaxis(array, axis, 0)
-    many = background or len(array) in (1, len(values))
-    if array.shape[1:] != values.shape[1:] or not many:
-        shape = "any number" if background else f"1 or {len(values)}"
+_SAME = (
+    "It decides how the model reads the sequence, and no part of a difference that it makes can be given to a value: "
+    "both runs need the same. Give baselines that go with those of the samples, or explain the samples one by one."
+)
+
+
+def _require_same(given: Any, form: Form, background: bool) -> None:
+    """What is not explained is the sample's own in both runs.
+
+    Raises:
+        InputError: something else was given.
+    """
+    if isinstance(given, str) or callable(given):
         raise InputError(
-            f"the baseline has shape {array.shape} (sample axis first), and each sample {values.shape[1:]}",
-            where=name,
-            hint=f"It needs {shape} of samples, each of shape {values.shape[1:]}."
-            + ("" if background else " For a background set, say background=True."),
+            "it is not explained, so it has no baseline of its own",
+            where=form.name,
+            hint="Leave it out: both runs get the sample's own.",
         )
-    return array.astype(values.dtype if values.dtype.kind != "f" else np.result_type(array, values.dtype))
+    array, own = np.asarray(as_array(given, form.name)[0]), form.values
+    if array.ndim == own.ndim and form.axis:
+        array = np.moveaxis(array, form.axis, 0)
+    elif array.ndim == own.ndim - 1:
+        array = array[None]
+    each = own[:, None] if background else own
+    try:
+        differs = np.broadcast_to(array, np.broadcast_shapes(array.shape, each.shape)) != each
+    except ValueError:
+        raise InputError(
+            f"the baseline has shape {array.shape} (sample axis first), and each sample {own.shape[1:]}",
+            where=form.name,
+        ) from None
+    if differs.any():
+        place = tuple(map(int, np.argwhere(differs)[0]))
+        theirs = np.broadcast_to(array, differs.shape)[place]
+        mine = np.broadcast_to(each, differs.shape)[place]
+        raise InputError(
+            f"the baseline has {theirs} here, and sample {place[0]} has {mine}", where=form.name, hint=_SAME
+        )
+
+
+def _require_same_lengths(given: Any, form: Form, forms: Sequence[Form], background: bool) -> None:
+    """Lengths that came with the array of a baseline, for a model that takes lengths or a mask."""
+    lengths = lengths_of(given)
+    if lengths is None or lengths.shape == () or all(other.is_explained for other in forms):
+        return
+    plain = Form(form.name, form.values, form.axis, True, form.dims, form.roles)
+    told = valid_steps(plain, forms)
+    if told.source is None:
+        return
+    own = np.full(len(form.values), form.steps) if told.mask is None else told.mask.sum(1)
+    each = own[:, None] if background or len(lengths) not in (1, len(own)) else own
+    differs = np.broadcast_to(lengths, np.broadcast_shapes(lengths.shape, each.shape)) != each
+    if differs.any():
+        n = int(np.argwhere(differs)[0][0])
+        raise InputError(
+            f"the baseline says that its lengths are {lengths.tolist()[:8]}, and by {forms[told.source].name!r} sample "
+            f"{n} has {int(own[n])} steps",
+            where=form.name,
+            hint=_SAME,
+        )

@@ -45,8 +45,9 @@ def explain(
         model: an ``nn.Module``, an exported program, a Keras model, or what `load_model` returned. Not changed.
         inputs: (sample, time, feature), or whatever the model takes: a tuple for several inputs, nested where the model
             takes nested ones, or a dict by parameter name.
-        baselines: "zeros"; "mean" (each feature's, over samples and timesteps); an array with 1 sample or as many as
-            the input; for several inputs a tuple or dict of these.
+        baselines: "zeros", "mean", "median", "padded-mean", "first", or a number; an array with 1 sample or as many as
+            the input, matched by name where it has names; one number for each feature; a function of the input; for
+            several inputs a tuple or dict of these. See `explain_core.baselines.resolve_baselines`.
         target: None for every output; a unit; (time, unit) for sequence outputs; a label; `contrast` of two; an array
             with one for each sample; a list of these. See `explain_core.targets.select_targets`.
         backend: "auto", "torch" or "tensorflow".

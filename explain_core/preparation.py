@@ -11,6 +11,7 @@ import numpy as np
 
 from explain_core.backends import get_backend
 from explain_core.backends.protocol import PairAttribution, Runner, Target
+from explain_core.baseline_values import is_number
 from explain_core.baselines import resolve_baselines
 from explain_core.errors import CaptureError, InputError
 from explain_core.explanation import Explanation
@@ -18,6 +19,7 @@ from explain_core.explanation_build import LabelledInput, build_explanation
 from explain_core.inputs import Arguments, check_finite, read_arguments, sample_axes
 from explain_core.rows import Plan
 from explain_core.targets import select_targets
+from explain_core.valid_steps import Form
 
 
 @dataclass(frozen=True)
@@ -126,13 +128,15 @@ def prepare(
         sample_axis=sample_axis,
         sample_by_sample=sample_by_sample,
     )
-    base = resolve_baselines(baselines, arguments, axes, runner.explained, background)
+    forms = [_form(arguments, axes, runner, plan, i) for i in range(len(axes))]
+    base = resolve_baselines(baselines, forms, background)
+    plan.notes.extend(base.notes)
     targets, keep_output = select_targets(target, runner.outputs, output_names, plan.count)
-    plan.set_baselines(base, runner.explained, background)
-    described = baselines if isinstance(baselines, str) else "given"
+    plan.set_baselines(base.arrays, runner.explained, background)
+    described = str(baselines) if isinstance(baselines, str) or is_number(baselines) else "given"
     model = _live(model)
     framework = get_backend(backend, model).__name__.rpartition(".")[2]
-    return Prepared(model, framework, arguments, axes, runner, plan, base, described, targets, keep_output)
+    return Prepared(model, framework, arguments, axes, runner, plan, base.arrays, described, targets, keep_output)
 
 
 def open_on(
@@ -209,6 +213,24 @@ def _open(open_for: Callable[[list[np.ndarray]], Runner], plan: Plan, takes: int
         except CaptureError:
             continue
     raise first
+
+
+def _form(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, plan: Plan, i: int) -> Form:
+    """An input as its baseline has to fit it."""
+    leaf, axis = arguments.leaves[i], axes[i]
+    dims = _dims(plan.samples(i), is_state=axis == 1 and axes[0] != 1)
+    labels = arguments.labels[i] if arguments.labels else {}
+    kept = [axis, *(a for a in range(leaf.ndim) if a != axis)]
+    return Form(
+        name=arguments.names[i],
+        values=plan.samples(i),
+        axis=axis,
+        is_explained=runner.explained[i],
+        dims=dims,
+        roles=dims,
+        labels={k: labels[a] for k, a in enumerate(kept) if a in labels},
+        lengths=labels.get("length"),
+    )
 
 
 def _dims(values: np.ndarray, is_state: bool) -> tuple[str, ...]:

@@ -139,8 +139,6 @@ class _Chooser:
         found = [self.one(item) for item in items]
         if len({t.output for t in found}) > 1:
             raise TargetError(f"the samples' own targets are of different outputs ({_describe(self.outputs)})")
-        if len({t.index for t in found}) == 1:
-            return found[0]
         index = tuple(zip(*(t.index for t in found), strict=True))
         return Target(found[0].output, index, OWN, labels=tuple(t.label for t in found))
 

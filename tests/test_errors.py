@@ -57,7 +57,7 @@ REFUSED = {
         ("(3, 4)", "2 samples", "static"),
         ("sample_axis",),
     ),
-    "baseline word": (lambda: explain(baselines="median"), errors.InputError, ("median",), ("zeros", "mean")),
+    "baseline word": (lambda: explain(baselines="average"), errors.InputError, ("average",), ("zeros", "mean")),
     "baseline shape": (
         lambda: explain(baselines=np.ones((1, 4, 2))),
         errors.InputError,

@@ -1,0 +1,305 @@
+"""The baseline of one input: made from a word or a number, or matched with the input by names and by shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from explain_core.errors import InputError
+from explain_core.inputs import as_array, check_finite
+from explain_core.valid_steps import Form, Valid
+
+WORDS = ("zeros", "mean", "median", "first", "padded-mean")
+"""Baselines by name; see `from_word`."""
+
+_OF_EACH_SAMPLE = ("first", "padded-mean")
+
+
+def is_number(value: Any) -> bool:
+    """Whether one number was given, plain or in an array without axes."""
+    if isinstance(value, bool | np.bool_):
+        return False
+    return isinstance(value, Real) or (getattr(value, "shape", None) == () and hasattr(value, "dtype"))
+
+
+def from_word(word: str, form: Form, valid: Valid, background: bool) -> tuple[np.ndarray, list[str]]:
+    """A baseline by its name, (1, ...) or (N, ...), and notes.
+
+    "zeros"; "mean" and "median" of each feature over the samples and their real timesteps; "first", where every
+    sample's first real step is held; "padded-mean", where real steps have the mean and padding stays as it is.
+
+    Raises:
+        InputError: there is none of that name, or not of such an input.
+    """
+    if word not in WORDS:
+        raise InputError(f"there is no baseline called {word!r}", hint=f"Choose one of {WORDS}, or give an array.")
+    values, time = form.values, form.axis_of("time")
+    if word == "zeros":
+        return np.zeros_like(values[:1]), []
+    if background and word in _OF_EACH_SAMPLE:
+        raise InputError(
+            f'the baseline "{word}" is of each sample by itself, and no background to average over',
+            where=form.name,
+            hint="Leave out background=True, or give the background as an array.",
+        )
+    notes = [valid.note] if valid.note else []
+    if word == "first":
+        if time is None:
+            raise InputError("it has no axis of time, so there is no first step", where=form.name, hint=_NAME_AXES)
+        place = np.zeros(len(values), int) if valid.mask is None else valid.mask.argmax(1)
+        first = np.moveaxis(values, time, 1)[np.arange(len(values)), place]
+        return np.repeat(np.expand_dims(first, time), values.shape[time], time), notes
+    if values.dtype.kind != "f":
+        raise InputError("token ids have no mean", where=form.name, hint='Use "zeros", "first" or an array of ids.')
+    middle = _middle(form, valid.mask, np.median if word == "median" else np.mean)
+    if word != "padded-mean" or time is None:
+        return middle, notes
+    if valid.mask is None:
+        if valid.source is None and form.lengths is None:
+            raise InputError(
+                "nothing says which steps are padding",
+                where=form.name,
+                hint="Give the lengths as the coordinate 'length' (sample,), or as the input that the model takes; "
+                'without padding use "mean".',
+            )
+        return middle, notes
+    real = valid.mask.reshape(*valid.mask.shape, *(1,) * (values.ndim - 2))
+    return np.where(np.moveaxis(real, 1, time), middle, values), notes
+
+
+_NAME_AXES = 'Name the axes: an xarray DataArray with dims such as ("sample", "time", "feature").'
+
+
+def _middle(form: Form, mask: np.ndarray | None, of: Any) -> np.ndarray:
+    """Mean or median (1, ...) of everything but samples and time over the real steps."""
+    values, time = form.values, form.axis_of("time")
+    if time is None:
+        if values.ndim > 2 and None in form.roles:
+            raise InputError(
+                f"it cannot be told which of its axes {form.dims} is time, and so what to average over",
+                where=form.name,
+                hint=_NAME_AXES,
+            )
+        pool, time = values, None
+    else:
+        pool = np.moveaxis(values, time, 1)
+        pool = pool.reshape(-1, *pool.shape[2:]) if mask is None else pool[mask]
+    middle = of(pool.astype(float), axis=0)
+    if time is not None:
+        middle = np.expand_dims(middle, time - 1)
+    return np.broadcast_to(middle, values.shape[1:])[None].astype(values.dtype)
+
+
+@dataclass
+class _Read:
+    """What was given: numbers, names of axes (None where there is none), and labels by axis."""
+
+    array: np.ndarray
+    dims: tuple[str | None, ...]
+    labels: dict[Any, np.ndarray] = field(default_factory=dict)
+
+
+def _read(given: Any, form: Form) -> _Read:
+    array, labels = as_array(given, form.name)
+    dims: tuple[str | None, ...] = (None,) * array.ndim
+    if hasattr(given, "dims") and hasattr(given, "coords"):
+        dims = tuple(None if str(dim).startswith("dim_") else str(dim) for dim in given.dims)
+    elif hasattr(given, "columns"):
+        rows = "time" if len(form.dims) == 2 else form.sample_name if len(form.dims) == 1 else None
+        dims = (rows, "feature") if rows else dims
+    elif hasattr(given, "index") and hasattr(given, "to_numpy"):  # a series
+        dims, labels = ("feature",), {0: np.asarray(given.index)}
+    return _Read(array, dims, labels)
+
+
+def lengths_of(given: Any) -> np.ndarray | None:
+    """Lengths that came with an array as its coordinate."""
+    coords = getattr(given, "coords", ())
+    return np.asarray(given["length"]) if "length" in coords else None
+
+
+def from_array(given: Any, form: Form, background: bool) -> tuple[np.ndarray, list[str]]:
+    """An array as the baseline (B, ...) of an input, and notes.
+
+    Axes go by their names where both have names, else by their order in the layout of the input; the axis of the
+    samples may be missing, and an axis of one element is the same along all. A vector has one number for each feature.
+    Labels of features are matched by name, in whatever order they come.
+
+    Raises:
+        InputError: it does not fit; says what was given and what the input has.
+    """
+    read = _read(given, form)
+    check_finite(read.array, form.name, "baseline")
+    notes: list[str] = []
+    found = _by_names(read, form) if any(read.dims) else None
+    array, places = found or _by_order(read, form, background, notes)
+    array = _by_labels(array, {places[k]: v for k, v in read.labels.items() if k in places}, form, background)
+    sizes = form.values.shape[1:]
+    fits = array.ndim == form.values.ndim and all(n in (1, m) for n, m in zip(array.shape[1:], sizes, strict=True))
+    if not fits or not (background or len(array) in (1, len(form.values))):
+        raise _misfit(read, form, background)
+    array = np.broadcast_to(array, (len(array), *sizes))
+    return as_input(array, form), notes
+
+
+def as_input(array: np.ndarray, form: Form) -> np.ndarray:
+    """In the type of the input.
+
+    Raises:
+        InputError: a number with a fraction for an input of whole numbers.
+    """
+    values = form.values
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            found = array.astype(values.dtype)
+        check_finite(found, form.name, "baseline")
+        return found
+    cut = array.astype(values.dtype)
+    if (cut != array).any():
+        place = tuple(map(int, np.argwhere(cut != array)[0]))
+        raise InputError(
+            f"the baseline has {array[place]} at position {place}, and the input is of whole numbers",
+            where=form.name,
+            hint="Ids have nothing in between: give whole numbers.",
+        )
+    return cut
+
+
+def _misfit(read: _Read, form: Form, background: bool) -> InputError:
+    sizes, samples = form.values.shape[1:], "any number" if background else f"1 or {len(form.values)}"
+    hint = f"It needs {samples} of samples, each of shape {sizes} {form.dims}"
+    if form.axis_of("feature") is not None and len(sizes) > 1:
+        hint += f", or one number for each of the {form.values.shape[form.axis_of('feature')]} features"
+    if read.array.shape == (form.steps,) and len(sizes) > 1:
+        by_step = tuple(form.steps if role == "time" else 1 for role in form.roles)
+        hint += f"; one number for each step has the shape {by_step}"
+    if not background:
+        hint += ". For a background set, say background=True"
+    return InputError(
+        f"the baseline has shape {read.array.shape}, and the input {np.shape(_in_layout(form))}",
+        where=form.name,
+        hint=f"{hint}.",
+    )
+
+
+def _in_layout(form: Form) -> np.ndarray:
+    return form.values[0] if form.axis is None else np.moveaxis(form.values, 0, form.axis)
+
+
+def _by_names(read: _Read, form: Form) -> tuple[np.ndarray, dict[int, int]] | None:
+    """The array with its axes in the order of the input's, and where each went; None where no name is known."""
+    places: dict[int, int] = {}
+    unknown = []
+    for k, dim in enumerate(read.dims):
+        if dim in form.dims:
+            places[k] = 1 + form.dims.index(dim)
+        elif dim in ("sample", "batch", form.sample_name):
+            places[k] = 0
+        elif dim in form.roles:
+            places[k] = 1 + form.roles.index(dim)
+        else:
+            unknown.append(k)
+    if not places:
+        return None
+    if len(unknown) == 1 and 0 not in places.values():
+        places[unknown.pop()] = 0  # the samples of a background, whatever they are called
+    if unknown or len(set(places.values())) < len(places):
+        raise InputError(
+            f"the baseline has the axes {read.dims}, and the input {(form.sample_name, *form.dims)}",
+            where=form.name,
+            hint="Rename or drop axes, so that each is one of the input's.",
+        )
+    order = sorted(places, key=places.get)
+    array = read.array.transpose(order)
+    missing = tuple(axis for axis in range(form.values.ndim) if axis not in places.values())
+    return np.expand_dims(array, missing), places
+
+
+def _by_order(read: _Read, form: Form, background: bool, notes: list[str]) -> tuple[np.ndarray, dict[int, int]]:
+    """The array with the axis of the samples first, and where each axis went."""
+    array, rank = read.array, form.values.ndim - 1
+    if array.ndim == rank + 1:
+        axis = form.axis or 0
+        rest = [k for k in range(array.ndim) if k != axis]
+        return np.moveaxis(array, axis, 0), {axis: 0} | {k: place for place, k in enumerate(rest, 1)}
+    if array.ndim == rank:
+        if background and rank > 1:
+            sizes = ", ".join(map(str, form.values.shape[1:]))
+            raise InputError(
+                f"the background has shape {array.shape}: it has no axis of samples",
+                where=form.name,
+                hint=f"It needs (n, {sizes}); for a single baseline leave out background=True.",
+            )
+        if rank == 2 and len(array) == len(form.values) > 1 and form.steps == len(array):
+            notes.append(
+                f"The baseline of {form.name!r} was read as one sequence for all samples, not as one row for each, "
+                f"though there are {len(array)} of both."
+            )
+        return array[None], {k: 1 + k for k in range(rank)}
+    if array.ndim == 1 and rank > 1:
+        place = _feature_axis(array, form, notes)
+        others = tuple(axis for axis in range(rank + 1) if axis != place)
+        return np.expand_dims(array, others), {0: place}
+    return array, {}
+
+
+def _feature_axis(vector: np.ndarray, form: Form, notes: list[str]) -> int:
+    """The axis along which a vector has its numbers: that of the features, which is never guessed by size alone."""
+    size, sizes = len(vector), form.values.shape
+    place = form.axis_of("feature") or form.axis_of("unit")
+    if place is None:
+        raise InputError(
+            f"a vector of {size} numbers was given, and it cannot be told which of the axes {form.dims} has the "
+            "features",
+            where=form.name,
+            hint=_NAME_AXES,
+        )
+    if sizes[place] == size and form.steps == size and size > 1:
+        notes.append(
+            f"The {size} numbers of the baseline of {form.name!r} are one for each feature, not for each timestep, "
+            f"though there are {size} of both."
+        )
+    return place
+
+
+def _by_labels(array: np.ndarray, labels: dict[int, np.ndarray], form: Form, background: bool) -> np.ndarray:
+    """The array with labelled positions in the order of the input's.
+
+    Raises:
+        InputError: features are called otherwise. Other samples and other times are what a baseline may have.
+    """
+    for axis, own in labels.items():
+        wanted = form.labels.get(axis)
+        if wanted is None or wanted.ndim != 1 or (axis == 0 and background):
+            continue
+        mine, theirs = _texts(own), _texts(wanted)
+        if mine == theirs:
+            continue
+        is_free = axis == 0 or form.roles[axis - 1] == "time"
+        if sorted(mine) == sorted(theirs) and len(set(mine)) == len(mine):
+            array = np.take(array, [mine.index(label) for label in theirs], axis)
+        elif not is_free and not (_is_count(own) or _is_count(wanted)):
+            raise InputError(
+                f"the {form.dims[axis - 1]}s of the baseline are {_listed(mine)}, and those of the input "
+                f"{_listed(theirs)}",
+                where=form.name,
+                hint="Give the baseline the same names, in any order, or none at all (.to_numpy()).",
+            )
+    return array
+
+
+def _texts(labels: np.ndarray) -> list[str]:
+    return [str(label) for label in labels.tolist()]
+
+
+def _is_count(labels: np.ndarray) -> bool:
+    """Whether labels are the numbers that pandas and others give by themselves."""
+    return labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels)))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"[{', '.join(map(repr, names[:8]))}{', ...' if len(names) > 8 else ''}]"

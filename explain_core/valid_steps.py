@@ -1,0 +1,157 @@
+"""Which timesteps of a padded input are real, as far as something that was given says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+_LENGTHS = re.compile(r"(^|_)(n|t|len|lens|lengths?|sizes?|steps?|counts?)($|_|\d)|lens?$|lengths?$", re.I)
+_PADDING = re.compile(r"pad", re.I)
+_VALID = re.compile(r"valid|attention|attn|observed|real", re.I)
+
+
+@dataclass(frozen=True)
+class Form:
+    """One input as its baseline has to fit it. N is samples.
+
+    Attributes:
+        name: of the input.
+        values: (N, ...), the sample axis first.
+        axis: where the sample axis is in the layout of the caller; None where there is none.
+        is_explained: whether it has a baseline of its own.
+        dims: names of the axes after that of the samples.
+        roles: of each of these "time", "feature", "unit" or another meaning, or None where nothing says.
+        labels: by axis of ``values``, one for each position.
+        lengths: (N,) real steps, where the caller's array said so itself.
+        sample_name: what the caller calls the sample axis.
+    """
+
+    name: str
+    values: np.ndarray
+    axis: int | None
+    is_explained: bool
+    dims: tuple[str, ...]
+    roles: tuple[str | None, ...]
+    labels: dict[int, np.ndarray] = field(default_factory=dict)
+    lengths: np.ndarray | None = None
+    sample_name: str = "sample"
+
+    def axis_of(self, role: str) -> int | None:
+        """The axis of ``values`` in that role."""
+        return 1 + self.roles.index(role) if role in self.roles else None
+
+    @property
+    def steps(self) -> int | None:
+        """How many timesteps there are."""
+        time = self.axis_of("time")
+        return None if time is None else self.values.shape[time]
+
+
+@dataclass(frozen=True)
+class Valid:
+    """The real steps of one input.
+
+    Attributes:
+        mask: (N, T); None where nothing says that any is padding.
+        source: the position of the input that says so; None where it is the array itself.
+        note: what was taken for what.
+    """
+
+    mask: np.ndarray | None = None
+    source: int | None = None
+    note: str = ""
+
+
+def valid_steps(form: Form, others: Sequence[Form]) -> Valid:
+    """The real steps of ``form``.
+
+    Its own lengths say it, or else an input that is not explained. Lengths are a whole number for each sample from 1 to
+    T, called after lengths or with only one value behind them. A mask is a truth value, or 0 and 1, for each step; what
+    its True means is told by which steps hold one value only, else by its name, else by lying at the beginning. Where
+    nothing tells, every step counts, and the note says so.
+
+    Args:
+        others: all inputs in their order.
+    """
+    steps, samples = form.steps, len(form.values)
+    if steps is None:
+        return Valid()
+    if form.lengths is not None:
+        return Valid(_until(form.lengths, steps))
+    unclear = []
+    for is_candidate, read in ((_may_be_lengths, _by_lengths), (_may_be_mask, _by_mask)):
+        found = []
+        for i, other in enumerate(others):
+            if not other.is_explained and is_candidate(other.values, samples, steps):
+                mask, what = read(form, other)
+                if mask is None:
+                    unclear.append(other.name)
+                elif not mask.all():
+                    found.append(Valid(mask, i, f"Input {other.name!r} was taken as {what} of {form.name!r}."))
+                else:
+                    found.append(Valid(None, i))
+        if found and all(_same(found[0].mask, each.mask) for each in found):
+            return found[0]
+        unclear += [others[each.source].name for each in found]
+    if unclear:
+        return Valid(
+            note=f"It cannot be told whether {', '.join(map(repr, unclear))} says which steps of {form.name!r} are "
+            "padding: all steps were counted."
+        )
+    return Valid()
+
+
+def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
+
+
+def _until(lengths: np.ndarray, steps: int) -> np.ndarray | None:
+    mask = np.arange(steps) < np.asarray(lengths).reshape(-1, 1)
+    return None if mask.all() else mask
+
+
+def _may_be_lengths(values: np.ndarray, samples: int, steps: int) -> bool:
+    return (
+        values.dtype.kind in "iu"
+        and values.shape in ((samples,), (samples, 1))
+        and steps > 1
+        and bool((values >= 1).all() and (values <= steps).all())
+    )
+
+
+def _by_lengths(form: Form, other: Form) -> tuple[np.ndarray | None, str]:
+    steps = form.steps
+    mask = np.arange(steps) < other.values.reshape(-1, 1)
+    is_told = bool(_LENGTHS.search(other.name)) or _is_constant(form, ~mask)
+    return (mask if is_told else None), "the lengths"
+
+
+def _may_be_mask(values: np.ndarray, samples: int, steps: int) -> bool:
+    return values.dtype.kind in "biu" and values.shape == (samples, steps) and bool(np.isin(values, (0, 1)).all())
+
+
+def _by_mask(form: Form, other: Form) -> tuple[np.ndarray | None, str]:
+    true = other.values.astype(bool)
+    if true.all() or not true.any():
+        return np.ones_like(true), "a mask"
+    usable = {"real": true, "padding": ~true}
+    usable = {what: valid for what, valid in usable.items() if valid.any(1).all()}
+    constant = [what for what, valid in usable.items() if _is_constant(form, ~valid)]
+    if len(constant) == 1:
+        chosen = constant[0]
+    elif _PADDING.search(other.name):
+        chosen = "padding"
+    elif _VALID.search(other.name) or (true[:, :-1] >= true[:, 1:]).all():
+        chosen = "real"
+    else:
+        return None, ""
+    return usable.get(chosen), f"a mask in which True is a {chosen} step"
+
+
+def _is_constant(form: Form, where: np.ndarray) -> bool:
+    """Whether the steps (N, T) that are chosen all hold one value."""
+    chosen = np.moveaxis(form.values, form.axis_of("time"), 1)[where]
+    return bool(chosen.size) and bool((chosen == chosen.flat[0]).all())

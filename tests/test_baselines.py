@@ -1,0 +1,533 @@
+"""What people write as a baseline is what the model is run on, or an error that says what does not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+from exactness import Net, draw
+from torch import nn
+
+import explain_core as xc
+from explain_core.baselines import resolve_baselines
+from explain_core.errors import InputError, NonFiniteError
+from explain_core.valid_steps import Form, valid_steps
+
+N, T, F = 4, 5, 3
+NAMES = ["price", "volume", "rate"]
+X = draw(0, N, T, F)
+MEAN = X.mean((0, 1))
+
+
+def last_step() -> nn.Module:
+    torch.manual_seed(0)
+    modules = {"rnn": nn.GRU(F, 6, batch_first=True), "head": nn.Linear(6, 2)}
+    return Net(lambda net, x: net.head(net.rnn(x)[0][:, -1]), **modules).double()
+
+
+def own(model: nn.Module, *leaves: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return model(*map(torch.tensor, leaves)).numpy()
+
+
+def compared(given, x=X, model=None, **options) -> np.ndarray:
+    """The baseline of each sample, after the explanation was held against the model itself."""
+    model = model or last_step()
+    ex = xc.explain(model, x, given, **options)
+    base = ex.baselines.values
+    np.testing.assert_allclose(ex.baseline_prediction, own(model, base), atol=1e-13)
+    np.testing.assert_allclose(ex.prediction, own(model, np.asarray(x)), atol=1e-13)
+    assert np.abs(ex.residual).max() <= 1e-13
+    return base
+
+
+# --- Forms -----------------------------------------------------------------------------------------------------
+
+VECTOR = np.array([0.1, -0.2, 0.3])
+ONE = draw(1, 1, T, F)
+FORMS = {
+    "zero": (0, 0.0),
+    "a number": (0.5, 0.5),
+    "a number of numpy": (np.float32(0.5), 0.5),
+    "a number without axes": (np.array(-1), -1.0),
+    "a tensor without axes": (torch.tensor(2.0), 2.0),
+    "one value per feature": (VECTOR, VECTOR),
+    "a list of one value per feature": (VECTOR.tolist(), VECTOR),
+    "a tuple of one value per feature": (tuple(VECTOR.tolist()), VECTOR),
+    "(1, 1, F)": (VECTOR[None, None], VECTOR),
+    "(1, F)": (VECTOR[None], VECTOR),
+    "(1, T, 1)": (ONE[:, :, :1], ONE[:, :, :1]),
+    "(T, 1)": (ONE[0, :, :1], ONE[:, :, :1]),
+    "(N, 1, F)": (X[::-1, :1], X[::-1, :1]),
+    "(1, T, F)": (ONE, ONE),
+    "(T, F)": (ONE[0], ONE),
+    "one for each sample": (X[::-1], X[::-1]),
+    "whole numbers": (np.ones((T, F), int), 1.0),
+    "a tensor": (torch.tensor(ONE), ONE),
+    "a function": (lambda x: x[:, ::-1], X[:, ::-1]),
+    "a function that returns a number": (lambda x: x.max(), X.max()),
+    "a function that returns a word": (lambda x: "mean", MEAN),
+    "a tuple of one": ((ONE,), ONE),
+    "a list of one": ([ONE], ONE),
+    "a dict": ({"input": VECTOR}, VECTOR),
+    "zeros": ("zeros", 0.0),
+    "the mean": ("mean", MEAN),
+    "the median": ("median", np.median(X.reshape(-1, F), 0)),
+    "the first step": ("first", X[:, :1]),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_baseline_is_what_was_written(name):
+    given, expected = FORMS[name]
+    np.testing.assert_allclose(compared(given), np.broadcast_to(expected, X.shape), atol=1e-15)
+
+
+@pytest.mark.parametrize("name", [name for name in FORMS if "dict" not in name])
+def test_the_same_in_the_layout_of_a_model_that_takes_time_first(name):
+    given, expected = FORMS[name]
+    model = Net(lambda net, x: net.inner(x.transpose(0, 1)), inner=last_step())
+    if getattr(given, "ndim", 0) == 3:
+        given = given.swapaxes(0, 1) if isinstance(given, np.ndarray) else given.transpose(0, 1)
+    elif isinstance(given, tuple | list) and hasattr(given[0], "ndim"):
+        given = type(given)([given[0].swapaxes(0, 1)])
+    elif callable(given):
+        function = given
+        given = lambda x: (  # noqa: E731
+            r.swapaxes(0, 1) if getattr(r := function(x.swapaxes(0, 1)), "ndim", 0) == 3 else r
+        )
+    ex = xc.explain(model, X.swapaxes(0, 1), given, sample_axis=1)
+    np.testing.assert_allclose(ex.baselines, np.broadcast_to(expected, X.shape), atol=1e-15)
+
+
+def test_a_function_gets_a_copy_in_the_layout_of_the_input():
+    seen = []
+
+    def wipe(x):
+        seen.append(x.shape)
+        x[:] = 0
+        return x
+
+    model = Net(lambda net, x: net.inner(x.transpose(0, 1)), inner=last_step())
+    ex = xc.explain(model, X.swapaxes(0, 1), wipe, sample_axis=1)
+    assert seen == [(T, N, F)]
+    np.testing.assert_array_equal(ex.inputs, X)
+    assert not ex.baselines.values.any()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (np.zeros(F + 1), r"shape \(4,\), and the input \(4, 5, 3\)"),
+        (np.zeros((2, T, F)), r"shape \(2, 5, 3\)"),
+        (np.zeros((T + 1, F)), r"shape \(6, 3\)"),
+        (np.zeros((1, 1, 1, F)), r"shape \(1, 1, 1, 3\)"),
+        ("average", "there is no baseline called 'average'"),
+        (True, "baseline"),
+        (None, "baseline"),
+        (float("nan"), "nan"),
+        (1j, "numbers"),
+        ({"other": 0}, "there is no input 'other'"),
+        ((ONE, ONE), "there are 2 baselines"),
+        (lambda x: torch.zeros_like(x), "the function for the baseline failed: TypeError"),
+        (lambda x: None, "returned no baseline"),
+        (lambda x: x[:2], r"shape \(2, 5, 3\)"),
+    ],
+)
+def test_what_is_no_baseline_is_refused_with_its_shape(given, said):
+    with pytest.raises((InputError, NonFiniteError), match=said):
+        xc.explain(last_step(), X, given)
+
+
+def test_a_vector_along_time_is_refused_with_the_form_that_is_meant():
+    with pytest.raises(InputError) as error:
+        xc.explain(last_step(), X, np.arange(T, dtype=float))
+    assert "one number for each step has the shape (5, 1)" in error.value.hint
+
+
+def test_a_vector_is_of_features_also_where_there_are_as_many_steps_and_a_note_says_so():
+    x = draw(3, N, F, F)
+    base = compared(VECTOR, x)
+    np.testing.assert_array_equal(base, np.broadcast_to(VECTOR, x.shape))
+    notes = xc.explain(last_step(), x, VECTOR).notes
+    assert any("one for each feature, not for each timestep" in note for note in notes)
+    assert not any("one for each feature" in note for note in xc.explain(last_step(), X, VECTOR).notes)
+
+
+def test_rows_that_might_be_samples_are_one_sequence_and_a_note_says_so():
+    x = draw(3, T, T, F)
+    ex = xc.explain(last_step(), x, ONE[0])
+    np.testing.assert_array_equal(ex.baselines, np.broadcast_to(ONE, x.shape))
+    assert any("one sequence for all samples" in note for note in ex.notes)
+
+
+def test_a_background_has_an_axis_of_samples_and_its_mean_prediction_is_the_base_value():
+    model, background = last_step(), draw(4, T, T, F)
+    ex = xc.explain(model, X, background, background=True)
+    np.testing.assert_allclose(ex.baseline_prediction, np.tile(own(model, background).mean(0), (N, 1)), atol=1e-14)
+    for given in ("zeros", "mean", 0.5, VECTOR):
+        assert xc.explain(model, X, given, background=True).attrs["baseline_count"] == 1
+    with pytest.raises(InputError, match="has no axis of samples"):
+        xc.explain(model, X, background[0], background=True)
+    for word in ("first", "padded-mean"):
+        with pytest.raises(InputError, match="of each sample by itself"):
+            xc.explain(model, X, word, background=True)
+
+
+# --- Names -----------------------------------------------------------------------------------------------------
+
+LABELLED = xr.DataArray(X, dims=("sample", "time", "feature"), coords={"feature": NAMES, "time": range(10, 10 + T)})
+ROW = pd.DataFrame([[0.1, 0.2, 0.3]], columns=NAMES)
+MOVED = ["rate", "price", "volume"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ROW,
+        ROW[MOVED],
+        ROW[MOVED].iloc[0],
+        pd.concat([ROW[MOVED]] * T),
+        xr.DataArray([0.3, 0.1, 0.2], dims="feature", coords={"feature": MOVED}),
+        xr.DataArray([[[0.3, 0.1, 0.2]]], dims=("sample", "time", "feature"), coords={"feature": MOVED}),
+        xr.DataArray(np.tile([[0.3], [0.1], [0.2]], T), dims=("feature", "time"), coords={"feature": MOVED}),
+        lambda x: ROW[MOVED],
+    ],
+)
+def test_features_are_matched_by_name(given):
+    np.testing.assert_array_equal(compared(given, LABELLED), np.broadcast_to([0.1, 0.2, 0.3], X.shape))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ROW.rename(columns={"rate": "cost"}),
+        ROW[["price", "rate"]],
+        ROW.assign(cost=1.0),
+        ROW.iloc[0].rename({"rate": "cost"}),
+        xr.DataArray([0.3, 0.1, 0.2], dims="feature", coords={"feature": ["price", "cost", "rate"]}),
+    ],
+)
+def test_features_of_other_names_are_refused_with_both_lists(given):
+    with pytest.raises(InputError, match=r"features of the baseline are \[.*\], and those of the input \['price'"):
+        xc.explain(last_step(), LABELLED, given)
+
+
+def test_rows_of_a_table_as_samples_are_matched_by_column():
+    net = nn.Linear(F, 1).double()
+    rows = pd.DataFrame(X[:, 0], columns=NAMES, index=pd.Index(list("abcd"), name="who"))
+    base = pd.DataFrame(X[:, 1], columns=NAMES, index=rows.index)
+    for given in (base, base[MOVED], base[MOVED].iloc[[2, 0, 3, 1]]):  # and samples by theirs
+        np.testing.assert_array_equal(compared(given, rows, net), X[:, 1])
+    with pytest.raises(InputError, match="features of the baseline"):
+        xc.explain(net, rows, base.rename(columns={"rate": "cost"}))
+
+
+@pytest.mark.parametrize("given", [ROW.to_numpy(), ROW.to_numpy()[0], pd.DataFrame(ROW.to_numpy())])
+def test_what_has_no_names_goes_by_position(given):
+    np.testing.assert_array_equal(compared(given, LABELLED), np.broadcast_to([0.1, 0.2, 0.3], X.shape))
+
+
+@pytest.mark.parametrize("dims", [("feature", "sample", "time"), ("time", "feature", "sample")])
+def test_axes_are_matched_by_name(dims):
+    base = LABELLED.copy(data=draw(5, N, T, F)).assign_coords(time=range(T))
+    np.testing.assert_array_equal(compared(base.transpose(*dims), LABELLED), base.values)
+    one = base[:1].transpose(*dims)
+    np.testing.assert_array_equal(compared(one, LABELLED), np.broadcast_to(base.values[:1], X.shape))
+    many = base.rename(sample="draw").transpose(*("draw" if d == "sample" else d for d in dims))
+    ex = xc.explain(last_step(), LABELLED[:2], many, background=True)
+    np.testing.assert_allclose(ex.baseline_prediction[0], own(last_step(), base.values).mean(0), atol=1e-14)
+
+
+def test_axes_of_other_names_are_refused_with_both():
+    with pytest.raises(InputError, match=r"axes \('time', 'channel', 'height'\), and the input"):
+        xc.explain(last_step(), LABELLED, xr.DataArray(X, dims=("time", "channel", "height")))
+
+
+# --- Padding ---------------------------------------------------------------------------------------------------
+
+LENGTHS = np.array([5, 2, 3, 1])
+REAL = np.arange(T) < LENGTHS[:, None]
+PADDED = np.where(REAL[..., None], X, 0.0)
+REAL_MEAN = X[REAL].mean(0)
+
+
+def packed() -> nn.Module:
+    def forward(net, x, n):
+        rows = nn.utils.rnn.pack_padded_sequence(x, n, batch_first=True, enforce_sorted=False)
+        return net.head(net.rnn(rows)[1][-1])
+
+    torch.manual_seed(1)
+    return Net(forward, rnn=nn.GRU(F, 5, batch_first=True), head=nn.Linear(5, 2)).double()
+
+
+def pooled(keep) -> nn.Module:
+    """The mean of what the mask keeps."""
+
+    def forward(net, x, mask):
+        weight = keep(mask).to(x.dtype).unsqueeze(-1)
+        return net.head((x * weight).sum(1) / weight.sum(1))
+
+    return Net(forward, head=nn.Linear(F, 1)).double()
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("mean", REAL_MEAN),
+        ("median", np.median(X[REAL], 0)),
+        ("padded-mean", np.where(REAL[..., None], REAL_MEAN, PADDED)),
+    ],
+)
+@pytest.mark.parametrize("padding", [0.0, -999.0])
+def test_averages_are_over_real_steps_by_the_lengths(word, expected, padding):
+    x = np.where(REAL[..., None], X, padding)
+    expected = np.where(expected == 0, padding, expected)
+    ex = xc.explain(packed(), (x, LENGTHS), word)
+    np.testing.assert_allclose(ex.baselines, np.broadcast_to(expected, X.shape), atol=1e-15)
+    assert any("was taken as the lengths" in note for note in ex.notes)
+    np.testing.assert_allclose(ex.baseline_prediction, own(packed(), ex.baselines.values, LENGTHS), atol=1e-14)
+    labelled = xr.DataArray(x, dims=("sample", "time", "feature")).assign_coords(length=("sample", LENGTHS))
+    ex = xc.explain(last_step(), labelled, word)  # a model that is told no lengths
+    np.testing.assert_allclose(ex.baselines, np.broadcast_to(expected, X.shape), atol=1e-15)
+
+
+@pytest.mark.parametrize("kind", [bool, np.int64])
+@pytest.mark.parametrize("is_padding", [False, True])
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_averages_are_over_real_steps_by_a_mask(kind, is_padding, at_the_end):
+    real = REAL if at_the_end else REAL[:, ::-1]
+    x = np.where(real[..., None], X, 7.0)
+    mask = (~real if is_padding else real).astype(kind)
+    model = pooled((lambda m: m == 0) if is_padding else (lambda m: m != 0))
+    ex = xc.explain(model, (x, mask), "mean")
+    np.testing.assert_allclose(ex.baselines[0, 0], X[real].mean(0), atol=1e-14)
+    assert any(f"True is a {'padding' if is_padding else 'real'} step" in note for note in ex.notes)
+    first = xc.explain(model, (x, mask), "first").baselines.values
+    np.testing.assert_array_equal(first[:, 0], [X[n, np.argmax(real[n])] for n in range(N)])
+
+
+def form(values, name="x", explained=True, **more) -> Form:
+    dims = ("time", "feature")[: values.ndim - 1]
+    return Form(name, values, 0, explained, dims, dims, **more)
+
+
+@pytest.mark.parametrize(
+    ("name", "mask", "real"),
+    [
+        ("mask", REAL, REAL),
+        ("key_padding_mask", ~REAL, REAL),
+        ("src_key_padding_mask", REAL, ~REAL),  # padding first
+        ("attention_mask", REAL[:, ::-1], REAL[:, ::-1]),
+        ("mask", ~REAL, None),
+        ("m", np.random.default_rng(0).random((N, T)) > 0.5, None),
+        ("mask", np.ones((N, T), bool), None),
+        ("mask", np.zeros((N, T), bool), None),
+    ],
+)
+def test_what_a_mask_says_is_told_by_its_name_and_place_where_values_do_not(name, mask, real):
+    if name == "src_key_padding_mask":
+        mask = mask & ~mask.all(1, keepdims=True)
+        real = ~mask
+    inputs = [form(X), form(mask, name, explained=False)]
+    valid = valid_steps(inputs[0], inputs)
+    assert (valid.mask is None) == (real is None)
+    if real is not None:
+        np.testing.assert_array_equal(valid.mask, real)
+    is_told = mask.all() or not mask.any()
+    assert ("cannot be told" in valid.note) == (real is None and not is_told)
+
+
+def test_a_number_of_each_sample_that_may_not_be_a_length_is_none():
+    hour = np.array([3, 1, 4, 1])
+    inputs = [form(X), form(hour, "hour", explained=False)]
+    valid = valid_steps(inputs[0], inputs)
+    assert valid.mask is None
+    assert "cannot be told whether 'hour'" in valid.note
+    inputs = [form(PADDED), form(hour, "hour", explained=False), form(LENGTHS, "k", explained=False)]
+    assert valid_steps(inputs[0], inputs).source == 2  # all that is behind it is padding
+
+
+def test_padding_that_nothing_tells_of_is_not_kept():
+    with pytest.raises(InputError, match="nothing says which steps are padding"):
+        xc.explain(last_step(), X, "padded-mean")
+
+
+# --- Several inputs, and what is not explained -----------------------------------------------------------------
+
+
+def stateful() -> nn.Module:
+    def forward(net, x, hx):
+        return net.head(net.rnn(x, hx)[0][:, -1])
+
+    torch.manual_seed(2)
+    return Net(forward, rnn=nn.LSTM(F, 4, batch_first=True), head=nn.Linear(4, 1)).double()
+
+
+H, C = draw(6, 1, N, 4), draw(7, 1, N, 4)
+H2, C2 = draw(8, 1, 1, 4), draw(9, 1, 1, 4)
+
+
+class Stateful(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = stateful()
+
+    def forward(self, x, hx):
+        return self.inner(x, hx)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"x": ONE, "hx": (H2, C2)},
+        {"x": ONE, "hx.0": H2, "hx.1": C2},
+        {"hx": [H2, C2], "x": ONE[0]},
+        (ONE, (H2, C2)),
+        [ONE, (H2, C2)],
+        (ONE, H2, C2),
+        lambda inputs: {name: {"x": ONE, "hx.0": H2, "hx.1": C2}[name] for name in inputs},
+    ],
+)
+def test_several_inputs_by_order_and_by_name(given):
+    ex = xc.explain(Stateful(), (X, (H, C)), given)
+    expected = {"x": ONE, "hx.0": H2.swapaxes(0, 1), "hx.1": C2.swapaxes(0, 1)}
+    for name, base in expected.items():
+        np.testing.assert_array_equal(ex.baselines[name], np.broadcast_to(base, ex.baselines[name].shape))
+
+
+@pytest.mark.parametrize("given", [0.5, (0.5, 0.5, 0.5), {"x": 0.5, "hx": 0.5}, lambda inputs: 0.5])
+def test_one_number_is_for_all_inputs(given):
+    ex = xc.explain(Stateful(), (X, (H, C)), given)
+    assert all((base == 0.5).all() for base in ex.baselines.values())
+
+
+def test_states_are_averaged_over_samples_only_and_words_may_differ_by_input():
+    model = Net(
+        lambda net, x, hx: net.head(net.rnn(x, hx)[0][:, -1]),
+        rnn=nn.GRU(F, 4, 2, batch_first=True),
+        head=nn.Linear(4, 1),
+    )
+    states = draw(3, 2, N, 4)
+    ex = xc.explain(model.double(), (X, states), ("zeros", "mean"))
+    first, second = ex.baselines.values()
+    assert not first.values.any()
+    np.testing.assert_allclose(second[0], states.mean(1), atol=1e-15)
+
+
+def test_an_input_without_a_baseline_gets_zeros_and_a_note_says_so():
+    ex = xc.explain(Stateful(), (X, (H, C)), {"x": ONE, "hx.1": None})
+    assert [note for note in ex.notes if "no baseline: zeros" in note] == [
+        f"Input {name!r} was given no baseline: zeros were taken." for name in ("hx.0", "hx.1")
+    ]
+
+
+@pytest.mark.parametrize("given", [{"hx": (H2,)}, (ONE, H2), {"hy": 0}, {"hx": {"2": H2}}, ONE])
+def test_baselines_for_other_inputs_are_refused(given):
+    with pytest.raises(InputError):
+        xc.explain(Stateful(), (X, (H, C)), given)
+
+
+@pytest.mark.parametrize("given", [(ONE, LENGTHS), {"x": ONE, "n": LENGTHS}, (ONE, None), ONE, (ONE,)])
+def test_lengths_given_with_a_baseline_are_those_of_the_samples(given):
+    class Packed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = packed()
+
+        def forward(self, x, n):
+            return self.inner(x, n)
+
+    model = Packed()
+    ex = xc.explain(model, (PADDED, LENGTHS), given)
+    expected = own(model, np.broadcast_to(ONE, X.shape).copy(), LENGTHS)
+    np.testing.assert_allclose(ex.baseline_prediction, expected, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("given", "background"),
+    [
+        ((ONE, np.array([2])), False),
+        ((ONE, np.array([5, 2, 3, 2])), False),
+        ((X, np.array([5, 5, 5, 5])), True),
+        (xr.DataArray(ONE, dims=("sample", "time", "feature")).assign_coords(length=("sample", [3])), False),
+        (xr.DataArray(X, dims=("sample", "time", "feature")).assign_coords(length=("sample", LENGTHS)), True),
+    ],
+)
+def test_other_lengths_than_the_samples_are_refused_and_never_dropped(given, background):
+    with pytest.raises(InputError) as error:
+        xc.explain(packed(), (PADDED, LENGTHS), given, background=background)
+    assert "both runs need the same" in error.value.hint
+
+
+def test_a_mask_of_the_baseline_is_that_of_the_sample_or_refused():
+    model = pooled(lambda mask: mask)
+    same = xc.explain(model, (PADDED, REAL), (ONE, REAL))
+    np.testing.assert_allclose(same.baseline_prediction, own(model, np.broadcast_to(ONE, X.shape).copy(), REAL))
+    with pytest.raises(InputError, match="the baseline has True here, and sample 1 has False"):
+        xc.explain(model, (PADDED, REAL), (ONE, np.ones((1, T), bool)))
+
+
+def test_a_background_runs_with_the_lengths_of_each_sample():
+    model, background = packed(), draw(4, 3, T, F)
+    ex = xc.explain(model, (PADDED, LENGTHS), background, background=True)
+    for n, length in enumerate(LENGTHS):
+        expected = own(model, background, np.full(3, length)).mean(0)
+        np.testing.assert_allclose(ex.baseline_prediction[n], expected, atol=1e-14)
+
+
+# --- Ids -------------------------------------------------------------------------------------------------------
+
+
+def words() -> nn.Module:
+    return Net(
+        lambda net, ids: net.head(net.table(ids).mean(1)), table=nn.Embedding(9, 4), head=nn.Linear(4, 1)
+    ).double()
+
+
+IDS = np.random.default_rng(0).integers(0, 9, (N, T))
+
+
+@pytest.mark.parametrize("given", [2, 2.0, np.full((1, T), 2.0), np.full(T, 2), torch.full((N, T), 2)])
+def test_whole_numbers_are_ids_in_whatever_type(given):
+    base = compared(given, IDS, words())
+    assert base.dtype.kind == "i"
+    assert (base == 2).all()
+
+
+def test_the_first_id_is_held():
+    np.testing.assert_array_equal(compared("first", IDS, words()), np.repeat(IDS[:, :1], T, 1))
+
+
+@pytest.mark.parametrize("given", [0.5, np.full((1, T), 2.5), np.where(IDS == 5, 2.25, 1.0)])
+def test_ids_with_a_fraction_are_refused_with_their_place(given):
+    with pytest.raises(InputError, match=r"the baseline has \d\.2?5 at position \(\d, \d\), and the input is of whole"):
+        xc.explain(words(), IDS, given)
+
+
+@pytest.mark.parametrize("word", ["mean", "median", "padded-mean"])
+def test_ids_have_no_average(word):
+    with pytest.raises(InputError, match="token ids have no mean"):
+        xc.explain(words(), IDS, word)
+
+
+@pytest.mark.parametrize(
+    "dims", [("time", "feature"), ("feature",), ("time",), ("feature", "time", "axis_3"), ("time", "a", "b")]
+)
+def test_words_are_by_the_names_of_axes(dims):
+    values = draw(3, 4, *range(2, 2 + len(dims)))
+    one = Form("x", values, 0, True, dims, dims)
+    over = tuple([0] + [1 + k for k, dim in enumerate(dims) if dim == "time"])
+    for word, of in (("mean", np.mean), ("median", np.median)):
+        (found,) = resolve_baselines(word, [one], False).arrays
+        expected = np.broadcast_to(of(values, over, keepdims=True), values[:1].shape)
+        np.testing.assert_allclose(found, expected, atol=1e-15)
+    if "time" not in dims:
+        with pytest.raises(InputError, match="no axis of time"):
+            resolve_baselines("first", [one], False)
+    else:
+        (first,) = resolve_baselines("first", [one], False).arrays
+        time = 1 + dims.index("time")
+        np.testing.assert_array_equal(first, np.repeat(values.take([0], time), values.shape[time], time))

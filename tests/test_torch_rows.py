@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from exactness import Net, draw
-from rows import SAMPLES, Draw, Explained
+from rows import COMPLEX, SAMPLES, Draw, Explained
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
@@ -102,29 +102,38 @@ def holding(function, explained: list[Explained], chosen: tuple[int, ...]):
     return of
 
 
+def assert_complete(function, explained: list[Explained], refused: tuple[int, ...] = ()) -> None:
+    """Whatever is explained, the contributions add up to the change, and what must not differ is refused."""
+    for chosen in subsets(len(explained)):
+        held, given = holding(function, explained, chosen), [explained[i] for i in chosen]
+        if set(chosen) & set(refused):
+            with pytest.raises(xc.errors.UnsupportedOperation):
+                on_pairs(held, given)
+            continue
+        change, size, contributions = on_pairs(held, given)
+        assert all(torch.isfinite(c).all() for c in contributions), chosen
+        total = sum(float(c.sum()) for c in contributions)
+        bound = COMPLETE * (float(size) + sum(float(c.abs().sum()) for c in contributions))
+        assert abs(total - float(change)) <= bound, (chosen, float(total - change), float(bound))
+
+
 # By row: which arguments, and why, must not differ.
 REFUSED: dict[str, tuple[int, ...]] = {}
 
 
 @pytest.mark.parametrize("row", SAMPLES)
 def test_row_is_complete_by_itself(row, monkeypatch):
-    reached = []
-    rule = rules.RULES[row]
-    monkeypatch.setitem(rules.RULES, row, lambda *call: (reached.append(1), rule(*call))[1])
+    reached, apply = set(), PairOps._apply
+
+    def spy(ops, rule, op, args, kwargs):
+        name = op._schema.name.removeprefix("aten::")
+        reached.update(key for key in (f"{name}.{op._schema.overload_name or 'default'}", name) if key in rules.RULES)
+        return apply(ops, rule, op, args, kwargs)
+
+    monkeypatch.setattr(PairOps, "_apply", spy)
     for seed in SEEDS:
-        function, explained = sample(row, seed)
-        for chosen in subsets(len(explained)):
-            held, given = holding(function, explained, chosen), [explained[i] for i in chosen]
-            if set(chosen) & set(REFUSED.get(row, ())):
-                with pytest.raises(xc.errors.UnsupportedOperation):
-                    on_pairs(held, given)
-                continue
-            change, size, contributions = on_pairs(held, given)
-            assert all(torch.isfinite(c).all() for c in contributions), (seed, chosen)
-            total = sum(float(c.sum()) for c in contributions)
-            bound = COMPLETE * (size + sum(float(c.abs().sum()) for c in contributions))
-            assert abs(total - change) <= bound, (seed, chosen, float(total - change), float(bound))
-    assert reached
+        assert_complete(*sample(row, seed), refused=REFUSED.get(row, ()))
+    assert row in reached
 
 
 def shapley(function, explained: list[Explained]) -> list[torch.Tensor]:
@@ -178,6 +187,12 @@ def test_row_gives_shapley_values(row):
         _, size, found = on_pairs(function, explained)
         for e, f in zip(expected, found, strict=True):
             torch.testing.assert_close(f, e, rtol=0, atol=1e-13 * float(size))
+
+
+@pytest.mark.parametrize("name", COMPLEX)
+def test_complex_numbers_are_complete(name):
+    for seed in SEEDS:
+        assert_complete(*COMPLEX[name](Draw(seed)))
 
 
 # --- In a model ----------------------------------------------------------------------------------------------------

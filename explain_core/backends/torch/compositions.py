@@ -18,10 +18,11 @@ from explain_core.backends.torch.pairs import (
     discrete,
     dtype_of,
     is_pair,
+    is_whole,
+    onto,
     pairs_in,
     shape_of,
     test_of,
-    unbroadcast,
 )
 from explain_core.backends.torch.secants import reciprocal
 from explain_core.backends.torch.softmax import logsumexp_slope, softmax_rule
@@ -45,8 +46,7 @@ def multiply(ops, a: Any, b: Any) -> Pair:
     tape_a, tape_b = a.tape, b.tape
 
     def back(m: Tensor) -> tuple[Tensor, Tensor]:
-        of_a, of_b = unbroadcast(m * mean_b, tape_a.shape), unbroadcast(m * mean_a, tape_b.shape)
-        return of_a.to(tape_a.dtype), of_b.to(tape_b.dtype)
+        return onto(m * mean_b.conj(), tape_a), onto(m * mean_a.conj(), tape_b)
 
     return Pair(attach([test], back, tape_a, tape_b), base)
 
@@ -54,7 +54,7 @@ def multiply(ops, a: Any, b: Any) -> Pair:
 def divide_or_multiply_linear(op, a: Any, b: Any) -> Pair:
     """A product or quotient with one constant operand; a paired whole number joins as a float."""
     dtype = op(test_of(a), test_of(b)).dtype
-    if dtype.is_floating_point:
+    if not is_whole(dtype):
         a, b = (v.as_float(dtype) if is_pair(v) and not v.is_float else v for v in (a, b))
     return apply_linear(op, a, b)
 
@@ -73,7 +73,7 @@ def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Pair:
         of_b = mean_a * reciprocal(b_test, b_base)
     slopes = [mean_inverse, of_b] if is_pair(a) else [of_b]
     tapes = [p.tape for p in pairs_in((a, b))]
-    back = lambda m: tuple(unbroadcast(m * s, t.shape) for s, t in zip(slopes, tapes, strict=True))  # noqa: E731
+    back = lambda m: tuple(onto(m * torch.conj(s), t) for s, t in zip(slopes, tapes, strict=True))  # noqa: E731
     return Pair(attach([test], back, *tapes), base)
 
 
@@ -81,14 +81,14 @@ def where(ops, condition: Any, a: Any, b: Any) -> Pair:
     """``c·a + (1 - c)·b``; where the condition differs in the pair it gets ``mean(a) - mean(b)``."""
     if not is_pair(condition):
         dtype = torch.result_type(*(v if isinstance(v, (int, float, Tensor)) else v.test for v in (a, b)))
-        a, b = (v.as_float(dtype) if is_pair(v) and dtype.is_floating_point and not v.is_float else v for v in (a, b))
+        a, b = (v.as_float(dtype) if is_pair(v) and not is_whole(dtype) and not v.is_float else v for v in (a, b))
         like = next(p.test for p in pairs_in((a, b)))
         a, b = (v if is_pair(v) else torch.as_tensor(v, dtype=dtype, device=like.device) for v in (a, b))
         return apply_linear(lambda x, y: torch.where(condition, x, y), a, b)
     with torch.no_grad():
         test = torch.where(condition.test, test_of(a), test_of(b))
         base = torch.where(condition.base, base_of(a), base_of(b))
-        number = test.dtype if test.is_floating_point() else torch.float64
+        number = torch.float64 if is_whole(test.dtype) else test.dtype
         apart = condition.test != condition.base
         as_number = lambda v: v.mean if is_pair(v) else torch.as_tensor(v, dtype=number, device=test.device)  # noqa: E731
         mean_a, mean_b = as_number(a), as_number(b)
@@ -99,13 +99,17 @@ def where(ops, condition: Any, a: Any, b: Any) -> Pair:
                 hint="Choose a baseline with the same mask.",
             )
         chosen = condition.mean.to(number)
-    slopes = [jump.double(), *([chosen] if is_pair(a) else []), *([1 - chosen] if is_pair(b) else [])]
+    slopes = [
+        jump if jump.is_complex() else jump.double(),
+        *([chosen] if is_pair(a) else []),
+        *([1 - chosen] if is_pair(b) else []),
+    ]
     tapes = [p.tape for p in pairs_in((condition, a, b))]
 
     def back(m: Tensor) -> tuple[Tensor, ...]:
-        return tuple(unbroadcast(m * s, t.shape).to(t.dtype) for s, t in zip(slopes, tapes, strict=True))
+        return tuple(onto(m * s.conj(), t) for s, t in zip(slopes, tapes, strict=True))
 
-    if test.is_floating_point():
+    if not is_whole(test.dtype):
         return Pair(attach([test], back, *tapes), base)
     return discrete(test, base, attach([test.to(number)], back, *tapes))
 
@@ -128,10 +132,14 @@ def index_put(ops, x: Any, indices: list, values: Any, accumulate: bool = False)
 
 def cast(ops, x: Pair, dtype: torch.dtype) -> Pair:
     """To another dtype: linear, except that floats are cut to whole numbers in steps."""
-    if x.is_float and not dtype.is_floating_point:
+    if x.is_float and is_whole(dtype):
+        if x.test.is_complex():
+            raise UnsupportedOperation("complex numbers are cut to whole ones", hint="Take .real or .abs() first.")
         return _cut(x, dtype)
-    if not x.is_float and dtype.is_floating_point:
+    if not x.is_float and not is_whole(dtype):
         return x.as_float(dtype)
+    if x.test.is_complex() and not dtype.is_complex:
+        x = apply_linear(torch.real, x)  # what PyTorch takes, with a warning
     return apply_linear(lambda v: v.to(dtype), x) if x.is_float else _recode(x, dtype)
 
 

@@ -15,6 +15,8 @@ aten = torch.ops.aten
 def vector_norm(ops, x, order=2, dim=None, keepdim=False, *, dtype=None) -> Pair:
     """The 1-, 2- or max-norm over ``dim``."""
     axes = list(range(x.test.ndim)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    if x.test.is_complex():
+        x = ops(aten.abs.default, x)
     if order == 2:
         return ops(aten.sqrt.default, ops(aten.sum.dim_IntList, ops(aten.square.default, x), axes, keepdim))
     if order == 1:

@@ -22,7 +22,7 @@ from explain_core.backends.torch.compositions import cast
 from explain_core.backends.torch.decisions import check, is_guard, memberwise, sidelined, source_of
 from explain_core.backends.torch.ledger import books
 from explain_core.backends.torch.methods import PAIRED, Method
-from explain_core.backends.torch.pairs import Pair, discrete, is_pair, pairs_in, pick
+from explain_core.backends.torch.pairs import Pair, discrete, is_pair, is_whole, pairs_in, pick
 from explain_core.backends.torch.recorder import Recorder
 from explain_core.errors import CaptureError, UnsupportedOperation
 
@@ -77,7 +77,9 @@ class PairOps:
         return ledger.measure(_name(op), self.place or self.where, partial(self._apply, rule, op), args, kwargs)
 
     def _apply(self, rule: rules.Rule | None, op: torch._ops.OpOverload, args: tuple, kwargs: dict) -> Any:
-        return self._take_apart(op, args, kwargs) if rule is None else rule(self, op, args, kwargs)
+        if rule is None:
+            return self._take_apart(op, args, kwargs)
+        return rules.for_numbers(rule, op, (args, kwargs))(self, op, args, kwargs)
 
     def layer_name(self, weight: Tensor, kind: str, layer: int | None, two_way: bool, backwards: bool) -> str:
         """The name of one direction of one layer: module path, plus PyTorch's suffixes where there are several.
@@ -140,7 +142,7 @@ class Place:
         if not isinstance(value, Tensor):
             return value
         if id(value) not in self._moved:
-            dtype = self._floating(value.dtype) if value.is_floating_point() else None
+            dtype = self._floating(value.dtype)
             self._moved[id(value)] = value, value.detach().to(device=self.device, dtype=dtype)
         return self._moved[id(value)][1]
 
@@ -151,10 +153,15 @@ class Place:
     def _argument(self, value: Any) -> Any:
         if isinstance(value, torch.device):
             return self.device
-        return self._floating(value) if isinstance(value, torch.dtype) and value.is_floating_point else value
+        return self._floating(value) if isinstance(value, torch.dtype) else value
 
     def _floating(self, dtype: torch.dtype) -> torch.dtype:
-        return self.dtype or (torch.float32 if dtype in HALF else dtype)
+        """What floating and complex numbers become; other dtypes stay."""
+        real = dtype.to_real() if dtype.is_complex else dtype
+        if not real.is_floating_point:
+            return dtype
+        real = self.dtype or (torch.float32 if real in HALF else real)
+        return real.to_complex() if dtype.is_complex else real
 
 
 def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place: Place | None = None) -> Any:
@@ -200,7 +207,7 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
             if node in roots.splits and pairs_in(args):
                 value = _single_views(args[0], value)
         if node in roots.paired and isinstance(value, Tensor):
-            flow = None if value.is_floating_point() else value.double()
+            flow = value.double() if is_whole(value.dtype) else None
             value = Pair(value.clone(), value.clone(), flow)
         elif node in roots.copied and isinstance(value, Tensor):
             value = value.clone()

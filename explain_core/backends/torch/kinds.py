@@ -24,6 +24,7 @@ from explain_core.backends.torch.pairs import (
     base_of,
     discrete,
     is_pair,
+    is_whole,
     pairs_in,
     test_of,
     unbroadcast,
@@ -113,7 +114,7 @@ class Rescale:
         if pair.is_float:
             return apply_rescale(value, lambda a, b: self.secant(a, b, *rest, **kwargs), pair)
         test, base = value(pair.test), value(pair.base)
-        if test.dtype.is_floating_point:
+        if not is_whole(test.dtype):
             return apply_rescale(value, lambda a, b: self.secant(a, b, *rest, **kwargs), pair.as_float(test.dtype))
         moved = test.double() - base.double()
         slope = torch.where(moved == 0, 0.0, moved / pair.difference)
@@ -250,17 +251,17 @@ class Lookup:
         with torch.no_grad():
             test, base = op(*test_of(args), **kwargs), op(*base_of(args), **kwargs)
             added = tuple(range(ids.test.ndim, test.ndim))
-            number = test.dtype if test.is_floating_point() else torch.float64
+            number = torch.float64 if is_whole(test.dtype) else test.dtype
             change, moved = test.to(number) - base.to(number), ids.difference
         keep = ops.recorder.lookup()
 
         def back(m: Tensor) -> Tensor:
-            by_entry = m * change
+            by_entry = m * change if not m.is_complex() else (m.conj() * change).real
             keep(by_entry)
             return torch.where(moved == 0, 0.0, by_entry.sum(added, dtype=torch.float64) / moved)
 
         flow = attach([test.to(number)], back, ids.tape)
-        return Pair(flow, base) if test.is_floating_point() else discrete(test, base, flow)
+        return discrete(test, base, flow) if is_whole(test.dtype) else Pair(flow, base)
 
 
 @dataclass(frozen=True)

@@ -65,10 +65,11 @@ class Ledger:
         """The same pair, which adds ``sign · m·Δ`` on the way back."""
         if not pair.is_float and pair.flow is None:
             return pair
-        tape, difference = pair.tape, pair.test.detach().double() - pair.base.double()
+        wide = torch.complex128 if pair.test.is_complex() else torch.float64
+        tape, difference = pair.tape, pair.test.detach().to(wide) - pair.base.to(wide)
 
         def back(m: Tensor) -> Tensor:
-            found[self.target] += sign * float((m.double() * difference).sum())
+            found[self.target] += sign * float((m.to(wide).conj() * difference).real.sum())
             return m
 
         watched = attach([tape.detach()], back, tape)
@@ -82,11 +83,11 @@ class Ledger:
         if not isinstance(value, Pair) or not value.is_float:
             return value
         states = self.loops.handed_on(place.loop, place.step)
-        difference = value.difference.double()
-        states.change += float(difference.square().sum())
+        difference = value.difference
+        states.change += float(difference.abs().double().square().sum())
 
         def back(m: Tensor) -> Tensor:
-            states.multiplier[self.target] += float(m.double()[difference != 0].square().sum())
+            states.multiplier[self.target] += float(m.abs().double()[difference != 0].square().sum())
             return m
 
         return Pair(attach([value.test.detach()], back, value.test), value.base)

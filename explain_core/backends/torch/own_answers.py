@@ -18,6 +18,7 @@ from explain_core.backends.answers import (
     rows_apart,
 )
 from explain_core.backends.protocol import PairAttribution, Target
+from explain_core.backends.torch.pairs import is_whole
 from explain_core.errors import CaptureError
 
 Column = Callable[[Sequence[Tensor], Target], Tensor]
@@ -144,7 +145,8 @@ class OwnAnswers:
 def coarsest(graph: fx.GraphModule, *others: torch.dtype) -> str:
     """The floating type of the fewest digits in a recorded model, and of ``others``."""
     values = pytree.tree_leaves([node.meta.get("val") for node in graph.graph.nodes])
-    kinds = {value.dtype for value in values if isinstance(value, Tensor) and value.is_floating_point()} | {*others}
+    kinds = {value.dtype.to_real() for value in values if isinstance(value, Tensor) and not is_whole(value.dtype)}
+    kinds |= {*others}
     return str(max(kinds, key=lambda kind: torch.finfo(kind).eps)).removeprefix("torch.")
 
 

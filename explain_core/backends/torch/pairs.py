@@ -36,7 +36,8 @@ class Pair:
 
     @property
     def is_float(self) -> bool:
-        return self.test.is_floating_point()
+        """Whether the values themselves are on the tape: real or complex, but not whole numbers."""
+        return self.test.is_floating_point() or self.test.is_complex()
 
     @property
     def tape(self) -> Tensor:
@@ -144,6 +145,19 @@ def unbroadcast(multiplier: Tensor, shape: torch.Size) -> Tensor:
     return multiplier if multiplier.shape == shape else multiplier.sum_to_size(shape)
 
 
+def onto(multiplier: Tensor, tape: Tensor) -> Tensor:
+    """A multiplier in the shape and dtype of what it belongs to; a real number has the real part of a complex one's."""
+    multiplier = unbroadcast(multiplier, tape.shape)
+    if multiplier.is_complex() and not tape.is_complex():
+        multiplier = multiplier.real
+    return multiplier.to(tape.dtype)
+
+
+def is_whole(dtype: torch.dtype) -> bool:
+    """Whether a dtype is of whole numbers or truth values."""
+    return not dtype.is_floating_point and not dtype.is_complex
+
+
 def discrete(test: Tensor, base: Tensor, flow: Tensor | None) -> Pair | Tensor:
     """A pair of whole numbers or truth values; simply the value where both members agree everywhere."""
     return test if torch.equal(test, base) else Pair(test, base, flow)
@@ -164,7 +178,7 @@ def apply_linear(function: Callable[..., Tensor], *args: Any) -> Any:
     if flow is None:
         return _zip(lambda t, b: discrete(t, b, None), test, base)
     return _zip(
-        lambda t, b, f: Pair(f.to(t.dtype), b) if t.is_floating_point() else discrete(t, b, f),
+        lambda t, b, f: discrete(t, b, f) if is_whole(t.dtype) else Pair(f.to(t.dtype), b),
         test,
         base,
         flow,
@@ -235,5 +249,5 @@ def apply_rescale(value: Callable[[Tensor], Tensor], secant: Callable[..., Tenso
     a, b = pair.test.detach(), pair.base
     slope = secant(a, b)
     with torch.enable_grad():
-        test = attach([value(a)], lambda m: m * slope, pair.tape)
+        test = attach([value(a)], lambda m: m * slope.conj(), pair.tape)
     return Pair(test, value(b))

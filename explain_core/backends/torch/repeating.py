@@ -107,7 +107,7 @@ def require_same_answers(first: Sequence[Tensor], second: Sequence[Tensor], grap
         CaptureError: the answers differ, and no operation of PyTorch is the cause.
     """
     same = len(first) == len(second) and all(
-        a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-6, equal_nan=True)
+        a.shape == b.shape and torch.allclose(_wide(a), _wide(b), rtol=1e-3, atol=1e-6, equal_nan=True)
         for a, b in zip(first, second, strict=True)
     )
     if same:
@@ -126,6 +126,10 @@ def require_same_answers(first: Sequence[Tensor], second: Sequence[Tensor], grap
         hint="Something in its forward is random outside PyTorch (Python's or numpy's random numbers), or kept between "
         "calls where it cannot be found; only a model that answers the same each time can be explained.",
     )
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.to(torch.complex128) if values.is_complex() else values.double()
 
 
 def _is_random(node: fx.Node) -> bool:

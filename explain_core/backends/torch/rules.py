@@ -7,8 +7,9 @@ through simpler ones is taken apart (`interpreter`); any other is an `Unsupporte
 from __future__ import annotations
 
 import torch
+from torch.utils import _pytree as pytree
 
-from explain_core.backends.torch import attention, distances, orders, pooling, scans, secants, views
+from explain_core.backends.torch import attention, complex_numbers, distances, orders, pooling, scans, secants, views
 from explain_core.backends.torch import compositions as composed
 from explain_core.backends.torch.kinds import (
     Bilinear,
@@ -28,6 +29,7 @@ from explain_core.backends.torch.kinds import (
     Same,
     TwoPlayers,
 )
+from explain_core.backends.torch.pairs import Pair, is_pair
 from explain_core.backends.torch.recurrent import layers as recurrent
 from explain_core.backends.torch.writes import Overwrite, place
 
@@ -131,10 +133,31 @@ _LINEAR_IN_ALL = [
     "diff",
 ]
 
+_OF_COMPLEX = [
+    "view_as_real",
+    "view_as_complex",
+    "complex",
+    "real",
+    "imag",
+    "conj",
+    "_conj",
+    "conj_physical",
+    "_conj_physical",
+    "resolve_conj",
+    "resolve_neg",
+    "_neg_view",
+    "_fft_r2c",
+    "_fft_c2r",
+    "_fft_c2c",
+    *(f"fft_{way}{kind}fft{axes}" for way in ("", "i") for kind in ("", "r", "h") for axes in ("", "2", "n")),
+    "fft_fftshift",
+    "fft_ifftshift",
+]
+
 _WITH_CONSTANT_INDEX = {
     "gather": 2, "take": 1, "take_along_dim": 1, "masked_select": 1,
     "_unsafe_index": 1, "index_add": 2, "scatter_add": 2, "masked_scatter": 1, "repeat_interleave": 1,
-    "slice_scatter": 2, "select_scatter": 3, "slice_backward": 1,
+    "slice_scatter": 2, "select_scatter": 3, "stft": 4, "istft": 4, "slice_backward": 1,
 }  # fmt: skip
 
 _OVERWRITTEN = {"index_copy": 2, "index_fill": 2, "scatter": 2}
@@ -271,6 +294,7 @@ _COMPOSED = {
     "max_pool2d_with_indices": pooling.max_pool_with_indices, "adaptive_max_pool1d": pooling.adaptive_max_pool,
     "adaptive_max_pool2d": pooling.adaptive_max_pool, "to": composed.to, "_to_copy": composed.to,
     "type_as": composed.type_as, "detach": lambda ops, x: x, "data": lambda ops, x: x,
+    "polar": complex_numbers.polar,
     "_transformer_encoder_layer_fwd": attention.transformer_encoder_layer,
     "_native_multi_head_attention": attention.native_multi_head_attention,
 }  # fmt: skip
@@ -289,7 +313,7 @@ _RECURRENT = {
 }  # fmt: skip
 
 RULES: dict[str, Rule] = {
-    **{name: Linear() for name in _LINEAR_IN_ALL},
+    **{name: Linear() for name in (*_LINEAR_IN_ALL, *_OF_COMPLEX)},
     **{name: Linear(constant=(at,)) for name, at in _WITH_CONSTANT_INDEX.items()},
     **{name: Overwrite(constant=(at,)) for name, at in _OVERWRITTEN.items()},
     **{name: Bilinear(factors) for name, factors in _PRODUCTS.items()},
@@ -326,6 +350,7 @@ RULES: dict[str, Rule] = {
     "kthvalue": orders.kthvalue,
     "median": orders.median,
     "quantile": orders.quantile,
+    "angle": Comparison(),
     "argsort": Position(),
     "argmax": Position(),
     "argmin": Position(),
@@ -349,3 +374,12 @@ def find_rule(op: torch._ops.OpOverload) -> Rule | None:
     """The rule of an operation, if it has one."""
     name = op._schema.name.removeprefix("aten::")
     return RULES.get(f"{name}.{op._schema.overload_name or 'default'}") or RULES.get(name)
+
+
+def for_numbers(rule: Rule, op: torch._ops.OpOverload, arguments: tuple) -> Rule:
+    """The rule, or what stands in its place where an argument is complex."""
+    values = (v.test if isinstance(v, Pair) else v for v in pytree.tree_leaves(arguments, is_leaf=is_pair))
+    if not any(v.is_complex() if isinstance(v, torch.Tensor) else isinstance(v, complex) for v in values):
+        return rule
+    name = op._schema.name.removeprefix("aten::")
+    return complex_numbers.rule_for(name, op._schema.overload_name, rule, find_rule(op))

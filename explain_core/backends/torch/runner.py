@@ -28,7 +28,7 @@ from explain_core.backends.torch.interpreter import HALF, PairOps, Place, module
 from explain_core.backends.torch.ledger import Ledger
 from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
 from explain_core.backends.torch.own_answers import OwnAnswers, coarsest
-from explain_core.backends.torch.pairs import Pair, is_pair
+from explain_core.backends.torch.pairs import Pair, dtype_of, is_pair
 from explain_core.backends.torch.recorder import Recorder
 from explain_core.backends.torch.repeating import Start, require_same_answers
 from explain_core.backends.torch.shap_hooks import OTHER_LEDGERS, doubled, second_half, shap_fallback
@@ -378,6 +378,11 @@ class TorchRunner:
         return Pair(difference, bases[0] - bases[1]) if any(map(is_pair, parts)) else difference
 
     def _pick(self, output: Any, target: Target) -> Any:
+        if dtype_of(output).is_complex:
+            raise CaptureError(
+                "the chosen output is complex, and has no single size that attributions could add up to",
+                hint="Return its real part, its size or its angle: .real, .abs(), .angle().",
+            )
         axis = self._output_axes[target.output]
 
         def pick(value: Tensor) -> Tensor:

@@ -6,18 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from explain_core.backends.protocol import Target
-from explain_core.errors import CompletenessError
+from explain_core.completeness import require_completeness
 from explain_core.explanation import Explanation
-from explain_core.preparation import prepare
+from explain_core.preparation import Prepared, prepare
 from explain_core.rows import attribute_rows
 
 Progress = Callable[[float, str], None]
-
-REFUSED_RESIDUAL = {"float32": 1e-3, "float64": 1e-9}
-"""A relative residual above this is no rounding: the result is not returned."""
 
 
 def explain(
@@ -78,40 +72,15 @@ def explain(
         sample_axis=sample_axis,
         output_names=output_names,
     )
-    result = attribute_rows(
-        ready.runner, ready.plan, ready.targets, keep_gates, keep_embeddings, lambda f, m: say(0.1 + 0.85 * f, m)
-    )
-    say(0.95, "Labelling the result")
-    explanation = ready.label(result, {"method": "DeepSHAP" if background else "DeepLIFT"}, started)
-    _require_completeness(explanation, ready.targets, ready.runner.dtype)
+
+    def run(ready: Prepared, say: Progress) -> Explanation:
+        result = attribute_rows(ready.runner, ready.plan, ready.targets, keep_gates, keep_embeddings, say)
+        return ready.label(result, {"method": "DeepSHAP" if background else "DeepLIFT"}, started)
+
+    def again(precision: str, sample: int | None) -> Explanation:
+        say(0.9, f"Checking in {precision}")
+        return run(ready.again(precision, sample), lambda fraction, message: None)
+
+    explanation = require_completeness(run(ready, lambda f, m: say(0.1 + 0.8 * f, m)), again)
     say(1.0, "Done")
     return explanation
-
-
-def _require_completeness(explanation: Explanation, targets: list[Target], dtype: str) -> None:
-    """Refuse a result that does not add up; rounding of the predictions themselves is not held against it.
-
-    Nor does a sum count that is right only beside huge contributions of both signs: then the residual is small
-    against them, and still large against the difference that they are to explain.
-    """
-    relative = explanation.relative_residual.values
-    residual = np.abs(explanation.residual.values)
-    prediction, baseline = explanation.prediction.values, explanation.baseline_prediction.values
-    rounding = np.finfo(dtype).eps * np.maximum(np.abs(prediction), np.abs(baseline))
-    incomplete = (relative > REFUSED_RESIDUAL[dtype]) & (residual > 64 * rounding)
-    drowned = (residual > 0.1 * np.abs(prediction - baseline)) & (residual > 1e4 * rounding)
-    if (incomplete | drowned).any():
-        n, k = (int(v) for v in np.argwhere(incomplete | drowned)[0])
-        where = f"the attributions of sample {n}, output {targets[k].label!r}"
-        if incomplete[n, k]:
-            raise CompletenessError(
-                f"{where} are off by {residual[n, k]:.2g}, which is {relative[n, k]:.2g} of their size, so they are "
-                "not returned",
-                hint="The model may mix samples of a batch: explain one sample at a time. If it does not, try "
-                'precision="float64"; if that does not add up either, this is a bug worth reporting.',
-            )
-        raise CompletenessError(
-            f"{where} cancel so far that rounding ({residual[n, k]:.2g}) drowns the difference they explain "
-            f"({abs(prediction[n, k] - baseline[n, k]):.2g}), so they are not returned",
-            hint='Use precision="float64".',
-        )

@@ -85,9 +85,9 @@ class Explanation:
 
     @property
     def tolerance(self) -> float:
-        """The largest relative residual that rounding explains at this precision."""
+        """The largest relative residual that rounding explains: at this precision, or as measured for this result."""
         dtype = self.attrs.get("dtype") or str(next(iter(by_name(self.attributions).values())).dtype)
-        return TOLERANCE.get(dtype, TOLERANCE["float32"])
+        return max(TOLERANCE.get(dtype, TOLERANCE["float32"]), self.attrs.get("rounding", 0.0))
 
     def adds_up(self, sample: Any = 0, output: Any = 0) -> bool:
         """Whether rounding alone explains the residual of one sample and output."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,18 @@ class Prepared:
                 "seconds": time.perf_counter() - started,
             },
         )
+
+    def again(self, precision: str, sample: int | None = None) -> Prepared:
+        """The same in another precision, or of one sample alone; the model is opened anew, in the same batches."""
+        plan = self.plan if sample is None else self.plan.of_sample(sample)
+        arguments = self.arguments.with_leaves(plan.first_rows())
+        runner = get_backend(self.framework, self.model).open_runner(
+            self.model, arguments, sample_axes=self.axes, device=self.runner.device, precision=precision
+        )
+        if sample is None:
+            return replace(self, runner=runner)
+        targets = [target.of_sample(sample) for target in self.targets]
+        return replace(self, runner=runner, plan=plan, targets=targets, arguments=replace(arguments, labels=None))
 
     def dims(self, i: int) -> tuple[str, ...]:
         """Names of the axes of an argument after the sample axis, such as ("time", "feature")."""

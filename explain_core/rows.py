@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -53,6 +54,16 @@ class Plan:
         """For models that take just so many rows, whatever the number of samples."""
         self.rows_at_once = self._limit = rows
         self._is_fixed = True
+
+    def of_sample(self, number: int) -> Plan:
+        """The same for one sample alone; a model that takes a fixed number of rows gets it as often as that."""
+        one = copy.copy(self)
+        one._leaves, one.count, one.notes = [leaf[number : number + 1] for leaf in self._leaves], 1, []
+        if not self._background:
+            one._baselines = [base if len(base) == 1 else base[number : number + 1] for base in self._baselines]
+        if not self._is_fixed:
+            one.rows_at_once = 1
+        return one
 
     @property
     def has_sample_axis(self) -> bool:

@@ -20,6 +20,9 @@ ROUNDINGS = 30
 """Two ways to compute one number differ by a few times what rounding moves either. Measured: up to 4 of the largest in
 a batch, over recurrent nets, convolutions and transformers."""
 
+WORTH_SAYING = 1e-3
+"""Rounding that moves a prediction by more, of itself and all attribution, is said."""
+
 Noise = Callable[[], np.ndarray]
 """How far rounding moved each prediction of a batch, (N,): the difference that more digits make."""
 
@@ -47,8 +50,8 @@ def rows_apart(
 
 def require_own_answer(
     own: np.ndarray, followed: np.ndarray, size: np.ndarray, dtype: str, member: str, noise: Noise | None = None
-) -> None:
-    """Refuse predictions that are not what the model itself says.
+) -> list[str]:
+    """Refuse predictions that are not what the model itself says; what to say where rounding sets them apart.
 
     Args:
         own: the model's answers (N,), of which ``followed`` was explained; for the rest see `rows_apart`.
@@ -66,6 +69,14 @@ def require_own_answer(
             hint="Something in its forward is random, kept between calls, or computed outside the framework; only a "
             "model that answers the same each time can be explained.",
         )
+    gap = np.abs(np.asarray(own, float) - followed)
+    if not (gap > WORTH_SAYING * (np.abs(own) + size)).any() or dtype not in ("float32", "float64"):
+        return []
+    worst = int(gap.argmax())
+    return [
+        f"Rounding in {dtype} moves the model's own prediction for {member}: it gives {own[worst]:.6g} where "
+        f"{followed[worst]:.6g} is explained."
+    ]
 
 
 def other_mates(

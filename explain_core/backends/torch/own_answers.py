@@ -45,6 +45,7 @@ class OwnAnswers:
         self._call, self._column, self._sample_axes = call, column, sample_axes
         self._known = {"the input": (list(arrays), outputs)}
         self._tried_others = False
+        self.notes: list[str] = []  # what the person should know of rounding
 
     def require(
         self,
@@ -74,7 +75,8 @@ class OwnAnswers:
             outputs = self._of(arrays, member)
             for k, target in enumerate(targets):
                 own, noise = self._number(outputs, target), self._noise(arrays, target, dtype, follow)
-                require_own_answer(own, followed[k], size[k], dtype, member, noise)
+                said = require_own_answer(own, followed[k], size[k], dtype, member, noise)
+                self.notes += [note for note in said if note not in self.notes]
         if not self._tried_others and self._sample_axes[0] is not None and size.shape[1] > 1:
             self._tried_others = True
             self._require_same_among_others(test, baseline, targets, size, follow)
@@ -110,7 +112,8 @@ class OwnAnswers:
             return
         for k, target in enumerate(targets):
             try:
-                alone = self._number([_like(a, b) for a, b in zip(found, together, strict=True)], target)[:1]
+                outputs = [_like(a, b) for a, b in zip(found, together, strict=True)]
+                alone = self._number(outputs, target.of_sample(row))[:1]
             except (IndexError, ValueError):  # padded to the longest sequence, a row alone has fewer timesteps
                 continue
             own, noise = self._number(together, target)[row : row + 1], self._noise(test, target, dtype, follow)

@@ -138,11 +138,16 @@ class TorchRunner:
             ModelOutput(name, tuple(np.delete(value.shape, axis)) if axis is not None else tuple(value.shape))
             for name, value, axis in zip(captured.outputs, captured.values, self._output_axes, strict=True)
         )
-        self.notes = (
+        self._notes = (
             *constant_input_notes(arguments.names, self.explained),
             *_notes(module, list(self._start_state.carried)),
             *self._half_notes(),
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `explain_core.backends.protocol`; grows with what running the model shows."""
+        return (*self._notes, *self._answers.notes)
 
     def _call(self, *leaves: Tensor) -> Any:
         args, kwargs = self._arguments.rebuild(list(leaves))

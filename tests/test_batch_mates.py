@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+import torch
 from exactness import Net, draw
 from torch import nn
 
@@ -80,6 +81,24 @@ def test_rows_in_their_own_right_are_explained(count, dtype):
     model = net(lambda m, x: m.out(m.rnn(x)[0][:, -1]), rnn=rnn, out=nn.Linear(64, 1))
     model = model.to(torch.float64 if dtype == np.float64 else torch.float32)
     assert xc.explain(model, draw(0, count, 20, F).astype(dtype)).relative_residual.max() < 1e-5
+
+
+def test_a_row_by_its_place_is_no_mixing():
+    """What is written to the first row of a batch is the same whoever stands beside it."""
+
+    def forward(m, x):
+        y = m.head(x).sum(1)
+        return y + torch.eye(len(x), 1, dtype=y.dtype)
+
+    ex = xc.explain(net(forward).double(), draw(0, N, T, F), target=0)
+    assert ex.relative_residual.max() < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_targets_of_each_samples_own_are_compared_alone(dtype):
+    model = net(lambda m, x: m.head(x).tanh().sum(1)).to(torch.float64 if dtype == np.float64 else torch.float32)
+    ex = xc.explain(model, draw(0, N, T, F).astype(dtype), target=np.array([2, 1, 0, 1, 2]))
+    assert ex.relative_residual.max() < 1e-5
 
 
 def test_mixing_hidden_by_equal_rows():

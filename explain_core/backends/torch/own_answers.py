@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -104,21 +104,24 @@ class OwnAnswers:
             require_own_rows(*answers(target, *followed), size[k], "among others")
 
     def _require_same_alone(self, test, targets, size, dtype, follow) -> None:
-        rows, together = size.shape[1], self._known["the input"][1]
-        row = rows // 2
+        """The first row as a batch of one, where it keeps its place: for what goes by the number of rows."""
+        together = self._known["the input"][1]
         try:
-            found = self._call([_one_row(a, row, axis) for a, axis in zip(test, self._sample_axes, strict=True)])
+            found = self._call([a if axis is None else np.take(a, [0], axis) for a, axis in self._with_axes(test)])
         except CaptureError:  # it takes one number of rows only
             return
         for k, target in enumerate(targets):
             try:
                 outputs = [_like(a, b) for a, b in zip(found, together, strict=True)]
-                alone = self._number(outputs, target.of_sample(row))[:1]
+                alone = self._number(outputs, target.of_sample(0))[:1]
             except (IndexError, ValueError):  # padded to the longest sequence, a row alone has fewer timesteps
                 continue
-            own, noise = self._number(together, target)[row : row + 1], self._noise(test, target, dtype, follow)
-            if rows_apart(own, alone, size[k, row : row + 1], dtype, noise).size:
-                raise mixes(row, rows, own[0], alone[0], "alone")
+            own, noise = self._number(together, target)[:1], self._noise(test, target, dtype, follow)
+            if rows_apart(own, alone, size[k, :1], dtype, noise).size:
+                raise mixes(0, size.shape[1], own[0], alone[0], "alone")
+
+    def _with_axes(self, arrays: Sequence[np.ndarray]) -> Iterable[tuple[np.ndarray, int | None]]:
+        return zip(arrays, self._sample_axes, strict=True)
 
     def _number(self, outputs: Sequence[Tensor], target: Target) -> np.ndarray:
         """The explained number of each row, (N,)."""
@@ -151,10 +154,6 @@ def coarsest(graph: fx.GraphModule, *others: torch.dtype) -> str:
     kinds = {value.dtype.to_real() for value in values if isinstance(value, Tensor) and not is_whole(value.dtype)}
     kinds |= {*others}
     return str(max(kinds, key=lambda kind: torch.finfo(kind).eps)).removeprefix("torch.")
-
-
-def _one_row(array: np.ndarray, row: int, axis: int | None) -> np.ndarray:
-    return array if axis is None else np.take(array, [row], axis)
 
 
 def _like(alone: Tensor, together: Tensor) -> Tensor:

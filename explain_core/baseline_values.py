@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from explain_core.errors import InputError
-from explain_core.inputs import as_array, check_finite
+from explain_core.given import Given, read_given
+from explain_core.inputs import check_finite
 from explain_core.valid_steps import Form, Valid
 
 WORDS = ("zeros", "mean", "median", "first", "padded-mean")
@@ -94,26 +95,15 @@ def _middle(form: Form, mask: np.ndarray | None, of: Any) -> np.ndarray:
     return np.broadcast_to(middle, values.shape[1:])[None].astype(values.dtype)
 
 
-@dataclass
-class _Read:
-    """What was given: numbers, names of axes (None where there is none), and labels by axis."""
-
-    array: np.ndarray
-    dims: tuple[str | None, ...]
-    labels: dict[Any, np.ndarray] = field(default_factory=dict)
-
-
-def _read(given: Any, form: Form) -> _Read:
-    array, labels = as_array(given, form.name)
-    dims: tuple[str | None, ...] = (None,) * array.ndim
-    if hasattr(given, "dims") and hasattr(given, "coords"):
-        dims = tuple(None if str(dim).startswith("dim_") else str(dim) for dim in given.dims)
-    elif hasattr(given, "columns"):
+def _read(given: Any, form: Form) -> Given:
+    """What was given, with names for its axes where they can be told."""
+    read = read_given(given, form.name)
+    if read.form == "table":
         rows = "time" if len(form.dims) == 2 else form.sample_name if len(form.dims) == 1 else None
-        dims = (rows, "feature") if rows else dims
-    elif hasattr(given, "index") and hasattr(given, "to_numpy"):  # a series
-        dims, labels = ("feature",), {0: np.asarray(given.index)}
-    return _Read(array, dims, labels)
+        return replace(read, dims=(rows, "feature") if rows else read.dims)
+    if read.form == "series":
+        return replace(read, dims=("feature",), labels={0: np.asarray(given.index)})
+    return read
 
 
 def lengths_of(given: Any) -> np.ndarray | None:
@@ -169,7 +159,7 @@ def as_input(array: np.ndarray, form: Form) -> np.ndarray:
     return cut
 
 
-def _misfit(read: _Read, form: Form, background: bool) -> InputError:
+def _misfit(read: Given, form: Form, background: bool) -> InputError:
     sizes, samples = form.values.shape[1:], "any number" if background else f"1 or {len(form.values)}"
     hint = f"It needs {samples} of samples, each of shape {sizes} {form.dims}"
     if form.axis_of("feature") is not None and len(sizes) > 1:
@@ -190,7 +180,7 @@ def _in_layout(form: Form) -> np.ndarray:
     return form.values[0] if form.axis is None else np.moveaxis(form.values, 0, form.axis)
 
 
-def _by_names(read: _Read, form: Form) -> tuple[np.ndarray, dict[int, int]] | None:
+def _by_names(read: Given, form: Form) -> tuple[np.ndarray, dict[int, int]] | None:
     """The array with its axes in the order of the input's, and where each went; None where no name is known."""
     places: dict[int, int] = {}
     unknown = []
@@ -219,7 +209,7 @@ def _by_names(read: _Read, form: Form) -> tuple[np.ndarray, dict[int, int]] | No
     return np.expand_dims(array, missing), places
 
 
-def _by_order(read: _Read, form: Form, background: bool, notes: list[str]) -> tuple[np.ndarray, dict[int, int]]:
+def _by_order(read: Given, form: Form, background: bool, notes: list[str]) -> tuple[np.ndarray, dict[int, int]]:
     """The array with the axis of the samples first, and where each axis went."""
     array, rank = read.array, form.values.ndim - 1
     if array.ndim == rank + 1:

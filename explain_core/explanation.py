@@ -223,7 +223,11 @@ class Explanation:
                 totals[name] = part.astype(np.float64).sum(rest, skipna=False).rename(name)
         if not totals:
             dims = {name: part.dims for name, part in by_name(self.attributions).items()}
-            raise InputError(f"No explained input has an axis called {axis!r}; they have {dims}.")
+            raise InputError(
+                f"No explained input has an axis called {axis!r}; they have {dims}.",
+                hint="Sum over the others: attributions.sum(dim). Names that the inputs come with are kept: "
+                'explain(model, xarray.DataArray(x, dims=("sample", "time", "feature")), ...).',
+            )
         return totals if isinstance(self.attributions, dict) else next(iter(totals.values()))
 
     def _one(self, row: int, column: int) -> Explanation:

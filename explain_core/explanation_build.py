@@ -24,7 +24,9 @@ class LabelledInput:
     ``dims`` names the axes after the sample axis, e.g. ``("time", "feature")``. ``coords`` has the labels of
     an axis by its name: one label per position, or for labels that differ between samples (such as the
     dates of sliding windows) an array (N, positions), which becomes the coordinate ``time_label``.
-    Axes without labels are numbered from 0.
+    Axes without labels are numbered from 0. ``along`` has further coordinates by name, each with its axes, sample
+    first; among them ``token`` and ``length``, and ``add_offset`` and ``scale_factor`` (F,): own units are
+    value * scale + offset.
     """
 
     name: str
@@ -35,7 +37,7 @@ class LabelledInput:
     coords: Mapping[str, Sequence | np.ndarray] = field(default_factory=dict)
     tokens: np.ndarray | None = None  # (N, ...): the text of each token id
     lengths: np.ndarray | None = None  # (N,): real timesteps of padded sequences
-    own_units: tuple[np.ndarray, np.ndarray] | None = None  # offset and scale (F,): own = value * scale + offset
+    along: Mapping[str, tuple[tuple[str, ...], np.ndarray]] = field(default_factory=dict)
 
 
 def build_explanation(
@@ -126,12 +128,27 @@ def _axis_coords(item: LabelledInput, n: int) -> dict[str, Any]:
         coords[dim] = labels
     if item.tokens is not None:
         coords["token"] = (("sample", *item.dims), label_array(item.tokens))
-    if item.own_units is not None:
-        for name, numbers in zip(("add_offset", "scale_factor"), item.own_units, strict=True):
-            coords[name] = ("feature", np.asarray(numbers, dtype=np.float64))
     if item.lengths is not None:
         coords["length"] = ("sample", np.asarray(item.lengths, dtype=np.int64))
+    for name, (dims, values) in item.along.items():
+        fits = _PLACES.get(name, lambda dims, axes: True)(dims, item.dims)
+        if fits and name not in coords and name not in _NO_COORDINATES:
+            coords[name] = (dims, values.astype(_TYPES[name]) if name in _TYPES else label_array(values))
     return coords
+
+
+_TYPES = {"length": np.int64, "add_offset": np.float64, "scale_factor": np.float64}
+_PLACES: dict[str, Callable[[tuple, tuple], bool]] = {
+    "length": lambda dims, axes: dims == ("sample",),
+    "token": lambda dims, axes: dims == ("sample", *axes),
+    "time_label": lambda dims, axes: dims == ("sample", "time"),
+    "add_offset": lambda dims, axes: dims == ("feature",),
+    "scale_factor": lambda dims, axes: dims == ("feature",),
+}
+"""Coordinates with a meaning here, and along which axes they have it."""
+
+_NO_COORDINATES = ("sample", "output", "embedding", "attribution", "value", "baseline", "embedding_attribution")
+"""Names of axes and arrays of a result."""
 
 
 def time_labels(attributions: Mapping[str, xr.DataArray], steps: int) -> dict[str, Any]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import numbers
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from explain_core.errors import InputError, NonFiniteError
-
-Labels = dict[int | str, np.ndarray]
-BESIDE = ("times", "length", "token", "add_offset", "scale_factor")
-"""Coordinates of an input that go with its values into the result."""
+from explain_core.given import Given, Labels, read_given, stacked
 
 
 @dataclass(frozen=True)
@@ -23,20 +22,32 @@ class Arguments:
     Attributes:
         names: of each array, unique: the parameter's name, with positions for nested ones ("hx.0").
         leaves: the arrays.
-        rebuild: turns as many arrays (or tensors) back into ``(args, kwargs)``.
-        labels: for each array, as far as the input had them: labels of its axes by axis number, and by name what is
-            in `BESIDE`: time labels (sample, time) and lengths (sample,) that differ between samples, words of token
-            ids (sample, time), and the offset and scale (feature,) that lead back to the person's own units.
+        rebuild: turns as many arrays (or tensors) back into ``(args, kwargs)``. What is no array (None, a flag, a plain
+            number, a text) is not among the leaves: it is part of every call as it was given.
+        given: of each array, the names and labels that it came with.
     """
 
     names: tuple[str, ...]
     leaves: list[np.ndarray]
     rebuild: Callable[[list[Any]], tuple[tuple, dict]]
-    labels: list[Labels] = field(default_factory=list)
+    given: list[Given] = field(default_factory=list)
+
+    @property
+    def labels(self) -> list[Labels]:
+        """See `Given.labels`."""
+        return [one.labels for one in self.given]
 
     def with_leaves(self, leaves: list[np.ndarray]) -> Arguments:
         """The same call with other arrays."""
-        return Arguments(self.names, leaves, self.rebuild, self.labels)
+        return replace(self, leaves=leaves)
+
+    def with_given(self, given: list[Given]) -> Arguments:
+        """The same call with the arrays taken in another meaning, such as with an axis of samples."""
+        return replace(self, leaves=[one.array for one in given], given=given)
+
+
+class _Place(int):
+    """In a structure: the number of the array that belongs here."""
 
 
 def read_arguments(model: Any, inputs: Any) -> Arguments:
@@ -45,57 +56,86 @@ def read_arguments(model: Any, inputs: Any) -> Arguments:
     Args:
         model: a model whose ``forward`` or ``call`` names the parameters.
         inputs: one array (numpy, tensor, DataFrame, xarray, list of numbers); a tuple or list of arrays for
-            positional arguments, nested where the model takes nested ones; a dict by parameter name.
+            positional arguments, nested where the model takes nested ones; a dict by parameter name, or the dict that
+            the model takes as its one argument; for a model of one argument also a list of frames, one a sample.
+            Further arguments may be None, flags, plain numbers or texts.
 
     Raises:
-        InputError: something in it is not numbers.
+        InputError: something in it is not numbers, or the model has no such parameter.
     """
     names: list[str] = []
-    leaves: list[np.ndarray] = []
-    labels: list[Labels] = []
+    given: list[Given] = []
+
+    def leaf(one: Given, name: str) -> _Place:
+        names.append(name)
+        given.append(one)
+        return _Place(len(given) - 1)
 
     def visit(value: Any, name: str) -> Any:
         """The structure of ``value`` with numbers of leaves in place of arrays."""
         if isinstance(value, Mapping):
-            return {key: visit(item, f"{name}.{key}") for key, item in value.items()}
+            return {key: visit(item, f"{name}.{key}" if name else str(key)) for key, item in value.items()}
         if is_nested(value):
-            return tuple(visit(item, f"{name}.{i}") for i, item in enumerate(value))
-        array, found = as_array(value, name)
-        names.append(name)
-        leaves.append(array)
-        labels.append(found)
-        return len(leaves) - 1
+            items = [visit(item, f"{name}.{i}") for i, item in enumerate(value)]
+            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        if is_constant(value):
+            return value.item() if isinstance(value, np.generic | np.ndarray) else value
+        return leaf(read_given(value, name), name)
 
-    if isinstance(inputs, Mapping):
-        order = _in_parameter_order(model, list(inputs))
-        positional: tuple = ()
-        by_name = {name: visit(inputs[name], name) for name in order}
+    positional: tuple = ()
+    by_name: dict[str, Any] = {}
+    if isinstance(inputs, Mapping) and _is_one_argument(model, inputs):
+        positional = (visit(inputs, ""),)
+    elif isinstance(inputs, Mapping):
+        by_name = {name: visit(inputs[name], name) for name in _in_parameter_order(model, list(inputs))}
+    elif _are_samples(model, inputs):
+        (name,) = _parameter_names(model, 1)
+        positional = (leaf(stacked(inputs, name), name),)
     else:
-        given = inputs if is_nested(inputs) else (inputs,)
-        parameters = _parameter_names(model, len(given))
-        positional = tuple(visit(value, name) for value, name in zip(given, parameters, strict=True))
-        by_name = {}
-    if not leaves:
-        raise InputError("there is no input")
+        several = inputs if is_nested(inputs) else (inputs,)
+        parameters = _parameter_names(model, len(several))
+        positional = tuple(visit(value, name) for value, name in zip(several, parameters, strict=True))
+    if not given:
+        raise InputError("there is no array among the inputs", hint="None, flags, numbers and texts are not explained.")
 
     def fill(structure: Any, values: list[Any]) -> Any:
+        if isinstance(structure, _Place):
+            return values[structure]
         if isinstance(structure, dict):
             return {key: fill(item, values) for key, item in structure.items()}
-        if isinstance(structure, tuple):
-            return tuple(fill(item, values) for item in structure)
-        return values[structure]
+        if isinstance(structure, tuple | list) and not is_constant(structure):
+            items = [fill(item, values) for item in structure]
+            return type(structure)(*items) if hasattr(structure, "_fields") else type(structure)(items)
+        return structure
 
     def rebuild(values: list[Any]) -> tuple[tuple, dict]:
         return fill(positional, values), fill(by_name, values)
 
-    return Arguments(tuple(names), leaves, rebuild, labels)
+    return Arguments(tuple(names), [one.array for one in given], rebuild, given)
 
 
 def is_nested(value: Any) -> bool:
-    """Whether a tuple or list holds several arrays rather than the numbers of one."""
+    """Whether a tuple or list holds several arguments rather than the numbers of one array."""
+    if is_constant(value):
+        return False
     if isinstance(value, tuple):
         return not all(np.isscalar(item) for item in value)
     return isinstance(value, list) and any(hasattr(item, "shape") or isinstance(item, tuple) for item in value)
+
+
+def is_constant(value: Any) -> bool:
+    """Whether an argument is no array to explain, but one value for all samples: a flag, a number, a text, a dtype."""
+    if value is None or isinstance(value, str | bytes | numbers.Number | np.generic | np.dtype | slice):
+        return True
+    if isinstance(value, tuple | list) and not len(value):
+        return True
+    kind = type(value)
+    if kind.__module__.partition(".")[0] in ("torch", "tensorflow") and kind.__name__ in _NO_TENSORS:
+        return True
+    return getattr(value, "shape", None) == () and not hasattr(value, "coords")
+
+
+_NO_TENSORS = ("Size", "dtype", "device", "layout", "memory_format", "DType", "TensorShape")
 
 
 def as_array(value: Any, name: str) -> tuple[np.ndarray, Labels]:
@@ -104,33 +144,8 @@ def as_array(value: Any, name: str) -> tuple[np.ndarray, Labels]:
     Raises:
         InputError: it is not numbers.
     """
-    labels: Labels = {}
-    if hasattr(value, "detach"):  # a torch tensor
-        value = value.detach().cpu()
-    if hasattr(value, "dims") and hasattr(value, "coords"):  # xarray
-        labels = {i: value[dim].values for i, dim in enumerate(value.dims) if dim in value.coords}
-        labels |= {name: value[name].values for name in BESIDE if name in value.coords}
-        value = value.values
-    elif hasattr(value, "columns"):  # pandas: one sequence
-        labels = {1: np.asarray(value.columns)}
-        if value.index.name or value.index.dtype.kind not in "iu":
-            labels[0] = np.asarray(value.index)
-        value = value.to_numpy()
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"this is not an array of numbers: {error}", where=name) from None
-    if array.dtype.kind not in "fiub":
-        raise InputError(
-            f"this is not an array of numbers, but of {array.dtype}",
-            where=name,
-            hint="Give numpy arrays, tensors, DataFrames or xarray DataArrays of numbers.",
-        )
-    if array.size == 0:
-        raise InputError(f"it is empty: its shape is {array.shape}", where=name)
-    if array.dtype.kind == "u":
-        array = array.astype(np.int64)
-    return array, labels
+    given = read_given(value, name)
+    return given.array, given.labels
 
 
 def check_finite(array: np.ndarray, name: str, what: str) -> None:
@@ -151,56 +166,57 @@ def check_finite(array: np.ndarray, name: str, what: str) -> None:
     )
 
 
-def sample_axes(arguments: Arguments, sample_axis: int | Mapping[str, int] | None) -> tuple[int | None, ...]:
-    """The sample axis of each array.
+def _are_samples(model: Any, inputs: Any) -> bool:
+    """Whether a list is the samples of the model's one input: frames, which no model takes as arguments by position."""
+    is_frames = isinstance(inputs, list) and inputs and all(isinstance(item, pd.DataFrame) for item in inputs)
+    return bool(is_frames) and len(getattr(model, "inputs", None) or ()) < 2 and len(_required(model)) < 2
 
-    Args:
-        sample_axis: of the first array. Others have it where their size fits: at the same axis, at 0, or at 1 (initial
-            states of PyTorch are (layer, sample, unit)). A dict gives it by name; None is for input without one.
+
+def _is_one_argument(model: Any, inputs: Mapping) -> bool:
+    """Whether the model takes a dict as its one argument, rather than arguments by these names.
 
     Raises:
-        InputError: no axis fits, or it cannot be told which.
+        InputError: neither; some names are no parameters.
     """
-    if sample_axis is None:
-        return (None,) * len(arguments.leaves)
-    given = dict(sample_axis) if isinstance(sample_axis, Mapping) else {arguments.names[0]: sample_axis}
-    first_name = next((name for name in arguments.names if name in given), arguments.names[0])
-    first = arguments.leaves[arguments.names.index(first_name)]
-    axis = given.get(first_name, 0)
-    if not -first.ndim <= axis < first.ndim:
-        raise InputError(f"sample_axis is {axis}, and the input has {first.ndim} axes", where=first_name)
-    axis %= first.ndim
-    samples = first.shape[axis]
-    axes = []
-    for name, leaf in zip(arguments.names, arguments.leaves, strict=True):
-        if name in given:
-            axes.append(given[name] % leaf.ndim)
-            continue
-        usual = dict.fromkeys((axis if leaf.ndim == first.ndim else 0, 0, 1))
-        fits = [a for a in usual if leaf.shape[a : a + 1] == (samples,)]
-        if not fits:
-            raise InputError(
-                f"it has shape {leaf.shape}, and {first_name!r} has {samples} samples",
-                where=name,
-                hint="All inputs need the same number of samples; sample_axis={name: axis} says where they are.",
-            )
-        if len(fits) > 1 and leaf.ndim == 3 and leaf.shape != first.shape:
-            raise InputError(
-                f"it has shape {leaf.shape}: two axes have the {samples} samples",
-                where=name,
-                hint=f"Say which one it is: sample_axis={{{first_name!r}: {axis}, {name!r}: 1}}.",
-            )
-        axes.append(fits[0])
-    return tuple(axes)
+    exported = getattr(getattr(model, "call_spec", None), "in_spec", None)
+    if exported is not None:
+        positional = exported.child(0)
+        return positional.num_children == 1 and positional.child(0).type is dict
+    parameters = _parameters(model)
+    named = [p for p in parameters if p.kind is not inspect.Parameter.VAR_POSITIONAL]
+    unknown = [key for key in inputs if key not in [p.name for p in named]]
+    if not unknown or not parameters or _takes_any_name(model):
+        return False
+    first = next((p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY), None)
+    if first is not None and len(unknown) == len(inputs) and len(_required(model)) < 2:
+        return True
+    raise InputError(
+        f"the model has no parameter {unknown[0]!r}",
+        hint=f"Its parameters are {[p.name for p in named]}.",
+    )
+
+
+def _function(model: Any) -> Callable | None:
+    return getattr(model, "forward", None) or getattr(model, "call", None)
 
 
 def _parameters(model: Any) -> list[inspect.Parameter]:
-    function = getattr(model, "forward", None) or getattr(model, "call", None)
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = list(inspect.signature(_function(model)).parameters.values())
     except (TypeError, ValueError):
         return []
     return [p for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD and p.name != "self"]
+
+
+def _takes_any_name(model: Any) -> bool:
+    kinds = [p.kind for p in inspect.signature(_function(model)).parameters.values()]
+    return inspect.Parameter.VAR_KEYWORD in kinds
+
+
+def _required(model: Any) -> list[inspect.Parameter]:
+    """Parameters that a call cannot leave out."""
+    is_several = inspect.Parameter.VAR_POSITIONAL
+    return [p for p in _parameters(model) if p.default is inspect.Parameter.empty and p.kind is not is_several]
 
 
 def _parameter_names(model: Any, count: int) -> list[str]:

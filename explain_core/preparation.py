@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from explain_core.axes import ROLES, Axis, axis_names
 from explain_core.backends import get_backend
 from explain_core.backends.protocol import PairAttribution, Runner, Target
 from explain_core.baseline_values import is_number
@@ -16,7 +17,8 @@ from explain_core.baselines import resolve_baselines
 from explain_core.errors import CaptureError, InputError
 from explain_core.explanation import Explanation
 from explain_core.explanation_build import LabelledInput, build_explanation
-from explain_core.inputs import Arguments, check_finite, read_arguments, sample_axes
+from explain_core.inputs import Arguments, check_finite, read_arguments
+from explain_core.meaning import Opened, open_as_meant
 from explain_core.rows import Plan
 from explain_core.targets import select_targets
 from explain_core.valid_steps import Form
@@ -85,28 +87,28 @@ class Prepared:
 
     def dims(self, i: int) -> tuple[str, ...]:
         """Names of the axes of an argument after the sample axis, such as ("time", "feature")."""
-        return _dims(self.plan.samples(i), is_state=self.axes[i] == 1 and self.axes[0] != 1)
+        return _names(self.arguments, self.axes, self.runner, i)
 
     def _label(self, i: int, attributions: np.ndarray) -> LabelledInput:
         """Names and labels for the axes of one explained input."""
-        arguments, axis, dims = self.arguments, self.axes[i], self.dims(i)
-        values, baseline = self.plan.samples(i), self.plan.mean_baseline(i)
-        kept = [a for a in range(arguments.leaves[i].ndim) if a != axis]
-        labels = arguments.labels[i] if arguments.labels else {}
-        coords = {dim: labels[a] for dim, a in zip(dims, kept, strict=True) if a in labels}
-        if "times" in labels and "time" in dims:
-            coords["time"] = labels["times"]
-        own = [labels.get(name) for name in ("add_offset", "scale_factor")]
+        given, axis, dims = self.arguments.given[i], self.axes[i], self.dims(i)
+        kept = [a for a in range(given.array.ndim) if a != axis]
+        called = {axis: "sample"} | dict(zip(kept, dims, strict=True))
+        coords = {called[a]: given.labels[a] for a in kept if a in given.labels}
+        along = {}
+        for name, (axes, values) in given.along.items():
+            order = sorted(range(len(axes)), key=lambda k: (axes[k] != axis, axes[k]))
+            along[name] = tuple(called[axes[k]] for k in order), values.transpose(order)
+        if "times" in along and along["times"][0] == ("sample", "time"):
+            coords["time"] = along.pop("times")[1]
         return LabelledInput(
-            arguments.names[i],
-            values,
-            baseline,
+            self.arguments.names[i],
+            self.plan.samples(i),
+            self.plan.mean_baseline(i),
             attributions,
             dims,
             coords,
-            tokens=labels.get("token"),
-            lengths=labels.get("length"),
-            own_units=None if own[0] is None or own[1] is None else (own[0], own[1]),
+            along=along,
         )
 
 
@@ -120,7 +122,7 @@ def prepare(
     device: str = "auto",
     background: bool = False,
     precision: str | None = None,
-    sample_axis: int | Mapping[str, int] | None = 0,
+    sample_axis: Axis | Mapping[str, Axis] = 0,
     output_names: list[str] | None = None,
     sample_by_sample: bool = False,
 ) -> Prepared:
@@ -158,7 +160,7 @@ def open_on(
     backend: str = "auto",
     device: str = "auto",
     precision: str | None = None,
-    sample_axis: int | Mapping[str, int] | None = 0,
+    sample_axis: Axis | Mapping[str, Axis] = 0,
     sample_by_sample: bool = False,
 ) -> tuple[Arguments, tuple[int | None, ...], Runner, Plan]:
     """Open a model for these inputs: the arguments, their sample axes, the runner, and which rows go together.
@@ -173,17 +175,20 @@ def open_on(
     arguments = read_arguments(model, inputs)
     for name, leaf in zip(arguments.names, arguments.leaves, strict=True):
         check_finite(leaf, name, "input")
-    axes = sample_axes(arguments, sample_axis)
 
-    def open_for(leaves: list[np.ndarray]) -> Runner:
-        return package.open_runner(
-            model, arguments.with_leaves(leaves), sample_axes=axes, device=device, precision=precision
-        )
+    def open_as(meant: Arguments, axes: tuple[int | None, ...]) -> Opened:
+        def open_for(leaves: list[np.ndarray]) -> Runner:
+            return package.open_runner(
+                model, meant.with_leaves(leaves), sample_axes=axes, device=device, precision=precision
+            )
 
-    plan = Plan(arguments.leaves, axes)
-    if sample_by_sample:
-        plan.sample_by_sample()
-    return arguments, axes, _open(open_for, plan, takes), plan
+        plan = Plan(meant.leaves, axes)
+        if sample_by_sample:
+            plan.sample_by_sample()
+        return Opened(meant, axes, _open(open_for, plan, takes), plan)
+
+    opened = open_as_meant(arguments, sample_axis, open_as)
+    return opened.arguments, opened.axes, opened.runner, opened.plan
 
 
 def _live(model: Any) -> Any:
@@ -227,34 +232,31 @@ def _open(open_for: Callable[[list[np.ndarray]], Runner], plan: Plan, takes: int
     raise first
 
 
+def _names(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, i: int) -> tuple[str, ...]:
+    """Names of the axes of an argument after that of the samples."""
+    given, name = arguments.given[i], arguments.names[i]
+    is_float = given.array.dtype.kind == "f"
+    return axis_names(given.dims, runner.axis_names[i], axes[i], is_float=is_float, where=name)
+
+
 def _form(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, plan: Plan, i: int) -> Form:
     """An input as its baseline has to fit it."""
-    leaf, axis = arguments.leaves[i], axes[i]
-    dims = _dims(plan.samples(i), is_state=axis == 1 and axes[0] != 1)
-    labels = arguments.labels[i] if arguments.labels else {}
-    kept = [axis, *(a for a in range(leaf.ndim) if a != axis)]
+    given, axis, told = arguments.given[i], axes[i], runner.axis_names[i]
+    kept = [a for a in range(given.array.ndim) if a != axis]
+    dims = _names(arguments, axes, runner, i)
+    known = [dim if dim in ROLES else told[a] for a, dim in zip(kept, dims, strict=True)]
+    along = given.along.get("length")
     return Form(
         name=arguments.names[i],
         values=plan.samples(i),
         axis=axis,
         is_explained=runner.explained[i],
         dims=dims,
-        roles=dims,
-        labels={k: labels[a] for k, a in enumerate(kept) if a in labels},
-        lengths=labels.get("length"),
+        roles=tuple(known),
+        labels={k: given.labels[a] for k, a in enumerate([axis, *kept]) if a in given.labels},
+        lengths=along[1] if along is not None and along[0] == (axis,) else None,
+        sample_name=(axis is not None and given.dims[axis]) or "sample",
     )
-
-
-def _dims(values: np.ndarray, is_state: bool) -> tuple[str, ...]:
-    """Names for the axes after the sample axis."""
-    rank = values.ndim - 1
-    if values.dtype.kind in "iub":
-        known: tuple[str, ...] = ("time",)
-    elif is_state:
-        known = ("layer", "unit")
-    else:
-        known = ("feature",) if rank == 1 else ("time", "feature")
-    return (*known[:rank], *(f"axis_{a}" for a in range(len(known), rank)))
 
 
 def _sample_labels(arguments: Arguments, axes: tuple[int | None, ...]) -> np.ndarray | None:

@@ -129,6 +129,8 @@ class Runner(Protocol):
     explained: tuple[bool, ...]  # per input leaf: floats and token ids are; lengths and masks are not
     outputs: tuple[ModelOutput, ...]
     output_axes: tuple[int | None, ...]  # the sample axis of each output
+    axis_names: tuple[tuple[str | None, ...], ...]  # per input leaf: of each axis in the layout of the model "time",
+    # "feature", "layer" or "unit" where the model says so, else None; "time" at a sample axis: it reads along samples
     notes: tuple[str, ...]  # things the person should know, in plain words
     device: str  # where it runs: "cpu", "cuda", "cuda:1"
     dtype: str  # "float32" or "float64"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import tensorflow as tf
 
 from ...errors import BackendError, CaptureError, InputError, NonFiniteError, TargetError
 from ..protocol import LedgerTrace, ModelOutput, PairAttribution, Target, constant_input_notes
+from .axes import axis_names
 from .capture import Arguments, capture
 from .graph import LOW_PRECISION, Precision
 from .ids import are_ids
@@ -131,6 +133,13 @@ class TensorFlowRunner:
     def output_axes(self) -> tuple[int | None, ...]:
         """The sample axis of each output; None where it has none."""
         return tuple(self._output_axes)
+
+    @cached_property
+    def axis_names(self) -> tuple[tuple[str | None, ...], ...]:
+        """What the traced graph says of the axes of each input: see `protocol.Runner`."""
+        program, count = self._captured.program, len(self.explained)
+        shapes = [list(tensor.shape) for tensor in program.graph.inputs[:count]]
+        return axis_names(program, self.explained, shapes, self._sample_axes)
 
     def attribute(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from explain_core.backends.protocol import ModelOutput, PairAttribution, Target, constant_input_notes
+from explain_core.backends.torch.axes import axis_names
 from explain_core.backends.torch.capture import (
     Captured,
     capture,
@@ -223,6 +225,12 @@ class TorchRunner:
     def output_axes(self) -> tuple[int | None, ...]:
         """The sample axis of each output; None where it has none."""
         return tuple(self._output_axes)
+
+    @cached_property
+    def axis_names(self) -> tuple[tuple[str | None, ...], ...]:
+        """What the captured graph says of the axes of each input: see `protocol.Runner`."""
+        explained = [i for i, is_explained in enumerate(self.explained) if is_explained]
+        return axis_names(self._captured.graph.graph, explained, self._shapes, self._sample_axes)
 
     def attribute(
         self,

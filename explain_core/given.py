@@ -1,0 +1,277 @@
+"""One array as a person gave it: its numbers, and what they say about its axes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from explain_core.errors import InputError
+
+Labels = dict[int | str, np.ndarray]
+BESIDE = ("times", "length", "token", "add_offset", "scale_factor")
+"""Coordinates of an input that go with its values into the result, each in a place of its own."""
+
+SAMPLE = ("sample", "batch")
+"""What people call the axis of the samples."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """An array, with names and labels as far as it had them.
+
+    Attributes:
+        array: the numbers, in the order of axes in which they came.
+        dims: the name of each axis; None where nobody named it.
+        labels: of its axes by axis number, and by name what is in `BESIDE`: time labels (sample, time) and lengths
+            (sample,) that differ between samples, words of token ids (sample, time), and the offset and scale
+            (feature,) that lead back to the person's own units.
+        along: every coordinate that is not the label of an axis: the axes that it lies along, and its values.
+        form: "array"; "table" for a frame, whose rows may be timesteps or samples; "series" for one column of it.
+    """
+
+    array: np.ndarray
+    dims: tuple[str | None, ...]
+    labels: Labels = field(default_factory=dict)
+    along: dict[str, tuple[tuple[int, ...], np.ndarray]] = field(default_factory=dict)
+    form: str = "array"
+
+    @property
+    def sample_axis(self) -> int | None:
+        """The axis that is called after samples.
+
+        Raises:
+            InputError: two are.
+        """
+        found = [axis for axis, dim in enumerate(self.dims) if dim in SAMPLE]
+        if len(found) > 1:
+            raise InputError(f"two of its axes are called after samples: {self.dims}", hint="Rename one of them.")
+        return found[0] if found else None
+
+    @property
+    def may_be_one(self) -> bool:
+        """Whether this may be one sample without an axis of samples: a frame, or names among which there is none."""
+        if self.array.ndim == 0 or self.sample_axis is not None:
+            return False
+        return self.form != "array" or None not in self.dims
+
+    def as_one(self, axis: int) -> Given:
+        """With an axis of one sample put in."""
+        later = {a: a + (a >= axis) for a in range(self.array.ndim)}
+        dims = _table_dims(self.dims) if self.form == "table" else self.dims
+        return replace(
+            self,
+            array=np.expand_dims(self.array, axis),
+            dims=(*dims[:axis], "sample", *dims[axis:]),
+            labels={later.get(key, key): value for key, value in self.labels.items()},
+            along={name: (tuple(later[a] for a in axes), value) for name, (axes, value) in self.along.items()},
+            form="array",
+        )
+
+    @property
+    def is_by_time(self) -> bool:
+        """Whether the first axis is said to be time: by its name, or by dates as the labels of rows."""
+        return self.dims[:1] == ("time",) or (0 in self.labels and is_dates(self.labels[0]))
+
+    def as_whole(self) -> Given:
+        """One sample for a model that takes no axis of samples."""
+        if self.form == "table":
+            return replace(self, dims=_table_dims(self.dims), form="array")
+        return replace(self, form="array")
+
+    def as_rows(self, axis: int) -> Given:
+        """With ``axis`` the samples, whatever it was called."""
+        return replace(self, dims=(*self.dims[:axis], "sample", *self.dims[axis + 1 :]), form="array")
+
+    def as_column(self) -> Given:
+        """A series as a frame of one column."""
+        return replace(self, array=self.array[:, None], dims=(*self.dims, None), form="table")
+
+
+def _table_dims(dims: Sequence[str | None]) -> tuple[str, str]:
+    """Names of the axes of a frame that is one sequence; its columns may be the dates."""
+    return ("feature", "time") if dims[1] == "time" else ("time", "feature")
+
+
+def read_given(value: Any, name: str) -> Given:
+    """Read one array.
+
+    Args:
+        value: numpy, a tensor, a list of numbers, a frame or series of pandas, a table of polars or Arrow, or an
+            xarray ``DataArray``.
+        name: of the input, for errors.
+
+    Raises:
+        InputError: it is not numbers, or two columns have the same name.
+    """
+    if hasattr(value, "data_vars"):
+        raise InputError(
+            f"this is an xarray Dataset with the variables {list(value.data_vars)}",
+            where=name,
+            hint='Give one DataArray: dataset.to_dataarray("feature").transpose("sample", "time", "feature").',
+        )
+    if hasattr(value, "column_names") and hasattr(value, "to_pandas"):  # an Arrow table
+        value = value.to_pandas()
+    if hasattr(value, "dims") and hasattr(value, "coords"):
+        given = _of_xarray(value, name)
+    elif hasattr(value, "columns"):
+        given = _of_table(value if isinstance(value, pd.DataFrame) else _of_polars(value), name)
+    elif isinstance(value, pd.Series):
+        given = _of_series(value, name)
+    else:
+        if hasattr(value, "detach"):  # a torch tensor
+            value = value.detach().cpu()
+            value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+        array = _numbers(value, name)
+        given = Given(array, (None,) * array.ndim)
+    if given.array.size == 0:
+        raise InputError(f"it is empty: its shape is {given.array.shape}", where=name)
+    if given.array.dtype.kind == "u":
+        given = replace(given, array=given.array.astype(np.int64))
+    return given
+
+
+def _numbers(value: Any, name: str) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"this is not an array of numbers: {error}", where=name) from None
+    if array.dtype.kind not in "fiub":
+        raise InputError(
+            f"this is not an array of numbers, but of {array.dtype}",
+            where=name,
+            hint="Give numpy arrays, tensors, DataFrames or xarray DataArrays of numbers.",
+        )
+    return array
+
+
+def _of_xarray(value: Any, name: str) -> Given:
+    dims = tuple(None if re.fullmatch(r"dim_\d+", str(dim)) else str(dim) for dim in value.dims)
+    labels: Labels = {i: value[dim].values for i, dim in enumerate(value.dims) if dim in value.coords}
+    labels |= {beside: value[beside].values for beside in BESIDE if beside in value.coords}
+    along = {
+        str(key): (tuple(value.dims.index(dim) for dim in coord.dims), coord.values)
+        for key, coord in value.coords.items()
+        if key not in value.dims and coord.ndim
+    }
+    return Given(_numbers(value.values, name), dims, labels, along)
+
+
+def _of_polars(value: Any) -> pd.DataFrame:
+    return pd.DataFrame({column: value[column].to_numpy() for column in value.columns})
+
+
+def _of_table(value: pd.DataFrame, name: str) -> Given:
+    twice = value.columns[value.columns.duplicated()]
+    if len(twice):
+        raise InputError(
+            f"the column {twice[0]!r} is there {int((value.columns == twice[0]).sum())} times",
+            where=name,
+            hint="Give every column a name of its own.",
+        )
+    words = [column for column, kind in value.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
+    if words:
+        raise InputError(
+            f"the column {words[0]!r} is not numbers, but {value.dtypes[words[0]]}",
+            where=name,
+            hint="Leave it out, or make it the index if it names the rows: frame.set_index(...).",
+        )
+    array = value.to_numpy()
+    if array.dtype.kind not in "fiub":
+        array = value.to_numpy(dtype=float, na_value=np.nan)
+    if value.index.nlevels > 1:
+        return _of_panel(value, array, name)
+    labels: Labels = {1: np.asarray(value.columns)} | _row_labels(value.index)
+    return Given(array, (None, "time" if _is_time(value.columns) else None), labels, form="table")
+
+
+def _of_panel(value: pd.DataFrame, array: np.ndarray, name: str) -> Given:
+    """Rows with two labels each, a sample and a time: (sample, time, feature)."""
+    if value.index.nlevels > 2:
+        raise InputError(
+            f"its rows have {value.index.nlevels} labels: {list(value.index.names)}",
+            where=name,
+            hint="A frame of several sequences has two, the sample and the time.",
+        )
+    time = next((level for level in (1, 0) if _is_time(value.index.levels[level])), 1)
+    samples, times = value.index.get_level_values(1 - time), np.asarray(value.index.get_level_values(time))
+    names = list(dict.fromkeys(samples))
+    rows = [np.flatnonzero(np.asarray(samples == sample)) for sample in names]
+    counts = {str(sample): len(part) for sample, part in zip(names, rows, strict=True)}
+    if len(set(counts.values())) > 1:
+        raise InputError(
+            f"its sequences differ in length: {counts}",
+            where=name,
+            hint="Pad them to one length, with the lengths as an input of their own; load_sequences does it for files.",
+        )
+    at = np.array(rows)
+    labels: Labels = {0: np.asarray(names), 2: np.asarray(value.columns)}
+    own = times[at]
+    same = all(np.array_equal(own[0], other) for other in own)
+    labels |= {1: own[0]} if same else {"times": own}
+    along = {} if same else {"times": ((0, 1), own)}
+    return Given(array[at], ("sample", "time", "feature"), labels, along)
+
+
+def _of_series(value: pd.Series, name: str) -> Given:
+    if not pd.api.types.is_numeric_dtype(value.dtype):
+        raise InputError(f"this is not an array of numbers, but of {value.dtype}", where=name)
+    array = value.to_numpy()
+    if array.dtype.kind not in "fiub":
+        array = value.to_numpy(dtype=float, na_value=np.nan)
+    return Given(array, ("time" if _is_time(value.index) else None,), _row_labels(value.index), form="series")
+
+
+def _row_labels(index: pd.Index) -> Labels:
+    """Labels of rows, but not the numbers that pandas gives by itself."""
+    return {0: np.asarray(index)} if index.name or index.dtype.kind not in "iu" else {}
+
+
+def _is_time(index: pd.Index) -> bool:
+    return isinstance(index, pd.DatetimeIndex | pd.PeriodIndex | pd.TimedeltaIndex)
+
+
+def is_dates(labels: np.ndarray) -> bool:
+    """Whether labels are dates or periods of time; those with a time zone are objects to numpy."""
+    return labels.dtype.kind in "mM" or (labels.dtype == object and isinstance(labels[0], pd.Timestamp | pd.Period))
+
+
+def stacked(values: Sequence[Any], name: str) -> Given:
+    """Frames of one shape as the samples of one array.
+
+    Raises:
+        InputError: they differ in columns or in length.
+    """
+    parts = [read_given(value, name) for value in values]
+    first = parts[0]
+    for number, part in enumerate(parts):
+        if part.array.shape[1:] != first.array.shape[1:] or not _same(part.labels.get(1), first.labels.get(1)):
+            raise InputError(
+                f"frame {number} has the columns {list(part.labels.get(1, ()))}, and frame 0 "
+                f"{list(first.labels.get(1, ()))}",
+                where=name,
+                hint="All samples need the same columns, in the same order.",
+            )
+    lengths = [len(part.array) for part in parts]
+    if len(set(lengths)) > 1:
+        raise InputError(
+            f"the frames differ in length: {lengths}",
+            where=name,
+            hint="Pad them to one length, with the lengths as an input of their own; load_sequences does it for files.",
+        )
+    labels: Labels = {2: first.labels[1]} if 1 in first.labels else {}
+    along = {}
+    times = [part.labels.get(0) for part in parts]
+    if all(own is not None for own in times):
+        same = all(_same(own, times[0]) for own in times)
+        labels |= {1: times[0]} if same else {"times": np.stack(times)}
+        along = {} if same else {"times": ((0, 1), np.stack(times))}
+    return Given(np.stack([part.array for part in parts]), ("sample", "time", "feature"), labels, along)
+
+
+def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))

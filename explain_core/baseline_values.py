@@ -48,6 +48,8 @@ def from_word(word: str, form: Form, valid: Valid, background: bool) -> tuple[np
             hint="Leave out background=True, or give the background as an array.",
         )
     notes = [valid.note] if valid.note else []
+    if form.is_assumed:
+        notes.append(f"Nothing says which axis of {form.name!r} is time: it was read as (sample, time, feature).")
     if word == "first":
         if time is None:
             raise InputError("it has no axis of time, so there is no first step", where=form.name, hint=_NAME_AXES)

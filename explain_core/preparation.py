@@ -89,6 +89,14 @@ class Prepared:
         """Names of the axes of an argument after the sample axis, such as ("time", "feature")."""
         return _names(self.arguments, self.axes, self.runner, i)
 
+    def time_axis(self, i: int) -> int | None:
+        """The axis of time of an argument whose samples come first; None where it has none.
+
+        Where neither names nor the model say which it is, (sample, time, feature) is what inputs are taken for.
+        """
+        roles, _ = _roles(self.arguments, self.axes, self.runner, i)
+        return 1 + roles.index("time") if "time" in roles else None
+
     def _label(self, i: int, attributions: np.ndarray) -> LabelledInput:
         """Names and labels for the axes of one explained input."""
         given, axis, dims = self.arguments.given[i], self.axes[i], self.dims(i)
@@ -239,20 +247,36 @@ def _names(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, i
     return axis_names(given.dims, runner.axis_names[i], axes[i], is_float=is_float, where=name)
 
 
-def _form(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, plan: Plan, i: int) -> Form:
-    """An input as its baseline has to fit it."""
+def _roles(
+    arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, i: int
+) -> tuple[tuple[str | None, ...], bool]:
+    """What each axis after that of the samples is for, and whether that is the order of `explain` and said by nothing.
+
+    Names of the result are neutral in that case; what needs an axis of time goes by (sample, time, feature).
+    """
     given, axis, told = arguments.given[i], axes[i], runner.axis_names[i]
     kept = [a for a in range(given.array.ndim) if a != axis]
-    dims = _names(arguments, axes, runner, i)
-    known = [dim if dim in ROLES else told[a] for a, dim in zip(kept, dims, strict=True)]
+    roles = tuple(
+        dim if dim in ROLES else told[a] for a, dim in zip(kept, _names(arguments, axes, runner, i), strict=True)
+    )
+    is_unsaid = given.array.dtype.kind == "f" and not any((*roles, *(given.dims[a] for a in kept)))
+    return (("time", "feature"), True) if is_unsaid and len(kept) == 2 else (roles, False)
+
+
+def _form(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, plan: Plan, i: int) -> Form:
+    """An input as its baseline has to fit it."""
+    given, axis = arguments.given[i], axes[i]
+    kept = [a for a in range(given.array.ndim) if a != axis]
+    roles, is_assumed = _roles(arguments, axes, runner, i)
     along = given.along.get("length")
     return Form(
         name=arguments.names[i],
         values=plan.samples(i),
         axis=axis,
         is_explained=runner.explained[i],
-        dims=dims,
-        roles=tuple(known),
+        dims=_names(arguments, axes, runner, i),
+        roles=roles,
+        is_assumed=is_assumed,
         labels={k: given.labels[a] for k, a in enumerate([axis, *kept]) if a in given.labels},
         lengths=along[1] if along is not None and along[0] == (axis,) else None,
         sample_name=(axis is not None and given.dims[axis]) or "sample",

@@ -27,6 +27,7 @@ class Form:
         labels: by axis of ``values``, one for each position.
         lengths: (N,) real steps, where the caller's array said so itself.
         sample_name: what the caller calls the sample axis.
+        is_assumed: whether the roles are the usual order, and said by nothing.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Form:
     labels: dict[int, np.ndarray] = field(default_factory=dict)
     lengths: np.ndarray | None = None
     sample_name: str = "sample"
+    is_assumed: bool = False
 
     def axis_of(self, role: str) -> int | None:
         """The axis of ``values`` in that role."""

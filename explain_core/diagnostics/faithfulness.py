@@ -92,15 +92,15 @@ def step_numbers(ready: Prepared) -> list[np.ndarray]:
     """For every value of each explained input (without the sample axis) the number of the step it belongs to."""
     explained = [i for i, is_explained in enumerate(ready.runner.explained) if is_explained]
     shapes = [ready.plan.samples(i).shape[1:] for i in explained]
-    timed = ["time" in ready.dims(i) for i in explained]
-    if not any(timed):
+    axes = [ready.time_axis(i) for i in explained]
+    if all(axis is None for axis in axes):
         ends = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)])
         return [first + np.arange(int(np.prod(s))).reshape(s) for first, s in zip(ends[:-1], shapes, strict=True)]
-    free = max(shape[0] for shape, has_time in zip(shapes, timed, strict=True) if has_time)
+    free = max(shape[axis - 1] for shape, axis in zip(shapes, axes, strict=True) if axis is not None)
     numbers = []
-    for shape, has_time in zip(shapes, timed, strict=True):
-        own = np.arange(shape[0]).reshape(-1, *(1,) * (len(shape) - 1)) if has_time else np.array(free)
-        free += not has_time
+    for shape, axis in zip(shapes, axes, strict=True):
+        own = np.array(free) if axis is None else np.arange(shape[axis - 1]).reshape(-1, *(1,) * (len(shape) - axis))
+        free += axis is None
         numbers.append(np.broadcast_to(own, shape))
     return numbers
 

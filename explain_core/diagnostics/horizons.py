@@ -58,15 +58,17 @@ class Cut:
             zip(ready.arguments.names, ready.axes, ready.runner.explained, strict=True)
         ):
             values = ready.plan.samples(i)
-            has_time = explained and "time" in ready.dims(i)
-            if has_time and self.how == "cut":
-                values = values[:, :length]
-            elif has_time:
-                values = np.concatenate([values[:, :length], self._baseline(i)[:, length:]], axis=1)
+            time_axis = ready.time_axis(i) if explained else None
+            if time_axis is not None and self.how == "cut":
+                values = _up_to(values, time_axis, length)
+            elif time_axis is not None:
+                is_first = np.arange(values.shape[time_axis]) < length
+                at = is_first.reshape(-1, *(1,) * (values.ndim - 1 - time_axis))
+                values = np.where(at, values, self._baseline(i))
             leaves.append(_in_layout(values, axis))
             if explained:
                 base = ready.baselines[i]
-                base = base[:, :length] if has_time and self.how == "cut" else base
+                base = _up_to(base, time_axis, length) if time_axis is not None and self.how == "cut" else base
                 baselines[name] = base if axis is None else np.moveaxis(base, 0, axis)
         args, kwargs = ready.arguments.rebuild(leaves)
         return (kwargs or (args if len(args) > 1 else args[0])), baselines
@@ -138,17 +140,20 @@ def cut_sequence(
     if how not in ("auto", "cut", "spliced"):
         raise InputError(f"how is {how!r}.", hint='Use "auto", "cut" or "spliced".')
     ready = prepare(model, inputs, baselines, target, **options)
-    timed = [i for i, explained in enumerate(ready.runner.explained) if explained and "time" in ready.dims(i)]
+    time_axes = {i: ready.time_axis(i) for i, explained in enumerate(ready.runner.explained) if explained}
+    timed = {i: axis for i, axis in time_axes.items() if axis is not None}
     if not timed:
         raise InputError("No explained input has a time axis, so there is no horizon.")
     if len(ready.targets) > 1:
         raise InputError(f"A horizon is of one output, and there are {len(ready.targets)}.", hint="Choose a target.")
-    T = max(ready.plan.samples(i).shape[1] for i in timed)
-    labels = ready.arguments.labels[timed[0]] if ready.arguments.labels else {}
+    T = max(ready.plan.samples(i).shape[axis] for i, axis in timed.items())
+    labels = ready.arguments.labels[next(iter(timed))]
     last = min(T, int(np.max(labels["length"]))) if "length" in labels else T
     lengths = tuple(steps) if steps is not None else log_spaced(last)
     if not lengths or not all(1 <= length <= T for length in lengths):
         raise InputError(f"There are no lengths {list(lengths)}.", hint=f"There are 1 to {T}.")
+    axes = dict(zip(ready.arguments.names, ready.axes, strict=True))  # what is cut has lost its names
+    options = {**options, "sample_axis": None if ready.axes[0] is None else axes}
     cut = Cut(model, ready, target, options, lengths, "cut" if how == "auto" else how)
     if how == "auto" and not _takes(cut, min(lengths)):
         cut = Cut(model, ready, target, options, lengths, "spliced")
@@ -202,6 +207,10 @@ def _takes(cut: Cut, length: int) -> bool:
     except ExplainError:
         return False
     return True
+
+
+def _up_to(values: np.ndarray, axis: int, length: int) -> np.ndarray:
+    return values[(slice(None),) * axis + (slice(length),)]
 
 
 def _in_layout(values: np.ndarray, axis: int | None) -> np.ndarray:

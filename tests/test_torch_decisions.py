@@ -254,7 +254,7 @@ def through_a_filled_tensor(net, x):
     ("forward", "word"),
     [
         (through_numpy, ".numpy()"),
-        (through_an_array, ".__array__()"),
+        (through_an_array, "numpy.asarray()"),
         (through_a_list, ".tolist()"),
         (through_a_view_written_to, "decides by sum("),
         (through_a_filled_tensor, "decides by the input what"),
@@ -265,7 +265,7 @@ def test_no_explained_value_leaves_unseen(forward, word):
     with pytest.raises(xc.errors.CaptureError) as caught:
         xc.explain(net(forward), X, baselines=BASE)
     assert word in caught.value.what
-    assert "for the input and" in caught.value.what
+    assert "for the input and" in caught.value.what or "differ between the input and" in caught.value.what
 
 
 # --- Packed sequences -------------------------------------------------------------------------------------------

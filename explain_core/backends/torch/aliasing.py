@@ -24,6 +24,7 @@ class Roots:
         written: explained inputs.
         splits: operations with several views as their result, through one of which something is written.
         views: views of what is written to.
+        changing: constants that are written to, and views of them.
     """
 
     paired: frozenset[fx.Node]
@@ -31,6 +32,7 @@ class Roots:
     written: frozenset[fx.Node]
     splits: frozenset[fx.Node]
     views: frozenset[fx.Node]
+    changing: frozenset[fx.Node]
 
 
 # Parts of a tensor that share its memory, which PyTorch's descriptions of them leave out.
@@ -63,12 +65,14 @@ def mutated_roots(graph: fx.Graph, explained: list[bool]) -> Roots:
             break
         paired_roots |= more
     written = {target for target, _ in writes}
+    copied = frozenset(written - paired_roots - starts)
     return Roots(
         paired=frozenset(paired_roots - starts),
-        copied=frozenset(written - paired_roots - starts),
+        copied=copied,
         written=frozenset(written & starts),
         splits=frozenset(_splits(node.args[0]) for _, node in writes) - {None},
         views=frozenset(node for node in graph.nodes if root[node] in written and root[node] is not node),
+        changing=frozenset(node for node in graph.nodes if root[node] in copied),
     )
 
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from torch.overrides import TorchFunctionMode
 
 from explain_core.backends.torch.decisions import PACKED, keep
+from explain_core.backends.torch.draws import NAMES, Repeated
 from explain_core.errors import CaptureError
 
 
@@ -27,8 +28,9 @@ class CallsMode(TorchFunctionMode):
         orders: by the batch sizes of a packed sequence, which sample each of its rows is, longest first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, draws: Repeated) -> None:
         super().__init__()
+        self._draws = draws
         self.orders: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._batch_sizes: list[Tensor] = []
         self._sorted: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -37,14 +39,18 @@ class CallsMode(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name in _LEAVING:
-            keep(args[0], f".{name}()")
+            keep(args[0], _LEAVING[name])
             with disable_proxy_modes_tracing():  # a copy, for memory that numpy shares would be written to unseen
                 return func(args[0].detach().clone(), *args[1:], **kwargs)
+        if name in NAMES:
+            return self._draws.draw(func, args, kwargs)
         if name in _SHOWING:
             with disable_proxy_modes_tracing():
                 return func(*args, **kwargs)
         if func == torch.Tensor.data.__get__:
             return args[0].detach()
+        if func == torch.Tensor.data.__set__ and isinstance(args[0], nn.Parameter) and args[0].shape == args[1].shape:
+            return args[0].detach().copy_(args[1])
         if name == "_pack_padded_sequence":
             lengths = args[1]
             given, order = next(((g, o) for g, by_length, o in self._sorted if by_length is lengths), (lengths, None))
@@ -86,7 +92,7 @@ def _pack(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, T
     return padded.flatten(0, 1).index_select(0, index), batch_sizes
 
 
-_LEAVING = ("tolist", "numpy", "__array__", "__dlpack__")
+_LEAVING = {"tolist": ".tolist()", "numpy": ".numpy()", "__array__": "numpy.asarray()", "__dlpack__": "DLPack"}
 _SHOWING = ("__repr__", "__format__")  # text for people, which nothing is computed from
 
 

@@ -11,7 +11,7 @@ import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import pairwise
@@ -24,10 +24,12 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
+from explain_core.backends.torch.aliasing import mutated_roots
 from explain_core.backends.torch.calls import CallsMode
 from explain_core.backends.torch.decisions import Decisions, guards
+from explain_core.backends.torch.draws import Repeated
 from explain_core.backends.torch.loops import Loops, find_loops
-from explain_core.backends.torch.watching import Taint, failure_seen, memories
+from explain_core.backends.torch.watching import ChangesWeightError, Taint, failure_seen, memories
 from explain_core.errors import CaptureError, ExplainError
 
 
@@ -133,12 +135,20 @@ def model_device(model: nn.Module) -> torch.device:
     return next((w.device for w in (*model.parameters(), *model.buffers())), torch.device("cpu"))
 
 
-def capture(model: nn.Module, call: Callable[..., Any], traced: Sequence[Tensor]) -> Captured:
+def capture(
+    model: nn.Module,
+    call: Callable[..., Any],
+    traced: Sequence[Tensor],
+    owned: Container[str] = (),
+    draws: Sequence[bytes] = (),
+) -> Captured:
     """Record ``call(*traced)``.
 
     Args:
         model: a private copy, which ``call`` runs.
         traced: the inputs that may differ between the test and the baseline run.
+        owned: names of the weights that the call may change.
+        draws: the states of random generators in a run before, see `draws`.
 
     Raises:
         CaptureError: the model fails on these inputs, or decides by their values what to compute.
@@ -152,7 +162,8 @@ def capture(model: nn.Module, call: Callable[..., Any], traced: Sequence[Tensor]
         names[:], values[:] = found, outputs
         return outputs
 
-    with _recording(model) as running, CallsMode() as calls, Decisions() as decisions, torch.no_grad(), _as_written():
+    calls, decisions = CallsMode(Repeated(draws)), Decisions(model, owned)
+    with _recording(model) as running, calls, decisions, torch.no_grad(), _as_written():
         try:
             # What is read from tensors is not an error here but a guard, see `decisions`.
             graph = make_fx(flat, pre_dispatch=True, _error_on_data_dependent_ops=False)(*traced)
@@ -161,8 +172,29 @@ def capture(model: nn.Module, call: Callable[..., Any], traced: Sequence[Tensor]
         except Exception as error:
             raise _explained(error, running[-1][0] if running else "") from error
     weights = {w.data_ptr(): name for name, w in (*model.named_parameters(), *model.named_buffers()) if w.numel()}
+    _name_constants_once(graph.graph)
+    decisions.put_back(graph)
     guards(graph.graph)
+    _require_constant_weights(graph, weights)
     return Captured(graph, tuple(names), tuple(values), weights, calls.orders, find_loops(graph.graph))
+
+
+def _name_constants_once(graph: fx.Graph) -> None:
+    """One node for each constant, so that what is written to it is seen wherever it is read."""
+    first: dict[str, fx.Node] = {}
+    for node in graph.find_nodes(op="get_attr"):
+        if first.setdefault(node.target, node) is not node:
+            node.replace_all_uses_with(first[node.target])
+            graph.erase_node(node)
+
+
+def _require_constant_weights(graph: fx.GraphModule, names: Mapping[int, str]) -> None:
+    """What is written to a weight must not depend on the input, or it would be two models."""
+    roots = mutated_roots(graph.graph, [True] * len(graph.graph.find_nodes(op="placeholder")))
+    for node in graph.graph.find_nodes(op="get_attr"):
+        value = getattr(graph, node.target)
+        if node in roots.paired and isinstance(value, nn.Parameter) and value.data_ptr() in names:
+            raise ChangesWeightError(names[value.data_ptr()])
 
 
 def run(call: Callable[..., Any], tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -228,6 +260,8 @@ def _explained(error: Exception, where: str = "") -> CaptureError:
         marked = [line.strip() for line, following in pairwise(text) if "<--- HERE" in following]
         # Its own last line has no words where a mode was watching; the mode has them.
         cause = failure_seen()
+        if isinstance(cause, CaptureError):
+            return cause
         first = (
             text[-1].removeprefix("Error: ").removeprefix("builtins.")
             if cause is None

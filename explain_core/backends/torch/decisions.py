@@ -9,12 +9,12 @@ test and the baseline run took the same way, and what was recorded is what the m
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import (
     disable_proxy_modes_tracing,
     get_innermost_proxy_mode,
@@ -23,10 +23,11 @@ from torch.fx.experimental.proxy_tensor import (
 
 from explain_core.backends.torch.aliasing import dependent
 from explain_core.backends.torch.pairs import Pair, base_of, is_pair, pairs_in, test_of
-from explain_core.backends.torch.watching import Watching
+from explain_core.backends.torch.watching import WeightsAreKept
 from explain_core.errors import CaptureError
 
 PACKED = "pack_padded_sequence"
+DRAWN = "draw"
 
 _READ = "read"
 
@@ -36,24 +37,44 @@ def kept(values: Tensor, how: str) -> Tensor:
     return values
 
 
-class Decisions(Watching):
+class Decisions(WeightsAreKept):
     """While a model is recorded, writes beside each node that reads a plain value what the value was."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, model: nn.Module, owned: Container[str]) -> None:
+        super().__init__(model, owned)
         self.tracer: Any = None
+        self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
 
     def begin(self) -> None:
         """To be called inside the recording."""
         self.tracer = get_innermost_proxy_mode().tracer
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = self.run(func, args, kwargs)
+        if func._schema.is_mutable and args and isinstance(args[0], Tensor) and _has_memory(args[0]):
+            memory = args[0].untyped_storage()  # kept, so that no other has its address
+            if memory.data_ptr() not in self._before:
+                self._before[memory.data_ptr()] = memory, memory.clone()
+        result = super().__torch_dispatch__(func, types, args, kwargs)
         if _reads(func) and self.tracer is not None:
             node = next(reversed(self.tracer.graph.nodes))
             if _reads(node.target):
                 node.meta.setdefault(_READ, result)
         return result
+
+    def put_back(self, graph: fx.GraphModule) -> None:
+        """Give the constants of a recorded graph the values that they had before the recording wrote to them."""
+        for target in {node.target for node in graph.graph.find_nodes(op="get_attr")}:
+            value = getattr(graph, target)
+            if isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and _has_memory(value):
+                memory, before = self._before.get(value.untyped_storage().data_ptr(), (None, None))
+                if memory is not None:
+                    own = torch.empty(0, dtype=value.dtype, device=value.device)
+                    setattr(graph, target, own.set_(before, value.storage_offset(), value.shape, value.stride()))
+
+
+def _has_memory(value: Tensor) -> bool:
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(value)
+    return value.layout is torch.strided and not value.is_quantized and not wrapped
 
 
 def keep(values: Tensor, how: str, before: Tensor | None = None) -> None:
@@ -180,7 +201,7 @@ def check(node: fx.Node, args: tuple, kwargs: dict, source: Any) -> None:
             base = node.target(*base_of(args), **base_of(kwargs)) if pairs_in((args, kwargs)) else test
     if not _same(test, base):
         error = DisagreeError(
-            f"{_what(node)}: {_shown(test)} for the input and {_shown(base)} for the baseline",
+            f"{_what(node)}: {_both(test, base)}",
             where=_module(node),
             hint=_HINT,
         )
@@ -264,10 +285,19 @@ def _what(node: fx.Node) -> str:
         return f"the model decides by {described(node)} what to compute"
     if node.args[1] == PACKED:
         return f"the lengths of packed sequences are computed from the explained input ({described(node)})"
+    if node.args[1] == DRAWN:
+        return f"the chances of random numbers are computed from the explained input ({described(node)})"
     return (
         f"the model takes the values of {described(node)} out of PyTorch with {node.args[1]}, and what it then does "
         "with them cannot be followed"
     )
+
+
+def _both(test: Any, base: Any) -> str:
+    shown = _shown(test), _shown(base)
+    if max(map(len, shown)) > 40 and isinstance(test, Tensor) and test.shape == base.shape:
+        return f"{int((test != base).sum())} of {test.numel()} values differ between the input and the baseline"
+    return f"{shown[0]} for the input and {shown[1]} for the baseline"
 
 
 def _shown(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -193,6 +193,9 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
             return fx.map_arg(node.args[0], env.__getitem__)
         else:
             args, kwargs = fx.map_arg((node.args, _like_captured(node)), env.__getitem__)
+            if not roots.changing.isdisjoint(node.all_input_nodes) and pairs_in((args, kwargs)):
+                # The tape keeps what it is given, so that is not to change later.
+                args, kwargs = fx.map_arg((node.args, _like_captured(node)), partial(_as_now, env, roots.changing))
             if place is not None:
                 args, kwargs = place.arguments((args, kwargs))
             if is_guard(node):
@@ -218,6 +221,11 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
         for done in last_use.get(node, ()):
             del env[done]
     raise CaptureError("the captured graph has no output")
+
+
+def _as_now(env: Mapping[fx.Node, Any], changing: Set[fx.Node], node: fx.Node) -> Any:
+    value = env[node]
+    return value.clone() if node in changing and isinstance(value, Tensor) else value
 
 
 def _last_uses(graph: fx.Graph, handed_on: Mapping[fx.Node, list]) -> dict[fx.Node, list[fx.Node]]:
@@ -256,7 +264,8 @@ def _run_node(node: fx.Node, args: tuple, kwargs: dict, ops: PairOps) -> Any:
             if torch.Tag.nondeterministic_seeded in op.tags and rules.find_rule(op) is None:
                 raise UnsupportedOperation(
                     f"{_name(op)} draws random numbers, so the model answers differently each time",
-                    hint="Take the randomness out of forward, for example by starting from zero states.",
+                    hint="Take the randomness out of forward, for example by starting from zero states, or seed a "
+                    "torch.Generator in forward.",
                 )
             if writes_to_first_argument(op) and pairs_in((args, kwargs)):
                 return _write(op, args, kwargs, ops)

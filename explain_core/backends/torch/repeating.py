@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from torch.utils import _pytree as pytree
 
 from explain_core.errors import CaptureError, UnsupportedOperation
@@ -19,11 +20,13 @@ _MOST_LEAVES = 1000
 class Start:
     """What a model may carry from one call to the next, as it was before the first.
 
-    That is its buffers, and attributes that are tensors, numbers, or containers of these. Parameters are not: nothing
-    in a forward pass may change them.
+    That is its buffers, and attributes that are tensors, numbers, or containers of these. A weight that it writes to is
+    then a copy of its own, and must have the same values afterwards.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self._given = {name: (weight, weight.data) for name, weight in model.named_parameters()}
+        self._weights: dict[str, tuple[nn.Parameter, Tensor]] = {}
         self._saved = {}
         self._names = {}
         self.carried: dict[str, None] = {}  # names of what a call was seen to change, in order
@@ -34,8 +37,33 @@ class Start:
             if not isinstance(part, (torch.jit.ScriptModule, fx.GraphModule)):
                 self._names[path] = (part, set(vars(part)))
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names of the weights that a call writes to."""
+        return tuple(self._weights)
+
+    @property
+    def changed_weight(self) -> str | None:
+        """The first weight that the last call left with other values."""
+        for name, (weight, given) in self._given.items():
+            if weight.data_ptr() != given.data_ptr() and not _same(weight.data, given):
+                return name
+        return None
+
+    def own(self, name: str) -> None:
+        """Give the model a copy of one of its weights, to write to."""
+        weight, given = self._given[name]
+        weight.data = given.clone()
+        self._weights[name] = weight, given
+
     def restore(self) -> None:
         """Put all of it back; also what a call has added is gone."""
+        with torch._C.DisableTorchFunction(), disable_proxy_modes_tracing():
+            for name, (weight, given) in self._given.items():
+                if name not in self._weights and weight.data_ptr() != given.data_ptr():  # it was given other memory
+                    self.own(name)
+            for weight, given in self._weights.values():
+                weight.data.copy_(given)
         for (path, name), (part, kept, before) in self._saved.items():
             if _fingerprint(_get(part, name)) == before:
                 continue
@@ -47,6 +75,10 @@ class Start:
             for name in set(vars(part)) - names:
                 self.carried[f"{path}.{name}".lstrip(".")] = None
                 delattr(part, name)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.equal(a, b)
 
 
 def _carriers(part: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -118,8 +150,8 @@ def require_same_answers(first: Sequence[Tensor], second: Sequence[Tensor], grap
             raise UnsupportedOperation(
                 f"{name} draws random numbers, so the model answers differently each time",
                 where=node.meta.get("custom", {}).get("module", ""),
-                hint="Take the randomness out of forward: start from zero states, and give F.dropout "
-                "training=self.training.",
+                hint="Take the randomness out of forward: start from zero states, give F.dropout "
+                "training=self.training, or seed a torch.Generator in forward.",
             )
     raise CaptureError(
         "the model was run twice on the same input, and answered differently",
@@ -132,10 +164,17 @@ def _wide(values: Tensor) -> Tensor:
     return values.to(torch.complex128) if values.is_complex() else values.double()
 
 
+def draws_numbers(graph: fx.GraphModule) -> bool:
+    """Whether a recorded model draws random numbers."""
+    return any(_is_random(node) for node in graph.graph.nodes)
+
+
 def _is_random(node: fx.Node) -> bool:
     """Whether an operation draws random numbers; dropout, inside an LSTM too, does so only in training."""
     if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
         return False
     names = [argument.name for argument in node.target._schema.arguments]
     arguments = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+    if "dropout_p" in names:
+        return arguments.get("dropout_p", 0) != 0
     return arguments.get("train", True) is not False

@@ -26,15 +26,17 @@ from explain_core.backends.torch.capture import (
 )
 from explain_core.backends.torch.completed import Completed
 from explain_core.backends.torch.decisions import DecidedOtherwiseError, DisagreeError, in_sample
+from explain_core.backends.torch.draws import Draws
+from explain_core.backends.torch.fastpath import encoders, padding_zeroed, zeroed_calls
 from explain_core.backends.torch.interpreter import HALF, PairOps, Place, module_path, run_graph
 from explain_core.backends.torch.ledger import Ledger
 from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
 from explain_core.backends.torch.own_answers import OwnAnswers, coarsest
 from explain_core.backends.torch.pairs import Pair, dtype_of, is_pair
 from explain_core.backends.torch.recorder import Recorder
-from explain_core.backends.torch.repeating import Start, require_same_answers
+from explain_core.backends.torch.repeating import Start, draws_numbers, require_same_answers
 from explain_core.backends.torch.shap_hooks import OTHER_LEDGERS, doubled, second_half, shap_fallback
-from explain_core.backends.torch.watching import WeightsAreKept
+from explain_core.backends.torch.watching import ChangesWeightError, WeightsAreKept
 from explain_core.errors import (
     BackendError,
     CaptureError,
@@ -118,23 +120,26 @@ class TorchRunner:
         self.device, self.dtype = str(device), str(self._dtype).removeprefix("torch.")
 
         leaves = self._leaves(arguments.leaves)
-        with WeightsAreKept(self._model):
-            tokens = token_inputs(self._model, self._call, leaves)
-            first_answers = run(self._call, leaves)  # also shows what the model keeps between calls
+        tokens, first_answers = self._first_run(leaves)
         self.explained = tuple(leaf.is_floating_point() or i in tokens for i, leaf in enumerate(leaves))
         if not any(self.explained):
             raise InputError("no input can be explained: there is no floating input and no token ids")
         self._constants: list[np.ndarray] | None = None
+        self._zeroed: list[str] = []
         self._captured: Captured | None = None
         captured = self._capture(arguments.leaves)
         require_same_answers(first_answers, captured.values, captured.graph)
+        self._is_single_in_part = self._dtype is torch.float64 and torch.float32 in _dtypes(captured.graph)
+        if self._is_single_in_part:  # its rounding is larger than what a sum in float64 may be off by
+            self._place = Place(device, torch.float64)
         self._output_axes = self._find_output_axes(captured.values, leaves)
         self._answers = OwnAnswers(
-            lambda arrays: run(self._call, self._leaves(arrays)),
+            lambda arrays: self._run(self._leaves(arrays)),
             self._column,
             self._sample_axes,
             arguments.leaves,
             captured.values,
+            alone=all(self.explained),
         )
         self.outputs = tuple(
             ModelOutput(name, tuple(np.delete(value.shape, axis)) if axis is not None else tuple(value.shape))
@@ -144,12 +149,43 @@ class TorchRunner:
             *constant_input_notes(arguments.names, self.explained),
             *_notes(module, list(self._start_state.carried)),
             *self._half_notes(),
+            *_zeroed_notes(self._zeroed),
         )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """See `explain_core.backends.protocol`; grows with what running the model shows."""
         return (*self._notes, *self._answers.notes)
+
+    def _first_run(self, leaves: Sequence[Tensor]) -> tuple[set[int], list[Tensor]]:
+        """Which inputs are token ids, and the model's answers; also shows what it keeps or changes between calls."""
+        tokens = self._owning(lambda: token_inputs(self._model, self._call, leaves))
+        answers = self._run(leaves)
+        self._start_state.restore()
+        return tokens, answers
+
+    def _run(self, leaves: Sequence[Tensor]) -> list[Tensor]:
+        """The model's own answers."""
+        return self._owning(lambda: run(self._call, leaves))
+
+    def _owning(self, action: Callable[[], Any]) -> Any:
+        """What runs the model; before the first write to one of its weights, that becomes a copy and it runs again.
+
+        Raises:
+            ChangesWeightError: what it writes is not what was there.
+        """
+        while True:
+            try:
+                with WeightsAreKept(self._model, self._start_state.weights):
+                    result = action()
+                changed = self._start_state.changed_weight
+                if changed is not None:
+                    raise ChangesWeightError(changed)
+                return result
+            except ChangesWeightError as found:
+                if found.name in self._start_state.weights or found.name == self._start_state.changed_weight:
+                    raise
+                self._start_state.own(found.name)
 
     def _call(self, *leaves: Tensor) -> Any:
         args, kwargs = self._arguments.rebuild(list(leaves))
@@ -177,7 +213,20 @@ class TorchRunner:
                 given = iter(tensors)
                 return self._call(*(next(given) if e else leaf for leaf, e in zip(leaves, self.explained, strict=True)))
 
-            self._captured = capture(self._model, call, traced)
+            zeroed = zeroed_calls(self._model, lambda: self._run(leaves)) if encoders(self._model) else frozenset()
+            if zeroed:
+                self._zeroed = sorted({path for path, _ in zeroed})
+
+            def record(draws: Sequence[bytes] = ()) -> Captured:
+                with padding_zeroed(self._model, zeroed):
+                    return capture(self._model, call, traced, self._start_state.weights, draws)
+
+            self._captured = self._owning(record)
+            if draws_numbers(self._captured.graph):
+                with Draws() as draws:
+                    self._run(leaves)
+                self._captured = self._owning(lambda: record(draws.states))
+            self._start_state.restore()  # weights in the graph that the recording changed
             self._constants, self._shapes = constants, shapes
         return self._captured
 
@@ -197,7 +246,7 @@ class TorchRunner:
             for leaf, axis in zip(leaves, self._sample_axes, strict=True)
         ]
         try:
-            grown = run(self._call, more)
+            grown = self._run(more)
         except CaptureError:  # the model takes one batch size only
             grown = None
         found: list[int | None] = []
@@ -310,8 +359,8 @@ class TorchRunner:
                 base_prediction.append(_array(column.base if is_pair(column) else column))
             multipliers = self._multipliers(columns, [leaf for _, leaf in starts], recorder)
         prediction, base_prediction = np.stack(prediction), np.stack(base_prediction)
-        _check_finite(prediction, "the prediction")
-        _check_finite(base_prediction, "the prediction for the baseline")
+        _check_finite(prediction, "the prediction", self._model)
+        _check_finite(base_prediction, "the prediction for the baseline", self._model)
 
         attributions: list[np.ndarray | None] = []
         at = iter(range(len(starts)))
@@ -356,9 +405,10 @@ class TorchRunner:
         return {key: path for key, path in names.items() if path}
 
     def _half_notes(self) -> list[str]:
-        """That the model, or a part of it, computes in half precision."""
+        """That the model, or a part of it, computes in fewer digits than it is explained in."""
         what = "The model" if self._halves else "A part of the model"
-        halves = self._halves or {dtype for dtype in _dtypes(self._captured.graph) if dtype in HALF}
+        coarse = (*HALF, torch.float32) if self._is_single_in_part else HALF
+        halves = self._halves or {dtype for dtype in _dtypes(self._captured.graph) if dtype in coarse}
         names = sorted(str(dtype).removeprefix("torch.") for dtype in halves)
         return [f"{what} computes in {name}; it is explained in {self.dtype}." for name in names]
 
@@ -458,17 +508,30 @@ def _is_half(model: nn.Module) -> bool:
 
 
 def _check_weights(model: nn.Module) -> None:
-    for name, weight in (*model.named_parameters(), *model.named_buffers()):
+    for name, module in model.named_modules():
+        if "quantized" in type(module).__module__.split("."):
+            raise UnsupportedOperation(
+                f"the layer {type(module).__name__} is quantized: its weights are whole numbers in a form of its own",
+                where=name,
+                hint="Explain the model as it was before it was quantized.",
+            )
+    for name, weight in model.named_parameters():
         if weight.is_floating_point() and not torch.isfinite(weight).all():
             kind = "NaN" if torch.isnan(weight).any() else "infinity"
             raise NonFiniteError(f"the weight {name!r} contains {kind}", where=name, hint="Was training diverging?")
 
 
-def _check_finite(values: np.ndarray, what: str) -> None:
+def _check_finite(values: np.ndarray, what: str, model: nn.Module) -> None:
     bad = ~np.isfinite(values)
     if bad.any():
         k, n = (int(v) for v in np.argwhere(bad)[0])
-        raise NonFiniteError(f"{what} of sample {n}, output {k} is {values[k, n]}", where=f"sample {n}")
+        floats = {name: buffer for name, buffer in model.named_buffers() if buffer.is_floating_point()}
+        odd = [name for name, buffer in floats.items() if not torch.isfinite(buffer).all()]
+        raise NonFiniteError(
+            f"{what} of sample {n}, output {k} is {values[k, n]}",
+            where=f"sample {n}",
+            hint=f"The buffer {odd[0]!r} contains NaN or infinity." if odd else "",
+        )
 
 
 def _check_multipliers(attributions: Tensor) -> None:
@@ -477,6 +540,14 @@ def _check_multipliers(attributions: Tensor) -> None:
             "an attribution is not finite: a multiplier overflowed, as for a function with an infinite slope",
             hint='Try precision="float64".',
         )
+
+
+def _zeroed_notes(encoders: Sequence[str]) -> list[str]:
+    return [
+        f"In evaluation without gradients PyTorch puts zeros in place of padded timesteps ({path or 'the encoder'}); "
+        "that is what is explained."
+        for path in encoders
+    ]
 
 
 def _notes(model: nn.Module, carried: list[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import torch
@@ -74,27 +75,41 @@ class Taint(Watching):
         return result
 
 
+class ChangesWeightError(CaptureError):
+    """The model is about to write to one of its weights."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the model changes its weight {name!r} when it is called",
+            where=name.rpartition(".")[0],
+            hint="Take that out of forward: bounds on weights belong into training, and an embedding with max_norm can "
+            "have its rows scaled once and max_norm set to None. If only the first call changes it, call the model "
+            "once before.",
+        )
+        self.name = name
+
+    def __reduce__(self):
+        return ChangesWeightError, (self.name,)
+
+
 class WeightsAreKept(Watching):
     """While active, what would write to the model's weights is an error, before it is done.
 
-    The copy that runs shares their memory with the user's model.
+    The copy that runs shares their memory with the user's model, but for those that ``owned`` names.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, owned: Container[str] = ()) -> None:
         super().__init__()
-        self._names = {_memory(weight): name for name, weight in model.named_parameters() if weight.numel()}
+        shared = {name: weight for name, weight in model.named_parameters() if name not in owned and weight.numel()}
+        self._names = {_memory(weight): name for name, weight in shared.items()}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        for argument, value in zip(func._schema.arguments, args, strict=False):
+        for argument, value in zip(func._schema.arguments, args, strict=False) if func._schema.is_mutable else ():
             if argument.alias_info is not None and argument.alias_info.is_write and isinstance(value, Tensor):
                 name = self._names.get(_memory(value))
                 if name is not None:
-                    raise CaptureError(
-                        f"the model changes its weight {name!r} each time it is called",
-                        where=name.rpartition(".")[0],
-                        hint="Take that out of forward: bounds on weights belong into training, and an embedding with "
-                        "max_norm can have its rows scaled once and max_norm set to None.",
-                    )
+                    self.failed = ChangesWeightError(name)
+                    raise self.failed
         return self.run(func, args, kwargs)
 
 

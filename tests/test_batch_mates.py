@@ -7,7 +7,6 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-import torch
 from exactness import Net, draw
 from torch import nn
 

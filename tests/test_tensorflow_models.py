@@ -296,7 +296,7 @@ class Written(keras.Model):
         self.head.build((shape[0], 3))
 
     def call(self, x, training=False):
-        self.traced += 1
+        self.traced += not tf.executing_eagerly()
 
         def step(t, h):
             return t + 1, self.cell(x[:, t], h)[0]
@@ -440,7 +440,7 @@ def test_the_precision_of_matrix_products_is_put_back(before):
 
     class Unknown(tf.Module):
         def __call__(self, x):
-            return tf.math.lgamma(x[:, 0] + 9)
+            return tf.math.bessel_i0e(x[:, 0])
 
     try:
         setting.enable_tensor_float_32_execution(before)
@@ -542,7 +542,7 @@ def test_number_of_samples_that_a_stateful_model_does_not_take():
     model = keras.Sequential([keras.Input((STEPS, FEATURES), batch_size=3), L.LSTM(3, stateful=True)])
     runner = runner_of(model, pair()[0])
     two = [pair()[0][0][:2]]
-    with pytest.raises(InputError, match="works on 3"):
+    with pytest.raises(InputError, match="2 samples given to a model that keeps the states of 3"):
         runner.attribute(two, two, first_targets(runner), gates=False, embeddings=False)
 
 

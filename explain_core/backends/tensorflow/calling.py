@@ -100,3 +100,27 @@ def _flatten(results: Any, path: str) -> list[tuple[str, tf.Tensor]]:
     else:
         return [(path or "output", tf.convert_to_tensor(results))] if results is not None else []
     return [item for key, part in parts for item in _flatten(part, f"{path}.{key}" if path else key)]
+
+
+def rows_of_states(model: Any) -> int | None:
+    """How many sequences the stateful layers of a Keras model keep the states of; None for a model without."""
+    if not _is_keras(model):
+        return None
+    for layer in model._flatten_layers():
+        states = getattr(layer, "states", None) if getattr(layer, "stateful", False) else None
+        sizes = [state.shape[0] for state in tf.nest.flatten(states) if state is not None]
+        if sizes:
+            return int(sizes[0])
+    return None
+
+
+_AROUND = ("File ", "Detected at", "Graph execution error", "[[", "Stack trace", "Arguments received", "tf2xla")
+
+
+def cause(error: Exception) -> str:
+    """What an error of TensorFlow or Keras says, without the places in code around it, on one line."""
+    lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines()]
+    lines = [line for line in lines if line and not line.startswith(_AROUND)]
+    of_graph = "Graph execution error" in str(error)
+    said = lines[-1 if of_graph else 0] if lines else ""
+    return f"{said[:300]}" if said else type(error).__name__

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,12 +18,13 @@ import numpy as np
 import tensorflow as tf
 
 from ...errors import CaptureError
-from .calling import entry, named_outputs
+from ..answers import AGREEMENT
+from .calling import cause, entry, named_outputs
 from .graph import Precision, Program, compile_graph
 from .layers import Layer, marking
 
-# What a model may raise that cannot be traced: it is the user's code, and anything from a wrong shape on.
-_TRACE_ERRORS = (ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError, tf.errors.OpError)
+# What a model may raise when it is called or traced: it is the user's code, and anything from a wrong shape on.
+MODEL_ERRORS = (ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError, tf.errors.OpError)
 
 
 class Arguments(Protocol):
@@ -44,14 +45,22 @@ class Captured:
         captured: variables and constants that the graph takes from outside.
         layers: the recurrent layers by the mark that their loop was traced under.
         outputs: name, static shape and type of each tensor that the model returns.
+        types: of its arguments.
         rows: the number of samples that it was traced for; None for any.
+        coarsest: the floating type of the fewest digits in it.
     """
 
     program: Program
     captured: list[tf.Tensor]
     layers: dict[str, Layer]
     outputs: list[tuple[str, tf.TensorShape, tf.DType]]
+    types: list[tf.DType]
     rows: int | None
+    coarsest: str
+
+    def variables(self) -> list[tf.Variable]:
+        """The model's variables that the graph reads or writes."""
+        return list(self.program.graph.variables)
 
 
 _kept: weakref.WeakKeyDictionary[Any, dict[Any, Captured]] = weakref.WeakKeyDictionary()
@@ -64,8 +73,9 @@ def capture(
     leaves: Sequence[np.ndarray],
     axes: Sequence[int | None],
     precision: Precision,
+    is_current: Callable[[Captured], bool],
 ) -> Captured:
-    """The model traced on such inputs, from memory if it has been before.
+    """The model traced on such inputs, from memory if it has been before and is the same since.
 
     It is traced for any number of samples or, if it needs to know it, for this number. Numpy's doubles go in
     as they are, or as singles into a model that does not cast its inputs itself.
@@ -87,14 +97,14 @@ def capture(
         with _tracing:
             traces = _kept.setdefault(model, {})
             try:
-                if key not in traces:
+                if key not in traces or not is_current(traces[key]):
                     traces[key] = _trace(model, arguments, specs, precision, rows)
-            except _TRACE_ERRORS as error:
+            except MODEL_ERRORS as error:
                 failure = failure or error
             else:
                 return traces[key]
     raise CaptureError(
-        f"the model cannot be traced on inputs of shapes {[leaf.shape for leaf in leaves]}: {failure}",
+        f"the model cannot be traced on inputs of shapes {[leaf.shape for leaf in leaves]}: {cause(failure)}",
         where=type(model).__name__,
         hint="Call the model once on the same inputs; what it raises then says more.",
     ) from failure
@@ -115,4 +125,14 @@ def _trace(
         concrete = tf.function(call, autograph=False).get_concrete_function(*specs)
     graph = concrete.graph
     outputs = [(name, t.shape, t.dtype) for name, t in zip(names, graph.outputs, strict=True)]
-    return Captured(compile_graph(graph, precision), list(concrete.captured_inputs), dict(layers), outputs, rows)
+    program, types = compile_graph(graph, precision), [spec.dtype for spec in specs]
+    return Captured(
+        program, list(concrete.captured_inputs), dict(layers), outputs, types, rows, _coarsest(program, types)
+    )
+
+
+def _coarsest(program: Program, types: Sequence[tf.DType]) -> str:
+    operations = [node.operation for each in program.everything() for node in each.nodes]
+    kinds = {tensor.dtype for operation in operations for tensor in operation.outputs} | set(types)
+    floats = [kind.name for kind in kinds if kind.is_floating and kind.name in AGREEMENT]
+    return max(floats, key=AGREEMENT.__getitem__, default="float32")

@@ -9,7 +9,8 @@ same graph runs in double precision as it is.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,14 @@ import tensorflow as tf
 LOW_PRECISION = (tf.float16, tf.bfloat16)
 STORED_TYPE = ("ReadVariableOp", "VarHandleOp", "ResourceGather")  # their dtype is that of the variable itself
 
+DRAWS = re.compile(
+    r"Random(Uniform|UniformInt|StandardNormal|Shuffle|Gamma|GammaV\d|Poisson|PoissonV2)|TruncatedNormal|Multinomial"
+    r"|ParameterizedTruncatedNormal|Stateful(Uniform\w*|StandardNormal\w*|TruncatedNormal|RandomBinomial)"
+    r"|Stateless(Random(Uniform|Normal|Gamma|Binomial|Poisson)\w*|TruncatedNormal\w*|Multinomial|ParameterizedTruncated\w*)"
+    r"|Rng(ReadAndSkip|Skip)|CudnnRNN\w*Dropout"
+)
+"""The types of operations that draw random numbers."""
+
 Run = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
 
 
@@ -25,16 +34,19 @@ Run = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
 class Precision:
     """Which floating type stands in for which; ``name=None`` keeps the model's own.
 
-    Half precision is always carried in single precision: its rounding is larger than most attributions.
+    Half precision is carried in single precision, but for ``half``: its rounding is larger than most attributions.
     """
 
     name: str | None = None
+    half: bool = False
 
     def __call__(self, dtype: tf.DType) -> tf.DType:
         if not dtype.is_floating:
             return dtype
         if self.name is not None:
             return tf.as_dtype(self.name)
+        if self.half:
+            return dtype
         return tf.float32 if dtype in LOW_PRECISION else dtype
 
     def cast(self, tensor: tf.Tensor) -> tf.Tensor:
@@ -64,6 +76,13 @@ class Node:
     def attribute(self, name: str) -> Any:
         return self.operation.get_attr(name)
 
+    def calls(self) -> Iterator[str]:
+        """Names of the functions that it calls."""
+        for value in self.operation.node_def.attr.values():
+            if value.HasField("func"):
+                yield value.func.name
+            yield from (function.name for function in value.list.func)
+
 
 @dataclass
 class Program:
@@ -82,6 +101,16 @@ class Program:
         if name not in self._functions:
             self._functions[name] = compile_graph(_called_graph(self.graph, name), self.precision)
         return self._functions[name]
+
+    def everything(self) -> Iterator[Program]:
+        """This program and those of all functions that are called in it, each once."""
+        waiting, seen = [self], set()
+        while waiting:
+            program = waiting.pop()
+            yield program
+            for name in {name for node in program.nodes for name in node.calls()} - seen:
+                seen.add(name)
+                waiting.append(program.function(name))
 
 
 def _called_graph(graph: tf.Graph, name: str) -> tf.Graph:
@@ -125,6 +154,23 @@ def _bind(operation: tf.Operation, precision: Precision) -> Run:
         constant = precision.cast(tf.constant(tf.make_ndarray(operation.get_attr("value"))))
         return lambda _: [constant]
     raw = getattr(tf.raw_ops, operation.type, None)
+    if DRAWS.fullmatch(operation.type):
+        return _as_it_is(_bound(operation, raw, Precision(None, half=True)), operation, precision)
+    return _bound(operation, raw, precision)
+
+
+def _as_it_is(run: Run, operation: tf.Operation, precision: Precision) -> Run:
+    """Run an operation in its own types: numbers are drawn as the model draws them, and cast then."""
+    types = [tensor.dtype for tensor in operation.inputs]
+
+    def own(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        given = [tf.cast(t, kind) if kind.is_floating else t for t, kind in zip(tensors, types, strict=True)]
+        return [precision.cast(tensor) for tensor in run(given)]
+
+    return own
+
+
+def _bound(operation: tf.Operation, raw: Callable[..., Any] | None, precision: Precision) -> Run:
     plan: tuple[list[tuple[str, int | None]], dict[str, Any]] | None = None
 
     def run(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:

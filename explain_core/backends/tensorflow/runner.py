@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,15 +11,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ...errors import BackendError, CaptureError, InputError, NonFiniteError, TargetError
+from ...errors import CaptureError, InputError, NonFiniteError, TargetError
 from ..protocol import LedgerTrace, ModelOutput, PairAttribution, Target, constant_input_notes
 from .axes import axis_names
+from .calling import cause, rows_of_states
 from .capture import Arguments, capture
+from .devices import device_of, full_precision
 from .graph import LOW_PRECISION, Precision
 from .ids import are_ids
 from .interpreter import Interpreter
 from .ledger import Ledger
 from .methods import METHODS, Method
+from .own_answers import OwnAnswers
 from .pairs import CREDIT, Discrete, Leaf, Pair, Value, base, is_paired, test
 from .recurrent import FusedLayer
 from .repeating import first_draw, require_same_answer
@@ -45,7 +47,7 @@ def open_runner(
         precision: "float32", "float64", or None for the model's own.
         fuse: whether recurrent Keras layers run as one operation each; else as the loops they trace to.
     """
-    return TensorFlowRunner(model, arguments, sample_axes, _device(device), Precision(precision), fuse)
+    return TensorFlowRunner(model, arguments, sample_axes, device_of(device), Precision(precision), fuse)
 
 
 class _Input:
@@ -91,7 +93,13 @@ class TensorFlowRunner:
         self._model_name = getattr(model, "name", "")
         self._own_names = {layer.name for layer in getattr(model, "layers", ())}
         leaves = [np.asarray(leaf) for leaf in arguments.leaves]
-        self._captured = capture(model, arguments, leaves, sample_axes, precision)
+        rows = 1 if sample_axes[0] is None else leaves[0].shape[sample_axes[0]]
+        self._states = rows_of_states(model)
+        self._require_rows(self._states, rows)
+        self._answers = OwnAnswers(model, arguments, sample_axes)
+        self._capture = lambda is_current: capture(model, arguments, leaves, sample_axes, precision, is_current)
+        with tf.device(device), full_precision():
+            self._captured = self._capture(self._answers.is_current)
         self._draw = first_draw(self._captured.program)
         self.explained = tuple(
             bool(np.issubdtype(leaf.dtype, np.floating))
@@ -100,8 +108,7 @@ class TensorFlowRunner:
         )
         if not any(self.explained):
             raise InputError("no input can be explained: there is no floating input and no ids")
-        rows = 1 if sample_axes[0] is None else leaves[0].shape[sample_axes[0]]
-        self._rows = self._captured.rows  # the number of samples that the model is fixed to
+        self._rows = self._states or self._captured.rows  # the number of samples that the model is fixed to
         self._output_axes = [self._sample_axis(shape, rows) for _, shape, _ in self._captured.outputs]
         self.outputs = tuple(
             ModelOutput(name, tuple(size for axis, size in enumerate(shape) if axis != sample))
@@ -151,9 +158,57 @@ class TensorFlowRunner:
         embeddings: bool,
         ledger: str | None = None,
     ) -> PairAttribution:
-        """Explain N rows: see `protocol`."""
-        self._check_rows(test)
-        with tf.device(self._place), _full_precision():
+        """Explain N rows: see `protocol`.
+
+        A model that was changed since it was traced is traced anew.
+
+        Raises:
+            CaptureError: the model's own call says something else than what was followed.
+        """
+        axis = self._sample_axes[0]
+        self._require_rows(self._rows, 1 if axis is None else test[0].shape[axis])
+        options = {"gates": gates, "embeddings": embeddings, "ledger": ledger}
+        result = self._attribute(test, baseline, targets, **options)
+        try:
+            self._require_own_answers(test, baseline, result, targets)
+        except CaptureError:
+            self._trace_anew()
+            result = self._attribute(test, baseline, targets, **options)
+            self._require_own_answers(test, baseline, result, targets)
+        return result
+
+    def _require_own_answers(self, test, baseline, result: PairAttribution, targets: Sequence[Target]) -> None:
+        def column(outputs: Sequence[np.ndarray], target: Target) -> np.ndarray:
+            places = [part.place(self._output_axes[part.output]) for part in target.parts]
+            return _difference([outputs[part.output] for part in target.parts], places)
+
+        with tf.device(self._place), full_precision():
+            self._answers.require(test, baseline, result, targets, self._captured, column, self.dtype)
+
+    def _trace_anew(self) -> None:
+        before = self._captured.outputs
+        self._captured = self._capture(lambda _: False)
+        self._draw = first_draw(self._captured.program)
+        self._answers.forget()
+        if [(name, shape.as_list()) for name, shape, _ in self._captured.outputs] != [
+            (name, shape.as_list()) for name, shape, _ in before
+        ]:
+            raise CaptureError(
+                "the model was changed while it was explained: it returns tensors of other names or shapes now",
+                hint="Explain it again, and change it only afterwards.",
+            )
+
+    def _attribute(
+        self,
+        test: Sequence[np.ndarray],
+        baseline: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        *,
+        gates: bool,
+        embeddings: bool,
+        ledger: str | None,
+    ) -> PairAttribution:
+        with tf.device(self._place), full_precision():
             inputs = [_Input(*given, self._precision) for given in zip(test, baseline, self.explained, strict=True)]
             self._check_answer(inputs)
             method, book = METHODS[ledger or "paired"], Ledger() if ledger else None
@@ -197,14 +252,21 @@ class TensorFlowRunner:
         loops = book.loops.layers(dict.fromkeys(book.loops.names, False), targets)
         return LedgerTrace(nodes, known | {self._path(name): layer for name, layer in loops.items()})
 
-    def _check_rows(self, test: Sequence[np.ndarray]) -> None:
-        needed = self._rows
-        rows = needed if needed is None else test[0].shape[self._sample_axes[0]]
-        if needed != rows:
+    def _require_rows(self, needed: int | None, rows: int) -> None:
+        """The number of samples that a model is fixed to."""
+        if needed in (None, rows):
+            return
+        if self._states:
             raise InputError(
-                f"{rows} samples were given to a model that works on {needed} at a time only",
-                hint=f"Explain {needed} samples at a time, or open a runner for {rows}.",
+                f"{_count(rows, 'sample')} given to a model that keeps the states of {_count(needed, 'sequence')} "
+                "between its calls (stateful=True)",
+                hint=f"Give {_count(needed, 'sample')} at a time and as many baselines, without background=; or build "
+                "the model with stateful=False, which needs no fixed number.",
             )
+        raise InputError(
+            f"{_count(rows, 'sample')} given to a model that was traced for {needed} and works on no other number",
+            hint=f"Give {_count(needed, 'sample')} at a time and as many baselines, without background=.",
+        )
 
     def _check_answer(self, inputs: Sequence[_Input]) -> None:
         if self._draw is not None:
@@ -229,7 +291,7 @@ class TensorFlowRunner:
             )
         except tf.errors.OpError as error:
             raise CaptureError(
-                f"the model fails on these rows: {error.message}",
+                f"the model fails on these rows: {cause(error)}",
                 hint="Rows must have the shapes that the runner was opened with. An operation that knows no "
                 "double precision runs with precision='float32' only.",
             ) from error
@@ -282,9 +344,13 @@ class TensorFlowRunner:
         return names
 
 
-def _difference(outputs: Sequence[tf.Tensor], places: Sequence[tuple]) -> np.ndarray:
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _difference(outputs: Sequence[tf.Tensor | np.ndarray], places: Sequence[tuple]) -> np.ndarray:
     """One scalar per sample, (N,), less the second where there are two."""
-    first, *second = (np.atleast_1d(out.numpy()[place]) for out, place in zip(outputs, places, strict=True))
+    first, *second = (np.atleast_1d(np.asarray(out)[place]) for out, place in zip(outputs, places, strict=True))
     return first - second[0] if second else first
 
 
@@ -306,30 +372,3 @@ def _finite(values: np.ndarray, what: str) -> np.ndarray:
 def _half_precision(types: Sequence[tf.DType]) -> list[str]:
     half = [kind.name for kind in types if kind in LOW_PRECISION]
     return [f"The model computes in {half[0]}; it is explained in float32."] if half else []
-
-
-def _device(name: str) -> str:
-    gpus = tf.config.list_logical_devices("GPU")
-    if name == "cpu" or (name == "auto" and not gpus):
-        return "/CPU:0"
-    kind, _, number = name.partition(":")
-    if kind not in ("auto", "cuda") or not (number or "0").isdigit():
-        raise BackendError(f"unknown device {name!r}", hint="Use 'auto', 'cpu', 'cuda' or 'cuda:1'.")
-    place = int(number or 0)
-    if place >= len(gpus):
-        raise BackendError(
-            f"device {name!r} is not there: TensorFlow sees {len(gpus)} GPUs",
-            hint="Use device='cpu', or install a TensorFlow build that finds your GPU.",
-        )
-    return f"/GPU:{place}"
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """Matrix products in the full precision of their type: TensorFloat-32 rounds to three digits."""
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    try:
-        yield
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(before)

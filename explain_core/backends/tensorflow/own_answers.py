@@ -1,0 +1,207 @@
+"""The model's own call beside what was followed step by step, for both members of every batch.
+
+A trace holds the structure that a model had, and what its Python computed then. The model's own call, eagerly and in
+its own types, is what people see: where it differs, the trace is outdated or the model answers differently each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ...errors import CaptureError
+from ..answers import AGREEMENT, Noise, other_mates, require_own_answer, require_own_rows
+from ..protocol import PairAttribution, Target
+from .calling import cause, entry, named_outputs
+from .capture import MODEL_ERRORS, Arguments, Captured
+from .graph import Precision, compile_graph
+from .interpreter import Interpreter
+from .recurrent import FusedLayer
+
+Arrays = Sequence[np.ndarray]
+
+
+class OwnAnswers:
+    """What a model says of the rows that are explained. It is left as it was.
+
+    Args:
+        model, arguments, sample_axes: as the runner has them.
+    """
+
+    def __init__(self, model: Any, arguments: Arguments, sample_axes: Sequence[int | None]) -> None:
+        self._model, self._arguments, self._axes = model, arguments, sample_axes
+        self._known: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+        self._tried_others = False
+
+    def call(self, arrays: Arrays, captured: Captured) -> list[np.ndarray]:
+        """What the model returns, called as it is.
+
+        Raises:
+            CaptureError: it fails.
+        """
+        given = [tf.constant(array, kind) for array, kind in zip(arrays, captured.types, strict=True)]
+        args, kwargs = self._arguments.rebuild(given)
+        try:
+            with unchanged(self._model, captured):
+                results = named_outputs(self._model, entry(self._model)(*args, **kwargs))
+        except MODEL_ERRORS as error:
+            raise CaptureError(
+                f"the model can be traced, and called by itself it raises {type(error).__name__}: {cause(error)}",
+                where=type(self._model).__name__,
+                hint="Call the model once on the same inputs; what it raises then says more.",
+            ) from error
+        return [tensor.numpy() for _, tensor in results]
+
+    def is_current(self, captured: Captured) -> bool:
+        """Whether a trace that was kept says of one row what the model says now."""
+        arrays = [np.asarray(leaf) for leaf in self._arguments.leaves]
+        if captured.rows is None:
+            arrays = [a if axis is None else np.take(a, [0], axis) for a, axis in zip(arrays, self._axes, strict=True)]
+        try:
+            own, traced = self.call(arrays, captured), follow(captured, arrays, captured.program.precision)
+        except (CaptureError, tf.errors.OpError):
+            return False
+        if [value.shape for value in own] != [value.shape for value in traced]:
+            return False
+        usual = AGREEMENT[captured.coarsest]
+        return all(
+            np.allclose(a, b, rtol=usual, atol=usual * np.abs(a).max(initial=0.0), equal_nan=True)
+            for a, b in zip(own, traced, strict=True)
+        )
+
+    def require(
+        self,
+        test: Arrays,
+        baseline: Arrays,
+        result: PairAttribution,
+        targets: Sequence[Target],
+        captured: Captured,
+        column: Any,
+        dtype: str,
+    ) -> None:
+        """Compare both members of a batch and, once, each row among other rows.
+
+        Args:
+            column: the explained number of each row, (N,), from what a model returned and a target.
+            dtype: the floating type that the rows were followed in.
+
+        Raises:
+            CaptureError, CompletenessError: see `answers`.
+        """
+        size = sum(
+            np.abs(part).sum(tuple(range(2, part.ndim)), dtype=float)
+            for part in result.attributions
+            if part is not None
+        )
+        coarsest = max((captured.coarsest, dtype), key=lambda name: AGREEMENT[name])
+        members = [(baseline, result.baseline_prediction, "the baseline"), (test, result.prediction, "the input")]
+        for arrays, followed, member in members:
+            outputs = self._of(arrays, member, captured)
+            if [value.shape[1:] for value in outputs] != [tuple(s[1:]) for s in _shapes(outputs, captured)]:
+                raise CaptureError(
+                    f"the model returns tensors of shapes {[value.shape for value in outputs]}, and those of its trace "
+                    f"have {[str(shape) for _, shape, _ in captured.outputs]}",
+                    hint="The model was changed while it was explained; explain it again.",
+                )
+            for k, target in enumerate(targets):
+                noise = _noise(captured, arrays, target, column, coarsest)
+                require_own_answer(column(outputs, target), followed[k], size[k], coarsest, member, noise)
+        if not self._tried_others and self._axes[0] is not None and size.shape[1] > 1:
+            self._tried_others = True
+            self._require_same_among_others(test, baseline, targets, size, captured, column)
+
+    def _require_same_among_others(self, test, baseline, targets, size, captured, column) -> None:
+        """With other rows beside it, each row's answer is the same to the last bit; else more digits decide."""
+        arrays, of_baseline = other_mates(test, baseline, self._axes)
+        of_test, of_base = (self._known[member][1] for member in ("the input", "the baseline"))
+        try:
+            outputs = self.call(arrays, captured)
+        except CaptureError:  # it takes rows of the input, or of the baseline, but not both in one batch
+            return
+        if [found.shape for found in outputs] != [found.shape for found in of_test]:
+            return
+
+        def answers(target: Target, mixed, first, second) -> tuple[np.ndarray, np.ndarray]:
+            numbers = [column(found, target) for found in (mixed, first, second)]
+            return np.where(of_baseline, numbers[2], numbers[1]), numbers[0]
+
+        if all(np.array_equal(*answers(target, outputs, of_test, of_base)) for target in targets):
+            return
+        try:
+            followed = [follow(captured, given, Precision("float64")) for given in (arrays, test, baseline)]
+        except tf.errors.OpError:  # an operation without double precision
+            return
+        for k, target in enumerate(targets):
+            require_own_rows(*answers(target, *followed), size[k], "among others")
+
+    def _of(self, arrays: Arrays, member: str, captured: Captured) -> list[np.ndarray]:
+        """The model's outputs; those of the last batch where it was the same, as with one baseline for all."""
+        before = self._known.get(member)
+        if before is None or not all(map(np.array_equal, arrays, before[0])):
+            self._known[member] = before = list(arrays), self.call(arrays, captured)
+        return before[1]
+
+    def forget(self) -> None:
+        """Ask again, also for rows that were asked for."""
+        self._known.clear()
+
+
+def _shapes(outputs: Arrays, captured: Captured) -> list[Sequence[int]]:
+    """The traced shapes, open sizes as they came; none where their number or rank is another."""
+    traced = [shape for _, shape, _ in captured.outputs]
+    if len(traced) != len(outputs) or any(s.rank != o.ndim for s, o in zip(traced, outputs, strict=True)):
+        return []
+    return [
+        [size if size is not None else came for size, came in zip(shape, value.shape, strict=True)]
+        for shape, value in zip(traced, outputs, strict=True)
+    ]
+
+
+def follow(captured: Captured, arrays: Arrays, precision: Precision) -> list[np.ndarray]:
+    """What a trace gives in a floating type, without a baseline."""
+    program = captured.program
+    if precision != program.precision:
+        program = compile_graph(program.graph, precision)
+    given = [precision.cast(tf.constant(array)) for array in arrays]
+    taken = [precision.cast(tensor) for tensor in captured.captured]
+    layers = {mark: FusedLayer(layer, precision) for mark, layer in captured.layers.items()}
+    return [value.numpy() for value in Interpreter(program, layers).run([*given, *taken])]
+
+
+def _noise(captured: Captured, arrays: Arrays, target: Target, column: Any, dtype: str) -> Noise | None:
+    """How far rounding moves each prediction, measured by following it in single and in double precision."""
+    if dtype not in ("float32", "float64"):
+        return None
+
+    def measure() -> np.ndarray:
+        try:
+            single, double = (
+                column(follow(captured, arrays, Precision(name)), target).astype(float)
+                for name in ("float32", "float64")
+            )
+        except tf.errors.OpError:  # an operation without double precision: nobody knows
+            return np.zeros(1)
+        return np.abs(single - double) * (np.finfo(dtype).eps / np.finfo(np.float32).eps)
+
+    return measure
+
+
+@contextmanager
+def unchanged(model: Any, captured: Captured) -> Iterator[None]:
+    """Put back what a call changes in the model's variables: states, counters of generators, statistics."""
+    variables = {v.ref(): v for v in captured.variables()}
+    for variable in getattr(model, "variables", ()) or ():
+        variable = getattr(variable, "value", variable)  # Keras wraps TensorFlow's
+        if isinstance(variable, tf.Variable):
+            variables[variable.ref()] = variable
+    before = [(variable, variable.read_value()) for variable in variables.values()]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            if not bool(tf.reduce_all(variable == value)):
+                variable.assign(value)

@@ -56,7 +56,7 @@ def from_word(word: str, form: Form, valid: Valid, background: bool) -> tuple[np
         place = np.zeros(len(values), int) if valid.mask is None else valid.mask.argmax(1)
         first = np.moveaxis(values, time, 1)[np.arange(len(values)), place]
         return np.repeat(np.expand_dims(first, time), values.shape[time], time), notes
-    if values.dtype.kind != "f":
+    if form.is_ids:
         raise InputError("token ids have no mean", where=form.name, hint='Use "zeros", "first" or an array of ids.')
     middle = _middle(form, valid.mask, np.median if word == "median" else np.mean)
     if word != "padded-mean" or time is None:

@@ -83,7 +83,8 @@ class Prepared:
         if sample is None:
             return replace(self, runner=runner)
         targets = [target.of_sample(sample) for target in self.targets]
-        return replace(self, runner=runner, plan=plan, targets=targets, arguments=replace(arguments, labels=None))
+        unlabelled = [replace(one, labels={}, along={}) for one in arguments.given]
+        return replace(self, runner=runner, plan=plan, targets=targets, arguments=replace(arguments, given=unlabelled))
 
     def dims(self, i: int) -> tuple[str, ...]:
         """Names of the axes of an argument after the sample axis, such as ("time", "feature")."""
@@ -153,6 +154,7 @@ def prepare(
     forms = [_form(arguments, axes, runner, plan, i) for i in range(len(axes))]
     base = resolve_baselines(baselines, forms, background)
     plan.notes.extend(base.notes)
+    plan.names = arguments.names
     targets, keep_output = select_targets(target, runner.outputs, output_names, plan.count)
     plan.set_baselines(base.arrays, runner.explained, background)
     described = str(baselines) if isinstance(baselines, str) or is_number(baselines) else "given"
@@ -280,6 +282,7 @@ def _form(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, pl
         labels={k: given.labels[a] for k, a in enumerate([axis, *kept]) if a in given.labels},
         lengths=along[1] if along is not None and along[0] == (axis,) else None,
         sample_name=(axis is not None and given.dims[axis]) or "sample",
+        is_ids=given.array.dtype.kind != "f" or runner.float_ids[i],
     )
 
 

@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from explain_core.backends.ids import OutsideTableError
 from explain_core.backends.protocol import GateTrace, LayerDefects, LedgerTrace, PairAttribution, Runner, Target
+from explain_core.errors import InputError
 
 STEPS_AT_ONCE = 64_000
 """Rows times timesteps in one batch: keeps the memory of a batch in the order of a gigabyte at 256 units."""
@@ -39,6 +41,7 @@ class Plan:
         self.baseline_count = 1
         self._background = False
         self.notes: list[str] = []
+        self.names: tuple[str, ...] = ()
         self._is_sample_by_sample = False
         self._is_fixed = False
 
@@ -92,6 +95,14 @@ class Plan:
             kind = np.result_type(base, np.float32) if base.dtype.kind == "f" else float
             base = base.mean(0, keepdims=True, dtype=float).astype(kind)
         return np.broadcast_to(base, self._leaves[i].shape)
+
+    def in_all_rows(self, error: InputError) -> InputError:
+        """What a batch was refused for, with the place among all samples."""
+        if not isinstance(error.__cause__, OutsideTableError) or not self.names:
+            return error
+        in_layout = [self._in_layout(leaf, axis) for leaf, axis in zip(self._leaves, self._axes, strict=True)]
+        base = [self._in_layout(b, axis) if len(b) else b for b, axis in zip(self._baselines, self._axes, strict=True)]
+        return error.__cause__.of({"input": in_layout, "baseline": base}, self.names, self._explained)
 
     def batches(self) -> list[np.ndarray]:
         """Rows as (sample, baseline) numbers, (R, 2) a batch, all baselines of one background in turn.
@@ -206,7 +217,10 @@ def attribute_rows(
         )
         test, base = plan.inputs(rows)
         chosen = [target.of_rows(plan.filled(rows)[:, 0]) for target in targets]
-        result = runner.attribute(test, base, chosen, gates=gates, embeddings=embeddings, ledger=ledger)
+        try:
+            result = runner.attribute(test, base, chosen, gates=gates, embeddings=embeddings, ledger=ledger)
+        except InputError as error:
+            raise plan.in_all_rows(error) from error.__cause__
         samples = rows[:, 0]
         add(("prediction",), result.prediction, samples)
         add(("baseline",), result.baseline_prediction, samples)

@@ -26,6 +26,7 @@ class Form:
         roles: of each of these "time", "feature", "unit" or another meaning, or None where nothing says.
         labels: by axis of ``values``, one for each position.
         lengths: (N,) real steps, where the caller's array said so itself.
+        is_ids: whether there are ids in it that are looked up in a table.
         sample_name: what the caller calls the sample axis.
         is_assumed: whether the roles are the usual order, and said by nothing.
     """
@@ -38,6 +39,7 @@ class Form:
     roles: tuple[str | None, ...]
     labels: dict[int, np.ndarray] = field(default_factory=dict)
     lengths: np.ndarray | None = None
+    is_ids: bool = False
     sample_name: str = "sample"
     is_assumed: bool = False
 

@@ -14,6 +14,8 @@ from torch import nn
 import explain_core as xc
 from explain_core.backends.protocol import ModelOutput
 from explain_core.errors import TargetError
+from explain_core.preparation import prepare
+from explain_core.rows import attribute_rows
 from explain_core.targets import MOST_OUTPUTS, select_targets
 
 STEPS, UNITS = 7, 3
@@ -265,3 +267,14 @@ def test_other_methods_and_the_ledger_take_the_same_targets(target):
         assert len(ledger) > 0
     exact = xc.diagnostics.ledger(net, x, base, target=target, method="paired")["defect"]
     assert np.abs(exact).max() < 1e-13
+
+
+def test_one_sample_again_keeps_its_own_target_though_inputs_have_labels():
+    net = nn.Linear(2, 3)
+    x = xr.DataArray(draw(0, 4, 2).astype("f4"), dims=("sample", "feature"), coords={"sample": list("abcd")})
+    ready = prepare(net, x, "zeros", np.array([2, 0, 1, 1]))
+    alone = ready.again("float64", 2)
+    result = attribute_rows(alone.runner, alone.plan, alone.targets, False, False, lambda fraction, message: None)
+    found = alone.label(result, {}, 0.0)
+    weight = net.weight.detach().double().numpy()[1]
+    np.testing.assert_allclose(found.attributions[0], weight * x.values[2], atol=1e-12)

@@ -53,3 +53,63 @@ def test_averages_leave_padding_out_and_other_lengths_are_refused():
     np.testing.assert_allclose(ex.baseline_prediction, net([base, real]), atol=1e-6)
     with pytest.raises(InputError, match="the baseline has True here, and sample 1 has False"):
         xc.explain(net, {"x": padded, "mask": real}, {"x": 0, "mask": np.ones((1, T), bool)})
+
+
+# --- Ids -------------------------------------------------------------------------------------------------------
+
+WORDS = 7
+IDS = np.random.default_rng(0).integers(0, WORDS, (N, T))
+BASE = np.random.default_rng(1).integers(0, WORDS, (N, T))
+
+
+@pytest.fixture(scope="module")
+def readers():
+    """One model that takes ids as whole numbers, and the same of floats, as Keras makes it by default."""
+    found = {}
+    for kind in ("int32", "float32"):
+        keras.utils.set_random_seed(0)
+        ids = keras.Input((T,), dtype=kind, name="ids")
+        states = keras.layers.GRU(3)(keras.layers.Embedding(WORDS, 4)(ids))
+        found[kind] = keras.Model(ids, keras.layers.Dense(1)(states))
+    found["float32"].set_weights(found["int32"].get_weights())
+    return found
+
+
+def test_whole_floats_are_ids(readers):
+    found = xc.explain(readers["float32"], IDS.astype("f4"), BASE.astype("f4"))
+    expected = xc.explain(readers["int32"], IDS, BASE)
+    np.testing.assert_allclose(found.attributions.values, expected.attributions.values, atol=1e-7)
+    assert np.abs(expected.attributions.values[IDS != BASE]).min() > 0
+
+
+@pytest.mark.parametrize("kind", ["int32", "float32"])
+@pytest.mark.parametrize("bad", [WORDS, -1])
+def test_ids_of_no_row_are_refused(readers, kind, bad):
+    ids, base = IDS.astype(kind), BASE.astype(kind)
+    spoiled = base.copy()
+    spoiled[2, 3] = bad
+    for given, other, member in ((spoiled, base, "input"), (ids, spoiled, "baseline"), (spoiled, spoiled, "input")):
+        with pytest.raises(InputError, match=rf"the {member} has the id {bad} at position \(2, 3\).* 7 rows"):
+            xc.explain(readers[kind], given, other)
+
+
+def test_ids_have_no_fraction_and_no_average(readers):
+    with pytest.raises(InputError, match=r"the input has 2\.25 where the model looks up ids"):
+        xc.explain(readers["float32"], np.where(IDS == 2, 2.25, IDS).astype("f4"))
+    with pytest.raises(InputError, match=r"the baseline has 0\.25 where the model looks up ids"):
+        xc.explain(readers["float32"], np.zeros((N, T), "f4"), 0.25)
+    with pytest.raises(InputError, match=r"has 0\.25 at position \(0, 0\), and the input is of whole numbers"):
+        xc.explain(readers["int32"], IDS, 0.25)
+    for kind, reader in readers.items():
+        with pytest.raises(InputError, match="token ids have no mean"):
+            xc.explain(reader, IDS.astype(kind), "mean")
+
+
+def test_codes_in_a_column_beside_numbers():
+    x = keras.Input((T, 2))
+    parts = [keras.layers.Embedding(WORDS, 3)(x[..., 0]), x[..., 1:]]
+    net = keras.Model(x, keras.layers.Dense(1)(keras.layers.LSTM(3)(keras.layers.Concatenate()(parts))))
+    values = np.stack([IDS, X[..., 0]], -1).astype("f4")
+    assert xc.explain(net, values).relative_residual.max() <= 1e-5
+    with pytest.raises(InputError, match=r"the baseline has 0\.5 where the model looks up ids"):
+        xc.explain(net, values, 0.5)

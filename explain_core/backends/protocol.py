@@ -127,6 +127,7 @@ class Runner(Protocol):
     """A model made ready to explain rows of the shape it was opened with."""
 
     explained: tuple[bool, ...]  # per input leaf: floats and token ids are; lengths and masks are not
+    float_ids: tuple[bool, ...]  # per input leaf: floats that the model itself, in part, cuts to ids and looks up
     outputs: tuple[ModelOutput, ...]
     output_axes: tuple[int | None, ...]  # the sample axis of each output
     axis_names: tuple[tuple[str | None, ...], ...]  # per input leaf: of each axis in the layout of the model "time",

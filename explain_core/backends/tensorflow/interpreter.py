@@ -6,7 +6,7 @@ more than a Python ``while``, and TensorFlow's gradient tape records the test me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import tensorflow as tf
@@ -15,6 +15,7 @@ from ...errors import CaptureError
 from . import lists
 from .discrete import gather
 from .graph import Node, Program
+from .ids import require_in_table, require_not_negative, require_whole_members
 from .kinds import refuse
 from .layers import mark_of
 from .ledger import Ledger
@@ -51,6 +52,8 @@ class Interpreter:
             marked function and returns its results, or None if the loop is to be interpreted after all.
         method: the rules that it goes by.
         ledger: where the defect of every operation is written down, or None.
+        cuts: where floats of an input become ids that are looked up, with the input's name.
+        from_the_end: where negative ids are counted from the end of a table.
     """
 
     def __init__(
@@ -59,8 +62,11 @@ class Interpreter:
         fused: Mapping[str | None, Fused],
         method: Method = PAIRED,
         ledger: Ledger | None = None,
+        cuts: Mapping[tf.Operation, str] | None = None,
+        from_the_end: Collection[tf.Operation] = (),
     ) -> None:
         self._program = program
+        self._cuts, self._from_the_end = cuts or {}, from_the_end
         self._method, self._ledger = method, ledger
         self._fused = fused
         self._assigned: dict[object, Value] = {}  # what the graph writes; the model's variables stay as they are
@@ -88,6 +94,12 @@ class Interpreter:
 
     def _step(self, program: Program, node: Node, values: list[Value]) -> list[Value]:
         kind = node.type
+        if kind in ("Gather", "GatherV2"):
+            require_in_table(node, values)
+        elif node.operation in self._cuts:
+            require_whole_members(values[0], self._cuts[node.operation])
+        elif node.operation in self._from_the_end:
+            require_not_negative(values)
         if kind in ALIASES:
             return values[: len(node.outputs)]
         if kind in WITHOUT_EFFECT:
@@ -179,6 +191,7 @@ class Interpreter:
         rows = node.attribute("batch_dims")
         looking_up = replace(node, run=lambda tensors: [tf.gather(*tensors, batch_dims=rows)])
         given = [table, values[1]]
+        require_in_table(node, given)
         return gather(looking_up, given) if any(map(is_paired, given)) else looking_up.run(given)
 
 

@@ -12,13 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from ...errors import CaptureError, InputError, NonFiniteError, TargetError
+from ..ids import OutsideTableError
 from ..protocol import LedgerTrace, ModelOutput, PairAttribution, Target, constant_input_notes
 from .axes import axis_names
 from .calling import cause, rows_of_states
 from .capture import Arguments, capture
 from .devices import device_of, full_precision
 from .graph import LOW_PRECISION, Precision
-from .ids import are_ids
+from .ids import are_ids, counts_from_the_end, cuts_of_ids
 from .interpreter import Interpreter
 from .ledger import Ledger
 from .methods import METHODS, Method
@@ -106,6 +107,9 @@ class TensorFlowRunner:
             or bool(np.issubdtype(leaf.dtype, np.integer) and are_ids(self._captured.program, number))
             for number, leaf in enumerate(leaves)
         )
+        self._inputs = tuple(arguments.names)
+        self._floats = [number for number, leaf in enumerate(leaves) if np.issubdtype(leaf.dtype, np.floating)]
+        self._find_ids()
         if not any(self.explained):
             raise InputError("no input can be explained: there is no floating input and no ids")
         self._rows = self._states or self._captured.rows  # the number of samples that the model is fixed to
@@ -121,6 +125,13 @@ class TensorFlowRunner:
         # A model of doubles that takes singles gives their multipliers in single precision.
         self.dtype = min((kind.name for kind in floats), default="float32")
         self.notes = (*constant_input_notes(arguments.names, self.explained), *_half_precision(types))
+
+    def _find_ids(self) -> None:
+        """Where floats of an input are cut to ids, and where ids are counted from the end of a table."""
+        program = self._captured.program
+        self._cuts = {op: self._inputs[number] for number in self._floats for op in cuts_of_ids(program, number)}
+        self.float_ids = tuple(name in self._cuts.values() for name in self._inputs)
+        self._from_the_end = counts_from_the_end(program)
 
     def _sample_axis(self, shape: tf.TensorShape, rows: int) -> int | None:
         """The axis of an output whose size was left open when tracing, or is the number of samples."""
@@ -168,7 +179,11 @@ class TensorFlowRunner:
         axis = self._sample_axes[0]
         self._require_rows(self._rows, 1 if axis is None else test[0].shape[axis])
         options = {"gates": gates, "embeddings": embeddings, "ledger": ledger}
-        result = self._attribute(test, baseline, targets, **options)
+        try:
+            result = self._attribute(test, baseline, targets, **options)
+        except OutsideTableError as error:
+            members = {"input": test, "baseline": baseline}
+            raise error.of(members, self._inputs, self.explained) from error
         try:
             self._require_own_answers(test, baseline, result, targets)
         except CaptureError:
@@ -189,6 +204,7 @@ class TensorFlowRunner:
         before = self._captured.outputs
         self._captured = self._capture(lambda _: False)
         self._draw = first_draw(self._captured.program)
+        self._find_ids()
         self._answers.forget()
         if [(name, shape.as_list()) for name, shape, _ in self._captured.outputs] != [
             (name, shape.as_list()) for name, shape, _ in before
@@ -286,9 +302,9 @@ class TensorFlowRunner:
     ) -> list[Value]:
         captured = [self._precision.cast(t) for t in self._captured.captured]
         try:
-            return Interpreter(self._captured.program, layers, method, ledger).run(
-                [*(i.value for i in inputs), *captured]
-            )
+            return Interpreter(
+                self._captured.program, layers, method, ledger, cuts=self._cuts, from_the_end=self._from_the_end
+            ).run([*(i.value for i in inputs), *captured])
         except tf.errors.OpError as error:
             raise CaptureError(
                 f"the model fails on these rows: {cause(error)}",

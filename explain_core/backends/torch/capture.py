@@ -24,6 +24,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
+from explain_core.backends.ids import OutsideTableError
 from explain_core.backends.torch.aliasing import mutated_roots
 from explain_core.backends.torch.calls import CallsMode
 from explain_core.backends.torch.decisions import Decisions, guards
@@ -202,7 +203,7 @@ def run(call: Callable[..., Any], tensors: Sequence[Tensor]) -> list[Tensor]:
     with torch.no_grad(), _as_written():
         try:
             return _tensors(call(*tensors))[0]
-        except ExplainError:
+        except (ExplainError, OutsideTableError):
             raise
         except Exception as error:
             raise _explained(error) from error
@@ -248,6 +249,8 @@ def _path_name(path: tuple) -> str:
 
 
 def _explained(error: Exception, where: str = "") -> CaptureError:
+    if isinstance(failure_seen(), OutsideTableError):  # inside a script
+        raise failure_seen()
     text = str(error).strip().splitlines()
     first = text[0] if text else type(error).__name__
     if isinstance(error, torch.jit.Error) or "TorchScript interpreter" in first:  # its trace, the cause last

@@ -20,6 +20,7 @@ from explain_core.backends.torch import rules
 from explain_core.backends.torch.aliasing import mutated_roots, writes_elsewhere, writes_to_first_argument
 from explain_core.backends.torch.compositions import cast
 from explain_core.backends.torch.decisions import check, is_guard, memberwise, sidelined, source_of
+from explain_core.backends.torch.ids import require_in_table, require_whole_members
 from explain_core.backends.torch.ledger import books
 from explain_core.backends.torch.methods import PAIRED, Method
 from explain_core.backends.torch.pairs import Pair, discrete, is_pair, is_whole, pairs_in, pick
@@ -42,6 +43,7 @@ class PairOps:
         packed_orders: for packed sequences by batch sizes, which sample each row is.
         method: the rules that it goes by.
         where: the module that the current operation is in; and ``place`` the call of a loop, if it is in one.
+        cuts: where floats of an input become ids that are looked up, with the input's name.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class PairOps:
         self.where = ""
         self.place: LoopPlace | None = None
         self.packed_orders = packed_orders
+        self.cuts: Mapping[fx.Node, str] = {}
         self._layer_names = layer_names
         self._unnamed: dict[int, str] = {}
 
@@ -64,7 +67,9 @@ class PairOps:
 
         Raises:
             UnsupportedOperation: there is no rule.
+            OutsideTableError: an id is looked up that has no row.
         """
+        require_in_table(op, args)
         if not pairs_in((args, kwargs)):
             with torch.no_grad():
                 return op(*args, **kwargs)
@@ -198,6 +203,8 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
                 args, kwargs = fx.map_arg((node.args, _like_captured(node)), partial(_as_now, env, roots.changing))
             if place is not None:
                 args, kwargs = place.arguments((args, kwargs))
+            if node in ops.cuts:
+                require_whole_members(args[0], ops.cuts[node])
             if is_guard(node):
                 check(node, args, kwargs, env.get(source_of(node)))
                 value = None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from explain_core.backends.ids import OutsideTableError
 from explain_core.backends.protocol import ModelOutput, PairAttribution, Target, constant_input_notes
 from explain_core.backends.torch.axes import axis_names
 from explain_core.backends.torch.capture import (
@@ -28,6 +29,7 @@ from explain_core.backends.torch.completed import Completed
 from explain_core.backends.torch.decisions import DecidedOtherwiseError, DisagreeError, in_sample
 from explain_core.backends.torch.draws import Draws
 from explain_core.backends.torch.fastpath import encoders, padding_zeroed, zeroed_calls
+from explain_core.backends.torch.ids import cuts_of_ids
 from explain_core.backends.torch.interpreter import HALF, PairOps, Place, module_path, run_graph
 from explain_core.backends.torch.ledger import Ledger
 from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
@@ -120,7 +122,10 @@ class TorchRunner:
         self.device, self.dtype = str(device), str(self._dtype).removeprefix("torch.")
 
         leaves = self._leaves(arguments.leaves)
-        tokens, first_answers = self._first_run(leaves)
+        try:
+            tokens, first_answers = self._first_run(leaves)
+        except OutsideTableError as error:
+            raise error.of({"input": arguments.leaves}, arguments.names) from None
         self.explained = tuple(leaf.is_floating_point() or i in tokens for i, leaf in enumerate(leaves))
         if not any(self.explained):
             raise InputError("no input can be explained: there is no floating input and no token ids")
@@ -270,6 +275,17 @@ class TorchRunner:
                 found.append(axes[0])
         return found
 
+    def _cuts(self) -> dict[fx.Node, str]:
+        """Where floats of an input become ids, with the input's name."""
+        names = [name for name, explained in zip(self._arguments.names, self.explained, strict=True) if explained]
+        return {node: names[place] for node, place in cuts_of_ids(self._captured.graph.graph).items()}
+
+    @property
+    def float_ids(self) -> tuple[bool, ...]:
+        """Per input, whether the model cuts its floats to ids: see `protocol.Runner`."""
+        cut = set(self._cuts().values())
+        return tuple(name in cut for name in self._arguments.names)
+
     @property
     def output_axes(self) -> tuple[int | None, ...]:
         """The sample axis of each output; None where it has none."""
@@ -328,6 +344,9 @@ class TorchRunner:
                 return self._explain(test, baseline, targets, recorder(), method)
         except DecidedOtherwiseError as decided:
             raise decided.error() from None
+        except OutsideTableError as error:
+            members = {"input": test, "baseline": baseline}
+            raise error.of(members, self._arguments.names, self.explained) from error
         except DisagreeError as error:
             axis = self._sample_axes[0]
             raise in_sample(error, 1 if axis is None else test[0].shape[axis]) from None
@@ -350,6 +369,7 @@ class TorchRunner:
             inputs = [Pair(pair.test.view_as(pair.test), pair.base, pair.flow) for pair, _ in starts]
             recorder.loops = captured.loops
             ops = PairOps(recorder, names, captured.packed_orders, method)
+            ops.cuts = self._cuts()
             outputs = run_graph(captured.graph, inputs, ops, self._place)
             prediction, base_prediction, columns = [], [], []
             for target in targets:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
+from explain_core.backends.torch.ids import require_in_table
 from explain_core.errors import CaptureError
 
 aten = torch.ops.aten
@@ -93,7 +94,7 @@ class ChangesWeightError(CaptureError):
 
 
 class WeightsAreKept(Watching):
-    """While active, what would write to the model's weights is an error, before it is done.
+    """While active, what would write to the model's weights is an error, before it is done, and so are ids of no row.
 
     The copy that runs shares their memory with the user's model, but for those that ``owned`` names.
     """
@@ -110,6 +111,7 @@ class WeightsAreKept(Watching):
                 if name is not None:
                     self.failed = ChangesWeightError(name)
                     raise self.failed
+        require_in_table(func, args)
         return self.run(func, args, kwargs)
 
 

@@ -215,19 +215,27 @@ class Explanation:
             total = total + of(part.astype(np.float64)).sum(rest, skipna=False).reset_coords(drop=True)
         return total.transpose("sample", "output")
 
-    def _totals(self, axis: str) -> Arrays:
-        totals = {}
-        for name, part in by_name(self.attributions).items():
-            if axis in part.dims:
-                rest = [dim for dim in part.dims if dim not in ("output", "sample", axis)]
-                totals[name] = part.astype(np.float64).sum(rest, skipna=False).rename(name)
-        if not totals:
-            dims = {name: part.dims for name, part in by_name(self.attributions).items()}
+    def require_axis(self, axis: str) -> None:
+        """Refuse to total over an axis that no explained input has.
+
+        Raises:
+            InputError: says which they have.
+        """
+        dims = {name: part.dims for name, part in by_name(self.inputs).items()}
+        if not any(axis in of_input for of_input in dims.values()):
             raise InputError(
                 f"No explained input has an axis called {axis!r}; they have {dims}.",
                 hint="Sum over the others: attributions.sum(dim). Names that the inputs come with are kept: "
                 'explain(model, xarray.DataArray(x, dims=("sample", "time", "feature")), ...).',
             )
+
+    def _totals(self, axis: str) -> Arrays:
+        self.require_axis(axis)
+        totals = {}
+        for name, part in by_name(self.attributions).items():
+            if axis in part.dims:
+                rest = [dim for dim in part.dims if dim not in ("output", "sample", axis)]
+                totals[name] = part.astype(np.float64).sum(rest, skipna=False).rename(name)
         return totals if isinstance(self.attributions, dict) else next(iter(totals.values()))
 
     def _one(self, row: int, column: int) -> Explanation:
@@ -261,7 +269,7 @@ class Explanation:
         lines = [f"<Explanation of {_count(len(self.samples), 'sample')}, {_outputs_in_words(self.outputs)}>"]
         for name, part in by_name(self.attributions).items():
             axes = [dim for dim in part.dims if dim not in ("sample", "output")]
-            sizes = [_count(part.sizes[dim], {"time": "timestep"}.get(dim, dim)) for dim in axes]
+            sizes = [_axis_in_words(str(dim), part.sizes[dim]) for dim in axes]
             lines.append(f"  {name}: {' x '.join(sizes) or 'one number'} ({part.dtype})")
         if self.prediction.size:
             row, column = np.unravel_index(self.relative_residual.values.argmax(), self.prediction.shape)
@@ -324,6 +332,11 @@ def _percent(fraction: float) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _axis_in_words(dim: str, size: int) -> str:
+    """Such as "6 timesteps"; "axis_2 of 4" for one without a name of its own."""
+    return f"{dim} of {size}" if dim.startswith("axis_") else _count(size, {"time": "timestep"}.get(dim, dim))
 
 
 def _outputs_in_words(outputs: list[str]) -> str:

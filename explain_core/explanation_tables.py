@@ -49,6 +49,8 @@ def to_shap(explanation: Explanation, by: str) -> shap.Explanation:
     """See `Explanation.to_shap`."""
     if by not in _TOTALS:
         raise InputError(f"to_shap cannot group by {by!r}.", hint=f"Choose one of {', '.join(_TOTALS)}.")
+    if _TOTALS[by] is not None:
+        explanation.require_axis(_TOTALS[by])
     import shap
 
     several = len(explanation.input_names) > 1

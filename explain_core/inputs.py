@@ -73,7 +73,7 @@ def read_arguments(model: Any, inputs: Any) -> Arguments:
 
     def visit(value: Any, name: str) -> Any:
         """The structure of ``value`` with numbers of leaves in place of arrays."""
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and not hasattr(value, "data_vars"):
             return {key: visit(item, f"{name}.{key}" if name else str(key)) for key, item in value.items()}
         if is_nested(value):
             items = [visit(item, f"{name}.{i}") for i, item in enumerate(value)]
@@ -84,6 +84,8 @@ def read_arguments(model: Any, inputs: Any) -> Arguments:
 
     positional: tuple = ()
     by_name: dict[str, Any] = {}
+    if hasattr(inputs, "data_vars"):
+        read_given(inputs, _parameter_names(model, 1)[0])
     if isinstance(inputs, Mapping) and _is_one_argument(model, inputs):
         positional = (visit(inputs, ""),)
     elif isinstance(inputs, Mapping):

@@ -73,10 +73,12 @@ def open_as_meant(arguments: Arguments, sample_axis: Axis | Mapping[str, Axis], 
     if one is not None and one.time_axis is not None:
         _require_agreement(one)
         return one
+    if first.array.ndim > 2:
+        return one or open_as(arguments, sample_axes(arguments, sample_axis))
     whole = None if one is not None else attempt(arguments.with_given([g.as_whole() for g in arguments.given]), None)
     if whole is not None and whole.time_axis is not None:
         return whole
-    rows = None if many or first.dims[0] == "feature" else attempt(_as_rows(arguments, sample_axis), sample_axis)
+    rows = None if first.dims[0] == "feature" else attempt(_as_rows(arguments, sample_axis), sample_axis)
     if rows is not None and not rows.reads_along_samples:
         if first.is_by_time:
             rows.plan.notes.append(

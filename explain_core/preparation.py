@@ -60,7 +60,7 @@ class Prepared:
             sample_labels=_sample_labels(self.arguments, self.axes),
             gates=result.gates,
             embedding_attributions={self.arguments.names[i]: values for i, values in result.embeddings.items()},
-            notes=[*self.runner.notes, *self.plan.notes],
+            notes=[*self.runner.notes, *self.plan.notes, *self._axis_notes()],
             attrs={
                 **attrs,
                 **({"targets": own} if own else {}),
@@ -89,6 +89,15 @@ class Prepared:
     def dims(self, i: int) -> tuple[str, ...]:
         """Names of the axes of an argument after the sample axis, such as ("time", "feature")."""
         return _names(self.arguments, self.axes, self.runner, i)
+
+    def _axis_notes(self) -> list[str]:
+        """Where the model reads a sequence along an axis that the person called otherwise."""
+        found = []
+        for name, given, told in zip(self.arguments.names, self.arguments.given, self.runner.axis_names, strict=True):
+            called = given.dims[told.index("time")] if "time" in told else None
+            if called in ROLES and called != "time":
+                found.append(f"The model reads a sequence along the axis of {name!r} that is called {called!r}.")
+        return found
 
     def time_axis(self, i: int) -> int | None:
         """The axis of time of an argument whose samples come first; None where it has none.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 
 Source = tuple[int, int]
 """An axis of an input: the number of the input, and of its axis."""
@@ -47,7 +48,7 @@ class Flow:
 
 def start(leaf: int, shape: Sequence[int]) -> Flow:
     """An input."""
-    return Flow(tuple((Atom(size, frozenset({(leaf, axis)})),) for axis, size in enumerate(shape)))
+    return Flow(tuple((Atom(steps, frozenset({(leaf, axis)})),) for axis, steps in enumerate(shape)))
 
 
 def sources(axis: Axis) -> frozenset[Source]:
@@ -55,15 +56,14 @@ def sources(axis: Axis) -> frozenset[Source]:
     return frozenset().union(*(atom.sources for atom in axis))
 
 
+def size(axis: Axis) -> int:
+    """How many positions an axis has."""
+    return prod(atom.size for atom in axis)
+
+
 def sized(axes: Iterable[Axis], shape: Sequence[int]) -> Axes:
     """The axes with these sizes: one atom where they have changed."""
-    found = []
-    for axis, size in zip(axes, shape, strict=True):
-        product = 1
-        for atom in axis:
-            product *= atom.size
-        found.append(axis if product == size else (Atom(size, sources(axis)),))
-    return tuple(found)
+    return tuple(a if size(a) == new else (Atom(new, sources(a)),) for a, new in zip(axes, shape, strict=True))
 
 
 def merged(*picked: Mapping[Source, int]) -> dict[Source, int]:
@@ -79,25 +79,35 @@ def aligned(flows: Sequence[Flow], shape: Sequence[int]) -> Flow:
     """The result of an elementwise operation: axes go together from the last one on, as in broadcasting."""
     axes = []
     for back in range(len(shape), 0, -1):
-        size = shape[-back]
+        new = shape[-back]
         there = [flow.axes[-back] for flow in flows if flow.rank >= back]
-        whole = [axis for axis in there if len(axis) > 1 and sized([axis], [size])[0] == axis]
+        whole = [axis for axis in there if len(axis) > 1 and sized([axis], [new])[0] == axis]
         all_sources = frozenset().union(*(sources(axis) for axis in there))
         if whole and all_sources == sources(whole[0]):
             axes.append(whole[0])
         else:
-            axes.append((Atom(size, all_sources),))
+            axes.append((Atom(new, all_sources),))
     return Flow(tuple(axes), merged(*(flow.picked for flow in flows)))
+
+
+def kept(flow: Flow, shape: Sequence[int]) -> Flow:
+    """The same axes with other sizes."""
+    return Flow(sized(flow.axes, shape), flow.picked)
+
+
+def turned(flow: Flow) -> Flow:
+    """The last two axes in the other order."""
+    return Flow((*flow.axes[:-2], flow.axes[-1], flow.axes[-2]), flow.picked)
 
 
 def regrouped(flow: Flow, shape: Sequence[int]) -> Flow:
     """The tensor in another shape with the same order of elements."""
     waiting = [atom for axis in flow.axes for atom in axis if atom.size > 1 or atom.sources]
     axes: list[Axis] = []
-    for size in shape:
+    for new in shape:
         taken: list[Atom] = []
-        missing = size
-        if size == 1 and waiting and waiting[0].size == 1:
+        missing = new
+        if new == 1 and waiting and waiting[0].size == 1:
             taken.append(waiting.pop(0))
         while missing > 1 and waiting:
             atom = waiting.pop(0)
@@ -119,7 +129,7 @@ def regrouped(flow: Flow, shape: Sequence[int]) -> Flow:
 
 def _mixed(flow: Flow, shape: Sequence[int]) -> Flow:
     everything = frozenset().union(*(sources(axis) for axis in flow.axes))
-    return Flow(tuple((Atom(size, everything),) for size in shape), flow.picked)
+    return Flow(tuple((Atom(new, everything),) for new in shape), flow.picked)
 
 
 def without(flow: Flow, axis: int) -> Flow:
@@ -150,10 +160,28 @@ def product(a: Flow, b: Flow, shape: Sequence[int]) -> Flow:
     return Flow((*batch, a.axes[-2], b.axes[-1]), merged(a.picked, b.picked))
 
 
+def contracted(terms: Sequence[str], result: str, flows: Sequence[Flow | None], shape: Sequence[int | None]) -> Flow:
+    """The result of an einsum, from the letters of each factor; a weight's own axis stands for what it sums over."""
+    where: dict[str, list[Flow]] = {}
+    for term, flow in zip(terms, flows, strict=True):
+        for letter, axis in zip(term, flow.axes if flow else (), strict=False):
+            where.setdefault(letter, []).append(Flow((axis,)))
+    followed = [flow for flow in flows if flow]
+    gone = frozenset().union(*(sources(f.axes[0]) for c, found in where.items() if c not in result for f in found))
+    axes = []
+    for letter, known in zip(result, shape, strict=True):
+        found = where.get(letter)
+        if found:
+            axes.append(aligned(found, [known or size(found[0].axes[0])]).axes[0])
+        else:
+            axes.append((Atom(known or 1, gone if len(followed) == 1 else frozenset()),))
+    return Flow(tuple(axes), merged(*(flow.picked for flow in followed)))
+
+
 def stacked(flows: Sequence[Flow | None], axis: int, shape: Sequence[int]) -> Flow:
     """Tensors side by side along a new axis: that axis where each has its own positions of one."""
     known = [flow for flow in flows if flow is not None]
-    rest = aligned(known, [size for a, size in enumerate(shape) if a != axis])
+    rest = aligned(known, [new for a, new in enumerate(shape) if a != axis])
     common = set.intersection(*(set(flow.picked) for flow in known)) if len(known) == len(flows) else set()
     own = frozenset(source for source in common if len({flow.picked[source] for flow in known}) == len(known) > 1)
     joined = with_new(rest, axis, Atom(shape[axis], own))
@@ -198,16 +226,40 @@ class Votes:
             if leaf in numbers:
                 self._said[False][leaf, numbers[leaf]].add("feature")
 
+    def say_scores(self, a: Flow, b: Flow) -> None:
+        """A product (..., i, k) by (..., k, j), which is scores where i and j are of one axis: attention."""
+        rows = sources(a.axes[-2])
+        if rows and rows == sources(b.axes[-1]):
+            self.say_pairwise(a.axes[-2], a.axes[-1])
+
+    def say_contracted(self, terms: Sequence[str], result: str, flows: Sequence[Flow]) -> None:
+        """The same for an einsum of two."""
+        one, other = ({c: flow.axes[at] for at, c in enumerate(term)} for term, flow in zip(terms, flows, strict=True))
+        summed = [c for c in one if c in other and c not in result]
+        for row in (c for c in one if c not in other):
+            for column in (c for c in other if c not in one):
+                same = sources(one[row])
+                if summed and same and same == sources(other[column]):
+                    self.say_pairwise(one[row], one[summed[-1]])
+
+    def say_ids(self, ids: Flow) -> None:
+        """Ids in a row, which one table turns into vectors, are steps."""
+        others = [axis for axis in ids.axes if sources(axis) and not self.is_sample(axis)]
+        if len(others) == 1 and not ids.picked:
+            self.say(others[0], "time", sure=False)
+
     def step(self, flow: Flow) -> None:
         """A recurrent cell runs on a tensor; on several positions of an axis, that axis is time."""
         for source, bits in flow.picked.items():
+            if source in self._samples:
+                continue
             self._steps[source].add(bits)
             self._step_axes.setdefault(source, flow.axes[-1:])
 
     def combined(self, flow: Flow) -> None:
         """A nonlinear function of a tensor that may have come from several positions of an axis."""
         for source, bits in flow.picked.items():
-            if bits.bit_count() > 1:
+            if bits.bit_count() > 1 and source not in self._samples:
                 self._mixed[source].add(bits)
 
     def is_sample(self, axis: Axis) -> bool:
@@ -226,8 +278,8 @@ class Votes:
                 for channels in self._step_axes[source]:
                     self.say(channels, "feature")
         for (leaf, axis), bits in self._mixed.items():
-            size = self._shapes[leaf][axis]
-            if size > 2 and len(bits) >= size - 1:  # each step a function of all before it, so no mere sum
+            steps = self._shapes[leaf][axis]
+            if steps > 2 and len(bits) >= steps - 1:  # each step a function of all before it, so no mere sum
                 self._said[True][leaf, axis].add("time")
         return tuple(self._names_of(leaf, len(shape)) for leaf, shape in enumerate(self._shapes))
 

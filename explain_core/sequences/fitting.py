@@ -90,6 +90,12 @@ def _series(
 ) -> xr.DataArray:
     if one.ndim == 2:
         raise InputError("The model takes numbers, and these are words.", where=where, hint="Give a file of numbers.")
+    if spec.shape is not None and len(spec.shape) > 3:
+        raise InputError(
+            f"The model takes arrays of {len(spec.shape)} axes, such as images; a sequence has timesteps and features.",
+            where=where,
+            hint="Explain it from Python: explain_core.explain takes arrays of any shape.",
+        )
     steps, features = one.sizes["time"], one.sizes["feature"]
     if spec.features is not None and spec.features != features:
         raise _wrong_features(one, spec, where)

@@ -50,13 +50,15 @@ _MOST_TIMES_STORED = 16
 class Checkpoint:
     """What was found: weights by name, settings by name, a note on each thing left out or changed.
 
-    ``module`` is there instead of weights where a whole module was pickled.
+    ``module`` is there instead of weights where a whole module was pickled; ``parts`` are the names under which the
+    weights of one model stand, each in a mapping of its own.
     """
 
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     module: Recorded | None = None
+    parts: tuple[str, ...] = ()
     raw: dict[str, torch.Tensor] = field(default_factory=dict)  # the weights under the names of the file
 
 
@@ -99,11 +101,7 @@ def _descend(content: Any, found: Checkpoint, where: str) -> Any:
         named = [key for key in WEIGHT_KEYS if key in inner]
         others = [key for key in inner if not _NEVER_WEIGHTS.search(key)]
         if not named and len(others) > 1:
-            raise ModelFileError(
-                f"The file holds several models: {', '.join(map(repr, others[:6]))}.",
-                where=where,
-                hint="Save the one to explain on its own, or the model that joins them as one. " + EXPORT_HINT,
-            )
+            return _joined({key: inner[key] for key in others}, found, where)
         key = (named or others or [None])[0]
         if key is None:
             deeper = [name for name in WEIGHT_KEYS if isinstance(content.get(name), Mapping)]
@@ -117,6 +115,30 @@ def _descend(content: Any, found: Checkpoint, where: str) -> Any:
             found.notes.append(note + (f"; {', '.join(map(repr, also))} were left out." if also else "."))
         content = inner[key]
     raise _no_weights(content, where)
+
+
+def _joined(parts: dict[str, Any], found: Checkpoint, where: str) -> dict[str, Any]:
+    """Weights that were saved part by part, ``{"lstm": lstm.state_dict(), "fc": fc.state_dict()}``, as of one model.
+
+    Raises:
+        ModelFileError: they are several models, or modules without what joins them.
+    """
+    listed = ", ".join(map(repr, list(parts)[:6])) + (", ..." if len(parts) > 6 else "")
+    if any(is_module(part) for part in parts.values()):
+        raise ModelFileError(
+            f"The file holds {len(parts)} modules, {listed}, without what joins them.",
+            where=where,
+            hint="Save the one to explain on its own, or the model that joins them as one. " + EXPORT_HINT,
+        )
+    if len({tuple(sorted(part)) for part in parts.values()}) == 1:  # copies of one model, as of an ensemble
+        raise ModelFileError(
+            f"The file holds several models: {listed}. Each has the same weights by name.",
+            where=where,
+            hint="Save the one to explain on its own, or the model that joins them as one. " + EXPORT_HINT,
+        )
+    found.parts = tuple(parts)
+    found.notes.append(f"The file holds weights in parts, {listed}; they were taken as those of one model.")
+    return {f"{key}.{name}": value for key, part in parts.items() for name, value in part.items()}
 
 
 def _is_weights(value: Any) -> bool:

@@ -198,16 +198,28 @@ def _by_protobuf(head: bytes) -> tuple[str, str] | None:
         if head[:1] == b"\x0a" and any(name in head for name in (b"Placeholder", b"VarHandleOp", b"NoOp")):
             return "This is a TensorFlow graph without the Keras model around it.", _KERAS_SAVE
         return None
+    if _begins_as_onnx(head) or b"onnx" in head:  # one made from a TensorFlow model has the names of that
+        return "This is an ONNX model.", "PairLift explains PyTorch and Keras models. " + _from_original()
     if any(word in head for word in (b"Placeholder", b"VarHandleOp", b"StatefulPartitionedCall")):
         return (
             "This is the saved_model.pb of a TensorFlow SavedModel, without the folder around it.",
             "Give the whole folder as a zip archive.",
         )
-    if (head[2:3] == b"\x12" and head[4:5].isalpha()) or b"onnx" in head:
-        return "This is an ONNX model.", "PairLift explains PyTorch and Keras models. " + _from_original()
     if head[2:3] == b"\x12":
         return "This is a CoreML model, made for Apple devices from another model.", _from_original()
     return None
+
+
+def _begins_as_onnx(head: bytes) -> bool:
+    """Whether a version is followed by the producer's name, or by what only ONNX has there.
+
+    The others have a message in place of the name, which begins with the tag of its first field.
+    """
+    if head[2:3] != b"\x12":
+        return head[2:3] in (b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42")
+    length = head[3]  # of one byte: names of producers are short
+    name = head[4 : 4 + length]
+    return 0 < length < 128 and len(name) == length and name.isascii() and name.decode("ascii").isprintable()
 
 
 def _ends_with(path: Path, end: bytes) -> bool:

@@ -41,7 +41,7 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
     """
     found = checkpoint.find(inert.read(path), path.name)
     if found.module is None:
-        return open_weights(found, path, architecture)
+        return _of_parts(found, path, architecture) if found.parts else open_weights(found, path, architecture)
     if architecture:
         raise ModelFileError(
             "The file holds a whole pickled model; there is nothing to choose.",
@@ -51,6 +51,20 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
     module = build(found.module, path.name)
     notes = [*found.notes, *_take_samples_first(module)]
     return describe_module(module, notes, found.module.attributes.get("training") is True)
+
+
+def _of_parts(found: checkpoint.Checkpoint, path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
+    """Weights that were saved part by part."""
+    try:
+        return open_weights(found, path, architecture)
+    except ModelFileError as error:
+        raise ModelFileError(
+            f"The file holds weights in parts, {', '.join(map(repr, found.parts[:6]))}. As those of one model they "
+            f"cannot be opened: {error.what}",
+            where=error.where,
+            hint="If they are several models, save the one to explain on its own. " + error.hint,
+            fixes=error.fixes,
+        ) from None
 
 
 def _take_samples_first(module: nn.Module) -> list[str]:

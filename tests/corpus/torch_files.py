@@ -99,6 +99,9 @@ def valid_cases(folder: Path) -> dict[str, Case]:
     add("before 1.6", weights, model, zipped=False)
     add("checkpoint", {"epoch": 3, "model_state_dict": weights, "optimizer_state_dict": {}, "config": settings}, model,
         says=("own settings say the same", "hidden_size=5"))  # fmt: skip
+    parts = {key: part.state_dict() for key, part in model.named_children()}
+    add("part by part", parts | {"optimizer": {"state": {}, "param_groups": []}, "epoch": 3}, model,
+        says=("weights in parts", "as those of one model"))  # fmt: skip
     lightning = {f"model.{name}": value for name, value in weights.items()} | {"criterion.weight": torch.ones(2)}
     hyper = argparse.Namespace(lr=np.float64(0.1), hidden_size=np.int64(UNITS), log=Path("runs"))
     add("lightning", {"state_dict": lightning, "hyper_parameters": hyper, "pytorch-lightning_version": "2.4"}, model,
@@ -367,6 +370,11 @@ def refused_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "list of tensors": (_torch_bytes([torch.ones(3)]), "a list of 1 things (Tensor)"),
         "optimizer": (_torch_bytes({"state": {}, "param_groups": []}), "state of an optimizer"),
         "ensemble": (_torch_bytes({"first": weights, "second": weights}), "several models: 'first', 'second'"),
+        "modules": (_torch_bytes({"a": nn.LSTM(4, 5), "b": nn.Linear(5, 1)}), "2 modules, 'a', 'b', without what"),
+        "parts that do not fit": (
+            _torch_bytes({"lstm": nn.LSTM(4, 5).state_dict(), "fc": nn.Linear(7, 1).state_dict()}),
+            "weights in parts, 'lstm', 'fc'. As those of one model they cannot be opened",
+        ),
         "empty dict": (_torch_bytes({}), "it is empty"),
         "settings": (_torch_bytes({"epoch": 3, "lr": 0.1}), "it holds 'epoch', 'lr'"),
         "convolution": (_torch_bytes({"conv.weight": torch.ones(2, 4, 3), **weights}), "convolution"),
@@ -476,6 +484,12 @@ def refused_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "before 0.1.10": (_tar("storages"), "before 0.1.10"),
         "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(40), "7z archive"),
         "onnx": (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:\x80\x02", "ONNX"),
+        "onnx of a SavedModel": (
+            b"\x08\x08\x12\x07tf2onnx\x1a\x061.16.1:\x80\x08\x0a\x2fStatefulPartitionedCall/sequential/lstm/Placeholder",
+            "ONNX",
+        ),
+        "onnx of no producer": (b"\x08\x0a:\x80\x08\x0a\x20\x12\x0bPlaceholder" + bytes(40), "ONNX"),
+        "onnx of no known producer": (b"\x08\x0a\x12\x042.0\x20:\x80\x08\x0a\x12\x0bNoOp" + bytes(40), "ONNX"),
         "coreml": (b"\x08\x05\x12\x80\x01\x0a\x10\x0a\x05input" + bytes(40), "CoreML model"),
         "tflite": (b"\x1c\x00\x00\x00TFL3" + bytes(40), "TensorFlow Lite"),
         "graph": (b"\x0a\x20\x0a\x01x\x12\x0bPlaceholder" + bytes(40), "TensorFlow graph"),

@@ -360,3 +360,25 @@ def test_reading_leaves_the_model_as_it_was():
     xc.explain(model, (X, LENGTHS), baselines=(BASE, LENGTHS))
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def test_no_sample_is_named_where_none_is_at_fault():
+    """As many values as there are samples, but not one of each."""
+
+    def forward(net, x):
+        best = x.abs().mean((0, 1)).topk(SAMPLES).indices
+        return last(net, x[:, :, best.numpy()[[0, 0, 1, 2]]])
+
+    with pytest.raises(xc.errors.CaptureError) as caught:
+        xc.explain(net(forward), X * np.array([1, 2, 3, 4]), baselines=BASE * np.array([4, 3, 2, 1]))
+    assert "[3, 2, 1] for the input and" in caught.value.what
+    assert "sample" not in caught.value.what
+
+
+def test_a_view_of_what_a_rule_lays_out_otherwise():
+    def forward(net, x):
+        heads = x.view(SAMPLES, STEPS, 2, 2).transpose(1, 2)
+        mixed = nn.functional.scaled_dot_product_attention(heads, heads, heads)
+        return last(net, mixed.transpose(1, 2).contiguous().view(SAMPLES, STEPS, FEATURES))
+
+    assert xc.explain(net(forward), X, baselines=BASE).relative_residual.max() <= 1e-12

@@ -20,6 +20,7 @@ from torch.fx.experimental.proxy_tensor import (
     get_innermost_proxy_mode,
     get_proxy_slot,
 )
+from torch.utils._python_dispatch import _disable_current_modes
 
 from explain_core.backends.torch.aliasing import dependent
 from explain_core.backends.torch.pairs import Pair, base_of, is_pair, pairs_in, test_of
@@ -53,7 +54,8 @@ class Decisions(WeightsAreKept):
         if func._schema.is_mutable and args and isinstance(args[0], Tensor) and _has_memory(args[0]):
             memory = args[0].untyped_storage()  # kept, so that no other has its address
             if memory.data_ptr() not in self._before:
-                self._before[memory.data_ptr()] = memory, memory.clone()
+                with torch._C.DisableTorchFunction(), _disable_current_modes():
+                    self._before[memory.data_ptr()] = memory, memory.clone()
         result = super().__torch_dispatch__(func, types, args, kwargs)
         if _reads(func) and self.tracer is not None:
             node = next(reversed(self.tracer.graph.nodes))
@@ -171,9 +173,10 @@ class DisagreeError(CaptureError):
     """The members of a pair decide differently.
 
     Attributes:
-        differing: what the decision was taken from, where its members differ; None where that is not known.
+        source: what the decision was taken from; ``differing``: where its members differ. None where that is not known.
     """
 
+    source: fx.Node | None = None
     differing: Tensor | None = None
 
     def __reduce__(self):
@@ -206,22 +209,37 @@ def check(node: fx.Node, args: tuple, kwargs: dict, source: Any) -> None:
             hint=_HINT,
         )
         if is_pair(source) and source.test.shape == source.base.shape:
-            error.differing = source.test != source.base
+            error.source, error.differing = source_of(node), source.test != source.base
         raise error
     if not _same(test, node.meta[_READ]):
         raise DecidedOtherwiseError(node, test)
 
 
-def in_sample(error: DisagreeError, count: int) -> DisagreeError:
-    """The same error, with the first of ``count`` samples for which the members differ where that can be told."""
-    differing = error.differing
-    axes = [] if differing is None else [axis for axis, size in enumerate(differing.shape) if size == count]
-    if len(axes) != 1 or count < 2:
+def in_sample(error: DisagreeError, axis: int | None, count: int) -> DisagreeError:
+    """The same error, with the first of ``count`` samples for which the members differ where that can be told.
+
+    It can where every value on the way from the inputs has the samples along ``axis``.
+    """
+    if axis is None or count < 2 or error.source is None or not _has_rows(error.source, axis, count):
         return error
-    rows = differing.movedim(axes[0], 0).reshape(count, -1).any(1).nonzero()
+    rows = error.differing.movedim(axis, 0).reshape(count, -1).any(1).nonzero()
     if not len(rows):
         return error
     return DisagreeError(f"{error.what}; first in sample {int(rows[0])} of these", where=error.where, hint=error.hint)
+
+
+def _has_rows(source: fx.Node, axis: int, count: int) -> bool:
+    reached = dependent(source.graph)
+    waiting, seen = [source], {source}
+    while waiting:
+        node = waiting.pop()
+        shape = getattr(node.meta.get("val"), "shape", ())
+        if isinstance(node.meta.get("val"), Tensor) and (len(shape) <= axis or shape[axis] != count):
+            return False
+        more = {n for n in node.all_input_nodes if n in reached} - seen
+        seen |= more
+        waiting += more
+    return True
 
 
 def source_of(guard: fx.Node) -> fx.Node | None:

@@ -213,7 +213,9 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
             elif node in roots.views and _is_discrete(args[0]) and _moves_nothing(node.target):
                 value = _view(node.target, args, kwargs)
             else:
-                value = _run_node(node, args, kwargs, ops)
+                # What a rule gives may lie otherwise in memory than what the model had, where nothing is written to it.
+                is_free = node.target is torch.ops.aten.view.default and node not in roots.views
+                value = _run_node(node, torch.ops.aten.reshape.default if is_free else node.target, args, kwargs, ops)
             if node in roots.splits and pairs_in(args):
                 value = _single_views(args[0], value)
         if node in roots.paired and isinstance(value, Tensor):
@@ -260,8 +262,8 @@ def _attribute(module: Any, path: str) -> Any:
 _MODES = ("_set_grad_enabled", "_enter_autocast", "_exit_autocast")
 
 
-def _run_node(node: fx.Node, args: tuple, kwargs: dict, ops: PairOps) -> Any:
-    op, ops.where, ops.place = node.target, module_path(node), ops.recorder.loops.places.get(node)
+def _run_node(node: fx.Node, op: Any, args: tuple, kwargs: dict, ops: PairOps) -> Any:
+    ops.where, ops.place = module_path(node), ops.recorder.loops.places.get(node)
     try:
         if op is operator.getitem:
             return args[0][args[1]]

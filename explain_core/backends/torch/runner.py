@@ -349,7 +349,7 @@ class TorchRunner:
             raise error.of(members, self._arguments.names, self.explained) from error
         except DisagreeError as error:
             axis = self._sample_axes[0]
-            raise in_sample(error, 1 if axis is None else test[0].shape[axis]) from None
+            raise in_sample(error, axis, 1 if axis is None else test[0].shape[axis]) from None
 
     def _explain(
         self,

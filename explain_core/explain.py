@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from explain_core.axes import Axis
 from explain_core.completeness import require_completeness
 from explain_core.explanation import Explanation
 from explain_core.preparation import Prepared, prepare
@@ -24,7 +25,7 @@ def explain(
     background: bool = False,
     precision: str | None = None,
     *,
-    sample_axis: int | Mapping[str, int] | None = 0,
+    sample_axis: Axis | Mapping[str, Axis] = 0,
     output_names: list[str] | None = None,
     keep_embeddings: bool = False,
     keep_gates: bool = True,
@@ -38,7 +39,8 @@ def explain(
     Args:
         model: an ``nn.Module``, an exported program, a Keras model, or what `load_model` returned. Not changed.
         inputs: (sample, time, feature), or whatever the model takes: a tuple for several inputs, nested where the model
-            takes nested ones, or a dict by parameter name.
+            takes nested ones, or a dict by parameter name. Names of axes and labels stay; see `axes` and `meaning` for
+            what is made of arrays and frames without them.
         baselines: "zeros", "mean", "median", "padded-mean", "first", or a number; an array with 1 sample or as many as
             the input, matched by name where it has names; one number for each feature; a function of the input; for
             several inputs a tuple or dict of these. See `explain_core.baselines.resolve_baselines`.
@@ -48,7 +50,8 @@ def explain(
         device: "auto" (a GPU when there is one), "cpu", "cuda", "cuda:1".
         background: average over the baselines instead of pairing them with the samples.
         precision: "float64" to verify; None for the model's own.
-        sample_axis: 1 for time-first models, None for a model that takes one sequence without a sample axis.
+        sample_axis: 1 for time-first models, None for a model that takes one sequence without a sample axis; or its
+            name. An axis called "sample" or "batch" is found without it.
         output_names: labels of the model's outputs, such as class names.
         keep_embeddings: also the attributions before they are summed over the embedding axis.
         keep_gates: also what each gate of each recurrent layer contributed.

@@ -88,7 +88,8 @@ def strongest(shown: Shown, output: str) -> dict[str, object]:
     explanation = shown.explanation
     one = explanation.sel(output=[output]).attributions
     part = next(iter(one.values())) if isinstance(one, dict) else one
-    values = part.isel(sample=0).transpose("time", ..., missing_dims="ignore").values.reshape(part.sizes.get("time", 1), -1)
+    steps = part.isel(sample=0).transpose("time", ..., missing_dims="ignore")
+    values = steps.values.reshape(part.sizes.get("time", 1), -1)
     time, feature = np.unravel_index(np.abs(values).argmax(), values.shape)
     return {"time": (int(time), int(time)), "feature": int(feature)}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from explain_core.axes import Axis
 from explain_core.backends.protocol import PairAttribution
 from explain_core.errors import InputError, MethodError
 from explain_core.explain import explain
@@ -32,7 +33,7 @@ def explain_with(
     background: bool = False,
     precision: str | None = None,
     *,
-    sample_axis: int | Mapping[str, int] | None = 0,
+    sample_axis: Axis | Mapping[str, Axis] = 0,
     output_names: list[str] | None = None,
     seed: int = 0,
     progress: Progress | None = None,

@@ -25,6 +25,8 @@ from benchmarks.conformance.zoo import PACKAGES, Case
 
 ROUNDING = {"float32": 1e-5, "float64": 1e-12}
 """The bound on ``relative_residual`` that every supported model keeps."""
+IDS = ("_ids", "_cat")
+"""How names of arrays of ids end."""
 ULPS = 4
 """What two predictions and their difference are rounded by, where the difference is small beside them."""
 PATIENCE = 1200
@@ -74,15 +76,21 @@ def last_number(model: Any, inputs: Any) -> tuple[int, ...]:
 
 
 def drawn(inputs: Any) -> Any:
-    """Baselines for the inputs: random numbers, and zeros for ids. Normalisations have a variance there."""
+    """Baselines for the inputs: other random numbers and ids, at which normalisations have a variance.
+
+    Of a dict, lengths and masks get none: they are the same in both.
+    """
     if isinstance(inputs, dict):
-        return {path: drawn(value) for path, value in paths(inputs)}
+        of_values = {path: np.asarray(value) for path, value in paths(inputs)}
+        return {
+            path: drawn(value) for path, value in of_values.items() if value.dtype.kind == "f" or path.endswith(IDS)
+        }
     if isinstance(inputs, tuple):
         return tuple(drawn(value) for value in inputs)
-    array = np.asarray(inputs)
+    array, rng = np.asarray(inputs), np.random.default_rng(1)
     if array.dtype.kind != "f":
-        return np.zeros_like(array)
-    return np.random.default_rng(1).normal(size=array.shape).astype(array.dtype)
+        return rng.integers(array.min(), array.max() + 1, array.shape)
+    return rng.normal(size=array.shape).astype(array.dtype)
 
 
 def paths(inputs: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,6 +6,7 @@ Plain Python, no Streamlit: the sidebar chooses, this module prepares.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any
@@ -149,6 +150,9 @@ def demo_subject(demo: Demo, index: int) -> Subject:
     )
 
 
+_HELD = Baseline("First step, held", "its own first step, held to the end", "first")
+
+
 def demo_baselines(demo: Demo) -> list[Baseline]:
     """The demo's baselines, its own choice first."""
     n = len(demo.background)
@@ -157,7 +161,7 @@ def demo_baselines(demo: Demo) -> list[Baseline]:
         f"{n} training sequences, averaged", f"{n} training sequences on average", demo.background, True
     )
     first, second = (background, mean) if demo.default_baseline == "background" else (mean, background)
-    return [first, second, Baseline("Zeros", "a sequence of zeros", "zeros")]
+    return [first, second, Baseline("Zeros", "a sequence of zeros", "zeros"), _HELD]
 
 
 def _padded_times(times: tuple[str, ...], size: int) -> np.ndarray:
@@ -204,7 +208,7 @@ def upload_baselines(
     others: Callable[[int], xr.DataArray] | None = None,
     padding: int = 0,
 ) -> list[Baseline]:
-    """Zeros, what was uploaded on average, and the person's own file, which comes first when given.
+    """Zeros, the middle of what was uploaded, the first step, and the person's own file, which comes first when given.
 
     Args:
         sequences: all of the file, in its own units.
@@ -217,20 +221,56 @@ def upload_baselines(
         blank = "zeros" if padding == 0 else np.full(fitted.shape, padding, dtype=fitted.dtype)
         found = [Baseline("Padding only", "an empty text", blank)]
     else:
-        mean = valid_steps(sequences).mean(axis=0)
-        mean = np.tile(mean, fitted.sizes["feature"] // len(mean))  # once for each step where steps lie side by side
-        values = np.broadcast_to(scaled_values(mean, fitted), fitted.shape).astype(fitted.dtype)
+        steps = valid_steps(sequences)
+        mean, median = (_everywhere(middle(steps, axis=0), fitted) for middle in (np.mean, np.median))
         zeros = "a sequence of zeros" if OFFSET not in fitted.coords else "zeros after scaling"
         found = [
             Baseline("Zeros" if OFFSET not in fitted.coords else "Zeros after scaling", zeros, "zeros"),
-            Baseline("Average of my sequences", "an average step of your sequences", values),
+            Baseline("Average of my sequences", "an average step of your sequences", mean),
+            Baseline("Median of my sequences", "a median step of your sequences", median),
+            *([_HELD] if "time" in fitted.dims else []),
         ]
     background = _background(sequences, fitted, others) if others is not None else None
     if background is not None:
         found.append(background)
     if own is not None:
-        found.insert(0, _own_baseline(own, fitted))
+        found.insert(0, _own_baseline(_in_order(own, sequences), fitted))
     return found
+
+
+def _everywhere(step: np.ndarray, fitted: xr.DataArray) -> np.ndarray:
+    """One step in the person's own units at all steps, once for each where steps lie side by side."""
+    step = np.tile(step, fitted.sizes["feature"] // len(step))
+    return np.broadcast_to(scaled_values(step, fitted), fitted.shape).astype(fitted.dtype)
+
+
+def _in_order(own: xr.DataArray, sequences: xr.DataArray) -> xr.DataArray:
+    """The file of baselines with its columns in the order of the sequences', by their names where both have names.
+
+    Raises:
+        InputError: they have other names, or the baselines differ in length.
+    """
+    if (lengths_of(own) != own.sizes["time"]).any():
+        raise InputError(
+            f"The baselines have {', '.join(map(str, sorted(set(lengths_of(own).tolist()))))} timesteps.",
+            where="your baseline",
+            hint="Give baselines of one length: that of the sequence, or one timestep that is used for all.",
+        )
+    if "feature" not in own.dims or "feature" not in sequences.dims:
+        return own
+    mine, theirs = ([str(name) for name in each["feature"].values] for each in (own, sequences))
+    if sorted(mine) == sorted(theirs):
+        return own.isel(feature=[mine.index(name) for name in theirs])
+    if any(all(_NUMBERED.fullmatch(name) for name in names) for names in (mine, theirs)):
+        return own
+    raise InputError(
+        f"The baseline has the columns {', '.join(mine)}; the sequence has {', '.join(theirs)}.",
+        where="your baseline",
+        hint="Give the columns of the sequence, in any order, or none of their names.",
+    )
+
+
+_NUMBERED = re.compile(r"feature \d+")  # what columns are called that have no names
 
 
 def _background(

@@ -79,6 +79,16 @@ def test_a_constant_that_is_used_and_then_changed(forward, plainly):
     assert_alike(forward, plainly)
 
 
+def shaped_in_place(net, x):
+    y = x.tanh().sum(1)
+    y.unsqueeze_(1).transpose_(1, 2).squeeze_(-1)
+    return net.head(y.squeeze_())
+
+
+def test_a_shape_that_changes_in_place():
+    assert_alike(shaped_in_place, lambda net, x: net.head(x.tanh().sum(1)))
+
+
 def a_buffer_written_through_a_view(net, x):
     net.levels[1:] += 1
     y = (x * net.levels).sum(1)

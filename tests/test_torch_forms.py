@@ -194,12 +194,14 @@ def into_a_given_tensor(net, x):
     return plain(net, out)
 
 
-def over_samples_by_vmap(net, x):
-    return plain(net, torch.vmap(lambda series: torch.tanh(net.mix(series)))(x))
+def through_a_derivative(net, x):
+    return plain(net, torch.func.grad(lambda x: net.mix(x).tanh().sum())(x))
 
 
 @pytest.mark.parametrize(
-    ("forward", "word"), [(into_a_given_tensor, "out="), (over_samples_by_vmap, "vmap")], ids=["out", "vmap"]
+    ("forward", "word"),
+    [(into_a_given_tensor, "out="), (through_a_derivative, "torch.func that differentiate")],
+    ids=["out", "grad"],
 )
 def test_it_stops_with_a_name_and_a_way_out(forward, word):
     with pytest.raises(xc.errors.ExplainError) as caught:

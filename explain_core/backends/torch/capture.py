@@ -30,8 +30,11 @@ from explain_core.backends.torch.calls import CallsMode
 from explain_core.backends.torch.decisions import Decisions, guards
 from explain_core.backends.torch.draws import Repeated
 from explain_core.backends.torch.loops import Loops, find_loops
+from explain_core.backends.torch.vmapped import vmap_unfolded
 from explain_core.backends.torch.watching import ChangesWeightError, Taint, failure_seen, memories
 from explain_core.errors import CaptureError, ExplainError
+
+aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def capture(
         return outputs
 
     calls, decisions = CallsMode(Repeated(draws)), Decisions(model, owned)
-    with _recording(model) as running, calls, decisions, torch.no_grad(), _as_written():
+    with _recording(model) as running, calls, decisions, vmap_unfolded(), torch.no_grad(), _as_written():
         try:
             # What is read from tensors is not an error here but a guard, see `decisions`.
             graph = make_fx(flat, pre_dispatch=True, _error_on_data_dependent_ops=False)(*traced)
@@ -174,10 +177,25 @@ def capture(
             raise _explained(error, running[-1][0] if running else "") from error
     weights = {w.data_ptr(): name for name, w in (*model.named_parameters(), *model.named_buffers()) if w.numel()}
     _name_constants_once(graph.graph)
+    for node in graph.graph.nodes:
+        node.target = _SHAPED_IN_PLACE.get(node.target, node.target)
     decisions.put_back(graph)
     guards(graph.graph)
     _require_constant_weights(graph, weights)
     return Captured(graph, tuple(names), tuple(values), weights, calls.orders, find_loops(graph.graph))
+
+
+# These write to no memory; what comes after them is recorded with what they give.
+_SHAPED_IN_PLACE = {
+    aten.squeeze_.default: aten.squeeze.default,
+    aten.squeeze_.dim: aten.squeeze.dim,
+    aten.squeeze_.dims: aten.squeeze.dims,
+    aten.unsqueeze_.default: aten.unsqueeze.default,
+    aten.transpose_.default: aten.transpose.int,
+    aten.swapaxes_.default: aten.swapaxes.default,
+    aten.swapdims_.default: aten.swapdims.default,
+    aten.t_.default: aten.t.default,
+}
 
 
 def _name_constants_once(graph: fx.Graph) -> None:

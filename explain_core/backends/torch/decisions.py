@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from explain_core.backends.torch.aliasing import dependent
 from explain_core.backends.torch.pairs import Pair, base_of, is_pair, pairs_in, test_of
+from explain_core.backends.torch.vmapped import is_inside
 from explain_core.backends.torch.watching import WeightsAreKept
 from explain_core.errors import CaptureError
 
@@ -56,6 +57,8 @@ class Decisions(WeightsAreKept):
             if memory.data_ptr() not in self._before:
                 with torch._C.DisableTorchFunction(), _disable_current_modes():
                     self._before[memory.data_ptr()] = memory, memory.clone()
+        if is_inside() and _reads(func):
+            raise _inside()
         result = super().__torch_dispatch__(func, types, args, kwargs)
         if _reads(func) and self.tracer is not None:
             node = next(reversed(self.tracer.graph.nodes))
@@ -84,6 +87,8 @@ def keep(values: Tensor, how: str, before: Tensor | None = None) -> None:
 
     The note stands before the operation that ``before`` is a result of, if that is given.
     """
+    if is_inside():
+        raise _inside()
     mode = get_innermost_proxy_mode()
     proxy = None if mode is None else get_proxy_slot(values, mode.tracer, None, lambda slot: slot.proxy)
     if proxy is None:  # made outside the graph
@@ -95,6 +100,13 @@ def keep(values: Tensor, how: str, before: Tensor | None = None) -> None:
     if before is not None:
         made = get_proxy_slot(before, mode.tracer, None, lambda slot: slot.proxy.node)
         (made.args[0] if made.target is operator.getitem else made).prepend(guard)
+
+
+def _inside() -> CaptureError:
+    return CaptureError(
+        "the model reads values out of tensors inside torch.vmap, which cannot be followed",
+        hint="Read them before, or write this part with operations on whole batches.",
+    )
 
 
 def guards(graph: fx.Graph) -> list[fx.Node]:

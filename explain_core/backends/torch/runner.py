@@ -413,9 +413,15 @@ class TorchRunner:
         names = {}
         for node in captured.graph.graph.find_nodes(op="get_attr"):
             weight = getattr(captured.graph, node.target)
+            if not isinstance(weight, Tensor):
+                raise UnsupportedOperation(
+                    f"the model computes with an object of its own kind, {type(weight).__name__}",
+                    where=module_path(next(iter(node.users), node)),
+                    hint="If its weights are quantized, explain the model as it was before.",
+                )
             if torch._C._functorch.is_functorch_wrapped_tensor(weight):
                 raise CaptureError(
-                    "functions of torch.func (vmap, grad) cannot be followed",
+                    "functions of torch.func that differentiate (grad, jacrev, jvp) cannot be followed",
                     where=module_path(next(iter(node.users), node)),
                     hint="Write this part with operations on whole batches.",
                 )

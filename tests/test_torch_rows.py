@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from exactness import Net, draw
 from rows import COMPLEX, SAMPLES, Draw, Explained
+from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
@@ -84,7 +85,8 @@ def weighed(y: torch.Tensor) -> torch.Tensor:
 
 
 def subsets(count: int):
-    for size in range(1, count + 1):
+    """Each alone, each two, and all."""
+    for size in sorted({1, min(2, count), count}):
         yield from itertools.combinations(range(count), size)
 
 
@@ -171,10 +173,13 @@ def thinned(explained: list[Explained], players: int, seed: int) -> list[Explain
     ]
 
 
+GAMES_ALL_THE_SAME = ("cummax", "cummin", "scatter_reduce", "index_reduce", "scatter.reduce", "scatter.value_reduce")
+
+
 def is_game_of_elements(row: str) -> bool:
     """Composed rows are games of their parts, and a comparison leaves alone what does not move."""
     rule = rules.RULES[row]
-    composed = isinstance(rule, rules.Composed) and type(rule) is not rules.Product and row not in ("cummax", "cummin")
+    composed = isinstance(rule, rules.Composed) and type(rule) is not rules.Product and row not in GAMES_ALL_THE_SAME
     return not composed and not isinstance(rule, rules.Comparison)
 
 
@@ -247,3 +252,57 @@ def test_places_in_memory_may_differ():
     whole = xc.explain(net, X, np.repeat(BASE[:1], 2, 0), precision="float64")
     one = xc.explain(net, X, BASE[:1], precision="float64")
     np.testing.assert_array_equal(one.attributions, whole.attributions)
+
+
+class Bag(nn.Module):
+    def __init__(self, mode: str, padding: int | None = None):
+        super().__init__()
+        self.table = nn.EmbeddingBag(7, 3, mode=mode, padding_idx=padding)
+        self.head = nn.Linear(3, 1)
+
+    def forward(self, ids):
+        return self.head(self.table(ids).tanh())
+
+
+@pytest.mark.parametrize(("mode", "padding"), [("sum", None), ("mean", None), ("max", None), ("sum", 0), ("mean", 0)])
+def test_bags_of_tokens_are_explained(mode, padding):
+    torch.manual_seed(0)
+    ids, base = np.array([[1, 2, 3, 0], [4, 4, 6, 2]]), np.array([[0, 2, 5, 1], [0, 0, 0, 2]])
+    ex = xc.explain(Bag(mode, padding).double(), ids, base)
+    assert ex.relative_residual.max() <= 1e-14
+    assert (ex.attributions.values[ids == base] == 0).all()
+
+
+def test_a_bag_is_its_parts():
+    torch.manual_seed(0)
+    bag = Bag("mean").double()
+    parts = Net(
+        lambda net, ids: net.head(net.table(ids).mean(1).tanh()), table=nn.Embedding(7, 3), head=bag.head
+    ).double()
+    parts.table.weight = bag.table.weight
+    ids, base = np.array([[1, 2, 3, 0], [4, 4, 6, 2]]), np.array([[0, 2, 5, 1], [0, 0, 0, 2]])
+    one, other = (xc.explain(net, ids, base).attributions for net in (bag, parts))
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-15)
+
+
+class Normalised(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.Sequential(
+            nn.Conv1d(6, 4, 1), nn.BatchNorm1d(4), nn.GroupNorm(2, 4), nn.LayerNorm(4), nn.Flatten()
+        )
+        self.head = nn.Linear(16, 1)
+
+    def forward(self, x):
+        return self.head(self.parts(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
+def test_programs_that_were_taken_apart_say_the_same():
+    torch.manual_seed(0)
+    model = Normalised().double().eval()
+    exported = torch.export.export(model, (torch.from_numpy(X),)).run_decompositions()
+    names = {str(node.target) for node in exported.graph.nodes}
+    assert {"aten.native_layer_norm.default", "aten.native_group_norm.default"} <= names
+    one, other = (xc.explain(net, X, BASE).attributions for net in (model, exported))
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-13)

@@ -183,6 +183,77 @@ def _bounds(name: str):
     return sample
 
 
+def _norm_of(d: Draw, call, *operands) -> Sample:
+    order = d.one(2.0, 1.0, 3.0, 0.5, float("inf"), 0.0)
+    return lambda *v: call(*v, order), list(operands)
+
+
+def _distances(d: Draw, call) -> Sample:
+    width = d.size()
+    return _norm_of(d, call, d.x(d.size(), width), d.x(d.size(), width))
+
+
+def _native_batch_norm(name: str):
+    def sample(d: Draw) -> Sample:
+        parts = [d.x(2, 3), d.x(3), d.x(3), d.x(3), d.x(3, domain="positive")]
+        training = [] if name.endswith("no_training") else [False]
+        return lambda v, w, b, m, s: op(name)(v, w, b, m, s, *training, 0.1, 1e-5)[0], parts
+
+    return sample
+
+
+def _truth_of_many(name: str):
+    def sample(d: Draw) -> Sample:
+        x = d.x(*d.shape(), domain=d.one("truth", "whole"))
+        given = d.one([], [d.axis(x.test.ndim), d.flag()])
+        return lambda v: op(name)(v, *given).to(torch.float64), [x]
+
+    return sample
+
+
+def _among(d: Draw, call=aten.bucketize) -> Sample:
+    bounds = torch.tensor([-1.0, 0.1, 0.5, 1.0], dtype=torch.float64)
+    return lambda v: call(v, bounds).to(torch.float64), [d.x(*d.shape())]
+
+
+def _reduced(name: str):
+    def sample(d: Draw) -> Sample:
+        axis, count = d.one(0, 1, -1), d.one(1, 5)
+        x, source = d.x(3, 2), d.x(*((count, 2) if axis == 0 else (3, count)))
+        index = d.index(2, *source.test.shape)
+        how, own = d.one("sum", "mean", "prod", "amax", "amin"), d.flag()
+        if name == "scatter_reduce":
+            return lambda v, w: aten.scatter_reduce(v, axis, index, w, how, include_self=own), [x, source]
+        if name == "index_reduce":
+            along, how = d.index(2, count), "prod" if how == "sum" else how
+            return lambda v, w: aten.index_reduce(v, axis, along, w, how, include_self=own), [x, source]
+        how = d.one("add", "multiply")
+        if name == "scatter.reduce":
+            return lambda v, w: aten.scatter(v, axis, index, w, reduce=how), [x, source]
+        return lambda v: aten.scatter(v, axis, index, 1.7, reduce=how), [x]
+
+    return sample
+
+
+def _bag(name: str):
+    def sample(d: Draw) -> Sample:
+        ids, offsets = d.index(4, 6), torch.tensor([0, 2, 2, 5])
+        mode, padding = d.one(0, 1, 2), d.one(None, 1)
+        operands = [d.x(4, d.size())] + ([d.x(6)] if mode == 0 else [])
+        more = [-1 if padding is None else padding] if name.startswith("_") else [] if padding is None else [padding]
+        if name == "embedding_bag" and padding is not None:
+            more = [False, padding]
+        elif name != "embedding_bag":
+            more = [False, *more]
+
+        def call(table, weights=None):
+            return op(name)(table, ids, offsets, False, mode, False, weights, *more)[0]
+
+        return call, operands
+
+    return sample
+
+
 COMPUTING = {
     **each("matmul linalg_matmul", _product("aij", "jk")),
     "mm": _product("ij", "jk")("mm"),
@@ -276,5 +347,36 @@ COMPUTING = {
     "prod": lambda d: d.one(unary(some_axis, flag), unary())("prod")(d),
     **each("amax amin", unary(some_axes, flag)),
     **each("max min", unary()),
+    **each("asin arcsin acos arccos atanh arctanh erfinv special_erfinv", unary(domain="unit")),
+    **each("acosh arccosh", unary(domain="above one")),
+    **each("lgamma special_gammaln digamma special_digamma special_psi special_log1p", unary(domain="positive")),
+    **each("arcsinh sinc special_sinc special_exp2 special_erfc signbit", unary()),
+    **each("logit special_logit", lambda n: lambda d: d.one(unary(domain="share"), unary(0.2, domain="share"))(n)(d)),
+    **each("remainder fmod", lambda n: lambda d: d.one(binary("real", "positive"), unary(0.7))(n)(d)),
+    **each("hypot logaddexp logaddexp2", binary()),
+    "ldexp": lambda d: (lambda v: aten.ldexp(v, torch.tensor([1, -2, 0])), [d.x(d.size(), 3)]),
+    "cdist": lambda d: _distances(d, aten.cdist),
+    "_cdist_forward": lambda d: _distances(d, lambda a, b, p: aten._cdist_forward(a, b, p, None)),
+    **each("pdist _pdist_forward", lambda n: lambda d: _norm_of(d, op(n), d.x(3, d.size()))),
+    "dist": lambda d: _norm_of(d, aten.dist, d.x(*(s := d.shape())), d.x(*s)),
+    "cov": lambda d: (aten.cov, [d.x(d.size(), 3)]),
+    "corrcoef": lambda d: (aten.corrcoef, [d.x(d.size(), 4)]),
+    **each("var_mean.correction std_mean.correction", lambda n: unary(some_axes, correction=0, keepdim=True)(n[:8])),
+    "native_layer_norm": _normalised(lambda s: s[2:], lambda f, v, w, b: f(v, _last(v), w, b, 1e-5)[0])(
+        "native_layer_norm"
+    ),
+    "native_group_norm": _normalised(
+        lambda s: s[1:2], lambda f, v, w, b: f(v, w, b, len(v), v.shape[1], v[0, 0].numel(), 2, 1e-5)[0]
+    )("native_group_norm"),
+    **each("native_batch_norm _native_batch_norm_legit_no_training", _native_batch_norm),
+    **each("any all", _truth_of_many),
+    "bucketize": _among,
+    "searchsorted": lambda d: _among(d, lambda x, bounds: aten.searchsorted(bounds, x)),
+    **each("scatter_reduce index_reduce scatter.reduce scatter.value_reduce", _reduced),
+    "bincount": lambda d: (lambda w: aten.bincount(torch.tensor([0, 2, 2, 0]), w, 4), [d.x(4)]),
+    **each("embedding_bag _embedding_bag _embedding_bag_forward_only", _bag),
+    "conv_tbc": _product("abc", "2cd", "d")("conv_tbc"),
+    "adaptive_max_pool3d": lambda d: (lambda v: aten.adaptive_max_pool3d(v, [2, 1, 2])[0], [d.x(1, 1, 3, 3, 3)]),
+    "max_pool3d_with_indices": _pool(3, True)("max_pool3d_with_indices"),
     **each("max.dim min.dim", lambda n: _extreme(n[:3])),
 }

@@ -148,6 +148,23 @@ def _chosen(index, call, last: int):
     return sample
 
 
+def _adjacency(d: Draw) -> Sample:
+    graph = d.index(2, 3, 4).double().to_sparse()
+    return lambda v: torch.sparse.mm(graph, v), [d.x(4, d.size())]
+
+
+def _grid(dims: int):
+    def of(name: str):
+        def sample(d: Draw) -> Sample:
+            grid = d.constant(1, *[2] * dims, dims, domain="unit") * 1.3
+            given = d.one(0, 1), d.one(0, 1), d.flag()
+            return lambda v: op(name)(v, grid, *given), [d.x(1, d.size(), *[3] * dims)]
+
+        return sample
+
+    return of
+
+
 def _masked(d: Draw) -> Sample:
     mask = d.index(2, 3, 4) > 0
     return lambda v, w: aten.masked_scatter(v, mask, w), [d.x(3, 4), d.x(12)]
@@ -203,6 +220,21 @@ MOVING = {
     "upsample_nearest2d": _spatial(2, [6, 2])("upsample_nearest2d"),
     "upsample_linear1d": _spatial(1, [7], lambda d: d.flag())("upsample_linear1d"),
     "upsample_bilinear2d": _spatial(2, [2, 7], lambda d: d.flag())("upsample_bilinear2d"),
+    "upsample_bicubic2d": _spatial(2, [2, 7], lambda d: d.flag())("upsample_bicubic2d"),
+    "upsample_nearest3d": _spatial(3, [2, 5, 4])("upsample_nearest3d"),
+    "upsample_trilinear3d": _spatial(3, [2, 5, 4], lambda d: d.flag())("upsample_trilinear3d"),
+    "_upsample_nearest_exact1d": _spatial(1, [7])("_upsample_nearest_exact1d"),
+    "_upsample_nearest_exact2d": _spatial(2, [2, 7])("_upsample_nearest_exact2d"),
+    "_upsample_nearest_exact3d": _spatial(3, [2, 5, 4])("_upsample_nearest_exact3d"),
+    "_upsample_bilinear2d_aa": _spatial(2, [2, 7], False)("_upsample_bilinear2d_aa"),
+    "_upsample_bicubic2d_aa": _spatial(2, [2, 7], False)("_upsample_bicubic2d_aa"),
+    "avg_pool3d": _spatial(3, [2, 2, 3], [1, 1, 1], [0, 1, 1])("avg_pool3d"),
+    **each("adaptive_avg_pool3d _adaptive_avg_pool3d", _spatial(3, [2, 1, 3])),
+    **each("reflection_pad3d replication_pad3d", _padded(4, 3)),
+    "diagonal_scatter": lambda d: (aten.diagonal_scatter, [d.x(3, 3), d.x(3)]),
+    "_sparse_mm": _adjacency,
+    **each("grid_sampler grid_sampler_2d", _grid(2)),
+    "grid_sampler_3d": _grid(3)("grid_sampler_3d"),
     "pixel_shuffle": lambda d: (lambda v: aten.pixel_shuffle(v, 2), [d.x(4, 2, d.size())]),
     "im2col": _spatial(2, [2, 2], [1, 1], [1, 0], [1, 2])("im2col"),
     "col2im": lambda d: (lambda v: aten.col2im(v, [3, 3], [2, 2], [1, 1], [0, 0], [1, 1]), [d.x(d.size(), 4, 4)]),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from explain_core.backends.torch.kinds import Comparison
 from explain_core.backends.torch.pairs import (
     Pair,
     apply_linear,
@@ -62,7 +63,7 @@ def divide_or_multiply_linear(op, a: Any, b: Any) -> Pair:
 def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Pair:
     """``a / b`` as ``a · (1/b)``, with the quotient itself as its value."""
     if rounding_mode is not None:
-        raise UnsupportedOperation(f"division with rounding_mode={rounding_mode!r} has no rule")
+        return Comparison()(ops, aten.div.Tensor_mode, (a, b), {"rounding_mode": rounding_mode})
     if not is_pair(b):
         return divide_or_multiply_linear(aten.div.Tensor, a, b)
     with torch.no_grad():
@@ -266,6 +267,38 @@ def standard_deviation(ops, x, dim=None, *, correction=1, keepdim=False) -> Pair
     return ops(aten.sqrt.default, variance(ops, x, dim, correction=correction, keepdim=keepdim))
 
 
+def variance_and_mean(ops, x, dim=None, *, correction=1, keepdim=False) -> tuple[Pair, Pair]:
+    """`variance` and the mean."""
+    axes = list(range(x.test.ndim)) if dim is None else dim
+    return variance(ops, x, dim, correction=correction, keepdim=keepdim), ops(aten.mean.dim, x, axes, keepdim)
+
+
+def deviation_and_mean(ops, x, dim=None, *, correction=1, keepdim=False) -> tuple[Pair, Pair]:
+    """The root of the variance, and the mean."""
+    spread, mean = variance_and_mean(ops, x, dim, correction=correction, keepdim=keepdim)
+    return ops(aten.sqrt.default, spread), mean
+
+
+def native_layer_norm(ops, x, shape, weight, bias, eps) -> tuple[Pair, None, None]:
+    """`layer_norm`; what PyTorch keeps for its gradient is left out."""
+    return layer_norm(ops, x, shape, weight, bias, eps), None, None
+
+
+def native_group_norm(ops, x, weight, bias, samples, channels, positions, groups, eps) -> tuple[Pair, None, None]:
+    """`group_norm`; what PyTorch keeps for its gradient is left out."""
+    return group_norm(ops, x, groups, weight, bias, eps), None, None
+
+
+def native_batch_norm(ops, x, weight, bias, mean, var, training, momentum, eps) -> tuple[Pair, None, None]:
+    """`batch_norm`; what PyTorch keeps for its gradient is left out."""
+    return batch_norm(ops, x, weight, bias, mean, var, training, momentum, eps, False), None, None
+
+
+def batch_norm_in_evaluation(ops, x, weight, bias, mean, var, momentum, eps) -> tuple[Pair, None, None]:
+    """`native_batch_norm` with the running statistics."""
+    return native_batch_norm(ops, x, weight, bias, mean, var, False, momentum, eps)
+
+
 # --- gating, interpolation ------------------------------------------------------------------------------------------
 
 
@@ -288,6 +321,24 @@ def addcmul(ops, x, a, b, *, value=1) -> Any:
 def addcdiv(ops, x, a, b, *, value=1) -> Any:
     """``x + value·a/b``."""
     return ops(aten.add.Tensor, x, ops(aten.div.Tensor, a, b), alpha=value)
+
+
+def logaddexp(ops, a, b) -> Any:
+    """``log(exp(a) + exp(b))``: the log-sum-exp of two."""
+    shape = torch.broadcast_shapes(shape_of(a), shape_of(b))
+    a, b = (apply_or_call(lambda v: v.expand(shape), v) for v in (a, b))
+    return logsumexp(ops, ops(aten.stack.default, [a, b]), 0)
+
+
+def logaddexp2(ops, a, b) -> Any:
+    """`logaddexp` in base 2."""
+    a, b = (ops(aten.mul.Tensor, v, math.log(2)) for v in (a, b))
+    return ops(aten.mul.Tensor, logaddexp(ops, a, b), 1 / math.log(2))
+
+
+def ldexp(ops, x, exponent) -> Any:
+    """``x · 2^exponent``."""
+    return ops(aten.mul.Tensor, x, ops(aten.exp2.default, exponent))
 
 
 def clamp_tensor(ops, x, low=None, high=None) -> Any:

@@ -9,7 +9,19 @@ from __future__ import annotations
 import torch
 from torch.utils import _pytree as pytree
 
-from explain_core.backends.torch import attention, complex_numbers, distances, orders, pooling, scans, secants, views
+from explain_core.backends.torch import (
+    attention,
+    complex_numbers,
+    distances,
+    groups,
+    orders,
+    pooling,
+    scans,
+    secants,
+    special,
+    truths,
+    views,
+)
 from explain_core.backends.torch import compositions as composed
 from explain_core.backends.torch.kinds import (
     Bilinear,
@@ -127,6 +139,20 @@ _LINEAR_IN_ALL = [
     "upsample_nearest2d",
     "upsample_linear1d",
     "upsample_bilinear2d",
+    "upsample_bicubic2d",
+    "upsample_nearest3d",
+    "upsample_trilinear3d",
+    "_upsample_nearest_exact1d",
+    "_upsample_nearest_exact2d",
+    "_upsample_nearest_exact3d",
+    "_upsample_bilinear2d_aa",
+    "_upsample_bicubic2d_aa",
+    "avg_pool3d",
+    "adaptive_avg_pool3d",
+    "_adaptive_avg_pool3d",
+    "reflection_pad3d",
+    "replication_pad3d",
+    "diagonal_scatter",
     "pixel_shuffle",
     "im2col",
     "col2im",
@@ -157,7 +183,8 @@ _OF_COMPLEX = [
 _WITH_CONSTANT_INDEX = {
     "gather": 2, "take": 1, "take_along_dim": 1, "masked_select": 1,
     "_unsafe_index": 1, "index_add": 2, "scatter_add": 2, "masked_scatter": 1, "repeat_interleave": 1,
-    "slice_scatter": 2, "select_scatter": 3, "stft": 4, "istft": 4, "slice_backward": 1,
+    "slice_scatter": 2, "select_scatter": 3, "stft": 4, "istft": 4,
+    "grid_sampler": 1, "grid_sampler_2d": 1, "grid_sampler_3d": 1, "_sparse_mm": 0, "slice_backward": 1,
 }  # fmt: skip
 
 _OVERWRITTEN = {"index_copy": 2, "index_fill": 2, "scatter": 2}
@@ -169,6 +196,7 @@ _PRODUCTS = {
     "addmm": (1, 2), "addmv": (1, 2), "addbmm": (1, 2), "baddbmm": (1, 2), "addr": (1, 2),
     "conv1d": (0, 1), "conv2d": (0, 1), "conv3d": (0, 1), "convolution": (0, 1), "_convolution": (0, 1),
     "conv_transpose1d": (0, 1), "conv_transpose2d": (0, 1), "conv_transpose3d": (0, 1),
+    "conv_tbc": (0, 1),
 }  # fmt: skip
 
 _ELEMENTWISE = {
@@ -188,6 +216,13 @@ _ELEMENTWISE = {
     "tan": secants.tan, "atan": secants.atan, "arctan": secants.atan, "sinh": secants.sinh, "cosh": secants.cosh,
     "asinh": secants.asinh, "erf": secants.erf, "special_erf": secants.erf, "erfc": secants.erfc,
     "special_expit": secants.sigmoid, "special_expm1": secants.exp, "pow.Tensor_Scalar": secants.power,
+    "asin": special.asin, "arcsin": special.asin, "acos": special.acos, "arccos": special.acos, "acosh": special.acosh,
+    "arccosh": special.acosh, "atanh": special.atanh, "arctanh": special.atanh, "arcsinh": secants.asinh,
+    "logit": special.logit, "special_logit": special.logit, "erfinv": special.erfinv, "special_erfinv": special.erfinv,
+    "lgamma": special.lgamma, "special_gammaln": special.lgamma, "digamma": special.digamma,
+    "special_digamma": special.digamma, "special_psi": special.digamma, "sinc": special.sinc,
+    "special_sinc": special.sinc, "special_exp2": secants.exp2, "special_erfc": secants.erfc,
+    "special_log1p": secants.log1p,
 }  # fmt: skip
 
 _STEPS = [
@@ -225,6 +260,7 @@ _STEPS = [
     "isnan",
     "isinf",
     "isfinite",
+    "signbit",
 ]
 
 _SHAPES = [
@@ -265,6 +301,8 @@ _TWO_PLAYERS = {
     "pow": TwoPlayers(lambda p, a, b: secants.power(a, b, p), secants.exponential),
     "atan2": TwoPlayers(secants.atan2_numerator, secants.atan2_denominator),
     "arctan2": TwoPlayers(secants.atan2_numerator, secants.atan2_denominator),
+    "remainder": TwoPlayers(*special.remainder),
+    "fmod": TwoPlayers(*special.fmod),
 }
 
 _COMPOSED_PRODUCTS = {
@@ -281,7 +319,17 @@ _COMPOSED = {
     "group_norm": composed.group_norm, "instance_norm": composed.instance_norm, "batch_norm": composed.batch_norm,
     "var.correction": composed.variance, "std.correction": composed.standard_deviation,
     "linalg_vector_norm": distances.vector_norm, "scaled_dot_product_attention": attention.attention,
-    "rrelu": composed.rrelu,
+    "hypot": distances.hypot, "_cdist_forward": distances.cdist, "cdist": distances.cdist, "pdist": distances.pdist,
+    "_pdist_forward": distances.pdist, "dist": distances.dist, "cov": distances.covariance,
+    "corrcoef": distances.correlation, "var_mean.correction": composed.variance_and_mean,
+    "std_mean.correction": composed.deviation_and_mean, "native_layer_norm": composed.native_layer_norm,
+    "native_group_norm": composed.native_group_norm, "native_batch_norm": composed.native_batch_norm,
+    "_native_batch_norm_legit_no_training": composed.batch_norm_in_evaluation,
+    "logaddexp": composed.logaddexp, "logaddexp2": composed.logaddexp2,
+    "ldexp": composed.ldexp, "scatter_reduce": groups.scatter_reduce, "scatter.reduce": groups.scatter_with,
+    "scatter.value_reduce": groups.scatter_value_reduce, "index_reduce": groups.index_reduce,
+    "bincount": groups.bincount, "embedding_bag": groups.embedding_bag, "_embedding_bag": groups.bag_with_padding,
+    "_embedding_bag_forward_only": groups.bag_with_padding, "rrelu": composed.rrelu,
     "glu": composed.glu, "lerp": composed.lerp, "addcmul": composed.addcmul, "addcdiv": composed.addcdiv,
     "clamp.Tensor": composed.clamp_tensor, "clip.Tensor": composed.clamp_tensor,
     "clamp_min.Tensor": lambda ops, x, low: composed.clamp_tensor(ops, x, low),
@@ -292,11 +340,22 @@ _COMPOSED = {
     "max_pool1d": pooling.max_pool, "max_pool2d": pooling.max_pool, "max_pool3d": pooling.max_pool,
     "max_pool1d_with_indices": pooling.max_pool_with_indices,
     "max_pool2d_with_indices": pooling.max_pool_with_indices, "adaptive_max_pool1d": pooling.adaptive_max_pool,
-    "adaptive_max_pool2d": pooling.adaptive_max_pool, "to": composed.to, "_to_copy": composed.to,
+    "adaptive_max_pool2d": pooling.adaptive_max_pool, "adaptive_max_pool3d": pooling.adaptive_max_pool,
+    "max_pool3d_with_indices": pooling.max_pool_with_indices, "to": composed.to, "_to_copy": composed.to,
     "type_as": composed.type_as, "detach": lambda ops, x: x, "data": lambda ops, x: x,
     "polar": complex_numbers.polar,
     "_transformer_encoder_layer_fwd": attention.transformer_encoder_layer,
     "_native_multi_head_attention": attention.native_multi_head_attention,
+}  # fmt: skip
+
+_REFUSED = {
+    **dict.fromkeys(
+        ["unique_dim", "_unique", "_unique2", "unique_consecutive", "unique_dim_consecutive"],
+        "which values are different from one another decides the shape of the result",
+    ),
+    **dict.fromkeys(["nanmedian", "nanquantile"], "an order that leaves out what is not a number has no rule"),
+    "mode": "the most frequent value is no function with finite steps of its values",
+    "histc": "counts of values between bounds have no rule",
 }  # fmt: skip
 
 _GIVEN = {
@@ -327,8 +386,11 @@ RULES: dict[str, Rule] = {
     **_TWO_PLAYERS,
     "pow.Scalar": Rescale(lambda a, b, base: secants.exponential(base, a, b), argument=1),
     "rsub.Scalar": Linear(),
-    "scatter.reduce": Refused("scatter that multiplies or takes an extreme has no rule"),
-    "scatter.value_reduce": Refused("scatter that multiplies or takes an extreme has no rule"),
+    "any": truths.any_of,
+    "all": truths.all_of,
+    "bucketize": truths.bucketize,
+    "searchsorted": truths.searchsorted,
+    **{name: Refused(why) for name, why in _REFUSED.items()},
     "index": Pick(Linear(constant=(1,)), Lookup(ids=1)),
     "index_select": Pick(Linear(constant=(2,)), Lookup(ids=2)),
     "index_put": Product(composed.index_put),

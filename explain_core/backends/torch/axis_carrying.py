@@ -47,8 +47,10 @@ def _kept(given: Named, shape: tuple[int, ...]) -> Flow | None:
     return axis_flow.kept(x, shape) if isinstance(x, Flow) and x.rank == len(shape) else None
 
 
-def _reshaped(given: Named, shape: tuple[int, ...]) -> Flow:
-    return axis_flow.regrouped(_first(given), shape)
+def _reshaped(given: Named, shape: tuple[int, ...]) -> Flow | None:
+    """In another shape, which may be that of a followed tensor (``view_as``) where the values are constants."""
+    x = _first(given)
+    return axis_flow.regrouped(x, shape) if isinstance(x, Flow) else None
 
 
 def _permuted(given: Named, shape: tuple[int, ...]) -> Flow:
@@ -85,8 +87,8 @@ def _squeezed(given: Named, shape: tuple[int, ...]) -> Flow:
     return Flow(tuple(axis for a, axis in enumerate(x.axes) if a not in dims or sizes[a] != 1), x.picked)
 
 
-def _expanded(given: Named, shape: tuple[int, ...]) -> Flow:
-    return axis_flow.aligned([given["self"]], shape)
+def _expanded(given: Named, shape: tuple[int, ...]) -> Flow | None:
+    return axis_flow.aligned([given["self"]], shape) if isinstance(given["self"], Flow) else None
 
 
 def _reduced(given: Named, shape: tuple[int, ...]) -> Flow | None:

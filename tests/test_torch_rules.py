@@ -274,7 +274,7 @@ def test_row_is_reached_and_complete(row, monkeypatch):
     base[0, 1] = x[0, 1]
     x, base = x[None], base[None]  # one sample, so that nothing in the function can mix samples
     ex = xc.explain(Net(lambda _, v: weighed(EXAMPLES[row](v[0]))), x, base, precision="float64")
-    assert reached
+    assert reached or row == "view"  # which runs as reshape where nothing is written to it
     assert ex.relative_residual.max() <= RESIDUAL
 
 
@@ -511,7 +511,7 @@ def test_random_numbers_are_refused(name):
     "function", [lambda x: x if x.sum() > 0 else -x, lambda x: x * x.max().item()], ids=["if", "item"]
 )
 def test_control_flow_by_values_is_refused(function):
-    with pytest.raises(xc.errors.CaptureError, match="values of its input"):
+    with pytest.raises(xc.errors.CaptureError, match=r"decides by (sum|max)"):
         explain(lambda x: function(x).sum((1, 2)), draw(0, *SHAPE))
 
 

@@ -58,6 +58,8 @@ def from_word(word: str, form: Form, valid: Valid, background: bool) -> tuple[np
         return np.repeat(np.expand_dims(first, time), values.shape[time], time), notes
     if form.is_ids:
         raise InputError("token ids have no mean", where=form.name, hint='Use "zeros", "first" or an array of ids.')
+    if time is None and len(values) == 1:
+        notes.append(f"The {word} of the one sample of {form.name!r} is that sample: nothing differs to be explained.")
     middle = _middle(form, valid.mask, np.median if word == "median" else np.mean)
     if word != "padded-mean" or time is None:
         return middle, notes

@@ -507,6 +507,14 @@ def test_ids_with_a_fraction_are_refused_with_their_place(given):
         xc.explain(words(), IDS, given)
 
 
+@pytest.mark.parametrize("word", ["mean", "median"])
+def test_the_average_of_one_sample_without_time_is_said_to_explain_nothing(word):
+    one = xc.explain(nn.Linear(F, 1).double(), X[:1, 0], word)
+    assert any("nothing differs to be explained" in note for note in one.notes)
+    for other in (xc.explain(nn.Linear(F, 1).double(), X[:, 0], word), xc.explain(last_step(), X[:1], word)):
+        assert not any("nothing differs" in note for note in other.notes)
+
+
 @pytest.mark.parametrize("word", ["mean", "median", "padded-mean"])
 def test_ids_have_no_average(word):
     with pytest.raises(InputError, match="token ids have no mean"):

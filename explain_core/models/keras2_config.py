@@ -11,8 +11,9 @@ from typing import Any
 from explain_core.errors import ModelFileError
 from explain_core.models.keras2_era import Era
 from explain_core.models.keras2_functions import FUNCTIONS, read_call
-from explain_core.models.keras2_layers import ALIASES, CUSTOM_HINT, LAYERS, REBUILD_HINT, Config, fit
+from explain_core.models.keras2_layers import ALIASES, CUSTOM_HINT, LAYERS, REBUILD_HINT, Config, by_todays_names, fit
 from explain_core.models.keras_check import MERGING_LAYERS, REFUSED_LAYERS, REVIVED, REVIVED_LAYERS, module_of_operation
+from explain_core.models.keras_namesakes import is_of_keras
 
 _MODELS = ("Functional", "Model", "Sequential")
 _RECURRENT = ("Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "GRU", "LSTM", "RNN", "SimpleRNN")
@@ -180,8 +181,12 @@ class Converter:
             )
         if self._era.is_keras3 and "trainable" not in config and (module := module_of_operation(name)):
             return _described(name, dict(config), module)  # x + y and keras.ops; layers say whether they train
-        if kind not in LAYERS or entry.get("registered_name") not in (None, "", name, kind):
-            raise self._custom(name if kind not in LAYERS else entry["registered_name"], where)
+        if kind not in LAYERS:
+            raise self._custom(name, where)
+        if entry.get("registered_name") not in (None, "", name, kind):
+            raise self._custom(entry["registered_name"], where)
+        if not is_of_keras(kind, name, entry, by_todays_names(kind, config), self._era):
+            raise self._namesake(name, where)
         fitted = fit(name, config, self._era, where, self.layer)
         if isinstance(fitted.get("name"), str):
             fitted["name"] = _plain_name(fitted["name"])
@@ -313,6 +318,14 @@ class Converter:
     def _custom(self, name: Any, where: str) -> ModelFileError:
         return ModelFileError(
             f"The model needs the class {str(name)[:80]!r}, which is not one of the Keras layers that open here.",
+            where=where,
+            hint=CUSTOM_HINT,
+        )
+
+    def _namesake(self, name: str, where: str) -> ModelFileError:
+        return ModelFileError(
+            f"The model has a class {name[:80]!r} that is not Keras's layer of that name: the file does not have what "
+            "Keras writes of its own.",
             where=where,
             hint=CUSTOM_HINT,
         )

@@ -97,11 +97,21 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {  # without effect for these values only
     "optional": (False,),
     "ragged": (False, None),
     "renorm": (False,),
+    "rms_scaling": (False,),
     "softmax_robust_masking": (False,),
     "sparse": (False, None),
     "time_major": (False,),
 }
 _SIGMOID_GATES = (2, 3)  # Keras by itself took sigmoid for the gates from here on; in TensorFlow, from TensorFlow 2 on
+
+
+def by_todays_names(kind: str, config: Mapping[str, Any]) -> Config:
+    """The arguments of a layer by their names in Keras 3."""
+    renamed = _RENAMED[""] | _RENAMED.get(kind, {})
+    given = {renamed.get(key, key): _plain(value) for key, value in config.items()}
+    if "output_dim" in given and kind != "Embedding" and "units" not in given:
+        given["units"] = given.pop("output_dim")
+    return given
 
 
 def fit(name: str, config: Mapping[str, Any], era: Era, where: str, layer_of: LayerOf) -> Config:
@@ -116,10 +126,7 @@ def fit(name: str, config: Mapping[str, Any], era: Era, where: str, layer_of: La
         ModelFileError: an argument that has no meaning in Keras 3, or one that cannot be told; names the layer.
     """
     kind = ALIASES.get(name, name)
-    renamed = _RENAMED[""] | _RENAMED.get(kind, {})
-    given = {renamed.get(key, key): _plain(value) for key, value in config.items()}
-    if "output_dim" in given and kind != "Embedding" and "units" not in given:
-        given["units"] = given.pop("output_dim")
+    given = by_todays_names(kind, config)
     known = _arguments(kind)
     fitted: Config = {}
     for key, value in given.items():
@@ -137,8 +144,10 @@ def fit(name: str, config: Mapping[str, Any], era: Era, where: str, layer_of: La
             fitted[key] = [layer_of(item, where) for item in value]
         elif key == "trainable" and key not in known:  # dropout alone
             continue
-        elif key in known or era.is_keras3:
+        elif key in known:
             fitted[key] = value
+        elif era.is_keras3:
+            raise _unknown(name, key, value, era, where)
         else:
             raise ModelFileError(
                 f"The {name} layer has {key}={str(value)[:60]!r}, which Keras 3 has no like of.",
@@ -147,6 +156,17 @@ def fit(name: str, config: Mapping[str, Any], era: Era, where: str, layer_of: La
             )
     _restore_defaults(name, fitted, era, where)
     return fitted
+
+
+def _unknown(name: str, key: str, value: Any, era: Era, where: str) -> ModelFileError:
+    import keras
+
+    return ModelFileError(
+        f"The layer {name} has {key}={str(value)[:60]!r}, which Keras's own {name} does not take in Keras "
+        f"{keras.__version__}: it is a class of the author's own under that name, or of another version ({era.name}).",
+        where=where,
+        hint=CUSTOM_HINT,
+    )
 
 
 def _arguments(kind: str) -> set[str]:
@@ -201,7 +221,9 @@ def _activation(value: Any, argument: str, era: Era, where: str, layer_of: Layer
         return _hard_sigmoid(argument, era, where)
     known = _OTHER_NAMES.get(value, value) if isinstance(value, str) else None
     if known not in _ACTIVATIONS:
-        shown = value.get("class_name") if isinstance(value, dict) else value
+        shown = value
+        if isinstance(value, dict):
+            shown = value.get("config") if value.get("class_name") == "function" else value.get("class_name")
         raise ModelFileError(
             f"The model uses the activation {str(shown)[:80]!r}, which is not one of Keras's own.",
             where=where,

@@ -96,6 +96,7 @@ OPERATIONS = {
     "All": lambda x: tf.cast(tf.reduce_all(x > -1.5, axis=1), x.dtype),
     "Any": lambda x: tf.cast(tf.reduce_any(x > 0.9, axis=[1], keepdims=True), x.dtype),
     "Atan": lambda x: tf.atan(x),
+    "Atan2": lambda x: tf.atan2(x, 2 + tf.sin(x[:, :1])) + tf.atan2(0.3, x),
     "AvgPool": lambda x: raw.AvgPool(value=x[:, None], ksize=[1, 1, 2, 1], **_NHWC),
     "AvgPool3D": lambda x: raw.AvgPool3D(
         input=x[:, None, None], ksize=[1, 1, 1, 2, 1], strides=[1] * 5, padding="SAME"
@@ -132,7 +133,12 @@ OPERATIONS = {
     "ExpandDims": lambda x: tf.expand_dims(x, 2),
     "Expm1": lambda x: tf.math.expm1(x),
     "Floor": lambda x: tf.floor(3 * x),
-    "FloorMod": lambda x: tf.cast(tf.math.floormod(tf.cast(8 * x, tf.int32), 3), x.dtype),
+    "FloorDiv": lambda x: tf.math.floordiv(4 * x, 1.5 + tf.sin(x[:, :1])) + tf.math.floordiv(x, 0.7),
+    "FloorMod": lambda x: (
+        tf.cast(tf.math.floormod(tf.cast(8 * x, tf.int32), 3), x.dtype)
+        + x % 1.0
+        + tf.math.floormod(2 * x, 1.5 + tf.sin(x[:, :1]))
+    ),
     "FusedBatchNorm": lambda x: (
         raw.FusedBatchNorm(
             x=x[:, None],
@@ -205,6 +211,7 @@ OPERATIONS = {
     "Round": lambda x: tf.round(3 * x),
     "Rsqrt": lambda x: tf.math.rsqrt(x + 6),
     "ScatterNd": lambda x: tf.scatter_nd([[2], [0], [1]], x, [4, 4, 3]),
+    "SegmentMean": lambda x: tf.reshape(tf.math.segment_mean(x, [0, 0, 1]), [2, 4, 3]),
     "SegmentSum": lambda x: tf.reshape(tf.math.segment_sum(x, [0, 0, 1]), [2, 4, 3]),
     "Select": lambda x: raw.Select(condition=x > 0, x=tf.sin(x), y=2 * x),
     "SelectV2": lambda x: tf.where(x[:, :1] > 0, tf.sin(x), 2 * x) + tf.where(_OTHER > 0, x, 0.0),
@@ -287,6 +294,7 @@ STEPS = {
     "Ceil",
     "Equal",
     "Floor",
+    "FloorDiv",
     "FloorMod",
     "GatherV2",
     "Greater",

@@ -115,9 +115,12 @@ class Interpreter:
         rule = self._method.rule(kind)
         if rule is None:
             raise refuse(node, "there is no rule for it, so going on would give wrong attributions")
-        if self._ledger is None or is_exact(kind):
-            return rule(node, values)
-        return self._ledger.measure(node, rule, values)
+        try:
+            if self._ledger is None or is_exact(kind):
+                return rule(node, values)
+            return self._ledger.measure(node, rule, values)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # what Python raises of odd arguments
+            raise refuse(node, f"its rule fails on these inputs with {type(error).__name__}: {error}") from error
 
     def _plain(self, node: Node, values: list[tf.Tensor]) -> list[tf.Tensor]:
         if not hasattr(tf.raw_ops, node.type):

@@ -7,9 +7,11 @@ run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
-from . import circular, discrete, maximum, normal, secants, special
+from . import circular, discrete, maximum, normal, secants, special, writes
 from .kinds import Rule, averaged, bilinear, binary, elementwise, linear, movement, parametrised
 
 
@@ -41,8 +43,9 @@ def _lower(other: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return secants.relu(other - a, other - b)
 
 
-def _both(secant) -> Rule:
-    return binary(averaged(secant, second=False), averaged(secant, second=True))
+def _both(first: Callable[..., tf.Tensor], second: Callable[..., tf.Tensor] | None = None) -> Rule:
+    """A function of two arguments by its secants in each, with the other held."""
+    return binary(averaged(first, second=False), averaged(second or first, second=True))
 
 
 RULES: dict[str, Rule] = {
@@ -67,7 +70,7 @@ RULES: dict[str, Rule] = {
     "SplitV": movement(0),
     "Squeeze": movement(0),
     "StridedSlice": movement(0),
-    "TensorScatterUpdate": linear(0, 2),
+    "TensorScatterUpdate": writes.overwrite,
     "Tile": movement(0),
     "Transpose": movement(0),
     "Unpack": movement(0),
@@ -86,6 +89,7 @@ RULES: dict[str, Rule] = {
     "Neg": linear(0),
     "ResizeBilinear": linear(0),
     "ResizeNearestNeighbor": linear(0),
+    "SegmentMean": linear(0),
     "SegmentSum": linear(0),
     "Sub": linear(),
     "Sum": linear(0),
@@ -106,13 +110,13 @@ RULES: dict[str, Rule] = {
     "MatMul": bilinear(0, 1),
     "Mul": _product,
     # Two inputs that broadcast
+    "Atan2": _both(circular.atan2_numerator, circular.atan2_denominator),
     "DivNoNan": _safe_quotient,
+    "FloorDiv": writes.corners,
+    "FloorMod": writes.remainder,
     "Maximum": _both(_upper),
     "Minimum": _both(_lower),
-    "Pow": binary(
-        averaged(secants.power, second=False),
-        averaged(secants.exponent, second=True),
-    ),
+    "Pow": _both(secants.power, secants.exponent),
     "RealDiv": _quotient,
     "SquaredDifference": _squared_difference,
     # One input, element by element
@@ -170,7 +174,6 @@ RULES: dict[str, Rule] = {
     "Any": discrete.quantifier,
     "Cast": discrete.cast,
     "Equal": discrete.game,
-    "FloorMod": discrete.elementwise_discrete,
     "Gather": discrete.gather,
     "GatherV2": discrete.gather,
     "Greater": discrete.game,

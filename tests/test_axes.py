@@ -399,6 +399,32 @@ def assert_same(ex, expected):
     np.testing.assert_allclose(ex.attributions, expected, atol=1e-14)
 
 
+def test_a_frame_whose_columns_are_dates_goes_to_channels_first():
+    net = made(averaged_channels, conv=nn.Conv1d(F, H, 2), head=LINEAR(H, 1))
+    ex = xc.explain(net, FRAME.T, target=0)
+    assert ex.attributions.dims == ("sample", "feature", "time")
+    assert ex.by_feature().feature.values.tolist() == NAMES
+    square = made(averaged_channels, conv=nn.Conv1d(T, H, 2), head=LINEAR(H, 1))
+    with pytest.raises(InputError, match="reads a sequence along axis 2, and that is called 'feature'"):
+        xc.explain(square, FRAME, target=0)  # its six steps fit as six channels
+
+
+def averaged_channels(net, x):
+    return net.head(net.conv(x).relu().mean(-1))
+
+
+def test_tensors_that_do_not_come_from_an_input_break_no_trail():
+    def forward(net, x):
+        start = torch.ones(x.shape[0] * T * F, dtype=x.dtype).view_as(x)
+        start = start + torch.ones(1, dtype=x.dtype).expand_as(x)
+        held = torch.zeros_like(x)
+        held[:, 1:] = x[:, :-1]
+        return net.head(net.rnn(start * held)[0][:, -1])
+
+    net = made(forward, rnn=nn.GRU(F, H, batch_first=True), head=LINEAR(H, 1))
+    assert xc.explain(net, X, target=0).attributions.dims == ("sample", "time", "feature")
+
+
 def test_rows_stay_samples_for_a_model_of_rows():
     net = MODELS["rows"][0]()
     for x in (FRAME, named(X[0], ("time", "feature"))):

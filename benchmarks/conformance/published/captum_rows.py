@@ -26,8 +26,8 @@ OWN_FUNCTION = (
     "a function of the caller's on the multipliers: PairLift gives contributions, not multipliers of what stays"
 )
 ROUNDING = (
-    "all weights are 1, so that all logits move together and no probability moves: what is left to explain is the "
-    "rounding of the logits, and PairLift returns no attributions of that"
+    "all weights are 1, so that all logits move together and no probability moves: the difference is zero, and "
+    "PairLift returns no attributions that are only the rounding of the logits"
 )
 MAX_RULE = (
     "captum gives all to the places of the two maxima; PairLift gives the exact Shapley values of the maximum, in "
@@ -337,7 +337,6 @@ CLASS_ROWS = [
             f"convolutions in {d}D, max-pooling, softmax",
             GRADIENTS,
             convolved(d, spread),
-            ROUNDING,
         )
         for d in (3, 2, 1)
         for label, spread in (("", 20.0), ("_large_baselines", 600.0 if d == 3 else 500.0))

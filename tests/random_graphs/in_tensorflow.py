@@ -14,7 +14,7 @@ from random_graphs.recipe import AXES, FUNCTIONS, LAYERS, WIDTH, Recipe
 CALLS = {
     **{name: getattr(tf, name) for name in ("tanh", "sigmoid", "square", "sin")},
     **{name: getattr(keras.activations, name) for name in ("relu", "silu", "softplus", "elu", "softsign")},
-    "gelu": lambda x: keras.activations.gelu(x, approximate=False),
+    "gelu": lambda x: 0.5 * x * (1 + tf.math.erf(x / 2**0.5)),  # TensorFlow's own rounds the root to float32
     "leaky_relu": lambda x: tf.nn.leaky_relu(x, 0.125),
     "absolute": tf.abs,
     "hardtanh": lambda x: tf.clip_by_value(x, -1.0, 1.0),

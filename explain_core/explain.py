@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from explain_core import degenerate
 from explain_core.axes import Axis
+from explain_core.backends.protocol import Divisor
 from explain_core.completeness import require_completeness
 from explain_core.explanation import Explanation
 from explain_core.preparation import Prepared, prepare
@@ -76,8 +78,11 @@ def explain(
         output_names=output_names,
     )
 
+    divisors: list[Divisor] = []
+
     def run(ready: Prepared, say: Progress) -> Explanation:
         result = attribute_rows(ready.runner, ready.plan, ready.targets, keep_gates, keep_embeddings, say)
+        divisors[:] = divisors or result.divisors
         return ready.label(result, {"method": "DeepSHAP" if background else "DeepLIFT"}, started)
 
     def again(precision: str, sample: int | None) -> Explanation:
@@ -85,5 +90,6 @@ def explain(
         return run(ready.again(precision, sample), lambda fraction, message: None)
 
     explanation = require_completeness(run(ready, lambda f, m: say(0.1 + 0.8 * f, m)), again)
+    explanation.notes.extend(degenerate.notes(explanation, divisors))
     say(1.0, "Done")
     return explanation

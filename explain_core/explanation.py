@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 #: What rounding alone may leave of ``|residual| / sum|attributions|``, by precision.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
+#: From here on it is said that shares cancel: all of them together over the change that they add up to. For untrained
+#: recurrent nets and transformers over 20 to 100 timesteps it is 4 to 20 in the middle, and this for one in ten.
+CANCELS = 50.0
+
 Arrays = xr.DataArray | dict[str, xr.DataArray]
 
 
@@ -82,6 +86,17 @@ class Explanation:
         nothing = (size == 0) & (off == 0)
         with np.errstate(divide="ignore"):
             return (off / size.where(~nothing, 1.0)).rename("relative_residual")
+
+    @property
+    def cancellation(self) -> xr.DataArray:
+        """``sum|attributions| / |prediction - baseline_prediction|``, (sample, output); 1 where nothing cancels.
+
+        Infinite where there are attributions and no change, 1 where there is neither.
+        """
+        size = self.attribution_size
+        change = np.abs(self.prediction.astype(np.float64) - self.baseline_prediction.astype(np.float64))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return xr.where(size == 0, 1.0, size / change).rename("cancellation")
 
     @property
     def tolerance(self) -> float:
@@ -246,6 +261,11 @@ class Explanation:
 
     def _words(self) -> str:
         """See `residual_in_words`; of an explanation of one sample and output."""
+        ratio = float(self.cancellation[0, 0])
+        cancels = f"; shares cancel: together {short(ratio)} times the change" if CANCELS <= ratio < np.inf else ""
+        return self._sum_in_words() + cancels
+
+    def _sum_in_words(self) -> str:
         off, relative = abs(float(self.residual[0, 0])), float(self.relative_residual[0, 0])
         if off == 0:
             return "adds up exactly"

@@ -9,7 +9,15 @@ from dataclasses import replace
 import numpy as np
 
 from explain_core.backends.ids import OutsideTableError
-from explain_core.backends.protocol import GateTrace, LayerDefects, LedgerTrace, PairAttribution, Runner, Target
+from explain_core.backends.protocol import (
+    Divisor,
+    GateTrace,
+    LayerDefects,
+    LedgerTrace,
+    PairAttribution,
+    Runner,
+    Target,
+)
 from explain_core.errors import InputError
 
 STEPS_AT_ONCE = 64_000
@@ -210,6 +218,7 @@ def attribute_rows(
 
     kinds: dict[str, GateTrace] = {}
     layers: dict[str, LayerDefects] = {}
+    divisors: dict[tuple[str, str], Divisor] = {}
     for number, rows in enumerate(batches):
         say(
             number / len(batches),
@@ -221,6 +230,9 @@ def attribute_rows(
             result = runner.attribute(test, base, chosen, gates=gates, embeddings=embeddings, ledger=ledger)
         except InputError as error:
             raise plan.in_all_rows(error) from error.__cause__
+        for divisor in result.divisors:
+            key, before = (divisor.where, divisor.operation), divisors.get((divisor.where, divisor.operation), divisor)
+            divisors[key] = min(before, divisor, key=lambda d: d.baseline / d.test)
         samples = rows[:, 0]
         add(("prediction",), result.prediction, samples)
         add(("baseline",), result.baseline_prediction, samples)
@@ -266,6 +278,7 @@ def attribute_rows(
         },
         embeddings=gather("embeddings"),
         ledger=None if ledger is None else _ledger(layers, {key: mean.value() for key, mean in means.items()}),
+        divisors=list(divisors.values()),
     )
 
 

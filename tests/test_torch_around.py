@@ -25,7 +25,7 @@ from cases import (
 from exactness import DTYPES, Net, draw, weights_of
 from reference import layers, paired
 from reference.layers import linear
-from reference.paired import PairedArray, concat, elementwise, max_over, softmax, softmax_by_quotient, stack
+from reference.paired import PairedArray, concat, elementwise, max_over, softmax, stack
 from torch import nn
 
 import explain_core as xc
@@ -152,7 +152,12 @@ def pool_by_three(x: PairedArray) -> PairedArray:
 def root_mean_square(w, x):
     mean = elementwise(x, paired.square).average(-1, keepdims=True)
     eps = float(np.finfo(np.float64).eps)
-    return x * elementwise(mean + eps, paired.reciprocal_sqrt) * w["norm.weight"]
+    return paired.over_scale(x, elementwise(mean + eps, paired.sqrt)) * w["norm.weight"]
+
+
+def shares_of_sum(x):
+    """Over the first axis."""
+    return paired.over_scale(x, x.sum(0, keepdims=True))
 
 
 def own_group_norm(w, x):
@@ -397,7 +402,7 @@ STYLES = {
             lambda net, x: net.head((net.lstm(x)[0].exp() / net.lstm(x)[0].exp().sum(1, keepdim=True)).flatten(1)),
             head=head,
         ),
-        lambda w, x: flat(w, softmax_by_quotient(recurrent(w, "lstm", x), 0)),
+        lambda w, x: flat(w, shares_of_sum(elementwise(recurrent(w, "lstm", x), paired.exp))),
     ),
     "shuffled-axes": Case(
         with_lstm(

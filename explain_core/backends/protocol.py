@@ -111,6 +111,20 @@ class LedgerTrace:
     layers: dict[str, LayerDefects] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Divisor:
+    """What an operation divides by, in the element where the baseline's is least beside the input's.
+
+    ``is_statistic`` says that it is a statistic, as in a normalisation, for which the rule is bounded.
+    """
+
+    where: str
+    operation: str
+    test: float
+    baseline: float
+    is_statistic: bool
+
+
 @dataclass
 class PairAttribution:
     """Attributions of N pairs of rows (test, baseline)."""
@@ -121,6 +135,7 @@ class PairAttribution:
     gates: dict[str, GateTrace] = field(default_factory=dict)
     embeddings: dict[int, np.ndarray] = field(default_factory=dict)  # leaf -> (K, N, ..., E), on request
     ledger: LedgerTrace | None = None  # with Runner.ledger
+    divisors: list[Divisor] = field(default_factory=list)  # where the baseline is divided by next to nothing
 
 
 class Runner(Protocol):

@@ -505,8 +505,8 @@ def softmax(pair: PairedArray, axis: int = -1) -> PairedArray:
 def softmax_by_quotient(pair: PairedArray, axis: int = -1) -> PairedArray:
     """``exp(a - s)/Σ exp(a - s)``, with one shift `s` for both members of the pair.
 
-    What a model that divides by hand gets. Complete too, but only sound where the pair's logits are near each
-    other: if all of them differ by D, then y does not differ at all, yet the attributions grow as
+    By two-player Shapley values of the quotient, not `over_scale`. Complete too, but only sound where the pair's logits
+    are near each other: if all of them differ by D, then y does not differ at all, yet the attributions grow as
     ``sinh(D)/D`` and their sum drowns in their rounding.
     """
     shift = np.maximum(pair.test, pair.base).max(axis=axis, keepdims=True)
@@ -518,4 +518,20 @@ def normalise(pair: PairedArray, axis, eps: float = 1e-5) -> PairedArray:
     """``(a - mean)/sqrt(var + eps)`` over `axis`, as layer norm and group norm do."""
     centred = pair - pair.average(axis, keepdims=True)
     variance = elementwise(centred, square).average(axis, keepdims=True)
-    return centred * elementwise(variance + eps, reciprocal_sqrt)
+    return over_scale(centred, elementwise(variance + eps, sqrt))
+
+
+def over_scale(a: PairedArray, b: PairedArray) -> PairedArray:
+    """``y = a/b`` for a scale b > 0: the midpoint rule of the product ``a = y·b``, solved for Δy.
+
+    ``Δa = mean(b)·Δy + mean(y)·Δb``, so ``Δy = (Δa - mean(y)·Δb) / mean(b)``, bounded where one member of b vanishes.
+    """
+    y = a.test / b.test, a.base / b.base
+    middle = (y[0] + y[1]) / 2
+    return PairedArray(
+        *y,
+        [
+            (a, lambda m: unbroadcast(m / b.mean, a.shape)),
+            (b, lambda m: unbroadcast(-m * middle / b.mean, b.shape)),
+        ],
+    )

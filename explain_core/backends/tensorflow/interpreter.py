@@ -12,7 +12,7 @@ from dataclasses import replace
 import tensorflow as tf
 
 from ...errors import CaptureError
-from . import lists
+from . import lists, scales
 from .discrete import gather
 from .graph import Node, Program
 from .ids import require_in_table, require_not_negative, require_whole_members
@@ -69,6 +69,7 @@ class Interpreter:
         self._cuts, self._from_the_end = cuts or {}, from_the_end
         self._method, self._ledger = method, ledger
         self._fused = fused
+        self.divisors = scales.Divisors()  # where the baseline is divided by next to nothing
         self._assigned: dict[object, Value] = {}  # what the graph writes; the model's variables stay as they are
 
     def run(self, arguments: Sequence[Value]) -> list[Value]:
@@ -115,12 +116,13 @@ class Interpreter:
         rule = self._method.rule(kind)
         if rule is None:
             raise refuse(node, "there is no rule for it, so going on would give wrong attributions")
+        self.divisors.look(node, values)
+        alone = self._ledger is None or is_exact(kind)
         try:
-            if self._ledger is None or is_exact(kind):
-                return rule(node, values)
-            return self._ledger.measure(node, rule, values)
+            results = rule(node, values) if alone else self._ledger.measure(node, rule, values)
         except (AttributeError, LookupError, TypeError, ValueError) as error:  # what Python raises of odd arguments
             raise refuse(node, f"its rule fails on these inputs with {type(error).__name__}: {error}") from error
+        return scales.mark(node, rule, values, results)
 
     def _plain(self, node: Node, values: list[tf.Tensor]) -> list[tf.Tensor]:
         if not hasattr(tf.raw_ops, node.type):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
@@ -66,7 +67,7 @@ class Ledger:
         """The same value, which adds ``sign · m·Δ`` on the way back; to a `Discrete` comes that already."""
         if isinstance(value, Pair):
             change = tf.cast(value.test, tf.float64) - tf.cast(value.base, tf.float64)
-            return Pair(self._passing(value.test, change, found, sign), value.base, value.leaf)
+            return replace(value, test=self._passing(value.test, change, found, sign))
         if isinstance(value, Discrete):
             credit = self._passing(value.credit, tf.ones((), tf.float64), found, sign)
             return Discrete(value.test, value.base, credit, value.leaf)

@@ -31,6 +31,7 @@ class Pair:
     test: tf.Tensor
     base: tf.Tensor
     leaf: Leaf | None = None  # the input this is, as long as nothing but its type has changed
+    scale: str = ""  # whether it is a statistic that may be divided by, or the inverse of one; see `scales`
 
 
 CREDIT = tf.float64  # one type for all, whatever the model's: credits of ids and of masks meet

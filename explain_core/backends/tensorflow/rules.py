@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from . import circular, discrete, maximum, normal, secants, special, writes
+from . import circular, discrete, maximum, normal, scales, secants, special, writes
 from .kinds import Rule, averaged, bilinear, binary, elementwise, linear, movement, parametrised
 
 
@@ -108,16 +108,16 @@ RULES: dict[str, Rule] = {
     "DepthwiseConv2dNative": bilinear(0, 1),
     "Einsum": bilinear(0, 1),
     "MatMul": bilinear(0, 1),
-    "Mul": _product,
+    "Mul": scales.product(_product),
     # Two inputs that broadcast
     "Atan2": _both(circular.atan2_numerator, circular.atan2_denominator),
-    "DivNoNan": _safe_quotient,
+    "DivNoNan": scales.quotient(_safe_quotient),
     "FloorDiv": writes.corners,
     "FloorMod": writes.remainder,
     "Maximum": _both(_upper),
     "Minimum": _both(_lower),
     "Pow": _both(secants.power, secants.exponent),
-    "RealDiv": _quotient,
+    "RealDiv": scales.quotient(_quotient),
     "SquaredDifference": _squared_difference,
     # One input, element by element
     "Abs": elementwise(secants.absolute),
@@ -150,7 +150,7 @@ RULES: dict[str, Rule] = {
     "Relu6": elementwise(secants.relu6),
     "Rint": elementwise(secants.step(tf.math.rint)),
     "Round": elementwise(secants.step(tf.math.round)),
-    "Rsqrt": elementwise(secants.rsqrt),
+    "Rsqrt": scales.finite(elementwise(secants.rsqrt)),
     "Selu": elementwise(secants.selu),
     "Sigmoid": elementwise(secants.sigmoid),
     "Sign": elementwise(secants.step(tf.math.sign)),

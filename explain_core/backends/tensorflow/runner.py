@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -255,6 +255,7 @@ class TensorFlowRunner:
                     if embeddings and given.leaf.embedded
                 },
                 ledger=self._ledger(book, dict(zip(names, ran, strict=True)), len(targets)),
+                divisors=[replace(d, where=self._path(d.where)) for d in self._divisors.found.values()],
             )
 
     def _ledger(self, book: Ledger | None, layers: dict[str, FusedLayer], targets: int) -> LedgerTrace | None:
@@ -302,9 +303,11 @@ class TensorFlowRunner:
     ) -> list[Value]:
         captured = [self._precision.cast(t) for t in self._captured.captured]
         try:
-            return Interpreter(
+            interpreter = Interpreter(
                 self._captured.program, layers, method, ledger, cuts=self._cuts, from_the_end=self._from_the_end
-            ).run([*(i.value for i in inputs), *captured])
+            )
+            self._divisors = interpreter.divisors
+            return interpreter.run([*(i.value for i in inputs), *captured])
         except tf.errors.OpError as error:
             raise CaptureError(
                 f"the model fails on these rows: {cause(error)}",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from explain_core.backends.torch import scales
 from explain_core.backends.torch.kinds import Comparison
 from explain_core.backends.torch.pairs import (
     Pair,
@@ -37,13 +38,21 @@ aten = torch.ops.aten
 
 
 def multiply(ops, a: Any, b: Any) -> Pair:
-    """``a·b``: ``m_a = m·mean(b)`` and ``m_b = m·mean(a)`` where both are paired, else linear."""
+    """``a·b``: ``m_a = m·mean(b)`` and ``m_b = m·mean(a)`` where both are paired, else linear.
+
+    Times the inverse of a statistic it is the quotient that `scales` is about.
+    """
     if len(pairs_in((a, b))) < 2:
         return divide_or_multiply_linear(aten.mul.Tensor, a, b)
+    if scales.is_scale(a, scales.INVERSE) and not scales.is_scale(b, scales.INVERSE):
+        return multiply(ops, b, a)
     dtype = torch.result_type(a.test, b.test)
     with torch.no_grad():
         test, base = a.test.detach() * b.test.detach(), a.base * b.base
-        mean_a, mean_b = a.mean.to(dtype), b.mean.to(dtype)
+        if scales.is_scale(b, scales.INVERSE) and a.is_float and not scales.is_scale(a, scales.INVERSE):
+            mean_b, mean_a = (slope.to(dtype) for slope in scales.of_product(a, b))
+        else:
+            mean_a, mean_b = a.mean.to(dtype), b.mean.to(dtype)
     tape_a, tape_b = a.tape, b.tape
 
     def back(m: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +70,7 @@ def divide_or_multiply_linear(op, a: Any, b: Any) -> Pair:
 
 
 def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Pair:
-    """``a / b`` as ``a · (1/b)``, with the quotient itself as its value."""
+    """``a / b`` as ``a · (1/b)``, with the quotient itself as its value; by a statistic as in `scales`."""
     if rounding_mode is not None:
         return Comparison()(ops, aten.div.Tensor_mode, (a, b), {"rounding_mode": rounding_mode})
     if not is_pair(b):
@@ -69,10 +78,12 @@ def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Pair:
     with torch.no_grad():
         test, base = test_of(a) / test_of(b), base_of(a) / base_of(b)
         b_test, b_base = b.test.detach().to(test.dtype), b.base.to(test.dtype)
-        mean_inverse = (1 / b_test + 1 / b_base) / 2
-        mean_a = a.mean.to(test.dtype) if is_pair(a) else a
-        of_b = mean_a * reciprocal(b_test, b_base)
-    slopes = [mean_inverse, of_b] if is_pair(a) else [of_b]
+        if is_pair(a) and scales.is_scale(b, scales.STATISTIC):
+            of_a, of_b = scales.of_quotient(a, b, test, base)
+        else:
+            of_a = (1 / b_test + 1 / b_base) / 2
+            of_b = (a.mean.to(test.dtype) if is_pair(a) else a) * reciprocal(b_test, b_base)
+    slopes = [of_a, of_b] if is_pair(a) else [of_b]
     tapes = [p.tape for p in pairs_in((a, b))]
     back = lambda m: tuple(onto(m * torch.conj(s), t) for s, t in zip(slopes, tapes, strict=True))  # noqa: E731
     return Pair(attach([test], back, *tapes), base)

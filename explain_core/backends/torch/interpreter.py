@@ -16,7 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from explain_core.backends.loop_book import Place as LoopPlace
-from explain_core.backends.torch import rules
+from explain_core.backends.torch import rules, scales
 from explain_core.backends.torch.aliasing import mutated_roots, writes_elsewhere, writes_to_first_argument
 from explain_core.backends.torch.compositions import cast
 from explain_core.backends.torch.decisions import check, is_guard, memberwise, sidelined, source_of
@@ -44,6 +44,8 @@ class PairOps:
         method: the rules that it goes by.
         where: the module that the current operation is in; and ``place`` the call of a loop, if it is in one.
         cuts: where floats of an input become ids that are looked up, with the input's name.
+        operation: what the current operation is called in the model's graph.
+        divisors: where the baseline is divided by next to nothing.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class PairOps:
         self.recorder = recorder
         self.method = method
         self.where = ""
+        self.operation = ""
+        self.divisors = scales.Divisors()
         self.place: LoopPlace | None = None
         self.packed_orders = packed_orders
         self.cuts: Mapping[fx.Node, str] = {}
@@ -84,7 +88,11 @@ class PairOps:
     def _apply(self, rule: rules.Rule | None, op: torch._ops.OpOverload, args: tuple, kwargs: dict) -> Any:
         if rule is None:
             return self._take_apart(op, args, kwargs)
-        return rules.for_numbers(rule, op, (args, kwargs))(self, op, args, kwargs)
+        name = _name(op)
+        self.divisors.look(name, self.where, self.operation or name, args)
+        result = rules.for_numbers(rule, op, (args, kwargs))(self, op, args, kwargs)
+        scales.mark(rule, name, args, kwargs, result)
+        return result
 
     def layer_name(self, weight: Tensor, kind: str, layer: int | None, two_way: bool, backwards: bool) -> str:
         """The name of one direction of one layer: module path, plus PyTorch's suffixes where there are several.
@@ -264,6 +272,7 @@ _MODES = ("_set_grad_enabled", "_enter_autocast", "_exit_autocast")
 
 def _run_node(node: fx.Node, op: Any, args: tuple, kwargs: dict, ops: PairOps) -> Any:
     ops.where, ops.place = module_path(node), ops.recorder.loops.places.get(node)
+    ops.operation = _name(op)
     try:
         if op is operator.getitem:
             return args[0][args[1]]

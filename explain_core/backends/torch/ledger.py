@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -73,7 +74,7 @@ class Ledger:
             return m
 
         watched = attach([tape.detach()], back, tape)
-        return Pair(watched, pair.base) if pair.is_float else Pair(pair.test, pair.base, watched)
+        return replace(pair, test=watched) if pair.is_float else replace(pair, flow=watched)
 
     def hand_on(self, value: Any, place: Place) -> Any:
         """A state that a call of a loop hands on: the same, which writes down the multipliers that come back to it.

@@ -28,11 +28,13 @@ class Pair:
         test: the value on the explained input. Floats: on the tape.
         base: the value on the baseline, of the same shape and dtype; never on a tape.
         flow: for whole numbers and truth values: ``test`` as float64 on the tape, or None where no rule leads there.
+        scale: whether it is a statistic that may be divided by, or the inverse of one; see `scales`.
     """
 
     test: Tensor
     base: Tensor
     flow: Tensor | None = None
+    scale: str = ""
 
     @property
     def is_float(self) -> bool:

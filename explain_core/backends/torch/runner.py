@@ -403,6 +403,7 @@ class TorchRunner:
             gates=recorder.traces(len(targets)),
             embeddings=self._embeddings(recorder.lookups, len(targets)),
             ledger=recorder.defects(len(targets)),
+            divisors=list(ops.divisors.found.values()),
         )
         dtype = coarsest(captured.graph, self._dtype)
         self._answers.require(test, baseline, result, targets, dtype, self._follow)

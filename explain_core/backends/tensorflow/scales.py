@@ -1,0 +1,174 @@
+"""Division by a scale: what a normalisation divides by, a statistic made by reducing over an axis.
+
+The rule is that of ``explain_core.backends.torch.scales``, where it is explained: of the two orders of ``y = a/b``
+each weighs as much as the scale that the numerator moves under, ``|b| : |b'|``, so that
+``Δy = (Δa - mean(y)·Δb) / mean(b)``.
+Keras writes its normalisations as products with ``Rsqrt``, whose terms are then centred; a pair carries whether it is a
+statistic, or the inverse of one, so that they come to the same as a quotient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import tensorflow as tf
+
+from ..protocol import Divisor
+from .graph import Node
+from .kinds import Rule, binary
+from .pairs import Pair, Value
+
+STATISTIC, INVERSE = "statistic", "inverse of a statistic"
+
+_REDUCTIONS = frozenset(("Sum", "Mean", "Max", "Min", "EuclideanNorm", "Cumsum", "AvgPool", "SegmentSum"))
+_PRODUCTS = frozenset(("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"))
+_UPSIDE_DOWN = frozenset(("Rsqrt", "Inv", "Reciprocal"))
+_DIVISIONS = frozenset(("RealDiv", "Div", "DivNoNan"))
+_ELEMENT_BY_ELEMENT = frozenset(
+    (
+        *("Abs", "Cast", "ClipByValue", "Exp", "Log", "Log1p", "Maximum", "Minimum", "Mul", "Pow", "Select"),
+        *("SelectV2", "Softplus", "Sqrt", "Square"),
+    )
+)
+
+
+def _weights(b: tf.Tensor, b_base: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """``|b|`` and ``|b'|`` as shares of their sum; one half each where both are zero."""
+    one, other = abs(b) / 2 + b.dtype.as_numpy_dtype(_LEAST), abs(b_base) / 2 + b.dtype.as_numpy_dtype(_LEAST)
+    return one / (one + other), other / (one + other)
+
+
+_LEAST = 1.2e-38  # the smallest normal number in single precision
+
+
+def _inverses(b: tf.Tensor, b_base: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The two parts of a numerator's multiplier: each order's weight over the scale that it divides by."""
+    under, under_base = _weights(b, b_base)
+    return tf.math.divide_no_nan(under, b), tf.math.divide_no_nan(under_base, b_base)
+
+
+def _of_denominator(a: tf.Tensor, a_base: tf.Tensor, b: tf.Tensor, b_base: tf.Tensor) -> tf.Tensor:
+    first, second = _inverses(b, b_base)
+    return -(first * tf.math.divide_no_nan(a_base, b_base) + second * tf.math.divide_no_nan(a, b))
+
+
+def _of_factor(r: tf.Tensor, r_base: tf.Tensor) -> tf.Tensor:
+    under_base, under = _weights(r, r_base)
+    return under * r + under_base * r_base
+
+
+def _of_inverse(a: tf.Tensor, a_base: tf.Tensor, r: tf.Tensor, r_base: tf.Tensor) -> tf.Tensor:
+    under_base, under = _weights(r, r_base)
+    return under * a_base + under_base * a
+
+
+_by_statistic = binary(lambda a, a_, b, b_: sum(_inverses(b, b_)), _of_denominator)
+_times_inverse = binary(lambda a, a_, r, r_: _of_factor(r, r_), _of_inverse)
+_inverse_times = binary(lambda r, r_, a, a_: _of_inverse(a, a_, r, r_), lambda r, r_, a, a_: _of_factor(r, r_))
+
+
+def finite(plain: Rule) -> Rule:
+    """``Rsqrt`` with the smallest number in place of 0, where Keras cuts off the infinity afterwards.
+
+    A secant to infinity is infinite and that of the cut is 0; between finite numbers their product is right.
+    """
+
+    def rule(node: Node, values: Sequence[Value]) -> list[Value]:
+        (value,) = values
+        if isinstance(value, Pair) and value.test.dtype.is_floating:
+            kind = value.test.dtype
+            least = tf.constant(4 * float(np.finfo(kind.as_numpy_dtype).tiny), kind)
+            test, base = (tf.where(member == 0, member + least, member) for member in (value.test, value.base))
+            value = replace(value, test=test, base=base)
+        return plain(node, [value])
+
+    return rule
+
+
+def product(plain: Rule) -> Rule:
+    """A product, which is a quotient where one factor is the inverse of a statistic."""
+
+    def rule(node: Node, values: Sequence[Value]) -> list[Value]:
+        inverse = [_is(value, INVERSE) for value in values]
+        if sum(inverse) != 1 or not all(isinstance(value, Pair) for value in values):
+            return plain(node, values)
+        return (_inverse_times if inverse[0] else _times_inverse)(node, values)
+
+    return rule
+
+
+def quotient(plain: Rule) -> Rule:
+    """A quotient, which may be one by a statistic."""
+
+    def rule(node: Node, values: Sequence[Value]) -> list[Value]:
+        by_statistic = isinstance(values[0], Pair) and _is(values[1], STATISTIC)
+        return (_by_statistic if by_statistic else plain)(node, values)
+
+    return rule
+
+
+def _is(value: Value, kind: str) -> bool:
+    return isinstance(value, Pair) and value.scale == kind
+
+
+def mark(node: Node, rule: Rule, values: Sequence[Value], results: list[Value]) -> list[Value]:
+    """The results, on which it is noted whether they are a statistic, or the inverse of one."""
+    kind = _kind(node, rule, values)
+    return [replace(r, scale=kind) if kind and isinstance(r, Pair) else r for r in results]
+
+
+def _kind(node: Node, rule: Rule, values: Sequence[Value]) -> str:
+    paired = [value for value in values if isinstance(value, Pair)]
+    before = {pair.scale for pair in paired}
+    if node.type in _REDUCTIONS or (node.type in _PRODUCTS and len(paired) > 1):
+        return INVERSE if before == {INVERSE} else STATISTIC
+    if len(before) != 1 or "" in before:
+        return ""
+    (kind,) = before
+    other = INVERSE if kind == STATISTIC else STATISTIC
+    if node.type in _UPSIDE_DOWN or _is_negative_power(node, values):
+        return other
+    if node.type in _DIVISIONS and isinstance(values[1], Pair):
+        return "" if isinstance(values[0], Pair) else other
+    same = node.type in _ELEMENT_BY_ELEMENT or node.type in _DIVISIONS or getattr(rule, "is_linear", False)
+    return kind if same else ""
+
+
+def _is_negative_power(node: Node, values: Sequence[Value]) -> bool:
+    return node.type == "Pow" and isinstance(values[1], tf.Tensor) and bool(tf.reduce_all(values[1] < 0))
+
+
+class Divisors:
+    """Where the baseline is divided by next to nothing, beside what the input is divided by.
+
+    Attributes:
+        found: by place and operation; of each the worst.
+    """
+
+    NEXT_TO_NOTHING = 0.03  # of what the input is divided by
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, str], Divisor] = {}
+
+    def look(self, node: Node, values: Sequence[Value]) -> None:
+        """Look at what an operation divides by."""
+        negative = _is_negative_power(node, values)
+        place = 1 if node.type in _DIVISIONS else 0 if node.type in _UPSIDE_DOWN or negative else None
+        by = None if place is None else values[place]
+        if not isinstance(by, Pair):
+            return
+        test, base = (np.abs(member.numpy().astype(float)).ravel() for member in (by.test, by.base))
+        power = 0.5 if node.type == "Rsqrt" else float(abs(tf.reduce_max(values[1]))) if negative else 1.0
+        ratio = np.divide(base, test, out=np.full(test.shape, np.inf), where=test > 0)
+        if not (ratio**power < self.NEXT_TO_NOTHING).any():
+            return
+        least = int(ratio.argmin())
+        found = Divisor(
+            node.place, node.type, float(test[least] ** power), float(base[least] ** power), by.scale == STATISTIC
+        )
+        before = self.found.get((node.place, node.type))
+        if before is None or found.baseline / found.test < before.baseline / before.test:
+            bounded = found.is_statistic and (before is None or before.is_statistic)
+            self.found[node.place, node.type] = replace(found, is_statistic=bounded)

@@ -61,6 +61,7 @@ def attention_of(x):
 AROUND = {
     "dense and dropout": lambda x: L.Dropout(0.5)(L.Dense(3, activation="gelu")(x)),
     "convolution": lambda x: L.Conv1D(3, 2, padding="causal", dilation_rate=2, activation="relu")(x),
+    "convolution in groups": lambda x: L.Conv1D(6, 2, groups=2, activation="relu")(x),
     "separable convolution": lambda x: L.SeparableConv1D(3, 2, activation="silu")(x),
     "depthwise convolution": lambda x: L.DepthwiseConv1D(2, activation="softplus")(x),
     "transposed convolution": lambda x: L.Conv1DTranspose(3, 2, strides=2)(x),

@@ -156,7 +156,23 @@ def _bind(operation: tf.Operation, precision: Precision) -> Run:
     raw = getattr(tf.raw_ops, operation.type, None)
     if DRAWS.fullmatch(operation.type):
         return _as_it_is(_bound(operation, raw, Precision(None, half=True)), operation, precision)
-    return _bound(operation, raw, precision)
+    run = _bound(operation, raw, precision)
+    return _by_groups(run, operation) if operation.type in ("Conv2D", "Conv3D") else run
+
+
+def _by_groups(run: Run, operation: tf.Operation) -> Run:
+    """Run a convolution of groups of channels group by group: on most CPUs there is no gradient of it as a whole."""
+    channels = -1 if operation.get_attr("data_format").endswith(b"C") else 1
+
+    def convolve(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        x, kernel = tensors
+        groups = x.shape[channels] // kernel.shape[-2]
+        if groups == 1:
+            return run(tensors)
+        parts = zip(tf.split(x, groups, channels), tf.split(kernel, groups, -1), strict=True)
+        return [tf.concat([y for part in parts for y in run(part)], channels)]
+
+    return convolve
 
 
 def _as_it_is(run: Run, operation: tf.Operation, precision: Precision) -> Run:

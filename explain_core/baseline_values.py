@@ -93,7 +93,10 @@ def _middle(form: Form, mask: np.ndarray | None, of: Any) -> np.ndarray:
     else:
         pool = np.moveaxis(values, time, 1)
         pool = pool.reshape(-1, *pool.shape[2:]) if mask is None else pool[mask]
-    middle = of(pool.astype(float), axis=0)
+    pool = pool.astype(float)
+    if np.isnan(pool).any():  # missing values, which the model replaces
+        of = {np.mean: np.nanmean, np.median: np.nanmedian}[of]
+    middle = of(pool, axis=0)
     if time is not None:
         middle = np.expand_dims(middle, time - 1)
     return np.broadcast_to(middle, values.shape[1:])[None].astype(values.dtype)

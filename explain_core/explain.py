@@ -10,6 +10,7 @@ from explain_core import degenerate
 from explain_core.axes import Axis
 from explain_core.backends.protocol import Divisor
 from explain_core.completeness import require_completeness
+from explain_core.errors import CompletenessError, NonFiniteError
 from explain_core.explanation import Explanation
 from explain_core.preparation import Prepared, prepare
 from explain_core.rows import attribute_rows
@@ -42,7 +43,8 @@ def explain(
         model: an ``nn.Module``, an exported program, a Keras model, or what `load_model` returned. Not changed.
         inputs: (sample, time, feature), or whatever the model takes: a tuple for several inputs, nested where the model
             takes nested ones, or a dict by parameter name. Names of axes and labels stay; see `axes` and `meaning` for
-            what is made of arrays and frames without them.
+            what is made of arrays and frames without them. Missing values (NaN) are explained where a PyTorch model
+            itself replaces them: what is shared out is the step from missing to the baseline's number.
         baselines: "zeros", "mean", "median", "padded-mean", "first", or a number; an array with 1 sample or as many as
             the input, matched by name where it has names; one number for each feature; a function of the input; for
             several inputs a tuple or dict of these. See `explain_core.baselines.resolve_baselines`.
@@ -76,6 +78,7 @@ def explain(
         precision=precision,
         sample_axis=sample_axis,
         output_names=output_names,
+        missing=True,
     )
 
     divisors: list[Divisor] = []
@@ -89,7 +92,11 @@ def explain(
         say(0.9, f"Checking in {precision}")
         return run(ready.again(precision, sample), lambda fraction, message: None)
 
-    explanation = require_completeness(run(ready, lambda f, m: say(0.1 + 0.8 * f, m)), again)
+    try:
+        explanation = require_completeness(run(ready, lambda f, m: say(0.1 + 0.8 * f, m)), again)
+    except (CompletenessError, NonFiniteError):
+        ready.refuse_missing()  # the cause, where the model does more with a missing value than to replace it
+        raise
     explanation.notes.extend(degenerate.notes(explanation, divisors))
     say(1.0, "Done")
     return explanation

@@ -150,15 +150,17 @@ def as_array(value: Any, name: str) -> tuple[np.ndarray, Labels]:
     return given.array, given.labels
 
 
-def check_finite(array: np.ndarray, name: str, what: str) -> None:
-    """Refuse NaN and infinity, saying where the first one is.
+def check_finite(array: np.ndarray, name: str, what: str, *, missing: bool = False) -> None:
+    """Refuse infinity, and NaN unless values may be ``missing``, saying where the first one is.
 
     Raises:
         NonFiniteError
     """
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return
-    bad = ~np.isfinite(array)
+    bad = np.isinf(array) if missing else ~np.isfinite(array)
+    if not bad.any():
+        return
     at = tuple(int(i) for i in np.argwhere(bad)[0])
     more = f", and {int(bad.sum()) - 1} more" if bad.sum() > 1 else ""
     raise NonFiniteError(

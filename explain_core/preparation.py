@@ -86,6 +86,15 @@ class Prepared:
         unlabelled = [replace(one, labels={}, along={}) for one in arguments.given]
         return replace(self, runner=runner, plan=plan, targets=targets, arguments=replace(arguments, given=unlabelled))
 
+    def refuse_missing(self) -> None:
+        """Where values are missing (NaN), say so.
+
+        Raises:
+            NonFiniteError
+        """
+        for name, leaf in zip(self.arguments.names, self.arguments.leaves, strict=True):
+            check_finite(leaf, name, "input")
+
     def dims(self, i: int) -> tuple[str, ...]:
         """Names of the axes of an argument after the sample axis, such as ("time", "feature")."""
         return _names(self.arguments, self.axes, self.runner, i)
@@ -143,10 +152,11 @@ def prepare(
     sample_axis: Axis | Mapping[str, Axis] = 0,
     output_names: list[str] | None = None,
     sample_by_sample: bool = False,
+    missing: bool = False,
 ) -> Prepared:
     """Read and check the arguments of `explain_core.explain`, and open the model; see there for their meaning.
 
-    With ``sample_by_sample`` no batch mixes samples.
+    With ``sample_by_sample`` no batch mixes samples; with ``missing`` inputs may have NaN for a model to replace.
 
     Raises:
         ExplainError: something in them does not fit.
@@ -159,6 +169,7 @@ def prepare(
         precision=precision,
         sample_axis=sample_axis,
         sample_by_sample=sample_by_sample,
+        missing=missing,
     )
     forms = [_form(arguments, axes, runner, plan, i) for i in range(len(axes))]
     base = resolve_baselines(baselines, forms, background)
@@ -181,6 +192,7 @@ def open_on(
     precision: str | None = None,
     sample_axis: Axis | Mapping[str, Axis] = 0,
     sample_by_sample: bool = False,
+    missing: bool = False,
 ) -> tuple[Arguments, tuple[int | None, ...], Runner, Plan]:
     """Open a model for these inputs: the arguments, their sample axes, the runner, and which rows go together.
 
@@ -193,7 +205,7 @@ def open_on(
     package = get_backend(backend, model)
     arguments = read_arguments(model, inputs)
     for name, leaf in zip(arguments.names, arguments.leaves, strict=True):
-        check_finite(leaf, name, "input")
+        check_finite(leaf, name, "input", missing=missing and package.REPLACES_MISSING)
 
     def open_as(meant: Arguments, axes: tuple[int | None, ...]) -> Opened:
         def open_for(leaves: list[np.ndarray]) -> Runner:

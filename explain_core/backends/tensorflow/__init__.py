@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .runner import TensorFlowRunner
 
-__all__ = ["accepts", "open_runner", "register_rule"]
+REPLACES_MISSING = False
+
+__all__ = ["REPLACES_MISSING", "accepts", "open_runner", "register_rule"]
 
 _FRAMEWORKS = frozenset(("keras", "tensorflow", "tf_keras"))
 

@@ -17,7 +17,10 @@ from explain_core.backends.torch.rules import register_rule
 from explain_core.backends.torch.runner import accepts, open_runner
 from explain_core.backends.torch.writes import Overwrite
 
+REPLACES_MISSING = True  # a value that is missing (NaN) may be explained, where the model itself replaces it
+
 __all__ = [
+    "REPLACES_MISSING",
     "Bilinear",
     "Comparison",
     "Composed",

@@ -23,6 +23,7 @@ from explain_core.backends.torch.pairs import (
     is_whole,
     onto,
     pairs_in,
+    scaled,
     shape_of,
     test_of,
 )
@@ -56,7 +57,7 @@ def multiply(ops, a: Any, b: Any) -> Pair:
     tape_a, tape_b = a.tape, b.tape
 
     def back(m: Tensor) -> tuple[Tensor, Tensor]:
-        return onto(m * mean_b.conj(), tape_a), onto(m * mean_a.conj(), tape_b)
+        return onto(scaled(m, mean_b.conj()), tape_a), onto(scaled(m, mean_a.conj()), tape_b)
 
     return Pair(attach([test], back, tape_a, tape_b), base)
 
@@ -85,12 +86,16 @@ def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Pair:
             of_b = (a.mean.to(test.dtype) if is_pair(a) else a) * reciprocal(b_test, b_base)
     slopes = [of_a, of_b] if is_pair(a) else [of_b]
     tapes = [p.tape for p in pairs_in((a, b))]
-    back = lambda m: tuple(onto(m * torch.conj(s), t) for s, t in zip(slopes, tapes, strict=True))  # noqa: E731
+    back = lambda m: tuple(onto(scaled(m, torch.conj(s)), t) for s, t in zip(slopes, tapes, strict=True))  # noqa: E731
     return Pair(attach([test], back, *tapes), base)
 
 
 def where(ops, condition: Any, a: Any, b: Any) -> Pair:
-    """``c·a + (1 - c)·b``; where the condition differs in the pair it gets ``mean(a) - mean(b)``."""
+    """``c·a + (1 - c)·b``; where the condition differs in the pair it gets ``mean(a) - mean(b)``.
+
+    Where a value that is not taken is none (``where(x > 0, log(x), 0)``) there is no mean, and only the two values that
+    are taken can be compared: all of their difference is the condition's.
+    """
     if not is_pair(condition):
         dtype = torch.result_type(*(v if isinstance(v, (int, float, Tensor)) else v.test for v in (a, b)))
         a, b = (v.as_float(dtype) if is_pair(v) and not is_whole(dtype) and not v.is_float else v for v in (a, b))
@@ -105,21 +110,26 @@ def where(ops, condition: Any, a: Any, b: Any) -> Pair:
         as_number = lambda v: v.mean if is_pair(v) else torch.as_tensor(v, dtype=number, device=test.device)  # noqa: E731
         mean_a, mean_b = as_number(a), as_number(b)
         jump = torch.where(apart, mean_a - mean_b, 0.0)
+        of_a = condition.mean.to(number)
+        of_b = 1 - of_a
+        untaken = ~torch.isfinite(jump)
+        if untaken.any():
+            jump = torch.where(untaken, torch.where(condition.test, test - base, base - test), jump)
+            of_a, of_b = (torch.where(untaken, 0.0, share) for share in (of_a, of_b))
         if not torch.isfinite(jump).all():
             raise UnsupportedOperation(
                 "a mask that writes infinities differs between the input and the baseline",
                 hint="Choose a baseline with the same mask.",
             )
-        chosen = condition.mean.to(number)
     slopes = [
         jump if jump.is_complex() else jump.double(),
-        *([chosen] if is_pair(a) else []),
-        *([1 - chosen] if is_pair(b) else []),
+        *([of_a] if is_pair(a) else []),
+        *([of_b] if is_pair(b) else []),
     ]
     tapes = [p.tape for p in pairs_in((condition, a, b))]
 
     def back(m: Tensor) -> tuple[Tensor, ...]:
-        return tuple(onto(m * s.conj(), t) for s, t in zip(slopes, tapes, strict=True))
+        return tuple(onto(scaled(m, s.conj()), t) for s, t in zip(slopes, tapes, strict=True))
 
     if not is_whole(test.dtype):
         return Pair(attach([test], back, *tapes), base)

@@ -26,6 +26,7 @@ from explain_core.backends.torch.pairs import (
     is_pair,
     is_whole,
     pairs_in,
+    scaled,
     test_of,
     unbroadcast,
 )
@@ -149,7 +150,7 @@ class TwoPlayers:
                 slopes.append((self.second(a, b, b_base) + self.second(a_base, b, b_base)) / 2)
                 tapes.append(args[1].tape)
         shapes = [tape.shape for tape in tapes]
-        back = lambda m: tuple(unbroadcast(m * s, shape) for s, shape in zip(slopes, shapes, strict=True))  # noqa: E731
+        back = lambda m: tuple(unbroadcast(scaled(m, s), shape) for s, shape in zip(slopes, shapes, strict=True))  # noqa: E731
         return Pair(attach([test], back, *tapes), base)
 
 

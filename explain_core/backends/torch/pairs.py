@@ -60,10 +60,19 @@ class Pair:
 
     @property
     def difference(self) -> Tensor:
-        """``test - base`` as a float, off the tape."""
-        if self.is_float:
-            return self.test.detach() - self.base
-        return self.test.double() - self.base.double()
+        """``test - base`` as a float, off the tape.
+
+        A value that is missing (NaN) in one member only is one step away from any number: all that a model may do with
+        it is to see that it is missing, and replace it.
+        """
+        if not self.is_float:
+            return self.test.double() - self.base.double()
+        test, base = self.test.detach(), self.base
+        apart = test - base
+        if apart.is_complex() or not torch.isnan(apart).any():
+            return apart
+        missing = torch.isnan(test).to(apart.dtype) - torch.isnan(base).to(apart.dtype)
+        return torch.where(torch.isnan(test) | torch.isnan(base), missing, apart)
 
     @property
     def mean(self) -> Tensor:
@@ -140,6 +149,11 @@ def attach(values: list[Tensor], multipliers: Multipliers, *inputs: Tensor) -> A
         The value on the tape, or a tuple of them where there are several.
     """
     return _Rule.apply(values, multipliers, *inputs)
+
+
+def scaled(multiplier: Tensor, slope: Tensor) -> Tensor:
+    """``multiplier·slope``; what nothing depends on has no part, even where its function has no value (``log(-1)``)."""
+    return torch.where(multiplier == 0, 0.0, multiplier * slope)
 
 
 def unbroadcast(multiplier: Tensor, shape: torch.Size) -> Tensor:
@@ -251,5 +265,5 @@ def apply_rescale(value: Callable[[Tensor], Tensor], secant: Callable[..., Tenso
     a, b = pair.test.detach(), pair.base
     slope = secant(a, b)
     with torch.enable_grad():
-        test = attach([value(a)], lambda m: m * slope.conj(), pair.tape)
+        test = attach([value(a)], lambda m: scaled(m, slope.conj()), pair.tape)
     return Pair(test, value(b))

@@ -161,3 +161,22 @@ def test_numbers_that_a_model_sorts_into_bins_are_no_ids():
     ex = xc.explain(model, draw(0, N, T) % 2, np.zeros((1, T)))
     assert ex.relative_residual.max() < 1e-12
     assert not xc.explain(model, draw(0, N, T) % 2, "mean").residual.isnull().any()
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        lambda x: (x > 0).long(),
+        lambda x: torch.bucketize(x, torch.tensor([-0.5, 0.0, 0.5])),
+        lambda x: (x.abs() > 0.3).to(torch.int32),
+    ],
+)
+def test_whole_numbers_by_a_comparison_are_no_ids_cut_from_floats(codes):
+    table = torch.randn(4, 2, generator=torch.Generator().manual_seed(0)).double()
+    model = Net(lambda net, x: nn.functional.embedding(codes(x), table).sum((1, 2))).double().eval()
+    x, base = draw(0, 3, 5), draw(1, 3, 5)
+    found = xc.explain(model, x, base)
+    assert found.relative_residual.max() < 1e-12
+    # Each number alone chooses its row, so what the row moves is its share.
+    moved = table[codes(torch.from_numpy(x)).long()].sum(-1) - table[codes(torch.from_numpy(base)).long()].sum(-1)
+    np.testing.assert_allclose(found.attributions, moved, atol=1e-12)

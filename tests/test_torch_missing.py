@@ -21,7 +21,7 @@ REPLACED = {
     "where": lambda x: torch.where(torch.isnan(x), torch.full_like(x, FILL), x),
     "masked_fill": lambda x: x.masked_fill(torch.isnan(x), FILL),
     "nan_to_num": lambda x: torch.nan_to_num(x, nan=FILL),
-    "unequal to itself": lambda x: torch.where(x != x, torch.full_like(x, FILL), x),  # noqa: PLR0124
+    "unequal to itself": lambda x: torch.where(x != x, torch.full_like(x, FILL), x),
 }
 
 

@@ -353,7 +353,7 @@ OTHERS = {
     "renorm": lambda x: x.renorm(2, 0, 1.0),
     "trapezoid": lambda x: torch.trapezoid(x, dim=1),
     "grid": lambda x: F.grid_sample(x[:, None], x[:, None, :, :2].tanh(), align_corners=True),
-    "embedding_bag": lambda x: F.embedding_bag(torch.zeros(2, 3, dtype=torch.long), x[0]),
+    "embedding_bag": lambda x: torch.stack([F.embedding_bag(torch.zeros(1, 3, dtype=torch.long), v) for v in x]),
     "huber": lambda x: F.smooth_l1_loss(x, torch.zeros_like(x), reduction="none"),
     "mse": lambda x: F.mse_loss(x, torch.ones_like(x), reduction="none"),
     "bce": lambda x: F.binary_cross_entropy_with_logits(x, torch.ones_like(x), reduction="none"),

@@ -23,6 +23,7 @@ _MOVES = frozenset(
         *("ceil", "floor", "round", "trunc"),
     )
 )
+_CASTS = frozenset(("to", "_to_copy", "type_as"))
 _ROUNDING = frozenset(("ceil", "floor", "round", "trunc"))
 _IDS = {"embedding": 1, "one_hot": 0, "index_select": 2, "index": 1}
 
@@ -99,7 +100,9 @@ def _moved_from(node: fx.Node) -> set[fx.Node]:
 
 
 def _cuts_before(node: fx.Node) -> list[fx.Node]:
-    return [n for n in _moved_from(node) if _is_float(n) is False and n.args and any(map(_is_float, _nodes(n.args[0])))]
+    """Where floats become these whole numbers by losing their fraction, not by a comparison or as a position."""
+    casts = [n for n in _moved_from(node) if _name(n.target) in _CASTS]
+    return [n for n in casts if _is_float(n) is False and any(map(_is_float, _nodes(n.args[0])))]
 
 
 def _is_float(node: fx.Node) -> bool | None:

@@ -114,10 +114,15 @@ def _by_input(baselines: Any, forms: Sequence[Form]) -> dict[int, Any]:
             return {wanted[0]: baselines}
         inputs = {names[i]: _in_layout(forms[i]) for i in wanted}
         return _by_input(_called(baselines, inputs, ", ".join(inputs)), forms)
+    if isinstance(baselines, tuple | list) and len(baselines) == 1 and isinstance(baselines[0], Mapping):
+        baselines = baselines[0]  # the one argument of the model, by position
     if isinstance(baselines, Mapping):
         found: dict[int, Any] = {}
-        for key, value in baselines.items():
-            found |= _under(str(key), value, names)
+        for key, value in _by_own_names(baselines, names).items():
+            under = _under(key, value, names)
+            if isinstance(value, str) or is_number(value) or callable(value):  # of an argument, for what is explained
+                under = {i: v for i, v in under.items() if forms[i].is_explained} or under
+            found |= under
         return found
     if _are_several(baselines, len(wanted)):
         flat = list(_flatten(baselines))
@@ -134,6 +139,27 @@ def _by_input(baselines: Any, forms: Sequence[Form]) -> dict[int, Any]:
             hint=f"Give a dict with {[names[i] for i in wanted]}.",
         )
     return {wanted[0]: baselines}
+
+
+def _by_own_names(given: Mapping, names: Sequence[str]) -> dict[str, Any]:
+    """A dict with the name of the argument that holds all arrays left out or put in front, as in those of the inputs.
+
+    An argument that is a dict can be given to a model by its name or without one.
+    """
+    given = {str(key): value for key, value in given.items()}
+
+    def are_known(keys: Any, before: str = "") -> bool:
+        return all(any(f"{name}.".startswith(f"{before}{key}.") for name in names) for key in keys)
+
+    root = names[0].partition(".")[0]
+    if are_known(given):
+        return given
+    only = next(iter(given.values()))
+    if len(given) == 1 and isinstance(only, Mapping) and are_known(only):
+        return {str(key): value for key, value in only.items()}
+    if are_known(given, f"{root}.") and all(name.startswith(f"{root}.") for name in names):
+        return {f"{root}.{key}": value for key, value in given.items()}
+    return given
 
 
 def _under(key: str, value: Any, names: Sequence[str]) -> dict[int, Any]:

@@ -539,3 +539,64 @@ def test_words_are_by_the_names_of_axes(dims):
         (first,) = resolve_baselines("first", [one], False).arrays
         time = 1 + dims.index("time")
         np.testing.assert_array_equal(first, np.repeat(values.take([0], time), values.shape[time], time))
+
+
+# --- Inputs in a dict ----------------------------------------------------------------------------------------------
+
+
+class OfADict(nn.Module):
+    """Takes one dict, with lengths in it and a dict inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(F, 2)
+
+    def forward(self, x: dict):
+        steps = torch.arange(T) < x["more"]["lengths"][:, None]
+        return (self.head(x["values"]).tanh() * steps[..., None]).sum(1)
+
+
+STEPS = np.array([5, 3, 2, 4])
+NESTED = {"values": X, "more": {"lengths": STEPS}}
+BASE = {"values": draw(2, N, T, F), "more": {"lengths": STEPS}}
+AS_DICTS = {
+    "by the argument's name": {"x": BASE},
+    "by their own names": BASE,
+    "by position": (BASE,),
+    "a part of it": {"x": {"values": BASE["values"]}},
+}
+
+
+@pytest.mark.parametrize("inputs", [{"x": NESTED}, NESTED, (NESTED,)], ids=["by name", "alone", "by position"])
+@pytest.mark.parametrize("form", AS_DICTS)
+def test_baselines_of_a_dict_have_any_form_that_its_inputs_may_have(inputs, form):
+    torch.manual_seed(0)
+    model = OfADict().double()
+    ex = xc.explain(model, inputs, AS_DICTS[form])
+    with torch.no_grad():
+        expected = model({"values": torch.tensor(BASE["values"]), "more": {"lengths": torch.tensor(STEPS)}})
+    np.testing.assert_allclose(ex.baseline_prediction, expected, atol=1e-13)
+    assert np.abs(ex.residual).max() <= 1e-13
+
+
+@pytest.mark.parametrize("inputs", [{"x": NESTED}, NESTED], ids=["by name", "alone"])
+def test_other_lengths_inside_a_dict_are_refused_in_any_form(inputs):
+    other = {"values": BASE["values"], "more": {"lengths": STEPS - 1}}
+    for form in ({"x": other}, other, (other,)):
+        with pytest.raises(InputError, match="the baseline has 4 here, and sample 0 has 5") as raised:
+            xc.explain(OfADict().double(), inputs, form)
+        assert raised.value.where.endswith("more.lengths")
+
+
+def test_a_word_for_an_argument_is_for_what_is_explained_in_it():
+    model = OfADict().double()
+    ex = xc.explain(model, {"x": NESTED}, {"x": "zeros"})
+    np.testing.assert_array_equal(ex.baselines.values, np.zeros((N, T, F)))
+    with pytest.raises(InputError, match="it is not explained"):
+        xc.explain(model, {"x": NESTED}, {"x": {"more": "zeros"}})
+
+
+def test_a_name_that_no_input_has_is_still_an_error():
+    for form in ({"y": BASE["values"]}, {"x": {"velues": BASE["values"]}}, {"values": "zeros", "velues": "zeros"}):
+        with pytest.raises(InputError, match="there is no input"):
+            xc.explain(OfADict().double(), NESTED, form)

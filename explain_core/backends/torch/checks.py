@@ -1,0 +1,59 @@
+"""What weights, predictions and attributions must be, and the errors where they are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from explain_core.errors import CompletenessError, NonFiniteError, UnsupportedOperation
+
+
+def check_weights(model: nn.Module) -> None:
+    """Refuse quantized layers, and weights that are not finite.
+
+    Raises:
+        UnsupportedOperation, NonFiniteError: names the layer or the weight.
+    """
+    for name, module in model.named_modules():
+        if "quantized" in type(module).__module__.split("."):
+            raise UnsupportedOperation(
+                f"the layer {type(module).__name__} is quantized: its weights are whole numbers in a form of its own",
+                where=name,
+                hint="Explain the model as it was before it was quantized.",
+            )
+    for name, weight in model.named_parameters():
+        if weight.is_floating_point() and not torch.isfinite(weight).all():
+            kind = "NaN" if torch.isnan(weight).any() else "infinity"
+            raise NonFiniteError(f"the weight {name!r} contains {kind}", where=name, hint="Was training diverging?")
+
+
+def check_finite(values: np.ndarray, what: str, model: nn.Module) -> None:
+    """Refuse predictions (output, sample) that are not finite.
+
+    Raises:
+        NonFiniteError: names the first sample, and a buffer of ``model`` that is the cause.
+    """
+    bad = ~np.isfinite(values)
+    if bad.any():
+        k, n = (int(v) for v in np.argwhere(bad)[0])
+        floats = {name: buffer for name, buffer in model.named_buffers() if buffer.is_floating_point()}
+        odd = [name for name, buffer in floats.items() if not torch.isfinite(buffer).all()]
+        raise NonFiniteError(
+            f"{what} of sample {n}, output {k} is {values[k, n]}",
+            where=f"sample {n}",
+            hint=f"The buffer {odd[0]!r} contains NaN or infinity." if odd else "",
+        )
+
+
+def check_attributions(attributions: Tensor) -> None:
+    """Refuse attributions that are not finite.
+
+    Raises:
+        CompletenessError: a multiplier overflowed.
+    """
+    if not torch.isfinite(attributions).all():
+        raise CompletenessError(
+            "an attribution is not finite: a multiplier overflowed, as for a function with an infinite slope",
+            hint='Try precision="float64".',
+        )

@@ -1,0 +1,61 @@
+"""Where the samples are in what a model returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from explain_core.errors import CaptureError
+
+
+def find_output_axes(
+    run: Callable[[Sequence[Tensor]], Sequence[Tensor]],
+    values: Sequence[Tensor],
+    leaves: Sequence[Tensor],
+    sample_axes: Sequence[int | None],
+) -> list[int | None]:
+    """The sample axis of each output: the one whose size is the number of samples.
+
+    Where two axes have that size, the model is run on one sample more to see which one grows.
+
+    Args:
+        run: the model's own answers.
+        values: its answers to ``leaves``.
+        sample_axes: of each input; None for a model without one.
+
+    Raises:
+        CaptureError: an output has no such axis, or has time in it too.
+    """
+    if sample_axes[0] is None:
+        return [None] * len(values)
+    n = leaves[0].shape[sample_axes[0]]
+    choices = [[axis for axis, size in enumerate(v.shape) if size == n] for v in values]
+    if all(len(axes) == 1 for axes in choices):
+        return [axes[0] for axes in choices]
+    more = [torch.cat([leaf, leaf.narrow(axis, 0, 1)], axis) for leaf, axis in zip(leaves, sample_axes, strict=True)]
+    try:
+        grown = run(more)
+    except CaptureError:  # the model takes one batch size only
+        grown = None
+    found: list[int | None] = []
+    for i, (value, axes) in enumerate(zip(values, choices, strict=True)):
+        if grown is not None and grown[i].ndim == value.ndim:
+            axes = [a for a in range(value.ndim) if grown[i].shape[a] != value.shape[a]]
+        sizes = [value.shape[axis] for axis in axes] or [size for size in value.shape if n > 1 and size % n == 0]
+        if sizes and n not in sizes:
+            raise CaptureError(
+                f"the output has shape {tuple(value.shape)}: it has samples and timesteps in one axis",
+                hint="Leave out the view or reshape at the end of forward; it is to return (sample, time, unit).",
+            )
+        if not axes and n == 1:
+            found.append(None)  # the sample axis of a single sample was squeezed away
+        elif not axes:
+            raise CaptureError(
+                f"the output has shape {tuple(value.shape)}, in which no axis has the {n} samples of the input",
+                hint="Tell the sample axis of the inputs with sample_axis= (None for input without one).",
+            )
+        else:
+            found.append(axes[0])
+    return found

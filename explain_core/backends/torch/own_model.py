@@ -1,0 +1,95 @@
+"""The copy of a model that a runner calls, always from the same start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from explain_core.backends.torch.capture import model_device, model_dtype, private_copy, run, token_inputs, trains
+from explain_core.backends.torch.checks import check_weights
+from explain_core.backends.torch.completed import Completed
+from explain_core.backends.torch.interpreter import HALF
+from explain_core.backends.torch.repeating import Start
+from explain_core.backends.torch.watching import ChangesWeightError, WeightsAreKept
+
+
+class OwnModel:
+    """A private copy of what was given to be explained.
+
+    Args:
+        model: an ``nn.Module``, a TorchScript module or an exported program; it is not changed.
+        arguments: names, arrays and how to call the model with them (`explain_core.inputs.Arguments`).
+    """
+
+    def __init__(self, model: Any, arguments: Any) -> None:
+        module = model.module() if isinstance(model, torch.export.ExportedProgram) else model
+        module = getattr(module, "_orig_mod", module)  # what torch.compile was given
+        self._completed = module if isinstance(module, Completed) else None
+        module = module.inner if isinstance(module, Completed) else module
+        self.was_training = any(trains(part) for part in module.modules())
+        self.module = private_copy(module)
+        check_weights(self.module)
+        #: The half-precision dtype of a model that is half as a whole; it then runs in single precision.
+        self.halves = {model_dtype(self.module)} if _is_half(self.module) else set()
+        if self.halves:
+            self.module.float()
+        self._arguments = arguments
+        self.start = Start(self.module)
+        floats = [leaf.dtype for leaf in arguments.leaves if leaf.dtype.kind == "f"]
+        double_input = bool(floats) and all(dtype == np.float64 for dtype in floats)
+        self.dtype = model_dtype(self.module, otherwise=torch.float64 if double_input else torch.float32)
+
+    def first_run(self, leaves: Sequence[Tensor]) -> tuple[set[int], list[Tensor]]:
+        """Which inputs are token ids, and the model's answers; also shows what it keeps or changes between calls."""
+        tokens = self.owning(lambda: token_inputs(self.module, self.call, leaves))
+        answers = self.run(leaves)
+        self.start.restore()
+        return tokens, answers
+
+    def run(self, leaves: Sequence[Tensor]) -> list[Tensor]:
+        """The model's own answers."""
+        return self.owning(lambda: run(self.call, leaves))
+
+    def owning(self, action: Callable[[], Any]) -> Any:
+        """What runs the model; before the first write to one of its weights, that becomes a copy and it runs again.
+
+        Raises:
+            ChangesWeightError: what it writes is not what was there.
+        """
+        while True:
+            try:
+                with WeightsAreKept(self.module, self.start.weights):
+                    result = action()
+                changed = self.start.changed_weight
+                if changed is not None:
+                    raise ChangesWeightError(changed)
+                return result
+            except ChangesWeightError as found:
+                if found.name in self.start.weights or found.name == self.start.changed_weight:
+                    raise
+                self.start.own(found.name)
+
+    def call(self, *leaves: Tensor) -> Any:
+        """One call of the model, from its start."""
+        args, kwargs = self._arguments.rebuild(list(leaves))
+        if self._completed is not None:
+            args, kwargs = self._completed.complete(args, kwargs)
+        self.start.restore()
+        return self.module(*args, **kwargs)
+
+    def leaves(self, arrays: Sequence[np.ndarray]) -> list[Tensor]:
+        """Arrays as the model takes them, where the model is."""
+        dtype, device = self.dtype, model_device(self.module)
+        tensors = [torch.from_numpy(np.array(array)) for array in arrays]
+        return [t.to(device=device, dtype=dtype if t.is_floating_point() else None) for t in tensors]
+
+
+def _is_half(model: nn.Module) -> bool:
+    """Whether all of a model is in half precision, and not a part of it."""
+    weights = [*model.parameters()] or [*model.buffers()]
+    floats = [weight.dtype for weight in weights if weight.is_floating_point()]
+    return bool(floats) and all(dtype in HALF for dtype in floats)

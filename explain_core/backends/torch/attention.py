@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from explain_core.backends.torch.compositions import layer_norm
+from explain_core.backends.torch.normalisations import layer_norm
 from explain_core.backends.torch.pairs import Pair, apply_linear, apply_or_call, dtype_of, is_pair, pairs_in, shape_of
 from explain_core.errors import UnsupportedOperation
 

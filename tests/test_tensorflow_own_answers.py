@@ -95,6 +95,20 @@ def test_a_changed_model_is_explained_as_it_is_now(change):
     assert_own(model)
 
 
+@pytest.mark.parametrize("cell", [L.LSTM, L.GRU, L.SimpleRNN])
+def test_what_a_recurrent_layer_answers_is_not_asked_step_by_step(cell, monkeypatch):
+    layer = cell(3)
+    model = keras.Sequential([keras.Input((50, F)), L.Masking(), layer, L.Dense(2)])
+    x = np.random.default_rng(1).normal(size=(4, 50, F)).astype(np.float32)
+    explain(model, x, target=0)
+    kind, steps = type(layer.cell), []
+    original = kind.call
+    monkeypatch.setattr(kind, "call", lambda self, *args, **kw: steps.append(1) or original(self, *args, **kw))
+    ex = explain(model, x, target=0)
+    assert 1 <= len(steps) <= 10  # one trace, of two steps; eagerly 50 steps for each of four calls
+    np.testing.assert_allclose(ex.prediction, np.asarray(model(x))[:, :1], rtol=1e-5)
+
+
 def test_a_model_that_changes_between_batches_is_traced_anew(monkeypatch):
     from explain_core.backends.tensorflow import runner
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,7 +23,9 @@ from . import keras2
 
 CELLS = {"LSTMCell": "LSTM", "GRUCell": "GRU", "SimpleRNNCell": "RNN"}
 
-_marks: ContextVar[dict[str, Layer] | None] = ContextVar("pairlift_marks", default=None)
+Loop = Callable[..., tuple[Any, Any, Any]]  # of a layer, sequences, states, mask and training
+
+_instead: ContextVar[Callable | None] = ContextVar("pairlift_loops", default=None)
 _patching = threading.RLock()
 
 
@@ -56,48 +58,94 @@ def mark_of(function: str) -> str | None:
 
 @contextmanager
 def marking() -> Iterator[dict[str, Layer]]:
-    """Mark the recurrent layers that are traced inside, and give what they are by mark.
-
-    Keras has no hook around the loop of a layer, so its classes' ``inner_loop`` is replaced meanwhile.
-    Other threads go through the replacement to the original, for the marks are a context variable.
-    """
-    import keras
-
-    classes = [keras.layers.RNN, keras.layers.LSTM, keras.layers.GRU]
+    """Mark the recurrent layers that are traced inside, and give what they are by mark."""
     marks: dict[str, Layer] = {}
-    with _patching:
-        originals = {cls: cls.inner_loop for cls in classes}
-        plain_loop = originals[keras.layers.RNN]
-        token = _marks.set(marks)
-        try:
-            for cls, original in originals.items():
-                cls.inner_loop = _marked(original, plain_loop)
-            yield marks
-        finally:
-            for cls, original in originals.items():
-                cls.inner_loop = original
-            _marks.reset(token)
 
-
-def _marked(original: Callable, plain_loop: Callable) -> Callable:
-    def inner_loop(self, sequences, initial_state, mask=None, training=False):
-        marks = _marks.get()
-        if marks is None:
-            return original(self, sequences, initial_state, mask, training)
-        layer = None if training and _drops(self.cell) else _describe(self, mask)
-        if layer is None:  # the plain loop, also where Keras would take a kernel that cannot be looked into
-            return plain_loop(self, sequences, initial_state, mask, training)
+    def marked(original: Loop, plain_loop: Loop, layer: Any, sequences, initial_state, mask, training):
+        described = None if training and _drops(layer.cell) else _describe(layer, mask)
+        if described is None:  # the plain loop, also where Keras would take a kernel that cannot be looked into
+            return plain_loop(layer, sequences, initial_state, mask, training)
         mark = f"pairlift_recurrent_{len(marks)}"
-        marks[mark] = layer
+        marks[mark] = described
         states = [tf.convert_to_tensor(s) for s in tf.nest.flatten(initial_state)]
 
         def loop(sequences, states, mask):
-            last, outputs, new_states = plain_loop(self, sequences, states, mask, training)
+            last, outputs, new_states = plain_loop(layer, sequences, states, mask, training)
             return [last, outputs, *new_states]
 
         loop.__name__ = mark
         last, outputs, *new_states = tf.function(loop, autograph=False)(sequences, states, mask)
         return last, outputs, new_states
+
+    with _looping(marked):
+        yield marks
+
+
+@contextmanager
+def compiling(loops: dict[Hashable, Callable], any_rows: bool) -> Iterator[None]:
+    """Run the loops of recurrent layers as graphs in a call that is eager around them, for step by step they take long.
+
+    Only those that `_describe` knows: they do what their description says, so a loop is traced again when it changes.
+
+    Args:
+        loops: what was traced so far; goes on from call to call.
+        any_rows: whether to trace for any number of rows.
+    """
+
+    def compiled(original: Loop, plain_loop: Loop, layer: Any, sequences, initial_state, mask, training):
+        described = _describe(layer, mask) if tf.executing_eagerly() else None
+        if described is None or training or layer.unroll:
+            return original(layer, sequences, initial_state, mask, training)
+        states = tf.nest.flatten(initial_state)
+        given = [tf.convert_to_tensor(t) for t in (sequences, *states, *([] if mask is None else [mask]))]
+        specs = [tf.TensorSpec([None if any_rows else t.shape[0], *t.shape[1:]], t.dtype) for t in given]
+
+        def loop(sequences, *rest):
+            there = rest[len(states)] if described.masked else None
+            last, outputs, new_states = original(layer, sequences, list(rest[: len(states)]), there, training)
+            return [last, outputs, *new_states]
+
+        weights = ("kernel", "recurrent_kernel", "bias")
+        options = [value for name, value in vars(described).items() if name not in weights]
+        key = id(layer), *(id(getattr(described, name)) for name in weights), *options, *specs
+        if key not in loops:
+            loops[key] = tf.function(loop, autograph=False).get_concrete_function(*specs)
+        last, outputs, *new_states = loops[key](*given)
+        return last, outputs, new_states
+
+    with _looping(compiled):
+        yield
+
+
+@contextmanager
+def _looping(instead: Callable) -> Iterator[None]:
+    """Have another function run the loops of recurrent layers: of a layer's own loop, the plain one, and what it gets.
+
+    Keras has no hook around the loop of a layer, so its classes' ``inner_loop`` is replaced meanwhile.
+    Other threads go through the replacement to the original, for what is to run is a context variable.
+    """
+    import keras
+
+    classes = [keras.layers.RNN, keras.layers.LSTM, keras.layers.GRU]
+    with _patching:
+        originals = {cls: cls.inner_loop for cls in classes}
+        token = _instead.set(instead)
+        try:
+            for cls, original in originals.items():
+                cls.inner_loop = _replaced(original, originals[keras.layers.RNN])
+            yield
+        finally:
+            for cls, original in originals.items():
+                cls.inner_loop = original
+            _instead.reset(token)
+
+
+def _replaced(original: Loop, plain_loop: Loop) -> Loop:
+    def inner_loop(self, sequences, initial_state, mask=None, training=False):
+        instead = _instead.get()
+        if instead is None:
+            return original(self, sequences, initial_state, mask, training)
+        return instead(original, plain_loop, self, sequences, initial_state, mask, training)
 
     return inner_loop
 

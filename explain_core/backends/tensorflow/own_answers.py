@@ -2,12 +2,14 @@
 
 A trace holds the structure that a model had, and what its Python computed then. The model's own call, eagerly and in
 its own types, is what people see: where it differs, the trace is outdated or the model answers differently each time.
+Only the loops inside known recurrent layers are compiled for it, anew for each explanation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from .calling import cause, entry, named_outputs
 from .capture import MODEL_ERRORS, Arguments, Captured
 from .graph import Precision, compile_graph
 from .interpreter import Interpreter
+from .layers import compiling
 from .recurrent import FusedLayer
 
 Arrays = Sequence[np.ndarray]
@@ -36,6 +39,7 @@ class OwnAnswers:
         self._model, self._arguments, self._axes = model, arguments, sample_axes
         self._known: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
         self._tried_others = False
+        self._loops: dict[Hashable, Callable] = {}
 
     def call(self, arrays: Arrays, captured: Captured) -> list[np.ndarray]:
         """What the model returns, called as it is.
@@ -46,7 +50,7 @@ class OwnAnswers:
         given = [tf.constant(array, kind) for array, kind in zip(arrays, captured.types, strict=True)]
         args, kwargs = self._arguments.rebuild(given)
         try:
-            with unchanged(self._model, captured):
+            with self._compiled(captured), unchanged(self._model, captured):
                 results = named_outputs(self._model, entry(self._model)(*args, **kwargs))
         except MODEL_ERRORS as error:
             raise CaptureError(
@@ -55,6 +59,10 @@ class OwnAnswers:
                 hint="Call the model once on the same inputs; what it raises then says more.",
             ) from error
         return [tensor.numpy() for _, tensor in results]
+
+    def _compiled(self, captured: Captured) -> AbstractContextManager[None]:
+        any_rows = captured.rows is None and self._axes[0] is not None
+        return compiling(self._loops, any_rows) if "keras" in sys.modules else nullcontext()
 
     def is_current(self, captured: Captured) -> bool:
         """Whether a trace that was kept says of one row what the model says now."""

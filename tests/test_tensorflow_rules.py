@@ -12,6 +12,7 @@ from tensorflow_tools import runner_of
 
 pytest.importorskip("tensorflow")
 import tensorflow as tf
+from tensorflow_rows import ROWS
 
 from explain_core.backends.protocol import Target
 from explain_core.backends.tensorflow import register_rule
@@ -242,6 +243,8 @@ OPERATIONS = {
     "Unpack": lambda x: tf.unstack(x, axis=1)[2],
     "UnsortedSegmentSum": lambda x: tf.math.unsorted_segment_sum(x, [1, 0, 1], 2),
 }
+
+OPERATIONS |= ROWS
 
 
 SINGLE_ONLY = ("AvgPool3D", "MaxPool3D", "ResizeBilinear")  # TensorFlow has no kernels for doubles

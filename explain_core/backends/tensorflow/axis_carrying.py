@@ -225,7 +225,10 @@ def _unstacked(node: Node, given: Flows, known: Known) -> Flows:
 
 
 CARRYING: dict[str, Carry] = {
-    **dict.fromkeys(("Softmax", "LogSoftmax", "Cumsum", "Cumprod", "ReverseV2", "Pad", "PadV2", "MirrorPad"), _kept),
+    **dict.fromkeys(
+        ("Softmax", "LogSoftmax", "Cumsum", "Cumprod", "ReverseV2", "CumulativeLogsumexp", "Pad", "PadV2", "MirrorPad"),
+        _kept,
+    ),
     **dict.fromkeys(("Slice", "Tile", "BroadcastTo", "FusedBatchNormV3", "CheckNumerics", "Roll"), _kept),
     **dict.fromkeys((*CONVOLUTIONS, "Conv3D", "MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D"), _kept),
     **dict.fromkeys(("SpaceToBatchND", "BatchToSpaceND", "EnsureShape", "PreventGradient"), _kept),

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from .graph import Node
-from .kinds import check, refuse
+from .kinds import refuse
 from .pairs import Pair, Value, attach, detach
 
 
@@ -41,10 +41,12 @@ def shapley_slopes(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     above_a = tf.reduce_sum(is_test, -1, keepdims=True) - tf.cumsum(is_test, -1)
     above_b = tf.reduce_sum(1 - is_test, -1, keepdims=True) - tf.cumsum(1 - is_test, -1)
     floor = tf.reduce_max(tf.minimum(a, b), -1, keepdims=True)
-    open_game = tf.cast(at >= floor, kind)  # no element is above in both members
+    is_open = at >= floor  # no element is above in both members
+    open_game = tf.cast(is_open, kind)
     p, q = tf.maximum(above_a, 0), tf.maximum(above_b, 0)
 
-    width = tf.concat([at[..., 1:] - at[..., :-1], tf.zeros_like(at[..., :1])], -1) * open_game
+    width = tf.concat([at[..., 1:] - at[..., :-1], tf.zeros_like(at[..., :1])], -1)
+    width = tf.where(is_open & (width > 0), width, tf.zeros_like(width))  # the infinities of a mask have no width
     area_up, area_down = (tf.cumsum(width * w, -1, exclusive=True) for w in (_chance(p, q), _chance(q, p)))
     rank = tf.argsort(order, axis=-1)
     rank_a, rank_b = rank[..., :n], rank[..., n:]
@@ -65,29 +67,6 @@ def _chance(p: tf.Tensor, q: tf.Tensor) -> tf.Tensor:
     p64, q64 = tf.cast(p, tf.float64), tf.cast(q, tf.float64)
     log = tf.math.lgamma(tf.maximum(p64, 1)) + tf.math.lgamma(q64 + 1) - tf.math.lgamma(p64 + q64 + 1)
     return tf.cast(tf.where(p64 > 0, tf.exp(log), tf.zeros_like(log)), p.dtype)
-
-
-def over_axes(node: Node, values: Sequence[Value]) -> list[Value]:
-    """``Max``; ``Min`` is minus the maximum of minus its input, which has the same slopes."""
-    check(node, values, (0,))
-    pair, axes = values
-    if not isinstance(pair, Pair):
-        raise refuse(node, "there is no rule for it on integers or masks in which test and baseline differ")
-    a, b = detach(pair.test), pair.base
-    (y,), (y_base,) = node.run([a, axes]), node.run([b, axes])
-    sign = -1 if node.type == "Min" else 1
-    reduced = sorted({int(axis) % a.shape.rank for axis in np.ravel(axes)})
-    kept = [axis for axis in range(a.shape.rank) if axis not in reduced]
-    there = kept + reduced
-    outer = [a.shape[axis] for axis in kept]
-
-    def to_rows(tensor: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(tf.transpose(tensor, there), [*outer, -1])
-
-    slopes = shapley_slopes(sign * to_rows(a), sign * to_rows(b))
-    slopes = tf.transpose(tf.reshape(slopes, [a.shape[axis] for axis in there]), np.argsort(there))
-    broadcast = [1 if axis in reduced else a.shape[axis] for axis in range(a.shape.rank)]
-    return [Pair(attach([pair.test], y, lambda dy: tf.reshape(dy, broadcast) * slopes), y_base)]
 
 
 def pool(node: Node, values: Sequence[Value]) -> list[Value]:

@@ -1,7 +1,8 @@
-"""Softmax and log-softmax over the last axis, and batch normalisation."""
+"""Softmax and log-softmax over the last axis, running log-sum-exps, and batch normalisation."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from . import secants
 from .graph import Node
 from .kinds import linear, refuse
 from .pairs import Pair, Value, attach, detach
+from .products import running
 
 
 def _share_of_log_sum_exp(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -55,6 +57,33 @@ def softmax(node: Node, values: Sequence[Value]) -> list[Value]:
         return dz - tf.reduce_sum(dz, -1, keepdims=True) * share
 
     return [Pair(attach([pair.test], y, backward), y_base)]
+
+
+def cumulative_log_sum_exp(node: Node, values: Sequence[Value]) -> list[Value]:
+    """``L_t = log Σ exp`` of each beginning, each by the rule of `_share_of_log_sum_exp`.
+
+    With c the larger of the members' L and M that of their elements, element i has
+    ``exp(M_i - c_t)·decay(|Δa_i|) / decay(|ΔL_t|)`` of step t. The sum over later steps goes back by
+    ``exp(c_t - c_{t+1})``, which is at most 1.
+    """
+
+    def back(a: tf.Tensor, b: tf.Tensor, m: tf.Tensor) -> tf.Tensor:
+        a, b = tf.cast(a, tf.float64), tf.cast(b, tf.float64)
+        total, total_base = (tf.math.cumulative_logsumexp(v, -1) for v in (a, b))
+        c = tf.maximum(total, total_base)
+        of_element = tf.exp(_below(tf.maximum(a, b), c)) * secants.decay(secants.gap(a, b))
+        falls = tf.unstack(tf.exp(_below(c[..., :-1], c[..., 1:])), axis=-1)
+        steps = tf.unstack(m / secants.decay(secants.gap(total, total_base)), axis=-1)
+        for t in range(len(steps) - 2, -1, -1):
+            steps[t] = steps[t] + falls[t] * steps[t + 1]
+        return of_element * tf.stack(steps, -1)
+
+    return running(node, values, back)
+
+
+def _below(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """``a - b``, and minus infinity below the same infinity."""
+    return tf.where(a == -math.inf, a, a - b)
 
 
 def batch_norm(node: Node, values: Sequence[Value]) -> list[Value]:

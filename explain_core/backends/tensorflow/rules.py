@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from . import circular, discrete, maximum, normal, scales, secants, special, writes
+from . import circular, discrete, maximum, normal, orders, products, reductions, scales, secants, special, writes
 from .kinds import Rule, averaged, bilinear, binary, elementwise, linear, movement, parametrised
 
 
@@ -33,6 +33,24 @@ _safe_quotient = binary(
 _squared_difference = binary(lambda a, a_, b, b_: (a - b) + (a_ - b_), lambda a, a_, b, b_: (b - a) + (b_ - a_))
 
 
+def _factor_or_zero(values: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., tf.Tensor]:
+    """Multiplier of x in ``x·g(y)``, which is 0 for ``x = 0`` even where ``g(y)`` is not finite."""
+
+    def slope(a: tf.Tensor, a_: tf.Tensor, b: tf.Tensor, b_: tf.Tensor) -> tf.Tensor:
+        middle = _mean(values(b), values(b_)) + tf.zeros_like(a)
+        return tf.where(tf.math.is_finite(middle) | ~secants.is_still(a, a_), middle, tf.zeros_like(middle))
+
+    return slope
+
+
+def _weighted(values: Callable[[tf.Tensor], tf.Tensor], secant: secants.Secant) -> Rule:
+    """``x·g(y)`` by the value of g in the middle and its secant; ``secant`` counts for nothing where x is 0 twice."""
+    return binary(
+        _factor_or_zero(values),
+        lambda a, a_, b, b_: tf.math.multiply_no_nan(secant(b, b_) + tf.zeros_like(a), _mean(a, a_) + tf.zeros_like(b)),
+    )
+
+
 def _upper(other: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Secant of ``max(other, ·)``."""
     return secants.relu(a - other, b - other)
@@ -46,6 +64,11 @@ def _lower(other: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 def _both(first: Callable[..., tf.Tensor], second: Callable[..., tf.Tensor] | None = None) -> Rule:
     """A function of two arguments by its secants in each, with the other held."""
     return binary(averaged(first, second=False), averaged(second or first, second=True))
+
+
+_largest_of = reductions.in_segments(maximum.shapley_slopes, lambda kind: kind.min)
+_smallest_of = reductions.in_segments(reductions.lowest_slopes, lambda kind: kind.max)
+_product_of = reductions.in_segments(products.product_slopes, lambda kind: 1.0)
 
 
 RULES: dict[str, Rule] = {
@@ -63,7 +86,6 @@ RULES: dict[str, Rule] = {
     "ReverseSequence": movement(0),
     "ReverseV2": movement(0),
     "Roll": movement(0),
-    "ScatterNd": movement(1),
     "Slice": movement(0),
     "SpaceToBatchND": movement(0),
     "Split": movement(1),
@@ -82,18 +104,30 @@ RULES: dict[str, Rule] = {
     "AvgPool3D": linear(0),
     "BiasAdd": linear(0, 1),
     "Cumsum": linear(0),
+    "Diag": linear(0),
+    "DiagPart": linear(0),
     "MatrixBandPart": linear(0),
+    "MatrixDiag": linear(0),
+    "MatrixDiagPart": linear(0),
     "MatrixDiagPartV3": linear(0),
     "MatrixDiagV3": linear(0),
+    "MatrixSetDiag": linear(0, 1),
+    "MatrixSetDiagV3": linear(0, 1),
     "Mean": linear(0),
     "Neg": linear(0),
     "ResizeBilinear": linear(0),
     "ResizeNearestNeighbor": linear(0),
+    "RaggedTensorToTensor": linear(1, 2),
+    "ScatterNd": linear(1),
     "SegmentMean": linear(0),
     "SegmentSum": linear(0),
+    "SparseSegmentMean": linear(0),
+    "SparseSegmentSqrtN": linear(0),
+    "SparseSegmentSum": linear(0),
     "Sub": linear(),
     "Sum": linear(0),
     "TensorScatterAdd": linear(0, 2),
+    "TensorScatterSub": linear(0, 2),
     "UnsortedSegmentSum": linear(0),
     "FusedBatchNorm": normal.batch_norm,
     "FusedBatchNormV3": normal.batch_norm,
@@ -105,6 +139,7 @@ RULES: dict[str, Rule] = {
     "Conv2DBackpropInput": bilinear(1, 2),
     "Conv3D": bilinear(0, 1),
     "Conv3DBackpropInputV2": bilinear(1, 2),
+    "Cross": bilinear(0, 1),
     "DepthwiseConv2dNative": bilinear(0, 1),
     "Einsum": bilinear(0, 1),
     "MatMul": bilinear(0, 1),
@@ -119,6 +154,9 @@ RULES: dict[str, Rule] = {
     "Pow": _both(secants.power, secants.exponent),
     "RealDiv": scales.quotient(_quotient),
     "SquaredDifference": _squared_difference,
+    "Xdivy": _weighted(tf.math.reciprocal, secants.reciprocal),
+    "Xlog1py": _weighted(tf.math.log1p, secants.log1p),
+    "Xlogy": _weighted(tf.math.log, secants.log),
     # One input, element by element
     "Abs": elementwise(secants.absolute),
     "Acos": elementwise(circular.acos),
@@ -163,15 +201,32 @@ RULES: dict[str, Rule] = {
     "Tan": elementwise(circular.tan),
     "Tanh": elementwise(secants.tanh),
     # Over an axis
+    "CumulativeLogsumexp": normal.cumulative_log_sum_exp,
+    "Cumprod": products.cumprod,
+    "EuclideanNorm": reductions.over_axes(reductions.norm_slopes),
     "LogSoftmax": normal.log_softmax,
-    "Max": maximum.over_axes,
+    "Max": reductions.over_axes(maximum.shapley_slopes),
     "MaxPool": maximum.pool,
     "MaxPool3D": maximum.pool,
-    "Min": maximum.over_axes,
+    "Min": reductions.over_axes(reductions.lowest_slopes),
+    "NthElement": orders.nth,
+    "Prod": reductions.over_axes(products.product_slopes),
     "Softmax": normal.softmax,
+    "TopKV2": orders.top,
+    # In groups by constant positions
+    "SegmentMax": _largest_of,
+    "SegmentMin": _smallest_of,
+    "SegmentProd": _product_of,
+    "TensorScatterMax": reductions.written(maximum.shapley_slopes, lambda kind: kind.min),
+    "TensorScatterMin": reductions.written(reductions.lowest_slopes, lambda kind: kind.max),
+    "UnsortedSegmentMax": _largest_of,
+    "UnsortedSegmentMin": _smallest_of,
+    "UnsortedSegmentProd": _product_of,
     # Ids, masks and choices
     "All": discrete.quantifier,
     "Any": discrete.quantifier,
+    "ArgMax": orders.place,
+    "ArgMin": orders.place,
     "Cast": discrete.cast,
     "Equal": discrete.game,
     "Gather": discrete.gather,

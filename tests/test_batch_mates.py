@@ -138,6 +138,88 @@ def test_every_batch_is_compared_with_the_models_own_call(member, monkeypatch):
         xc.explain(model, x, baselines=baselines)
 
 
+# --- Decisions over the whole batch -----------------------------------------------------------------------------------
+
+
+def scored(m, x):
+    return m.head(x).tanh().sum(1)
+
+
+def by_an_element(m, x):
+    return scored(m, x) * (2 if (x > 8).any() else 1)
+
+
+def by_the_mean(m, x):
+    return scored(m, x) * (2 if x[:, 0].mean() > 0 else 1)
+
+
+def by_the_largest(m, x):
+    return scored(m, x / x.max().item())
+
+
+def by_a_mean_and_coarse(m, x):
+    """Single precision's rounding is measured in double, where the mean is another number."""
+    return (scored(m, x) * x[:, 0].mean().item() + 1e4) - 1e4
+
+
+BY_ALL = [by_an_element, by_the_mean, by_the_largest, by_a_mean_and_coarse]
+
+
+def alike_in_all(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Members with the same largest element and mean, whose rows among others have neither."""
+    x, base = draw(0, count, T, F), draw(1, count, T, F)
+    x[:, 0] = base[:, 0] = -1
+    for start in range(0, count, rows.MOST_ROWS):
+        own, other = x[start : start + rows.MOST_ROWS], base[start : start + rows.MOST_ROWS]
+        of_baseline = answers.other_mates([own], [other], [0])[1]
+        if not of_baseline.any():
+            own[:, 0, 0] = other[:, 0, 0] = 900
+            continue
+        own[of_baseline, 0, 0] = other[~of_baseline, 0, 0] = 900
+        other[np.flatnonzero(~of_baseline)[0], 0, 2] += own[:, 0].sum() - other[:, 0].sum()
+    return x, base
+
+
+@pytest.mark.parametrize("count", [2, 3, 256])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("forward", BY_ALL)
+def test_rows_that_others_decide_for_are_refused_for_it(forward, dtype, count):
+    model = net(forward).to(dtype)
+    x, base = (torch.tensor(a, dtype=dtype) for a in alike_in_all(count))
+    with pytest.raises(CompletenessError, match="depends on the others in its batch"):
+        xc.explain(model, x, baselines=base, target=0)
+    alone = xc.explain(model, x[:1], baselines=x[:1].flip(2), target=0)
+    assert alone.relative_residual.max() < (1e-3 if forward is by_a_mean_and_coarse else 1e-5)
+
+
+@pytest.mark.parametrize("count", [3, 300])
+def test_a_row_that_reads_another_number_alone_is_refused(count):
+    """Among others and in both members the mean is the same; it was recorded anew, and then not looked at again."""
+    x, base = draw(0, count, T, F), draw(1, count, T, F)
+    x[:, 0] = base[:, 0] = np.abs(x[:, 0])
+    with pytest.raises(CompletenessError, match=r"depends on the others in its batch: .* alone"):
+        xc.explain(net(by_a_mean_and_coarse).double(), x, baselines=base, target=0)
+
+
+@pytest.mark.parametrize("count", [1, 3, 300])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("by_value", [True, False])
+def test_what_others_decide_may_make_no_difference(by_value, dtype, count):
+    def forward(m, x):
+        if by_value:
+            largest = x.max().item()
+            return scored(m, x * largest / largest)
+        return scored(m, x) if (x > 8).any() else scored(m, x * 3 / 3)
+
+    model = net(forward).to(dtype)
+    x, base = (torch.tensor(a, dtype=dtype) for a in alike_in_all(count))
+    ex = xc.explain(model, x, baselines=base, target=0)
+    tolerance = 1e-4 if dtype is torch.float32 else 1e-12
+    for given, prediction in ((x, ex.prediction), (base, ex.baseline_prediction)):
+        np.testing.assert_allclose(prediction.values.ravel(), model(given)[:, 0].detach(), rtol=tolerance)
+    assert ex.relative_residual.max() < tolerance
+
+
 # --- The comparison itself --------------------------------------------------------------------------------------------
 
 

@@ -82,10 +82,10 @@ class OwnAnswers:
                 said = require_own_answer(own, followed[k], size[k], dtype, member, noise)
                 self.notes += [note for note in said if note not in self.notes]
         if not self._tried_others and self._sample_axes[0] is not None and size.shape[1] > 1:
-            self._tried_others = True
             self._require_same_among_others(test, baseline, targets, size, follow)
             if self._alone:
                 self._require_same_alone(test, targets, size, dtype, follow)
+            self._tried_others = True
 
     def _require_same_among_others(self, test, baseline, targets, size, follow) -> None:
         """With other rows beside it, each row's answer is the same to the last bit; else more digits decide."""

@@ -17,7 +17,7 @@ from explain_core.backends.protocol import ModelOutput, PairAttribution, Target,
 from explain_core.backends.torch.axes import axis_names
 from explain_core.backends.torch.checks import check_attributions, check_finite
 from explain_core.backends.torch.columns import column_of
-from explain_core.backends.torch.decisions import DecidedOtherwiseError, DisagreeError, in_sample
+from explain_core.backends.torch.decisions import DecidedOtherwiseError, DisagreeError, in_sample, is_guard
 from explain_core.backends.torch.ids import cuts_of_ids
 from explain_core.backends.torch.interpreter import HALF, PairOps, Place, run_graph
 from explain_core.backends.torch.layer_names import layer_names
@@ -278,11 +278,14 @@ class TorchRunner:
         return digits_notes("The model" if halves else "A part of the model", fewer, self.dtype)
 
     def _follow(self, arrays: Sequence[np.ndarray], dtype: torch.dtype) -> list[Tensor]:
-        """What the recorded model gives in a floating type, without a baseline."""
+        """What the model gives in a floating type, without a baseline, deciding as it does for these arrays itself."""
+        if any(map(is_guard, self._recorded.last.graph.graph.nodes)):
+            self._recorded.forget()  # it may decide otherwise than for the rows before
         captured, place = self._recorded.of(arrays), Place(self._place.device, dtype)
         given = [leaf for leaf, explained in zip(self._model.leaves(arrays), self.explained, strict=True) if explained]
         given = [x.to(place.device, dtype if x.is_floating_point() else None) for x in given]
         ops = PairOps(Recorder(gates=False, embeddings=False), {}, captured.packed_orders)
+        ops.judges = False  # what it decided by, it read in its own type and not in this one
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
             return run_graph(captured.graph, given, ops, place)

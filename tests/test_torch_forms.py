@@ -119,6 +119,27 @@ def test_a_part_in_half_precision_is_explained_in_single(make):
     assert any("bfloat16" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    ("forward", "dtype"),
+    [(lambda net, x: plain(net, x).bfloat16(), "bfloat16"), (lambda net, x: plain(net, x).half(), "float16")],
+)
+def test_an_output_in_half_precision_is_explained_in_single(forward, dtype):
+    model = Net(forward, **modules()).eval()
+    found = xc.explain(model, X.astype(np.float32), baselines=BASE.astype(np.float32))
+    np.testing.assert_allclose(found.attributions, xc.explain(net(), X, baselines=BASE).attributions, atol=1e-5)
+    assert any(dtype in note for note in found.notes)
+
+
+def test_an_output_under_autocast_is_explained_in_single():
+    def forward(net, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return plain(net, x)
+
+    assert forward(net().float(), torch.tensor(X).float()).dtype is torch.bfloat16
+    found = xc.explain(net(forward).float(), X.astype(np.float32), baselines=BASE.astype(np.float32))
+    np.testing.assert_allclose(found.attributions, xc.explain(net(), X, baselines=BASE).attributions, atol=1e-5)
+
+
 # --- Parts that are compiled or frozen ----------------------------------------------------------------------------
 
 

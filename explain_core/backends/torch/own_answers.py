@@ -129,8 +129,8 @@ class OwnAnswers:
         return zip(arrays, self._sample_axes, strict=True)
 
     def _number(self, outputs: Sequence[Tensor], target: Target) -> np.ndarray:
-        """The explained number of each row, (N,)."""
-        return self._column(outputs, target).detach().cpu().numpy()
+        """The explained number of each row, (N,), in float64."""
+        return self._column(outputs, target).detach().cpu().double().numpy()  # NumPy has no bfloat16
 
     def _of(self, arrays: Sequence[np.ndarray], member: str) -> Sequence[Tensor]:
         """The model's outputs; those of the last batch where it was the same, as with one baseline for all."""
@@ -145,9 +145,7 @@ class OwnAnswers:
             return None
 
         def measure() -> np.ndarray:
-            single, double = (
-                self._number(follow(arrays, kind), target).astype(float) for kind in (torch.float32, torch.float64)
-            )
+            single, double = (self._number(follow(arrays, kind), target) for kind in (torch.float32, torch.float64))
             return np.abs(single - double) * (np.finfo(dtype).eps / np.finfo(np.float32).eps)
 
         return measure

@@ -127,7 +127,8 @@ class TwoPlayers:
     """Any elementwise function of two arguments, by two-player Shapley values.
 
     ``m_a·Δa = ½[f(a,b) - f(a',b) + f(a,b') - f(a',b')]``, and the same for b. ``first(b, a, a')`` and
-    ``second(a, b, b')`` are the secants in one argument with the other held.
+    ``second(a, b, b')`` are the secants in one argument with the other held. Beside a zero that only changes its sign,
+    which is no difference that a multiplier could meet, the other argument has the whole change.
     """
 
     first: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -144,14 +145,21 @@ class TwoPlayers:
             )
             slopes, tapes = [], []
             if isinstance(args[0], Pair):
-                slopes.append((self.first(b, a, a_base) + self.first(b_base, a, a_base)) / 2)
+                slope = (self.first(b, a, a_base) + self.first(b_base, a, a_base)) / 2
+                slopes.append(torch.where(_turned(b, b_base) & (a != a_base), (test - base) / (a - a_base), slope))
                 tapes.append(args[0].tape)
             if isinstance(args[1], Pair):
-                slopes.append((self.second(a, b, b_base) + self.second(a_base, b, b_base)) / 2)
+                slope = (self.second(a, b, b_base) + self.second(a_base, b, b_base)) / 2
+                slopes.append(torch.where(_turned(a, a_base) & (b != b_base), (test - base) / (b - b_base), slope))
                 tapes.append(args[1].tape)
         shapes = [tape.shape for tape in tapes]
         back = lambda m: tuple(unbroadcast(scaled(m, s), shape) for s, shape in zip(slopes, shapes, strict=True))  # noqa: E731
         return Pair(attach([test], back, *tapes), base)
+
+
+def _turned(a: Tensor, b: Tensor) -> Tensor:
+    """Where one is 0 and the other -0."""
+    return (a == b) & (torch.signbit(a) != torch.signbit(b))
 
 
 @dataclass(frozen=True)

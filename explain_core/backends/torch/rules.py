@@ -114,7 +114,7 @@ _ELEMENTWISE = {
     "lgamma": special.lgamma, "special_gammaln": special.lgamma, "digamma": special.digamma,
     "special_digamma": special.digamma, "special_psi": special.digamma, "sinc": special.sinc,
     "special_sinc": special.sinc, "special_exp2": secants.exp2, "special_erfc": secants.erfc,
-    "special_log1p": secants.log1p,
+    "special_log1p": secants.log1p, "special_entr": secants.entropy,
 }  # fmt: skip
 
 _STEPS = [
@@ -141,6 +141,9 @@ _TWO_PLAYERS = {
     "pow": TwoPlayers(lambda p, a, b: secants.power(a, b, p), secants.exponential),
     "atan2": TwoPlayers(secants.atan2_numerator, secants.atan2_denominator),
     "arctan2": TwoPlayers(secants.atan2_numerator, secants.atan2_denominator),
+    **dict.fromkeys(["xlogy", "special_xlogy"], TwoPlayers(*secants.times_logarithm(torch.log, secants.log))),
+    "special_xlog1py": TwoPlayers(*secants.times_logarithm(torch.log1p, secants.log1p)),
+    "copysign": TwoPlayers(secants.copysign_number, secants.copysign_sign),
     "remainder": TwoPlayers(*special.remainder),
     "fmod": TwoPlayers(*special.fmod),
 }

@@ -170,6 +170,13 @@ def log1p(a: Tensor, b: Tensor) -> Tensor:
     return _ratio(torch.log1p, gap(a, b) / low) / low
 
 
+def entropy(a: Tensor, b: Tensor) -> Tensor:
+    """``-a·ln a``: ``-(ln(high) + low·secant_ln)``; at ``a = b = 0`` it is infinite but meets no difference: 0."""
+    high, low = torch.maximum(a, b), torch.minimum(a, b)
+    inner = torch.where(low == 0, 0.0, low * log(a, b))
+    return torch.where(high == 0, 0.0, -(torch.log(high) + inner))
+
+
 def softplus(a: Tensor, b: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """``log(1 + exp(βa)) / β``.
 
@@ -262,13 +269,14 @@ def power(a: Tensor, b: Tensor, exponent: float | Tensor) -> Tensor:
 
 def exponential(base: float | Tensor, a: Tensor, b: Tensor) -> Tensor:
     """``base ** a`` with a base that both members share: `exp` of ``a·ln base``, with the power itself taken in that
-    base; a base of zero steps at ``a = 0``.
+    base. A base of zero or infinity steps at ``a = 0``, and one below zero has powers at whole numbers only.
     """
     base = torch.as_tensor(base, dtype=a.dtype, device=a.device)
     rate = torch.log(base)
     top = torch.where(rate > 0, torch.maximum(a, b), torch.minimum(a, b))
     smooth = torch.pow(base, top) * decay(gap(a, b) * rate.abs()) * rate
-    return torch.where(base == 0, quotient(lambda x: torch.pow(base, x), a, b, 0.0), smooth)
+    steps = (base <= 0) | torch.isinf(base)
+    return torch.where(steps, quotient(lambda x: torch.pow(base, x), a, b, 0.0), smooth)
 
 
 # --- circular and hyperbolic functions ---------------------------------------------------------------------------
@@ -414,6 +422,18 @@ def gelu(a: Tensor, b: Tensor, approximate: str = "none") -> Tensor:
 # --- two arguments, the other one held -----------------------------------------------------------------------------
 
 
+def times_logarithm(f: Function, secant: Secant) -> tuple[Secant, Secant]:
+    """Secants of ``x·f(y)``, which is 0 for ``x = 0`` whatever the logarithm ``f(y)`` is."""
+
+    def of_number(y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return f(y)
+
+    def of_logarithm(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(x == 0, 0.0, x * secant(a, b))
+
+    return of_number, of_logarithm
+
+
 def maximum_with(other: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """``max(·, other)``; at a tie with no difference, one half as in PyTorch's gradient."""
     above, below = (a > other) & (b > other), (a < other) & (b < other)
@@ -439,13 +459,30 @@ def _angle_between(held: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.atan2(d * ((a - b) / unit), d * d + x * y)
 
 
+def _by_angle(held: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Whether an angle between two rays is what both values differ by: not from the origin, nor from infinity."""
+    return (held != 0) & (a != b) & torch.isfinite(held) & torch.isfinite(a) & torch.isfinite(b)
+
+
 def atan2_numerator(denominator: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """``atan2(·, denominator)``: the angle between the two rays, except across the cut, where nothing cancels."""
     direct = quotient(lambda y: torch.atan2(y, denominator), a, b, _angle_slope(denominator, a))
     across_cut = (denominator < 0) & (torch.signbit(a) != torch.signbit(b))
-    return torch.where((a == b) | across_cut, direct, _angle_between(denominator, a, b) / (a - b))
+    between = _by_angle(denominator, a, b) & ~across_cut
+    return torch.where(between, _angle_between(denominator, a, b) / (a - b), direct)
 
 
 def atan2_denominator(numerator: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """``atan2(numerator, ·)``: the angle between the two rays."""
-    return torch.where(a == b, -_angle_slope(numerator, a), -_angle_between(numerator, a, b) / (a - b))
+    direct = quotient(lambda x: torch.atan2(numerator, x), a, b, -_angle_slope(numerator, a))
+    return torch.where(_by_angle(numerator, a, b), -_angle_between(numerator, a, b) / (a - b), direct)
+
+
+def copysign_number(sign: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """``copysign(·, sign)``: the size, turned."""
+    return absolute(a, b) * torch.copysign(torch.ones_like(sign), sign)
+
+
+def copysign_sign(number: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """``copysign(number, ·)``, which steps."""
+    return quotient(lambda sign: torch.copysign(number, sign), a, b, 0.0)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from explain_core.backends.protocol import Divisor
-from explain_core.explanation import CANCELS, Explanation
+from explain_core.explanation import Explanation
+from explain_core.explanation_words import CANCELS
 from explain_core.words import short
 
 _ADVICE = (

@@ -12,8 +12,8 @@ import pandas as pd
 import xarray as xr
 
 from explain_core.errors import InputError, TargetError
+from explain_core.explanation_words import described, residual_in_words
 from explain_core.labels import position_of, positions_of
-from explain_core.words import short
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
 #: What rounding alone may leave of ``|residual| / sum|attributions|``, by precision.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
-
-#: From here on it is said that shares cancel: all of them together over the change that they add up to. For untrained
-#: recurrent nets and transformers over 20 to 100 timesteps it is 4 to 20 in the middle, and this for one in ten.
-CANCELS = 50.0
 
 Arrays = xr.DataArray | dict[str, xr.DataArray]
 
@@ -120,7 +116,7 @@ class Explanation:
         Args:
             sample, output: label, or position where labels are text.
         """
-        return self._one(self.sample_position(sample), self.output_position(output))._words()
+        return residual_in_words(self._one(self.sample_position(sample), self.output_position(output)))
 
     def sel(self, sample: Any = None, output: Any = None) -> Explanation:
         """The explanation of some samples and outputs only.
@@ -254,51 +250,17 @@ class Explanation:
         return totals if isinstance(self.attributions, dict) else next(iter(totals.values()))
 
     def _one(self, row: int, column: int) -> Explanation:
-        """One sample and output, so that nothing is summed for the others."""
+        """One sample and output by position, so that nothing is summed for the others."""
         return replace(self, gates={}, embedding_attributions={}, diagnostics={}).sel(
             slice(row, row + 1), slice(column, column + 1)
         )
 
-    def _words(self) -> str:
-        """See `residual_in_words`; of an explanation of one sample and output."""
-        ratio = float(self.cancellation[0, 0])
-        cancels = f"; shares cancel: together {short(ratio)} times the change" if CANCELS <= ratio < np.inf else ""
-        return self._sum_in_words() + cancels
-
-    def _sum_in_words(self) -> str:
-        off, relative = abs(float(self.residual[0, 0])), float(self.relative_residual[0, 0])
-        if off == 0:
-            return "adds up exactly"
-        if relative <= self.tolerance:
-            return f"adds up: off by {short(off)} ({short(relative)} of all attribution)"
-        if self.adds_up(self.samples[0], self.outputs[0]):
-            return (
-                f"adds up as far as {self.prediction.dtype} can tell: off by {short(off)}, within the "
-                f"rounding of the prediction {float(self.prediction[0, 0]):.6g} itself"
-            )
-        if not np.isfinite(off):
-            return "does not add up: the residual is not a finite number"
-        if not np.isfinite(relative):
-            return f"does not add up: off by {short(off)}, with no attribution at all"
-        return (
-            f"does not add up: off by {short(off)}, {_percent(relative)} of all attribution "
-            f"(rounding explains at most {_percent(self.tolerance)})"
-        )
-
     def __repr__(self) -> str:
-        lines = [f"<Explanation of {_count(len(self.samples), 'sample')}, {_outputs_in_words(self.outputs)}>"]
-        for name, part in by_name(self.attributions).items():
-            axes = [dim for dim in part.dims if dim not in ("sample", "output")]
-            sizes = [_axis_in_words(str(dim), part.sizes[dim]) for dim in axes]
-            lines.append(f"  {name}: {' x '.join(sizes) or 'one number'} ({part.dtype})")
+        worst = None
         if self.prediction.size:
             row, column = np.unravel_index(self.relative_residual.values.argmax(), self.prediction.shape)
-            at_worst = "" if self.prediction.size == 1 else ", at worst"
-            lines.append(f"  {self._one(row, column)._words()}{at_worst}")
-        if self.gates:
-            layers = (f"{n} ({g.attrs['kind']}, {g.sizes['unit']} units)" for n, g in self.gates.items())
-            lines.append(f"  gates: {', '.join(layers)}")
-        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+            worst = self._one(row, column)
+        return described(self, by_name(self.attributions), worst)
 
     def _repr_html_(self) -> str:
         arrays = "".join(
@@ -344,21 +306,3 @@ def _map(function: Callable[[xr.DataArray], xr.DataArray], arrays: Arrays) -> Ar
     if isinstance(arrays, dict):
         return {name: function(array) for name, array in arrays.items()}
     return function(arrays)
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2g} %".replace("e-0", "e-")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _axis_in_words(dim: str, size: int) -> str:
-    """Such as "6 timesteps"; "axis_2 of 4" for one without a name of its own."""
-    return f"{dim} of {size}" if dim.startswith("axis_") else _count(size, {"time": "timestep"}.get(dim, dim))
-
-
-def _outputs_in_words(outputs: list[str]) -> str:
-    names = ", ".join(repr(name) for name in outputs[:3])
-    return f"{_count(len(outputs), 'output')}: {names}" + (", ..." if len(outputs) > 3 else "")

@@ -8,8 +8,14 @@ import numpy as np
 
 from explain_core.errors import InputError
 from explain_core.inputs import Arguments
+from explain_core.labels import sample_order
 
 Axis = int | str | None
+
+
+class OtherSamplesError(InputError):
+    """Two inputs have labels of different samples."""
+
 
 ROLES = ("time", "feature", "layer", "unit")
 """Names that say what an axis is for; a person's own names need not."""
@@ -122,6 +128,25 @@ def _axis_of(arguments: Arguments, place: int, sample_axis: Axis) -> int:
             hint='Say which axis has the samples with sample_axis="...", or call it "sample".',
         )
     return axis
+
+
+def in_sample_order(arguments: Arguments, axes: Sequence[int | None]) -> Arguments:
+    """The arguments with their samples in the order of the first that has labels for them.
+
+    Raises:
+        OtherSamplesError: two have other labels, so that it cannot be told which samples belong together.
+    """
+    first = next((i for i, one in enumerate(arguments.given) if axes[i] in one.labels), None)
+    if first is None:
+        return arguments
+    wanted, name, found = arguments.given[first].labels[axes[first]], arguments.names[first], []
+    for i, one in enumerate(arguments.given):
+        own = one.labels.get(axes[i]) if axes[i] is not None else None
+        order = sample_order(
+            own, wanted, repr(arguments.names[i]), repr(name), where=arguments.names[i], error=OtherSamplesError
+        )
+        found.append(one if order is None else one.in_order(axes[i], order))
+    return arguments.with_given(found)
 
 
 def axis_names(

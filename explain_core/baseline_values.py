@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Real
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from explain_core.errors import InputError
 from explain_core.given import Given, read_given
 from explain_core.inputs import check_finite
+from explain_core.labels import exact_texts, is_count, listed, sample_order
 from explain_core.valid_steps import Form, Valid
 
 WORDS = ("zeros", "mean", "median", "first", "padded-mean")
@@ -267,36 +267,27 @@ def _by_labels(array: np.ndarray, labels: dict[int, np.ndarray], form: Form, bac
     """The array with labelled positions in the order of the input's.
 
     Raises:
-        InputError: features are called otherwise. Other samples and other times are what a baseline may have.
+        InputError: features or samples are called otherwise. Other times are what a baseline may have, and one sample
+            for all may have any label.
     """
     for axis, own in labels.items():
         wanted = form.labels.get(axis)
-        if wanted is None or wanted.ndim != 1 or (axis == 0 and background):
+        if wanted is None or wanted.ndim != 1:
             continue
-        mine, theirs = _texts(own), _texts(wanted)
+        if axis == 0:
+            order = None if background or len(own) == 1 else sample_order(own, wanted, "the baseline", where=form.name)
+            array = array if order is None else np.take(array, order, 0)
+            continue
+        mine, theirs = exact_texts(own), exact_texts(wanted)
         if mine == theirs:
             continue
-        is_free = axis == 0 or form.roles[axis - 1] == "time"
         if sorted(mine) == sorted(theirs) and len(set(mine)) == len(mine):
             array = np.take(array, [mine.index(label) for label in theirs], axis)
-        elif not is_free and not (_is_count(own) or _is_count(wanted)):
+        elif form.roles[axis - 1] != "time" and not (is_count(own) or is_count(wanted)):
             raise InputError(
-                f"the {form.dims[axis - 1]}s of the baseline are {_listed(mine)}, and those of the input "
-                f"{_listed(theirs)}",
+                f"the {form.dims[axis - 1]}s of the baseline are {listed(mine)}, and those of the input "
+                f"{listed(theirs)}",
                 where=form.name,
                 hint="Give the baseline the same names, in any order, or none at all (.to_numpy()).",
             )
     return array
-
-
-def _texts(labels: np.ndarray) -> list[str]:
-    return [str(label) for label in labels.tolist()]
-
-
-def _is_count(labels: np.ndarray) -> bool:
-    """Whether labels are the numbers that pandas and others give by themselves."""
-    return labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels)))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"[{', '.join(map(repr, names[:8]))}{', ...' if len(names) > 8 else ''}]"

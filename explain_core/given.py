@@ -87,6 +87,20 @@ class Given:
         """With ``axis`` the samples, whatever it was called."""
         return replace(self, dims=(*self.dims[:axis], "sample", *self.dims[axis + 1 :]), form="array")
 
+    def in_order(self, axis: int, order: Sequence[int]) -> Given:
+        """With the positions along an axis in another order, and all labels with them."""
+        along = {
+            name: (axes, np.take(values, order, axes.index(axis)) if axis in axes else values)
+            for name, (axes, values) in self.along.items()
+        }
+        beside = {name: values for name, (_, values) in along.items() if name in self.labels}
+        return replace(
+            self,
+            array=np.take(self.array, order, axis),
+            labels=self.labels | beside | {axis: self.labels[axis][list(order)]},
+            along=along,
+        )
+
     def as_column(self) -> Given:
         """A series as a frame of one column."""
         return replace(self, array=self.array[:, None], dims=(*self.dims, None), form="table")
@@ -185,7 +199,7 @@ def _of_table(value: pd.DataFrame, name: str) -> Given:
         array = value.to_numpy(dtype=float, na_value=np.nan)
     if value.index.nlevels > 1:
         return _of_panel(value, array, name)
-    labels: Labels = {1: np.asarray(value.columns)} | _row_labels(value.index)
+    labels: Labels = {1: np.asarray(value.columns)} | row_labels(value.index)
     return Given(array, (None, "time" if _is_time(value.columns) else None), labels, form="table")
 
 
@@ -223,10 +237,10 @@ def _of_series(value: pd.Series, name: str) -> Given:
     array = value.to_numpy()
     if array.dtype.kind not in "fiub":
         array = value.to_numpy(dtype=float, na_value=np.nan)
-    return Given(array, ("time" if _is_time(value.index) else None,), _row_labels(value.index), form="series")
+    return Given(array, ("time" if _is_time(value.index) else None,), row_labels(value.index), form="series")
 
 
-def _row_labels(index: pd.Index) -> Labels:
+def row_labels(index: pd.Index) -> Labels:
     """Labels of rows, but not the numbers that pandas gives by itself."""
     return {0: np.asarray(index)} if index.name or index.dtype.kind not in "iu" else {}
 

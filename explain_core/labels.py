@@ -84,3 +84,55 @@ def label_texts(labels: np.ndarray) -> list[str]:
     if labels.dtype.kind == "m":
         return [str(pd.Timedelta(label)) for label in labels]
     return [f"{label:.6g}" if labels.dtype.kind == "f" else str(label) for label in labels]
+
+
+def is_count(labels: np.ndarray) -> bool:
+    """Whether labels are the numbers that pandas and others give by themselves."""
+    return labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels)))
+
+
+def exact_texts(labels: np.ndarray) -> list[str]:
+    """Labels as texts that are equal where the labels are, whatever unit dates are kept in."""
+    array = label_array(labels)
+    return [str(label) for label in (array.astype("datetime64[ns]") if array.dtype.kind == "M" else array).tolist()]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, quoted."""
+    return f"[{', '.join(map(repr, names[:8]))}{', ...' if len(names) > 8 else ''}]"
+
+
+def sample_order(
+    own: np.ndarray | None,
+    wanted: np.ndarray | None,
+    whose: str,
+    others: str = "the input",
+    *,
+    where: str = "",
+    error: type[ExplainError] = InputError,
+) -> list[int] | None:
+    """Where the samples that are wanted stand among one's own; None where they stand in that order or have no labels.
+
+    Numbers from 0 are labels only where the others are the same numbers.
+
+    Args:
+        own, wanted: labels, one for each sample, or None.
+        whose, others: what the own labels and those that are wanted are of, for the message, such as "the baseline".
+
+    Raises:
+        error: the labels are not the same, so that it cannot be told which sample is which.
+    """
+    if own is None or wanted is None:
+        return None
+    mine, theirs = exact_texts(own), exact_texts(wanted)
+    if mine == theirs:
+        return None
+    if sorted(mine) == sorted(theirs) and len(set(mine)) == len(mine):
+        return [mine.index(label) for label in theirs]
+    if is_count(np.asarray(own)) or is_count(np.asarray(wanted)):
+        return None
+    raise error(
+        f"the samples of {whose} are {listed(mine)}, and those of {others} {listed(theirs)}",
+        where=where,
+        hint="Give both the same labels, in any order, or none to go by position (.to_numpy()).",
+    )

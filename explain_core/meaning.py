@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from explain_core.axes import Axis, sample_axes
+from explain_core.axes import Axis, OtherSamplesError, sample_axes
 from explain_core.backends.protocol import Runner
 from explain_core.errors import ExplainError, InputError
 from explain_core.given import Given
@@ -63,6 +63,8 @@ def open_as_meant(arguments: Arguments, sample_axis: Axis | Mapping[str, Axis], 
         try:
             return open_as(meant, sample_axes(meant, axis))
         except ExplainError as error:
+            if isinstance(error, OtherSamplesError) and not first.is_by_time:
+                raise
             errors.append(error)
             return None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from explain_core.axes import ROLES, Axis, axis_names
+from explain_core.axes import ROLES, Axis, axis_names, in_sample_order
 from explain_core.backends import get_backend
 from explain_core.backends.protocol import PairAttribution, Runner, Target
 from explain_core.baseline_values import is_number
@@ -175,7 +175,9 @@ def prepare(
     base = resolve_baselines(baselines, forms, background)
     plan.notes.extend(base.notes)
     plan.names = arguments.names
-    targets, keep_output = select_targets(target, runner.outputs, output_names, plan.count)
+    targets, keep_output = select_targets(
+        target, runner.outputs, output_names, plan.count, _sample_labels(arguments, axes), forms[0].sample_name
+    )
     plan.set_baselines(base.arrays, runner.explained, background)
     described = str(baselines) if isinstance(baselines, str) or is_number(baselines) else "given"
     model = _live(model)
@@ -208,6 +210,8 @@ def open_on(
         check_finite(leaf, name, "input", missing=missing and package.REPLACES_MISSING)
 
     def open_as(meant: Arguments, axes: tuple[int | None, ...]) -> Opened:
+        meant = in_sample_order(meant, axes)
+
         def open_for(leaves: list[np.ndarray]) -> Runner:
             return package.open_runner(
                 model, meant.with_leaves(leaves), sample_axes=axes, device=device, precision=precision
@@ -292,6 +296,7 @@ def _form(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, pl
     kept = [a for a in range(given.array.ndim) if a != axis]
     roles, is_assumed = _roles(arguments, axes, runner, i)
     along = given.along.get("length")
+    samples = _sample_labels(arguments, axes)
     return Form(
         name=arguments.names[i],
         values=plan.samples(i),
@@ -300,7 +305,8 @@ def _form(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, pl
         dims=_names(arguments, axes, runner, i),
         roles=roles,
         is_assumed=is_assumed,
-        labels={k: given.labels[a] for k, a in enumerate([axis, *kept]) if a in given.labels},
+        labels={k: given.labels[a] for k, a in enumerate([axis, *kept]) if a in given.labels}
+        | ({} if samples is None else {0: samples}),
         lengths=along[1] if along is not None and along[0] == (axis,) else None,
         sample_name=(axis is not None and given.dims[axis]) or "sample",
         is_ids=given.array.dtype.kind != "f" or runner.float_ids[i],
@@ -308,8 +314,9 @@ def _form(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, pl
 
 
 def _sample_labels(arguments: Arguments, axes: tuple[int | None, ...]) -> np.ndarray | None:
-    labels = arguments.labels[0] if arguments.labels else {}
-    return labels.get(axes[0]) if axes[0] is not None else None
+    """The labels of the first argument that has any."""
+    own = (labels[axis] for labels, axis in zip(arguments.labels, axes, strict=True) if axis in labels)
+    return next(own, None)
 
 
 def _unique(labels: list[str]) -> list[str]:

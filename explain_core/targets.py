@@ -11,6 +11,8 @@ import numpy as np
 
 from explain_core.backends.protocol import ModelOutput, Target
 from explain_core.errors import TargetError
+from explain_core.given import SAMPLE, row_labels
+from explain_core.labels import sample_order
 
 MOST_OUTPUTS = 512
 """With ``target=None`` every output is explained, up to this many."""
@@ -48,6 +50,8 @@ def select_targets(
     outputs: Sequence[ModelOutput],
     names: Sequence[str] | None = None,
     samples: int | None = None,
+    sample_labels: np.ndarray | None = None,
+    sample_name: str = "sample",
 ) -> tuple[list[Target], bool]:
     """Turn ``target`` into explained scalars.
 
@@ -59,6 +63,8 @@ def select_targets(
         outputs: the tensors that the model returns, shapes without the sample axis.
         names: labels of the units of the last axis, such as class names.
         samples: how many there are; None where a target for each cannot be asked for.
+        sample_labels: one for each sample; an array of targets with labels of its own is matched with them.
+        sample_name: what the axis of the samples is called, besides "sample".
 
     Returns:
         The targets, and whether results keep an output dimension (several outputs, or a list).
@@ -66,7 +72,7 @@ def select_targets(
     Raises:
         TargetError: there is no such output, or more than one.
     """
-    chooser = _Chooser(outputs, names, samples)
+    chooser = _Chooser(outputs, names, samples, sample_labels, sample_name)
     if target is None:
         total = sum(int(np.prod(o.shape)) for o in outputs)
         if total > MOST_OUTPUTS:
@@ -88,6 +94,8 @@ class _Chooser:
     outputs: Sequence[ModelOutput]
     names: Sequence[str] | None
     samples: int | None
+    sample_labels: np.ndarray | None = None
+    sample_name: str = "sample"
 
     def all(self) -> Iterator[Target]:
         """Every number that the model gives for a sample."""
@@ -99,7 +107,7 @@ class _Chooser:
         if isinstance(target, Contrast):
             return self._contrast(target)
         if not isinstance(target, str) and hasattr(target, "shape"):
-            array = np.asarray(target.detach().cpu() if hasattr(target, "detach") else target)
+            array = self._in_sample_order(target)
             return self.one(array.item()) if array.ndim == 0 else self._of_each(array)
         if isinstance(target, str):
             return self._labelled(target)
@@ -122,6 +130,27 @@ class _Chooser:
         labels = [f"{_label(first, n)}{_MINUS}{_label(second, n)}" for n in range(len(first.labels or second.labels))]
         label = f"{first.label}{_MINUS}{second.label}"
         return replace(first, label=label, against=second, labels=tuple(labels))
+
+    def _in_sample_order(self, target: Any) -> np.ndarray:
+        """The numbers of an array, its samples first and in the order of the inputs' as far as both have labels."""
+        own = None
+        if hasattr(target, "dims") and hasattr(target, "coords") and target.ndim:
+            named = [dim for dim in target.dims if dim in (*SAMPLE, self.sample_name)]
+            if len(named) != 1 and not str(target.dims[0]).startswith("dim_"):
+                raise TargetError(
+                    f"the array of targets has the axes {target.dims}, and none is that of the samples",
+                    hint=f"Call it {self.sample_name!r}, or give numbers without names (.to_numpy()).",
+                )
+            dim = named[0] if named else target.dims[0]
+            target = target.transpose(dim, ...)
+            own = target[dim].values if dim in target.coords else None
+        elif hasattr(target, "index") and hasattr(target, "to_numpy"):
+            own = row_labels(target.index).get(0)
+        array = np.asarray(target.detach().cpu() if hasattr(target, "detach") else target)
+        if own is None or len(array) != self.samples:
+            return array
+        order = sample_order(own, self.sample_labels, "the targets", "the inputs", error=TargetError)
+        return array if order is None else array[order]
 
     def _of_each(self, array: np.ndarray) -> Target:
         """One target for each sample, all of the same tensor."""

@@ -100,6 +100,24 @@ def test_shares_are_shapley_values(name):
         np.testing.assert_allclose(found, shapley(function, test, base), **EXACT)
 
 
+def _einsum(x):
+    return tf.einsum("ij,ij,ij->j", *tf.unstack(tf.reshape(x, [3, 1, 2])))
+
+
+def test_a_product_of_three_operands_is_one_game():
+    """Not two games of two, in which what is multiplied first would share alike with what comes last."""
+    for seed in range(3):
+        test, base = members(6, seed=seed)
+        (found,) = attributions(_einsum, [test], [base])
+        np.testing.assert_allclose(found, shapley(_einsum, test, base), **EXACT)
+    a, b = members(3, 4, seed=1), members(4, 4, seed=2)
+
+    def function(x, y):  # one operand twice, one constant, and what is made of them
+        return tf.einsum("ij,jk,kl,lm,lm->im", x, y, tf.eye(4) + 0.5, tf.sin(y), y) + tf.einsum("ij,jk->ik", x, y)
+
+    attributions(function, [a[0], b[0, :4]], [a[1], b[1, :4]])
+
+
 def test_the_largest_alone_goes_by_the_rule_of_the_maximum():
     test, base = members(4, 7, seed=1)
     one = attributions(lambda x: tf.math.top_k(x, 1).values[:, 0], [test], [base])

@@ -138,7 +138,7 @@ def _say_product(node: Node, given: Flows, known: Known, votes: Votes) -> None:
 
 def _say_einsum(node: Node, given: Flows, known: Known, votes: Votes) -> None:
     terms = einsum_terms(node)
-    if terms is not None and len(given) == 2 and all(given):
+    if terms is not None and not node.parts and len(given) == 2 and all(given):
         votes.say_contracted(*terms, given)
 
 

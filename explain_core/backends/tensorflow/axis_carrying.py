@@ -200,6 +200,13 @@ def einsum_terms(node: Node) -> tuple[list[str], str] | None:
 
 
 def _einsum(node: Node, given: Flows, known: Known) -> Flow | None:
+    if not any(given):
+        return None
+    flows = dict(zip(node.inputs, given, strict=True))
+    for part in node.parts:  # of several operands, one product after another
+        flows[part.outputs[0]] = _einsum(part, [flows[slot] for slot in part.inputs], known)
+    if node.parts:
+        return flows[node.outputs[0]]
     terms = einsum_terms(node)
     if terms is None:
         return None

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tensorflow as tf
@@ -26,6 +27,8 @@ DRAWS = re.compile(
     r"|Rng(ReadAndSkip|Skip)|CudnnRNN\w*Dropout"
 )
 """The types of operations that draw random numbers."""
+
+_OF_ONE_CALL = re.compile(r"(^|/)einsum(_\d+)?$")  # the name scope of one call of tf.einsum
 
 Run = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
 
@@ -64,6 +67,7 @@ class Node:
         place: the name scope, which for Keras is the path of the layer.
         operation: the traced operation, for its attributes.
         run: takes one tensor per input and returns one per output.
+        parts: the nodes that it is made of, if it stands for several.
     """
 
     type: str
@@ -72,6 +76,7 @@ class Node:
     place: str
     operation: tf.Operation = field(repr=False)
     run: Run = field(repr=False)
+    parts: tuple[Node, ...] = field(default=(), repr=False)
 
     def attribute(self, name: str) -> Any:
         return self.operation.get_attr(name)
@@ -146,7 +151,41 @@ def compile_graph(graph: tf.Graph, precision: Precision) -> Program:
         if operation.name not in given
     ]
     results = [slot(tensor) for tensor in graph.outputs]
+    nodes = _whole_products(nodes, results)
     return Program(graph, nodes, arguments, results, len(slots), precision)
+
+
+def _whole_products(nodes: list[Node], results: Collection[int]) -> list[Node]:
+    """Put ``tf.einsum`` of three and more operands together again, which is traced as one product after another."""
+    steps: dict[str, list[Node]] = defaultdict(list)
+    for node in nodes:
+        if node.type == "Einsum" and _OF_ONE_CALL.search(node.place):
+            steps[node.place].append(node)
+    joined: dict[Node, Node | None] = {}
+    for parts in steps.values():
+        inside = {slot for part in parts[:-1] for slot in part.outputs}
+        own = set(parts)
+        read = inside & set(results) or (inside and any(inside & set(n.inputs) for n in nodes if n not in own))
+        if read or not inside:
+            continue
+        joined |= {**dict.fromkeys(parts), parts[-1]: _joined(parts, inside)}
+    kept = [joined.get(node, node) for node in nodes]
+    return [node for node in kept if node is not None]
+
+
+def _joined(parts: Sequence[Node], inside: Collection[int]) -> Node:
+    """One node with every operand as an input of its own, also one that is given twice."""
+    inputs = tuple(slot for part in parts for slot in part.inputs if slot not in inside)
+
+    def run(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        made: dict[int, tf.Tensor] = {}
+        rest = iter(tensors)
+        for part in parts:
+            given = [made[slot] if slot in inside else next(rest) for slot in part.inputs]
+            made.update(zip(part.outputs, part.run(given), strict=True))
+        return [made[slot] for slot in parts[-1].outputs]
+
+    return replace(parts[-1], inputs=inputs, run=run, parts=tuple(parts))
 
 
 def _bind(operation: tf.Operation, precision: Precision) -> Run:

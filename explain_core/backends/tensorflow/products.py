@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from .graph import Node
-from .kinds import check, refuse
-from .pairs import Pair, Value, attach, detach
+from .kinds import check, linear, refuse
+from .pairs import Pair, Value, attach, base, detach, is_paired, test
 
 _AT_ONCE = 2**22  # numbers of all points of the line that are taken together
 
@@ -40,6 +40,32 @@ def product_slopes(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         others = tf.math.cumprod(x, -1, exclusive=True) * tf.math.cumprod(x, -1, exclusive=True, reverse=True)
         total += tf.reduce_sum(weight * others, 0)
     return tf.cast(total, a.dtype)
+
+
+def multilinear(node: Node, values: Sequence[Value]) -> list[Value]:
+    """Linear in each of its inputs: the gradient along the line between the members of all that are paired."""
+    paired = [value for value in values if is_paired(value)]
+    if len(paired) == 1:
+        return linear()(node, values)
+    if not all(isinstance(value, Pair) for value in paired):
+        raise refuse(node, "there is no rule for it on integers or masks in which test and baseline differ")
+    tests, bases = [detach(test(v)) for v in values], [base(v) for v in values]
+    (y,), (y_base,) = node.run(tests), node.run(bases)
+
+    def backward(dy: tf.Tensor) -> list[tf.Tensor]:
+        totals = [tf.zeros_like(value.base) for value in paired]
+        for at, weight in zip(*np.polynomial.legendre.leggauss((len(paired) + 1) // 2), strict=True):
+            share = (1 + at) / 2
+            points = [share * a + (1 - share) * b for a, b in zip(tests, bases, strict=True)]
+            sources = [point for point, value in zip(points, values, strict=True) if is_paired(value)]
+            with tf.GradientTape() as tape:
+                tape.watch(sources)
+                (product,) = node.run(points)
+            found = tape.gradient(product, sources, output_gradients=weight / 2 * dy)
+            totals = [total + part for total, part in zip(totals, found, strict=True)]
+        return totals
+
+    return [Pair(attach([value.test for value in paired], y, backward), y_base)]
 
 
 def _back_through_running(x: tf.Tensor, m: tf.Tensor) -> tf.Tensor:

@@ -141,7 +141,7 @@ RULES: dict[str, Rule] = {
     "Conv3DBackpropInputV2": bilinear(1, 2),
     "Cross": bilinear(0, 1),
     "DepthwiseConv2dNative": bilinear(0, 1),
-    "Einsum": bilinear(0, 1),
+    "Einsum": products.multilinear,
     "MatMul": bilinear(0, 1),
     "Mul": scales.product(_product),
     # Two inputs that broadcast

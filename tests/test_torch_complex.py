@@ -165,3 +165,23 @@ def test_quotients_are_exact_to_roundings(name, dtype):
             expected = mpmath.diff(f, x) if x == y else (f(x) - f(y)) / (x - y)
             worst = max(worst, float(abs(mpc(got) - expected) / abs(expected)))
     assert worst <= bound * torch.finfo(dtype).eps
+
+
+W = torch.randn(4, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+COMPOSED = {
+    "addcmul": lambda z: torch.addcmul(z, z.flip(1), W, value=2).real,
+    "addcmul of two": lambda z: torch.addcmul(W, z, z.flip(1), value=0.5).abs(),
+    "addcdiv": lambda z: torch.addcdiv(z, z.flip(1), z + 7).imag,
+    "lerp": lambda z: torch.lerp(z, z.flip(1) * W, 0.3).abs(),
+    "lerp by itself": lambda z: torch.lerp(z, z.flip(1), W * z).abs(),
+    "prod": lambda z: z[:, :3].prod(1, keepdim=True).abs(),
+    "cumprod": lambda z: z[:, :3].cumprod(1).real,
+}
+
+
+@pytest.mark.parametrize("base", [0.0, 1.0])
+@pytest.mark.parametrize("name", COMPOSED)
+def test_what_is_made_of_sums_and_products_goes_as_for_real_numbers(name, base):
+    net = Net(lambda _, x: COMPOSED[name](torch.fft.fft(x, dim=1)).sum(1))
+    ex = xc.explain(net, draw(0, 2, 5, 4), base * draw(1, 2, 5, 4))
+    assert ex.relative_residual.max() <= 1e-13

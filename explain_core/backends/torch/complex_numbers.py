@@ -150,6 +150,11 @@ _COMPOSED = (
     "fill",
     "zero",
     "linalg_vector_norm",
+    "lerp",
+    "addcmul",
+    "addcdiv",
+    "prod",
+    "cumprod",
     "complex",
     "dropout",
 )

@@ -334,14 +334,18 @@ def cosh(a: Tensor, b: Tensor) -> Tensor:
     return (a + b) / 2 * torch.exp(torch.maximum(a_size, b_size)) * falls
 
 
-def asinh(a: Tensor, b: Tensor) -> Tensor:
-    """``asinh(u·r) / u`` with ``r = (|a| + |b|) / (|a|√(1+b²) + |b|√(1+a²))`` for equal signs."""
+def slope_of(a: Tensor, b: Tensor, leg: Function) -> Tensor:
+    """``(|a| + |b|) / (|a|·leg(b) + |b|·leg(a))``; 0 where that is infinite and meets no difference."""
     a_size, b_size = a.abs(), b.abs()
     total = a_size + b_size
-    share = torch.where(total == 0, 0.5, a_size / total)
-    one = torch.ones_like(a)
-    slope = 1 / (share * torch.hypot(one, b) + (1 - share) * torch.hypot(one, a))
-    u = gap(a, b)
+    of_a, of_b = (torch.where(total == 0, 0.5, size / total) for size in (a_size, b_size))  # 1 - of_a would cancel
+    mixed = of_a * leg(b) + of_b * leg(a)
+    return torch.where((mixed == 0) & (a == b), 0.0, 1 / mixed)
+
+
+def asinh(a: Tensor, b: Tensor) -> Tensor:
+    """``asinh(u·r) / u`` with ``r = (|a| + |b|) / (|a|√(1+b²) + |b|√(1+a²))`` for equal signs."""
+    u, slope = gap(a, b), slope_of(a, b, lambda x: torch.hypot(torch.ones_like(x), x))
     near = torch.where(u * slope == 0, slope, torch.asinh(u * slope) / u)
     return torch.where(torch.signbit(a) == torch.signbit(b), near, quotient(torch.asinh, a, b, near))
 

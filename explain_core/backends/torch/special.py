@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from explain_core.backends.torch import secants
-from explain_core.backends.torch.secants import Function, Secant, gap, quotient
+from explain_core.backends.torch.secants import Function, Secant, gap, quotient, slope_of
 
 # --- inverse functions -------------------------------------------------------------------------------------------
 
@@ -28,18 +28,9 @@ def _leg(x: Tensor) -> Tensor:
     return torch.sqrt((1 - x) * (1 + x))
 
 
-def _slope_of(a: Tensor, b: Tensor, leg: Function) -> Tensor:
-    """``(|a| + |b|) / (|a|·leg(b) + |b|·leg(a))``; 0 where that is infinite and meets no difference."""
-    a_size, b_size = a.abs(), b.abs()
-    total = a_size + b_size
-    share = torch.where(total == 0, 0.5, a_size / total)
-    mixed = share * leg(b) + (1 - share) * leg(a)
-    return torch.where((mixed == 0) & (a == b), 0.0, 1 / mixed)
-
-
 def asin(a: Tensor, b: Tensor) -> Tensor:
-    """``atan2(u·r, √(1-a²)√(1-b²) + a·b) / u`` with ``r`` from `_slope_of` for equal signs, else the plain quotient."""
-    u, slope = gap(a, b), _slope_of(a, b, _leg)
+    """``atan2(u·r, √(1-a²)√(1-b²) + a·b) / u`` with ``r`` from `slope_of` for equal signs, else the plain quotient."""
+    u, slope = gap(a, b), slope_of(a, b, _leg)
     near = torch.where(u * slope == 0, slope, torch.atan2(u * slope, _leg(a) * _leg(b) + a * b) / u)
     return torch.where(torch.signbit(a) == torch.signbit(b), near, quotient(torch.asin, a, b, near))
 
@@ -51,7 +42,7 @@ def acos(a: Tensor, b: Tensor) -> Tensor:
 
 def acosh(a: Tensor, b: Tensor) -> Tensor:
     """``asinh(u·(a + b) / (b√(a²-1) + a√(b²-1))) / u``."""
-    u, slope = gap(a, b), _slope_of(b, a, lambda x: torch.sqrt(x - 1) * torch.sqrt(x + 1))
+    u, slope = gap(a, b), slope_of(b, a, lambda x: torch.sqrt(x - 1) * torch.sqrt(x + 1))
     return torch.where(u * slope == 0, slope, torch.asinh(u * slope) / u)
 
 

@@ -187,6 +187,7 @@ DEFINITIONS: dict[str, Definition | list[Definition]] = {
     "exp2": Definition(lambda x: mpf(2) ** x, 4),
     "expm1": Definition(mpmath.expm1, 4),
     "log": Definition(mpmath.log, 4, points=POSITIVE),
+    "special_entr": Definition(lambda x: -x * mpmath.log(x), 4, points=POSITIVE, scale=lambda a, b, q: max(abs(q), 1)),
     "log2": Definition(lambda x: mpmath.log(x) / mpmath.log(2), 4, points=POSITIVE),
     "log10": Definition(mpmath.log10, 4, points=POSITIVE),
     "log1p": Definition(mpmath.log1p, 4, points=(*REAL[:12], -1e-30, -1e-10, -1e-3, -0.5, -0.99)),
@@ -401,6 +402,9 @@ TWO = {
     "pow": (lambda x, k: x**k, 6, POSITIVE, (0.5, 2.0, -1.0, 2.75)),
     "remainder": (lambda x, d: x - d * mpmath.floor(x / d), 4, DIVIDED, (0.5, 3.0)),
     "fmod": (lambda x, d: x - d * mpmath.sign(x / d) * mpmath.floor(abs(x / d)), 4, DIVIDED, (0.5, 3.0)),
+    "copysign": (lambda x, s: abs(x) * (1 if s >= 0 else -1), 2, (0.1, 3.0, 1e-30, -0.2, -4.0), (0.5, -3.0)),
+    "xlogy": (lambda x, y: x * mpmath.log(y), 6, POSITIVE, (0.5, 2.0, 3.0)),
+    "special_xlog1py": (lambda x, y: x * mpmath.log1p(y), 6, POSITIVE, (0.5, 2.0, 3.0)),
 }
 TWO_SAME = {
     "max.other": "maximum",
@@ -408,6 +412,7 @@ TWO_SAME = {
     "min.other": "minimum",
     "fmin": "minimum",
     "arctan2": "atan2",
+    "special_xlogy": "xlogy",
 }
 TWO_ROWS = {name: rule for name, rule in RULES.items() if isinstance(rule, TwoPlayers)}
 

@@ -173,7 +173,8 @@ def log1p(a: Tensor, b: Tensor) -> Tensor:
 def entropy(a: Tensor, b: Tensor) -> Tensor:
     """``-a·ln a``: ``-(ln(high) + low·secant_ln)``; at ``a = b = 0`` it is infinite but meets no difference: 0."""
     high, low = torch.maximum(a, b), torch.minimum(a, b)
-    inner = torch.where(low == 0, 0.0, low * log(a, b))
+    grown = gap(a, b) / low
+    inner = torch.where(torch.isinf(grown), 0.0, _ratio(torch.log1p, grown))
     return torch.where(high == 0, 0.0, -(torch.log(high) + inner))
 
 

@@ -70,6 +70,10 @@ class CaptureError(ExplainError):
     """The model could not be run or recorded on these inputs."""
 
 
+class SampleAxisError(CaptureError):
+    """The model ran, and what it returned has no axis of the samples."""
+
+
 class CompletenessError(ExplainError):
     """The attributions do not add up to the prediction difference, so they are not returned."""
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from explain_core import degenerate
+from explain_core.as_passed import require_same_as_passed
 from explain_core.axes import Axis
 from explain_core.backends.protocol import Divisor
 from explain_core.completeness import require_completeness
 from explain_core.errors import CompletenessError, NonFiniteError
 from explain_core.explanation import Explanation
-from explain_core.preparation import Prepared, prepare
+from explain_core.preparation import Prepared, prepare, refuse_missing
 from explain_core.rows import attribute_rows
 
 Progress = Callable[[float, str], None]
@@ -85,6 +86,7 @@ def explain(
 
     def run(ready: Prepared, say: Progress) -> Explanation:
         result = attribute_rows(ready.runner, ready.plan, ready.targets, keep_gates, keep_embeddings, say)
+        require_same_as_passed(ready.runner, ready.plan, ready.targets, result)
         divisors[:] = divisors or result.divisors
         return ready.label(result, {"method": "DeepSHAP" if background else "DeepLIFT"}, started)
 
@@ -95,7 +97,7 @@ def explain(
     try:
         explanation = require_completeness(run(ready, lambda f, m: say(0.1 + 0.8 * f, m)), again)
     except (CompletenessError, NonFiniteError):
-        ready.refuse_missing()  # the cause, where the model does more with a missing value than to replace it
+        refuse_missing(model, inputs)  # the cause, where the model does more with a missing value than to replace it
         raise
     explanation.notes.extend(degenerate.notes(explanation, divisors))
     say(1.0, "Done")

@@ -14,7 +14,7 @@ from explain_core.backends import get_backend
 from explain_core.backends.protocol import PairAttribution, Runner, Target
 from explain_core.baseline_values import is_number
 from explain_core.baselines import resolve_baselines
-from explain_core.errors import CaptureError, InputError
+from explain_core.errors import CaptureError, InputError, SampleAxisError
 from explain_core.explanation import Explanation
 from explain_core.explanation_build import LabelledInput, build_explanation
 from explain_core.inputs import Arguments, check_finite, read_arguments
@@ -85,15 +85,6 @@ class Prepared:
         targets = [target.of_sample(sample) for target in self.targets]
         unlabelled = [replace(one, labels={}, along={}) for one in arguments.given]
         return replace(self, runner=runner, plan=plan, targets=targets, arguments=replace(arguments, given=unlabelled))
-
-    def refuse_missing(self) -> None:
-        """Where values are missing (NaN), say so.
-
-        Raises:
-            NonFiniteError
-        """
-        for name, leaf in zip(self.arguments.names, self.arguments.leaves, strict=True):
-            check_finite(leaf, name, "input")
 
     def dims(self, i: int) -> tuple[str, ...]:
         """Names of the axes of an argument after the sample axis, such as ("time", "feature")."""
@@ -185,6 +176,17 @@ def prepare(
     return Prepared(model, framework, arguments, axes, runner, plan, base.arrays, described, targets, keep_output)
 
 
+def refuse_missing(model: Any, inputs: Any) -> None:
+    """Where values are missing (NaN) in what was given, say so.
+
+    Raises:
+        NonFiniteError
+    """
+    arguments = read_arguments(_live(model), inputs)
+    for name, leaf in zip(arguments.names, arguments.leaves, strict=True):
+        check_finite(leaf, name, "input")
+
+
 def open_on(
     model: Any,
     inputs: Any,
@@ -252,6 +254,10 @@ def _open(open_for: Callable[[list[np.ndarray]], Runner], plan: Plan, takes: int
         return open_for(plan.first_rows())
     try:
         return open_for(plan.first_rows())
+    except SampleAxisError as error:
+        if plan.count > 1:  # the model takes them together, so one by one it is another model
+            raise
+        first: CaptureError = error
     except CaptureError as error:
         first = error
     others = dict.fromkeys((1, plan.count, 2)) if plan.has_sample_axis else {}

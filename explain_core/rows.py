@@ -40,8 +40,8 @@ class Plan:
             leaf[None] if axis is None else np.moveaxis(leaf, axis, 0) for leaf, axis in zip(leaves, axes, strict=True)
         ]
         self.count = len(self._leaves[0])
-        steps = max((leaf.shape[1] for leaf in self._leaves if leaf.ndim > 1), default=1)
-        limit = 1 if axes[0] is None else max(1, min(MOST_ROWS, STEPS_AT_ONCE // steps))
+        self.steps = max((leaf.shape[1] for leaf in self._leaves if leaf.ndim > 1), default=1)
+        limit = 1 if axes[0] is None else max(1, min(MOST_ROWS, STEPS_AT_ONCE // self.steps))
         self.rows_at_once = min(self.count, limit)
         self._limit = limit
         self._baselines: list[np.ndarray] = []
@@ -81,10 +81,24 @@ class Plan:
         """Whether several rows can be given at once."""
         return self._axes[0] is not None
 
+    @property
+    def most_rows(self) -> int:
+        """How many rows are run at once at most."""
+        return self._limit
+
+    @property
+    def is_as_passed(self) -> bool:
+        """Whether the model is run on the samples just as they were given: all in one batch, and each once."""
+        return self.rows_at_once == self.count and self.baseline_count == 1
+
+    def rows_of(self, samples: np.ndarray) -> list[np.ndarray]:
+        """The inputs of these samples, as the model takes them."""
+        return [self._in_layout(leaf[samples], axis) for leaf, axis in zip(self._leaves, self._axes, strict=True)]
+
     def first_rows(self) -> list[np.ndarray]:
         """Inputs of the size of a batch; the last sample repeated where there are fewer."""
         rows = np.minimum(np.arange(self.rows_at_once), self.count - 1)
-        return [self._in_layout(leaf[rows], axis) for leaf, axis in zip(self._leaves, self._axes, strict=True)]
+        return self.rows_of(rows)
 
     def set_baselines(self, baselines: list[np.ndarray], explained: tuple[bool, ...], background: bool) -> None:
         """The baseline of each explained input, (B, ...)."""

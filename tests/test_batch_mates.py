@@ -125,14 +125,14 @@ class TurnsWrong(nn.Module):
 
 @pytest.mark.parametrize("member", ["the input", "the baseline"])
 def test_every_batch_is_compared_with_the_models_own_call(member, monkeypatch):
-    """The last two calls are the last batch's: of twelve rows, four at a time."""
+    """The calls of the last batch, of twelve rows four at a time, come before that on all rows as passed."""
     monkeypatch.setattr(rows, "MOST_ROWS", 4)
     monkeypatch.setattr(TurnsWrong, "seen", [])
     x, baselines = draw(0, 12, T, F), draw(1, 12, T, F)
     baselines[8:] = 0
     model = TurnsWrong(member).double().eval()
     xc.explain(model, x, baselines=baselines)
-    model.after = len(TurnsWrong.seen) - 2
+    model.after = len(TurnsWrong.seen) - 3
     TurnsWrong.seen.clear()
     with pytest.raises(CaptureError, match=f"for {member} of row"):
         xc.explain(model, x, baselines=baselines)

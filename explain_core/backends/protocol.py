@@ -151,6 +151,13 @@ class Runner(Protocol):
     device: str  # where it runs: "cpu", "cuda", "cuda:1"
     dtype: str  # "float32" or "float64"
 
+    @property
+    def coarsest(self) -> str:
+        """The floating type of the fewest digits on the way from input to prediction."""
+
+    def answer(self, arrays: Sequence[np.ndarray], targets: Sequence[Target]) -> np.ndarray | None:
+        """The model's own predictions (K, N), for any number of rows; None where it does not take that many."""
+
     def attribute(
         self,
         test: Sequence[np.ndarray],

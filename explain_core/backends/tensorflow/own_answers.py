@@ -64,6 +64,16 @@ class OwnAnswers:
         any_rows = captured.rows is None and self._axes[0] is not None
         return compiling(self._loops, any_rows) if "keras" in sys.modules else nullcontext()
 
+    def answer(self, arrays: Arrays, captured: Captured, targets: Sequence[Target], column: Any) -> np.ndarray | None:
+        """The model's predictions (K, N) for any number of rows; None where it does not take that many."""
+        rows = next(a.shape[axis] for a, axis in zip(arrays, self._axes, strict=True) if axis is not None)
+        try:
+            outputs = self.call(arrays, captured)
+            found = [column(outputs, target) for target in targets]
+        except (CaptureError, IndexError):
+            return None
+        return np.stack(found) if all(len(own) == rows for own in found) else None
+
     def is_current(self, captured: Captured) -> bool:
         """Whether a trace that was kept says of one row what the model says now."""
         arrays = [np.asarray(leaf) for leaf in self._arguments.leaves]

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ...errors import CaptureError, InputError, NonFiniteError, TargetError
+from ...errors import CaptureError, InputError, NonFiniteError, SampleAxisError, TargetError
+from ..answers import AGREEMENT
 from ..ids import OutsideTableError
 from ..protocol import LedgerTrace, ModelOutput, PairAttribution, Target, constant_input_notes
 from .axes import axis_names
@@ -142,7 +143,7 @@ class TensorFlowRunner:
         if rows in list(shape):  # a fixed number of samples, as in a stateful layer
             self._rows = rows
             return list(shape).index(rows)
-        raise CaptureError(
+        raise SampleAxisError(
             f"the output has shape {tuple(shape)}, in which no axis has the samples of the input",
             hint="Tell the sample axis of the inputs with sample_axis= (None for input without one).",
         )
@@ -192,13 +193,25 @@ class TensorFlowRunner:
             self._require_own_answers(test, baseline, result, targets)
         return result
 
-    def _require_own_answers(self, test, baseline, result: PairAttribution, targets: Sequence[Target]) -> None:
-        def column(outputs: Sequence[np.ndarray], target: Target) -> np.ndarray:
-            places = [part.place(self._output_axes[part.output]) for part in target.parts]
-            return _difference([outputs[part.output] for part in target.parts], places)
-
+    def answer(self, arrays: Sequence[np.ndarray], targets: Sequence[Target]) -> np.ndarray | None:
+        """The model's own predictions: see `protocol`."""
+        if self._rows is not None:
+            return None
         with tf.device(self._place), full_precision():
-            self._answers.require(test, baseline, result, targets, self._captured, column, self.dtype)
+            return self._answers.answer(arrays, self._captured, targets, self._column)
+
+    @property
+    def coarsest(self) -> str:
+        """See `protocol`."""
+        return max((self._captured.coarsest, self.dtype), key=lambda name: AGREEMENT[name])
+
+    def _column(self, outputs: Sequence[np.ndarray], target: Target) -> np.ndarray:
+        places = [part.place(self._output_axes[part.output]) for part in target.parts]
+        return _difference([outputs[part.output] for part in target.parts], places)
+
+    def _require_own_answers(self, test, baseline, result: PairAttribution, targets: Sequence[Target]) -> None:
+        with tf.device(self._place), full_precision():
+            self._answers.require(test, baseline, result, targets, self._captured, self._column, self.dtype)
 
     def _trace_anew(self) -> None:
         before = self._captured.outputs

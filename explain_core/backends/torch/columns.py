@@ -20,7 +20,7 @@ def column_of(outputs: Sequence[Any], target: Target, axes: Sequence[int | None]
         axes: the sample axis of each; None where it has none.
 
     Raises:
-        CaptureError: the output is complex, or a whole number or truth value.
+        CaptureError: the output is complex, a whole number or truth value, or too short for the target.
     """
     parts = [_pick(outputs[part.output], part, axes[part.output]) for part in target.parts]
     if len(parts) == 1:
@@ -39,7 +39,15 @@ def _pick(output: Any, target: Target, axis: int | None) -> Any:
 
     def pick(value: Tensor) -> Tensor:
         place = target.place(None if axis is None else 0)
-        return value[place].unsqueeze(0) if axis is None else value.movedim(axis, 0)[place]
+        try:
+            return value[place].unsqueeze(0) if axis is None else value.movedim(axis, 0)[place]
+        except IndexError:
+            raise CaptureError(
+                f"there is no output {target.label!r} for some of the samples: with them the model's output has shape "
+                f"{tuple(value.shape)}",
+                hint="Its size goes by what is in the batch, such as the longest sequence. Choose an output that all "
+                "have, or explain samples of one length at a time.",
+            ) from None
 
     if is_pair(output):
         if not output.is_float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from explain_core.errors import CaptureError
+from explain_core.errors import CaptureError, SampleAxisError
 
 
 def find_output_axes(
@@ -52,9 +52,11 @@ def find_output_axes(
         if not axes and n == 1:
             found.append(None)  # the sample axis of a single sample was squeezed away
         elif not axes:
-            raise CaptureError(
+            raise SampleAxisError(
                 f"the output has shape {tuple(value.shape)}, in which no axis has the {n} samples of the input",
-                hint="Tell the sample axis of the inputs with sample_axis= (None for input without one).",
+                hint="Does a layer read the first axis as time (batch_first=False)? Then give it time first, with "
+                "sample_axis=1. A model that takes one sequence without samples needs sample_axis=None, and one that "
+                "gives one number for all samples can be explained one sample at a time.",
             )
         else:
             found.append(axes[0])

@@ -158,6 +158,16 @@ class TorchRunner:
         explained = [i for i, is_explained in enumerate(self.explained) if is_explained]
         return axis_names(self._recorded.last.graph.graph, explained, self._recorded.shapes, self._sample_axes)
 
+    def answer(self, arrays: Sequence[np.ndarray], targets: Sequence[Target]) -> np.ndarray | None:
+        """The model's own predictions: see `explain_core.backends.protocol`."""
+        with torch.inference_mode(False):
+            return self._answers.answer(arrays, targets)
+
+    @property
+    def coarsest(self) -> str:
+        """See `explain_core.backends.protocol`."""
+        return coarsest(self._recorded.last.graph, self._dtype)
+
     def attribute(
         self,
         test: Sequence[np.ndarray],

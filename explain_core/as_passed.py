@@ -1,0 +1,60 @@
+"""Whether rows that were explained in batches have the predictions of the whole input as it was passed.
+
+Many samples are run a few hundred at a time, and over a background each of them several times. A model that goes by
+what else is in its batch (the longest sequence, a decision over all rows, a row's number) answers otherwise then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from explain_core.backends.answers import AGREEMENT
+from explain_core.backends.protocol import PairAttribution, Runner, Target
+from explain_core.errors import CompletenessError
+from explain_core.rows import STEPS_AT_ONCE, Plan
+
+ORDERS = 30
+"""How many times `AGREEMENT` two answers may be apart: with another number of rows, sums are added in another order."""
+
+STEPS_IN_ONE_CALL = 8 * STEPS_AT_ONCE
+"""Rows times timesteps of the model's own call, whose memory is not that of an explanation."""
+
+
+def require_same_as_passed(runner: Runner, plan: Plan, targets: Sequence[Target], result: PairAttribution) -> None:
+    """Compare with the model's own call on all samples at once; beyond its memory, among other samples.
+
+    Args:
+        result: of all N samples, in `plan`'s batches.
+
+    Raises:
+        CompletenessError: names the sample and both answers.
+    """
+    if plan.is_as_passed or not plan.has_sample_axis:
+        return
+    at_once = max(1, STEPS_IN_ONE_CALL // plan.steps)
+    order = np.arange(plan.count) if plan.count <= at_once else np.random.default_rng(0).permutation(plan.count)
+    size = sum(np.abs(a).sum(tuple(range(2, a.ndim)), dtype=float) for a in result.attributions if a is not None)
+    for start in range(0, plan.count, at_once):
+        samples = order[start : start + at_once]
+        found = runner.answer(plan.rows_of(samples), [target.of_rows(samples) for target in targets])
+        if found is None:  # it takes another number of rows only
+            return
+        for k, own in enumerate(found.astype(float)):
+            followed = result.prediction[k, samples].astype(float)
+            usual = ORDERS * AGREEMENT[runner.coarsest] * (np.maximum(np.abs(own), np.abs(followed)) + size[k, samples])
+            apart = np.abs(own - followed)
+            if (apart > usual).any():
+                row = int(np.argmax(np.where(apart > usual, apart, 0)))
+                raise _differs(plan, int(samples[row]), len(samples), own[row], followed[row])
+
+
+def _differs(plan: Plan, sample: int, among: int, own: float, followed: float) -> CompletenessError:
+    return CompletenessError(
+        f"what the model gives for one sample depends on the others in its batch: for sample {sample} it is {own:.6g} "
+        f"among {among} samples, and {followed:.6g} among the {plan.rows_at_once} rows that are explained at once",
+        hint=f"Explain as many samples at a time as the model is to see together, at most {plan.most_rows}, and "
+        "without a background; or take out of the model what goes by the whole batch: its longest sequence, a decision "
+        "over all rows, the number of a row.",
+    )

@@ -1,0 +1,108 @@
+"""What is explained is the model on the input as it was passed, in however many batches it is run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from exactness import Net, draw
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import explain_core as xc
+from explain_core import as_passed, rows
+
+AT_ONCE = 8
+MANY, STEPS, FEATURES = AT_ONCE + 5, 4, 2
+X = draw(0, MANY, STEPS, FEATURES)
+LENGTHS = np.where(np.arange(MANY) < AT_ONCE, np.arange(MANY) % STEPS + 1, 2)
+
+
+@pytest.fixture(autouse=True)
+def few_rows_at_once(monkeypatch):
+    monkeypatch.setattr(rows, "MOST_ROWS", AT_ONCE)
+
+
+def net(forward):
+    torch.manual_seed(0)
+    return Net(forward, rnn=nn.GRU(FEATURES, 3, batch_first=True), head=nn.Linear(FEATURES, 1)).double().eval()
+
+
+def padded_to_the_longest(net, x, lengths):
+    packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+    return pad_packed_sequence(net.rnn(packed)[0], batch_first=True)[0]
+
+
+def number(x):
+    return torch.arange(len(x), dtype=x.dtype)[:, None]
+
+
+BY_THE_BATCH = {
+    "the longest sequence": (lambda net, x, n: padded_to_the_longest(net, x, n).mean(1), (X, LENGTHS)),
+    "a decision over all rows": (lambda net, x: net.head(x[:, -1]) * (9.0 if (x[:, 0, 0] > 50).any() else 1.0), X),
+    "the number of a row": (lambda net, x: net.head(x[:, -1]) * (1 + number(x)), X),
+    "how many rows there are": (lambda net, x: net.head(x[:, -1]) * (2.0 if len(x) > AT_ONCE else 1.0), X),
+    "groups that span two batches": (
+        lambda net, x, g: net.head(x[:, -1]) * (g[:, None] == g[None]).double().sum(1, keepdim=True),
+        (X, np.arange(MANY) % (MANY - 3)),
+    ),
+}
+
+
+@pytest.mark.parametrize("why", BY_THE_BATCH)
+def test_a_model_that_goes_by_its_batch_is_refused_beyond_one(why):
+    forward, inputs = BY_THE_BATCH[why]
+    baselines = "zeros"
+    if why == "a decision over all rows":  # on which both members agree, in each batch
+        inputs = inputs.copy()
+        inputs[AT_ONCE + 2, 0, 0] = 99.0
+        baselines = inputs * [1.0, 0.5]
+    with pytest.raises(xc.errors.CompletenessError, match="depends on the others in its batch") as caught:
+        xc.explain(net(forward), inputs, baselines, target=0)
+    assert "row" in caught.value.hint
+
+
+@pytest.mark.parametrize("why", ["the number of a row", "how many rows there are"])
+def test_over_a_background_too(why):
+    forward, _ = BY_THE_BATCH[why]
+    if why == "how many rows there are":
+        forward = lambda net, x: net.head(x[:, -1]) * (2.0 if len(x) > 3 else 1.0)  # noqa: E731
+    with pytest.raises(xc.errors.CompletenessError, match="depends on the others in its batch"):
+        xc.explain(net(forward), X[:3], X[3:7], background=True)
+
+
+def test_an_output_that_some_batches_do_not_have_is_named():
+    target = (STEPS - 1, 0)
+    with pytest.raises(xc.errors.CaptureError, match="there is no output 't3, unit 0' for some of the samples"):
+        xc.explain(net(padded_to_the_longest), (X, LENGTHS), target=target)
+
+
+@pytest.mark.parametrize("at_once", [None, 5])
+def test_many_rows_of_their_own_are_what_the_model_gives(monkeypatch, at_once):
+    if at_once:  # more samples than one call of the model has room for
+        monkeypatch.setattr(as_passed, "STEPS_IN_ONE_CALL", at_once * STEPS)
+    model = net(lambda net, x: net.head(net.rnn(x)[0][:, -1, :2]))
+    found = xc.explain(model, X)
+    with torch.no_grad():
+        np.testing.assert_allclose(found.prediction, model(torch.from_numpy(X)), atol=1e-12)
+    assert found.relative_residual.max() < 1e-12
+
+
+@pytest.mark.parametrize("sample_axis", [0, 1])
+def test_samples_read_as_time_are_no_other_model(sample_axis):
+    """A layer that takes time first, given samples first, and the other way round."""
+    torch.manual_seed(0)
+    rnn, head = nn.LSTM(FEATURES, 3, batch_first=bool(sample_axis)), nn.Linear(3, 1)
+    last = (lambda y: y[:, -1]) if sample_axis else (lambda y: y[-1])
+    model = Net(lambda net, x: net.head(last(net.rnn(x)[0])), rnn=rnn, head=head).double().eval()
+    x = draw(3, 5, 3, FEATURES) if sample_axis else draw(3, 3, 5, FEATURES)
+    with pytest.raises(xc.errors.CaptureError, match="no axis has the 3 samples") as caught:
+        xc.explain(model, x, sample_axis=sample_axis)
+    assert "batch_first" in caught.value.hint
+
+
+def test_one_number_for_all_samples_is_refused_and_explained_for_one():
+    model = net(lambda net, x: net.head(x).sum())
+    with pytest.raises(xc.errors.CaptureError, match="no axis has the 3 samples"):
+        xc.explain(model, X[:3])
+    assert xc.explain(model, X[:1]).relative_residual.max() < 1e-12

@@ -280,3 +280,25 @@ def test_random_shapes_and_axes_add_up(seed):
         lambda x: tf.math.unsorted_segment_max(x, ids, groups),
     ):
         attributions(function, [test], [base])
+
+
+def test_counts_of_explained_numbers_are_refused_by_name():
+    def counts(x):
+        found = tf.math.bincount(tf.cast(x, tf.int32), minlength=5, maxlength=5)
+        return tf.cast(tf.reshape(found, [5]), x.dtype)
+
+    with pytest.raises(UnsupportedOperation, match=r"in bincount"):
+        attributions(counts, [np.array([1.2, 3.4, 0.1])], [np.array([2.2, 2.4, 0.1])])
+
+
+@pytest.mark.parametrize("name", ["any", "all"])
+def test_truths_of_comparisons_share_by_shapley_values(name):
+    test, base = np.array([2.0, 3.0, -1.0, 2.5]), np.array([-1.0, -2.0, -3.0, -1.0])
+    if name == "all":
+        test, base = -base, -test
+    reduce = {"any": tf.reduce_any, "all": tf.reduce_all}[name]
+
+    def function(x):
+        return tf.cast(reduce(x > 0), x.dtype)[None]
+
+    np.testing.assert_allclose(attributions(function, [test], [base])[0], shapley(function, test, base), **EXACT)

@@ -63,6 +63,28 @@ def test_a_model_that_mixes_samples_is_refused_for_it(name, precision):
     assert alone.relative_residual.max() < 1e-5
 
 
+@pytest.mark.parametrize(
+    "draws", [torch.randn_like, lambda x: torch.rand(F, T, len(x)).permute(2, 1, 0), lambda x: x.clone().normal_()]
+)
+def test_noise_in_the_shape_of_the_batch_is_named(draws):
+    def forward(m, x):
+        torch.manual_seed(3)
+        return m.head(x * draws(x)).sum(1)
+
+    with pytest.raises(
+        CompletenessError, match=r"draws random numbers in the shape of its batch \(\w+ of \([456, ]+\)\)"
+    ):
+        xc.explain(net(forward), draw(0, N, T, F).astype(np.float32), target=0)
+
+
+def test_noise_in_the_shape_of_one_sample_is_explained():
+    def forward(m, x):
+        torch.manual_seed(3)
+        return m.head(x * torch.rand(T, F)).sum(1)
+
+    assert xc.explain(net(forward), draw(0, N, T, F).astype(np.float32)).relative_residual.max() < 1e-5
+
+
 @pytest.mark.parametrize("share", [1e-3, 1e-4, 1e-5, 1e-6])
 def test_mixing_is_seen_however_little(share):
     """Of single precision's 1e-7 too: rows that stay give the same to the last bit, whatever stands beside them."""

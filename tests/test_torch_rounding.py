@@ -131,6 +131,7 @@ def test_an_incomplete_rule_is_found_out(share, precision, monkeypatch):
     with pytest.raises(CompletenessError, match="more than rounding explains") as raised:
         xc.explain(model, given(torch.float32), precision=precision)
     assert "register_rule" in raised.value.hint
+    assert "Or the model mixes the samples of a batch" in raised.value.hint
     other = "float64" if precision == "float32" else "float32"
     assert f"of their size, and in {other} by" in raised.value.what
 

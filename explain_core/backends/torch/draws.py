@@ -26,16 +26,23 @@ NAMES = frozenset((*_FROM_NOTHING, *_BY_CHANCES, *_IN_PLACE))
 
 
 class Draws(TorchFunctionMode):
-    """While active, notes the state of the generator that each draw starts from; keeps transformers off fast paths."""
+    """While active, notes the state of the generator that each draw starts from, what draws and in which shape; keeps
+    transformers off fast paths.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.states: list[bytes] = []
+        self.drawn: list[tuple[str, tuple[int, ...]]] = []
 
     def __torch_function__(self, func, types, args=(), kwargs=None) -> Any:
-        if getattr(func, "__name__", "") in NAMES:
-            self.states.append(_state(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        if name not in NAMES:
+            return func(*args, **(kwargs or {}))
+        self.states.append(_state(kwargs or {}))
+        values = func(*args, **(kwargs or {}))
+        self.drawn.append((name, tuple(values.shape)))
+        return values
 
 
 class Repeated:

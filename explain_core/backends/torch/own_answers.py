@@ -18,8 +18,9 @@ from explain_core.backends.answers import (
     rows_apart,
 )
 from explain_core.backends.protocol import PairAttribution, Target
+from explain_core.backends.torch.draws import Draws
 from explain_core.backends.torch.pairs import is_whole
-from explain_core.errors import CaptureError
+from explain_core.errors import CaptureError, CompletenessError
 
 Column = Callable[[Sequence[Tensor], Target], Tensor]
 
@@ -133,7 +134,20 @@ class OwnAnswers:
                 continue
             own, noise = self._number(together, target)[:1], self._noise(test, target, dtype, follow)
             if rows_apart(own, alone, size[k, :1], dtype, noise).size:
-                raise mixes(0, size.shape[1], own[0], alone[0], "alone")
+                raise self._drawn_for_all(test, size.shape[1]) or mixes(0, size.shape[1], own[0], alone[0], "alone")
+
+    def _drawn_for_all(self, arrays: Sequence[np.ndarray], rows: int) -> CompletenessError | None:
+        """The error for random numbers that are drawn for all rows of a batch at once, if there are such."""
+        with Draws() as draws:
+            self._call(arrays)
+        for name, shape in draws.drawn:
+            if rows in shape:
+                return CompletenessError(
+                    f"the model draws random numbers in the shape of its batch ({name} of {shape}), so a sample has "
+                    "others alone than among others, and its attributions are not its own",
+                    hint="Draw them in the shape of one sample, or explain one sample at a time.",
+                )
+        return None
 
     def _with_axes(self, arrays: Sequence[np.ndarray]) -> Iterable[tuple[np.ndarray, int | None]]:
         return zip(arrays, self._sample_axes, strict=True)

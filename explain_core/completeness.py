@@ -222,6 +222,6 @@ def _incomplete(
         hint="Did you give an operation a rule of your own with register_rule? Then it leaves something out: "
         'xc.diagnostics.ledger(..., method="paired") says which operation how much. Does forward take away nearly all '
         "of a huge number, as in (1e20 + x) - 1e20? Then no digits are left of the rest. Or the model mixes the "
-        "samples of a batch, by a statistic, a sum or an order over them: then explain one sample at a time. If none of "
+        "samples of a batch, by a statistic, a sum or an order over them: then explain one at a time. If none of "
         "these, this is a bug worth reporting.",
     )

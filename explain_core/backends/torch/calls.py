@@ -93,7 +93,8 @@ def _pack(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, T
 
 
 _LEAVING = {"tolist": ".tolist()", "numpy": ".numpy()", "__array__": "numpy.asarray()", "__dlpack__": "DLPack"}
-_SHOWING = ("__repr__", "__format__")  # text for people, which nothing is computed from
+# What nothing is computed from: text for people, and where memory is.
+_SHOWING = ("__repr__", "__format__", "__dlpack_device__")
 
 
 def _constant_list(values: Tensor) -> list[int]:

@@ -7,14 +7,12 @@ and functional calls, reused modules, exported programs and TorchScript all look
 from __future__ import annotations
 
 import copy
-import re
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -29,9 +27,10 @@ from explain_core.backends.torch.aliasing import mutated_roots
 from explain_core.backends.torch.calls import CallsMode
 from explain_core.backends.torch.decisions import Decisions, guards
 from explain_core.backends.torch.draws import Repeated
+from explain_core.backends.torch.failures import failure
 from explain_core.backends.torch.loops import Loops, find_loops
 from explain_core.backends.torch.vmapped import vmap_unfolded
-from explain_core.backends.torch.watching import ChangesWeightError, Taint, failure_seen, memories
+from explain_core.backends.torch.watching import ChangesWeightError, Taint, memories
 from explain_core.errors import CaptureError, ExplainError
 
 aten = torch.ops.aten
@@ -56,6 +55,13 @@ class Captured:
     weight_names: dict[int, str]
     packed_orders: dict[tuple[int, ...], tuple[int, ...]]
     loops: Loops
+
+    @property
+    def used_weights(self) -> set[str]:
+        """Names of the weights that something is computed from."""
+        values = (getattr(self.graph, node.target) for node in self.graph.graph.find_nodes(op="get_attr") if node.users)
+        found = (self.weight_names.get(value.data_ptr()) for value in values if isinstance(value, Tensor))
+        return {name for name in found if name}
 
 
 def private_copy(model: nn.Module) -> nn.Module:
@@ -174,7 +180,7 @@ def capture(
         except ExplainError:
             raise
         except Exception as error:
-            raise _explained(error, running[-1][0] if running else "") from error
+            raise failure(error, model, where=running[-1][0] if running else "") from error
     weights = {w.data_ptr(): name for name, w in (*model.named_parameters(), *model.named_buffers()) if w.numel()}
     _name_constants_once(graph.graph)
     for node in graph.graph.nodes:
@@ -216,15 +222,15 @@ def _require_constant_weights(graph: fx.GraphModule, names: Mapping[int, str]) -
             raise ChangesWeightError(names[value.data_ptr()])
 
 
-def run(call: Callable[..., Any], tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Run ``call(*tensors)`` without recording: the tensors that the model returns."""
+def run(call: Callable[..., Any], tensors: Sequence[Tensor], model: nn.Module, names: Sequence[str]) -> list[Tensor]:
+    """Run ``call(*tensors)`` without recording: what ``model`` returns; ``names`` are those of the inputs."""
     with torch.no_grad(), _as_written():
         try:
             return _tensors(call(*tensors))[0]
         except (ExplainError, OutsideTableError):
             raise
         except Exception as error:
-            raise _explained(error) from error
+            raise failure(error, model, given=dict(zip(names, tensors, strict=True))) from error
 
 
 @contextmanager
@@ -264,40 +270,6 @@ def _plain(output: Any) -> Any:
 def _path_name(path: tuple) -> str:
     """``(1, 0)`` to "1.0", as one would index the output."""
     return ".".join(pytree.keystr((part,)).strip("[].'\"") for part in path) or "output"
-
-
-def _explained(error: Exception, where: str = "") -> CaptureError:
-    if isinstance(failure_seen(), OutsideTableError):  # inside a script
-        raise failure_seen()
-    text = str(error).strip().splitlines()
-    first = text[0] if text else type(error).__name__
-    if isinstance(error, torch.jit.Error) or "TorchScript interpreter" in first:  # its trace, the cause last
-        if "pack_padded_sequence" in str(error):
-            return CaptureError(
-                "packed sequences inside TorchScript cannot be followed",
-                where=where,
-                hint="Explain the Python module itself, or export it with torch.export.export.",
-            )
-        marked = [line.strip() for line, following in pairwise(text) if "<--- HERE" in following]
-        # Its own last line has no words where a mode was watching; the mode has them.
-        cause = failure_seen()
-        if isinstance(cause, CaptureError):
-            return cause
-        first = (
-            text[-1].removeprefix("Error: ").removeprefix("builtins.")
-            if cause is None
-            else f"{type(cause).__name__}: {cause}"
-        )
-        at = f", at {marked[-1]}" if marked else ""
-        return CaptureError(f"the model failed on these inputs: {first.splitlines()[0]}{at}", where=where)
-    if fixed := re.match(r"Expected input at (.*) to be (equal to|[<>]=) ([^,]*), but got (\d+)", first):
-        return CaptureError(
-            f"the model was exported for inputs of one size: {fixed[1]} must be {fixed[2]} {fixed[3]}, and it is "
-            f"{fixed[4]}",
-            where=where,
-            hint="Give it that size, or export it again with dynamic_shapes for that axis.",
-        )
-    return CaptureError(f"the model failed on these inputs: {type(error).__name__}: {first}", where=where)
 
 
 @contextmanager
@@ -346,11 +318,13 @@ def _recording(model: nn.Module) -> Iterator[list[tuple[str, Any]]]:
             handle.remove()
 
 
-def token_inputs(model: nn.Module, call: Callable[..., Any], leaves: Sequence[Tensor]) -> set[int]:
+def token_inputs(
+    model: nn.Module, call: Callable[..., Any], leaves: Sequence[Tensor], names: Sequence[str]
+) -> set[int]:
     """Which whole-number inputs are token ids, that is, are looked up in a table; lengths and masks are not."""
     whole = {i: leaf for i, leaf in enumerate(leaves) if not leaf.is_floating_point()}
     if not whole:
         return set()
     with Taint(whole, memories(model)) as taint:
-        run(call, leaves)
+        run(call, leaves, model, names)
     return taint.tokens

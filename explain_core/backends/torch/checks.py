@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,11 +11,11 @@ from torch import Tensor, nn
 from explain_core.errors import CompletenessError, NonFiniteError, UnsupportedOperation
 
 
-def check_weights(model: nn.Module) -> None:
-    """Refuse quantized layers, and weights that are not finite.
+def check_layers(model: nn.Module) -> None:
+    """Refuse quantized layers.
 
     Raises:
-        UnsupportedOperation, NonFiniteError: names the layer or the weight.
+        UnsupportedOperation: names the layer.
     """
     for name, module in model.named_modules():
         if "quantized" in type(module).__module__.split("."):
@@ -22,8 +24,16 @@ def check_weights(model: nn.Module) -> None:
                 where=name,
                 hint="Explain the model as it was before it was quantized.",
             )
+
+
+def check_weights(model: nn.Module, used: Container[str]) -> None:
+    """Refuse weights that are not finite; those that no call uses may be anything.
+
+    Raises:
+        NonFiniteError: names the weight.
+    """
     for name, weight in model.named_parameters():
-        if weight.is_floating_point() and not torch.isfinite(weight).all():
+        if name in used and weight.is_floating_point() and not torch.isfinite(weight).all():
             kind = "NaN" if torch.isnan(weight).any() else "infinity"
             raise NonFiniteError(f"the weight {name!r} contains {kind}", where=name, hint="Was training diverging?")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from explain_core.backends.torch.capture import model_device, model_dtype, private_copy, run, token_inputs, trains
-from explain_core.backends.torch.checks import check_weights
+from explain_core.backends.torch.checks import check_layers
 from explain_core.backends.torch.completed import Completed
 from explain_core.backends.torch.interpreter import HALF
 from explain_core.backends.torch.repeating import Start
@@ -32,7 +32,7 @@ class OwnModel:
         module = module.inner if isinstance(module, Completed) else module
         self.was_training = any(trains(part) for part in module.modules())
         self.module = private_copy(module)
-        check_weights(self.module)
+        check_layers(self.module)
         #: The half-precision dtype of a model that is half as a whole; it then runs in single precision.
         self.halves = {model_dtype(self.module)} if _is_half(self.module) else set()
         if self.halves:
@@ -45,14 +45,14 @@ class OwnModel:
 
     def first_run(self, leaves: Sequence[Tensor]) -> tuple[set[int], list[Tensor]]:
         """Which inputs are token ids, and the model's answers; also shows what it keeps or changes between calls."""
-        tokens = self.owning(lambda: token_inputs(self.module, self.call, leaves))
+        tokens = self.owning(lambda: token_inputs(self.module, self.call, leaves, self._arguments.names))
         answers = self.run(leaves)
         self.start.restore()
         return tokens, answers
 
     def run(self, leaves: Sequence[Tensor]) -> list[Tensor]:
         """The model's own answers."""
-        return self.owning(lambda: run(self.call, leaves))
+        return self.owning(lambda: run(self.call, leaves, self.module, self._arguments.names))
 
     def owning(self, action: Callable[[], Any]) -> Any:
         """What runs the model; before the first write to one of its weights, that becomes a copy and it runs again.

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from explain_core.backends.ids import OutsideTableError
 from explain_core.backends.protocol import ModelOutput, PairAttribution, Target, constant_input_notes
 from explain_core.backends.torch.axes import axis_names
-from explain_core.backends.torch.checks import check_attributions, check_finite
+from explain_core.backends.torch.checks import check_attributions, check_finite, check_weights
 from explain_core.backends.torch.columns import column_of
 from explain_core.backends.torch.decisions import DecidedOtherwiseError, DisagreeError, in_sample, is_guard
 from explain_core.backends.torch.ids import cuts_of_ids
@@ -106,6 +106,7 @@ class TorchRunner:
             raise InputError("no input can be explained: there is no floating input and no token ids")
         self._recorded = Recordings(self._model, self.explained)
         captured = self._recorded.of(arguments.leaves)
+        check_weights(self._model.module, captured.used_weights)
         require_same_answers(first_answers, captured.values, captured.graph)
         self._is_single_in_part = self._dtype is torch.float64 and torch.float32 in _dtypes(captured.graph)
         if self._is_single_in_part:  # its rounding is larger than what a sum in float64 may be off by

@@ -1,0 +1,97 @@
+"""What is said where the model itself fails, or does what cannot be recorded: the cause, the module, the next step."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from exactness import Net
+from torch import nn
+
+import explain_core as xc
+from explain_core.errors import CaptureError, NonFiniteError
+
+X = torch.linspace(-1, 1, 12).reshape(3, 4)
+
+
+def refused(model: nn.Module, x=X) -> CaptureError:
+    with pytest.raises(CaptureError) as raised:
+        xc.explain(model, x)
+    return raised.value
+
+
+def test_a_failure_names_the_innermost_module_and_what_was_given():
+    model = nn.Sequential(nn.Linear(4, 5), nn.Sequential(nn.Tanh(), nn.Linear(6, 2))).eval()
+    error = refused(model)
+    assert error.what.endswith("mat1 and mat2 shapes cannot be multiplied (3x5 and 6x2)")
+    assert error.where == "1.1"
+    assert error.hint.startswith("It was given input of shape (3, 4) (float32). Check that")
+
+
+def test_whole_numbers_for_a_model_of_floats():
+    error = refused(nn.Linear(4, 2).eval(), torch.arange(12).reshape(3, 4))
+    assert "give 'input' as floats" in error.hint
+
+
+def test_a_program_for_one_size():
+    program = torch.export.export(nn.Linear(4, 2).eval(), (X,))
+    error = refused(program, torch.ones(5, 4))
+    assert error.what == "the model was exported for inputs of which input.size()[0] == 3, and these are not"
+    assert "of shape (5, 4)" in error.hint
+    assert "dynamic_shapes" in error.hint
+
+
+NESTED = "nested tensors (torch.nested) cannot be followed"
+MEMORY = "the model copies the memory of a tensor, as copy.deepcopy, pickle and torch.save do, which cannot be followed"
+UNFOLLOWED = {
+    "deepcopy": (lambda net, x: copy.deepcopy(x) * 2, MEMORY),
+    "pickle": (lambda net, x: pickle.loads(pickle.dumps(x)) * 2, MEMORY),
+    "cond": (
+        lambda net, x: torch.cond(x.sum() > 0, lambda v: v * 2, lambda v: v * 3, (x,)),
+        "the operation torch.cond, which runs functions of the model's own, cannot be followed",
+    ),
+    "nested": (
+        lambda net, x: torch.nested.as_nested_tensor([x[0], x[1, :2]]).to_padded_tensor(0.0),
+        NESTED,
+    ),
+    "jagged": (
+        lambda net, x: torch.nested.as_nested_tensor([x[0], x[1, :2]], layout=torch.jagged).to_padded_tensor(0.0),
+        NESTED,
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("name", UNFOLLOWED)
+def test_what_cannot_be_recorded_is_named_by_its_cause(name):
+    forward, what = UNFOLLOWED[name]
+    error = refused(Net(forward).eval())
+    assert error.what == what
+    assert error.hint
+
+
+@pytest.mark.parametrize("take", [torch.from_dlpack, torch.utils.dlpack.from_dlpack])
+def test_values_that_leave_by_dlpack_are_named(take):
+    error = refused(Net(lambda net, x: take(x) * 2).eval())
+    assert error.what.startswith("the model takes the values of the input out of PyTorch with DLPack")
+
+
+def with_a_missing_weight(forward) -> Net:
+    net = Net(forward, head=nn.Linear(4, 2)).eval()
+    net.other = nn.Parameter(torch.full((3,), torch.nan))
+    return net
+
+
+def test_a_weight_that_nothing_uses_may_be_missing():
+    found = xc.explain(with_a_missing_weight(lambda net, x: net.head(x)), X)
+    assert found.relative_residual.max() <= 1e-6
+
+
+@pytest.mark.parametrize(
+    "forward", [lambda net, x: net.head(x) * net.other[0], lambda net, x: net.head(x) + net.other.sum()]
+)
+def test_a_weight_that_is_used_may_not(forward):
+    with pytest.raises(NonFiniteError, match="the weight 'other' contains NaN"):
+        xc.explain(with_a_missing_weight(forward), X)

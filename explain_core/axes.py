@@ -33,12 +33,18 @@ def sample_axes(arguments: Arguments, sample_axis: Axis | Mapping[str, Axis]) ->
     Args:
         sample_axis: of the first array, by number or by name. An axis that is called "sample" or "batch" is one
             wherever it stands. Other arrays have it where their size fits: at the same axis, at 0, or at 1 (initial
-            states of PyTorch are (layer, sample, unit)). A dict gives it by input name; None is for input without one.
+            states of PyTorch are (layer, sample, unit)). A dict gives it by input name, or for all parts of an
+            argument by its name; None is for input without one.
 
     Raises:
         InputError: no axis fits, it cannot be told which, or its name says that it is another.
     """
     given = dict(sample_axis) if isinstance(sample_axis, Mapping) else {arguments.names[0]: sample_axis}
+    for argument in [name for name in given if name not in arguments.names]:  # an argument of several arrays
+        parts = [name for name in arguments.names if name.startswith(f"{argument}.")]
+        if parts:
+            own = given.pop(argument)
+            given |= {name: own for name in parts if name not in given}
     unknown = [name for name in given if name not in arguments.names]
     if unknown:
         raise InputError(f"sample_axis names {unknown[0]!r}, which is no input", hint=f"They are {arguments.names}.")

@@ -134,6 +134,9 @@ def from_array(given: Any, form: Form, background: bool) -> tuple[np.ndarray, li
     notes: list[str] = []
     found = _by_names(read, form) if any(read.dims) else None
     array, places = found or _by_order(read, form, background, notes)
+    named = {places[k] for k, own in read.labels.items() if k in places and own.dtype.kind not in "iumM"}
+    if named - {0} - form.labels.keys():
+        notes.append(f"Names in the baseline of {form.name!r} were not used: the input has none to match them with.")
     array = _by_labels(array, {places[k]: v for k, v in read.labels.items() if k in places}, form, background)
     sizes = form.values.shape[1:]
     fits = array.ndim == form.values.ndim and all(n in (1, m) for n, m in zip(array.shape[1:], sizes, strict=True))

@@ -65,6 +65,10 @@ def resolve_baselines(baselines: Any, forms: Sequence[Form], background: bool) -
 def _of_one(given: Any, i: int, forms: Sequence[Form], background: bool) -> tuple[np.ndarray, list[str]]:
     """The baseline of one explained input, and notes."""
     form = forms[i]
+    if isinstance(given, bool | np.bool_):
+        raise InputError(
+            f"the baseline is {bool(given)}, and it is numbers", where=form.name, hint=f"Choose one of {WORDS}."
+        )
     if callable(given):
         given = _called(given, _in_layout(form), form.name)
     if given is None:
@@ -107,7 +111,7 @@ def _by_input(baselines: Any, forms: Sequence[Form]) -> dict[int, Any]:
         raise InputError("there is no baseline", hint=f"Choose one of {WORDS}, or give an array.")
     names = [form.name for form in forms]
     wanted = [i for i, form in enumerate(forms) if form.is_explained]
-    if isinstance(baselines, str) or is_number(baselines):
+    if isinstance(baselines, str | bool | np.bool_) or is_number(baselines):
         return dict.fromkeys(wanted, baselines)
     if callable(baselines):
         if len(wanted) == 1:

@@ -11,7 +11,7 @@ from explain_core.as_passed import require_same_as_passed
 from explain_core.axes import Axis
 from explain_core.backends.protocol import Divisor
 from explain_core.completeness import require_completeness
-from explain_core.errors import CompletenessError, NonFiniteError
+from explain_core.errors import CompletenessError, InputError, NonFiniteError
 from explain_core.explanation import Explanation
 from explain_core.preparation import Prepared, prepare, refuse_missing
 from explain_core.rows import attribute_rows
@@ -66,6 +66,11 @@ def explain(
         ExplainError: see `explain_core.errors`; says what is wrong, where, and what to do next.
     """
     started = time.perf_counter()
+    if progress is not None and not callable(progress):
+        raise InputError(
+            f"progress is {progress!r}, and it is a function",
+            hint="It is called with the fraction done and with what is being done: lambda fraction, message: ...",
+        )
     say = progress or (lambda fraction, message: None)
     say(0.0, "Reading the model")
     ready = prepare(

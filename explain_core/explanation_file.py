@@ -30,7 +30,15 @@ _REMAKE = "Make a new file with Explanation.save."
 
 
 def save(explanation: Explanation, path: str | os.PathLike) -> None:
-    """Write ``explanation`` to ``path``; an existing file is replaced only once the new one is complete."""
+    """Write ``explanation`` to ``path``; an existing file is replaced only once the new one is complete.
+
+    Raises:
+        ExplanationFileError: there is no such folder.
+    """
+    if not Path(path).parent.is_dir():
+        raise ExplanationFileError(
+            f"there is no folder {str(Path(path).parent)!r} to save in", where=str(path), hint="Make it first."
+        )
     root = xr.Dataset(
         {
             "prediction": explanation.prediction,

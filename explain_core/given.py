@@ -144,12 +144,22 @@ def read_given(value: Any, name: str) -> Given:
         given = Given(array, (None,) * array.ndim)
     if given.array.size == 0:
         raise InputError(f"it is empty: its shape is {given.array.shape}", where=name)
+    if given.array.dtype.kind == "f" and given.array.dtype.itemsize > 8:
+        raise InputError(
+            f"its numbers are {given.array.dtype}, with more digits than any model computes in",
+            where=name,
+            hint="Round them yourself: .astype(np.float64).",
+        )
+    if not given.array.dtype.isnative:
+        given = replace(given, array=given.array.astype(given.array.dtype.newbyteorder("=")))
     if given.array.dtype.kind == "u":
         given = replace(given, array=given.array.astype(np.int64))
     return given
 
 
 def _numbers(value: Any, name: str) -> np.ndarray:
+    if isinstance(value, np.ma.MaskedArray):
+        value = _unmasked(value, name)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -161,6 +171,19 @@ def _numbers(value: Any, name: str) -> np.ndarray:
             hint="Give numpy arrays, tensors, DataFrames or xarray DataArrays of numbers.",
         )
     return array
+
+
+def _unmasked(value: np.ma.MaskedArray, name: str) -> np.ndarray:
+    """Masked numbers as missing ones (NaN)."""
+    masked = np.ma.getmaskarray(value)
+    if masked.any() and value.dtype.kind != "f":
+        at = tuple(int(i) for i in np.argwhere(masked)[0])
+        raise InputError(
+            f"it is masked at position {at}, and its type {value.dtype} has no missing numbers",
+            where=name,
+            hint="Fill it with .filled(...), and give a mask as an input of its own where the model takes one.",
+        )
+    return value.filled(np.nan) if masked.any() else value.data
 
 
 def _of_xarray(value: Any, name: str) -> Given:

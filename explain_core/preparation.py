@@ -20,8 +20,8 @@ from explain_core.explanation_build import LabelledInput, build_explanation
 from explain_core.inputs import Arguments, check_finite, read_arguments
 from explain_core.meaning import Opened, open_as_meant
 from explain_core.rows import Plan
-from explain_core.targets import select_targets
-from explain_core.valid_steps import Form
+from explain_core.targets import output_labels, select_targets
+from explain_core.valid_steps import Form, float_masks, require_lengths
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,12 @@ def prepare(
     Raises:
         ExplainError: something in them does not fit.
     """
+    if not isinstance(background, bool | np.bool_):
+        raise InputError(
+            f"background is {_shown(background)}, and it is True or False",
+            hint="Give the background itself as baselines=..., with background=True to average over it.",
+        )
+    names = output_labels(output_names)
     arguments, axes, runner, plan = open_on(
         model,
         inputs,
@@ -163,11 +169,13 @@ def prepare(
         missing=missing,
     )
     forms = [_form(arguments, axes, runner, plan, i) for i in range(len(axes))]
+    require_lengths(forms)
+    plan.notes.extend(float_masks(forms))
     base = resolve_baselines(baselines, forms, background)
     plan.notes.extend(base.notes)
     plan.names = arguments.names
     targets, keep_output = select_targets(
-        target, runner.outputs, output_names, plan.count, _sample_labels(arguments, axes), forms[0].sample_name
+        target, runner.outputs, names, plan.count, _sample_labels(arguments, axes), forms[0].sample_name
     )
     plan.set_baselines(base.arrays, runner.explained, background)
     described = str(baselines) if isinstance(baselines, str) or is_number(baselines) else "given"
@@ -226,6 +234,10 @@ def open_on(
 
     opened = open_as_meant(arguments, sample_axis, open_as)
     return opened.arguments, opened.axes, opened.runner, opened.plan
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
 
 
 def _live(model: Any) -> Any:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from explain_core.backends.protocol import ModelOutput, Target
-from explain_core.errors import TargetError
+from explain_core.errors import InputError, TargetError
 from explain_core.given import SAMPLE, row_labels
 from explain_core.labels import sample_order
 
@@ -71,7 +71,10 @@ def select_targets(
 
     Raises:
         TargetError: there is no such output, or more than one.
+        InputError: there are more or fewer names than units.
     """
+    if names:
+        _require_count(names, outputs)
     chooser = _Chooser(outputs, names, samples, sample_labels, sample_name)
     if target is None:
         total = sum(int(np.prod(o.shape)) for o in outputs)
@@ -87,6 +90,31 @@ def select_targets(
             raise TargetError("the list of targets is empty")
         return [chooser.one(item) for item in target], True
     return [chooser.one(target)], False
+
+
+def output_labels(names: Any) -> list[str] | None:
+    """Names of units as a list.
+
+    Raises:
+        InputError: they are no sequence.
+    """
+    if names is None:
+        return None
+    if isinstance(names, str | bytes | Mapping) or not isinstance(names, Iterable) or getattr(names, "ndim", 1) != 1:
+        raise InputError(
+            f"output_names is {type(names).__name__!r}, and it is a list of names",
+            hint='Give one name for each unit of the last axis of the output, in their order: ["no", "yes"].',
+        )
+    return [str(name) for name in names]
+
+
+def _require_count(names: Sequence[str], outputs: Sequence[ModelOutput]) -> None:
+    sizes = [output.shape[-1] if output.shape else 1 for output in outputs]
+    if len(names) not in sizes:
+        raise InputError(
+            f"output_names has {len(names)} names, and the model gives {_describe(outputs)}",
+            hint="Give one for each unit of the last axis.",
+        )
 
 
 @dataclass(frozen=True)
@@ -269,10 +297,14 @@ class _Chooser:
             return list(self.names)
         return [str(i) for i in range(shape[-1])] if shape else []
 
+    def _only(self, output: ModelOutput) -> str:
+        """The name of a tensor of one number for a sample."""
+        return self.names[0] if self.names and len(self.names) == len(self.outputs) == 1 else output.name
+
     def _target(self, tensor: int, index: tuple[int, ...]) -> Target:
         """With a label such as "2", "t3, unit 1", or "1.0: 2" where there are several tensors."""
         output = self.outputs[tensor]
-        last = self._units(output.shape)[index[-1]] if index else output.name
+        last = self._units(output.shape)[index[-1]] if index else self._only(output)
         if len(index) == 2:
             label = f"t{index[0]}, {last}" if self.names else f"t{index[0]}, unit {last}"
         elif len(index) > 2:

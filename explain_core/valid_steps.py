@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from explain_core.errors import InputError
 
 _LENGTHS = re.compile(r"(^|_)(n|t|len|lens|lengths?|sizes?|steps?|counts?)($|_|\d)|lens?$|lengths?$", re.I)
 _PADDING = re.compile(r"pad", re.I)
@@ -159,3 +161,64 @@ def _is_constant(form: Form, where: np.ndarray) -> bool:
     """Whether the steps (N, T) that are chosen all hold one value."""
     chosen = np.moveaxis(form.values, form.axis_of("time"), 1)[where]
     return bool(chosen.size) and bool((chosen == chosen.flat[0]).all())
+
+
+def require_lengths(forms: Sequence[Form]) -> None:
+    """Refuse lengths that came as a coordinate and cannot be, or are not those that the model itself is given.
+
+    Raises:
+        InputError: not whole numbers from 1 to the number of timesteps, or another input says otherwise; with the
+            sample.
+    """
+    for form in forms:
+        steps, lengths = form.steps, form.lengths
+        if steps is None or lengths is None:
+            continue
+        is_number = lengths.dtype.kind in "iuf"
+        fits = is_number & np.isin(lengths, np.arange(1, steps + 1))
+        if not fits.all():
+            n = int(np.argmin(fits))
+            raise InputError(
+                f"the coordinate 'length' is {lengths[n]} for sample {_called(form, n)}, and there are {steps} "
+                "timesteps",
+                where=form.name,
+                hint=f"Lengths are whole numbers from 1 to {steps}: the steps of each sample before its padding.",
+            )
+        if not form.is_explained:
+            continue
+        told = valid_steps(replace(form, lengths=None), forms)
+        if told.source is None or (told.mask is None and not _is_about_steps(forms[told.source].name)):
+            continue
+        own = np.full(len(lengths), steps) if told.mask is None else told.mask.sum(1)
+        if (own != lengths).any():
+            n = int(np.argmax(own != lengths))
+            raise InputError(
+                f"the coordinate 'length' is {lengths[n]} for sample {_called(form, n)}, and by "
+                f"{forms[told.source].name!r} it has {int(own[n])} steps",
+                where=form.name,
+                hint="Give both the same lengths, or drop the coordinate: array.drop_vars('length').",
+            )
+
+
+def float_masks(forms: Sequence[Form]) -> list[str]:
+    """Notes on floats that look and are called like a mask: they are explained, and say nothing of padding."""
+    return [
+        f"Input {form.name!r} has floats 0 and 1 for each step, as a mask has: it is explained as a feature, and no "
+        "step is taken as padding by it. If it is a mask, give it as truth values or whole numbers."
+        for form in forms
+        if form.is_explained and form.values.dtype.kind == "f" and form.values.ndim == 2 and _is_mask_name(form.name)
+        if any((*other.values.shape[:1], other.steps) == form.values.shape for other in forms if other is not form)
+        and np.isin(form.values, (0, 1)).all()
+    ]
+
+
+def _is_mask_name(name: str) -> bool:
+    return bool(_PADDING.search(name) or _VALID.search(name) or "mask" in name.lower())
+
+
+def _is_about_steps(name: str) -> bool:
+    return bool(_LENGTHS.search(name)) or _is_mask_name(name)
+
+
+def _called(form: Form, sample: int) -> str:
+    return repr(form.labels[0][sample].item()) if 0 in form.labels else str(sample)

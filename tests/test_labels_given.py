@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MethodType
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from exactness import Net, draw
 from torch import nn
 
 import explain_core as xc
-from explain_core.errors import InputError, TargetError
+from explain_core.errors import ExplainError, ExplanationFileError, InputError, NonFiniteError, TargetError
 
 N, T, F = 3, 4, 2
 X = draw(0, N, T, F)
@@ -108,6 +110,16 @@ def masked(net, x, mask):
     return net.head((torch.tanh(x) * mask[..., None]).sum(1))
 
 
+class Padded(nn.Module):
+    """A model that is told which steps are real, with names for its arguments."""
+
+    def __init__(self, forward):
+        super().__init__()
+        torch.manual_seed(0)
+        self.rnn, self.head = nn.GRU(F, 5, batch_first=True), nn.Linear(5 if forward is packed else F, 1)
+        self.forward = MethodType(forward, self)
+
+
 @pytest.mark.parametrize(
     ("forward", "plain", "given"),
     [
@@ -118,9 +130,7 @@ def masked(net, x, mask):
     ids=["lengths", "a series of lengths", "a mask"],
 )
 def test_lengths_and_masks_are_those_of_the_samples_of_their_labels(forward, plain, given):
-    torch.manual_seed(0)
-    size = 5 if forward is packed else F
-    net = Net(forward, rnn=nn.GRU(F, 5, batch_first=True), head=nn.Linear(size, 1)).double()
+    net = Padded(forward).double()
     ex, expected = (xc.explain(net, (x, steps), "mean") for x, steps in ((LABELLED, given), (X, plain)))
     np.testing.assert_array_equal(ex.prediction, expected.prediction)
     np.testing.assert_array_equal(ex.baselines, expected.baselines)
@@ -148,3 +158,133 @@ def test_one_sample_for_all_may_be_called_anything_and_dates_match_in_any_unit()
     x = LABELLED.assign_coords(sample=days.to_numpy().astype("datetime64[s]"))
     base = LABELLED[ORDER].assign_coords(sample=days.to_numpy().astype("datetime64[ns]")[ORDER])
     np.testing.assert_array_equal(xc.explain(reader(), x, base, target=0).baselines, X)
+
+
+# --- Lengths and masks -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lengths", [[4, 9, 1], [4, 0, 1], [4, -1, 1], [4, 1.5, 1], [4, np.nan, 1]])
+def test_lengths_that_cannot_be_are_refused_with_their_sample(lengths):
+    with pytest.raises(InputError, match=r"'length' is .* for sample 'q', and there are 4 timesteps"):
+        xc.explain(reader(), LABELLED.assign_coords(length=("sample", lengths)), target=0)
+
+
+@pytest.mark.parametrize(
+    ("forward", "steps"),
+    [(packed, LENGTHS), (masked, MASK), (masked, np.ones_like(MASK))],
+    ids=["lengths", "mask", "all"],
+)
+def test_lengths_that_contradict_what_the_model_gets_are_refused(forward, steps):
+    net = Padded(forward).double()
+    own = LABELLED.assign_coords(length=("sample", [4, 2, 3]))
+    with pytest.raises(InputError, match=r"'length' is 2 for sample 'q', and by '(lengths|mask)' it has [14] steps"):
+        xc.explain(net, (own, steps))
+    if not np.all(steps):
+        same = LABELLED.assign_coords(length=("sample", LENGTHS.astype(float)))
+        assert xc.explain(net, (same, steps), "mean").attributions.length.values.tolist() == LENGTHS.tolist()
+
+
+def test_a_mask_of_floats_is_said_to_be_explained():
+    net = Padded(masked).double()
+    ex = xc.explain(net, (X, MASK.astype(float)), "mean")
+    assert any("'mask' has floats 0 and 1" in note and "give it as truth values" in note for note in ex.notes)
+    assert not any("floats 0 and 1" in note for note in xc.explain(net, (X, MASK), "mean").notes)
+    assert not any("floats 0 and 1" in note for note in xc.explain(net, (X, MASK * 0.5), "mean").notes)
+
+
+# --- Names of outputs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [tuple("abc"), np.array(list("abc")), pd.Index(list("abc")), pd.Series(list("abc"))])
+def test_names_of_outputs_are_any_sequence(names):
+    assert xc.explain(reader(), X, target="b", output_names=names).outputs == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (list("ab"), "output_names has 2 names, and the model gives .* of shape .3,. per sample"),
+        (list("abcdef"), "output_names has 6 names"),
+        ({"a": 0}, "output_names is 'dict', and it is a list of names"),
+        ("abc", "output_names is 'str'"),
+        (7, "output_names is 'int'"),
+    ],
+)
+def test_what_names_no_outputs_is_refused(names, said):
+    with pytest.raises(InputError, match=said):
+        xc.explain(reader(), X, target=0, output_names=names)
+
+
+def test_one_name_is_that_of_the_one_number():
+    net = Net(lambda net, x: net.head(x[:, -1])[:, 0], head=nn.Linear(F, 1)).double()
+    assert xc.explain(net, X, target="price", output_names=["price"]).outputs == ["price"]
+
+
+# --- Types -----------------------------------------------------------------------------------------------------
+
+
+def test_numbers_in_another_order_of_bytes_are_the_same_numbers():
+    expected = xc.explain(reader(), X, X[:1], target=0).attributions
+    ex = xc.explain(reader(), X.astype(">f8"), X[:1].astype(">f8"), target=0)
+    np.testing.assert_array_equal(ex.attributions, expected)
+    with pytest.raises(InputError, match="more digits than any model"):
+        xc.explain(reader(), X.astype(np.longdouble), target=0)
+
+
+def test_masked_numbers_are_missing():
+    masked_array = np.ma.masked_array(X, np.arange(X.size).reshape(X.shape) == 3)
+    with pytest.raises(NonFiniteError, match=r"nan at position \(0, 1, 1\)"):
+        xc.explain(reader(), masked_array, target=0)
+    with pytest.raises(InputError, match=r"masked at position \(0, 1\)"):
+        xc.explain(nn.Embedding(4, 2), np.ma.masked_array([[0, 1]], [[False, True]]))
+    whole = np.ma.masked_array(X, False)
+    np.testing.assert_array_equal(xc.explain(reader(), whole, target=0).inputs, X)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"background": torch.zeros(2, T, F)}, "background is a Tensor, and it is True or False"),
+        ({"background": "yes"}, "background is 'yes'"),
+        ({"progress": 3}, "progress is 3, and it is a function"),
+        ({"baselines": True}, "the baseline is True, and it is numbers"),
+        ({"baselines": np.bool_(False)}, "the baseline is False"),
+    ],
+)
+def test_options_of_another_type_are_refused(options, said):
+    with pytest.raises(InputError, match=said):
+        xc.explain(reader(), X, target=0, **options)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ExplanationFileError, match=r"there is no folder .*nowhere"):
+        xc.explain(reader(), X, target=0).save(tmp_path / "nowhere" / "a.nc")
+
+
+def test_names_of_a_baseline_that_match_nothing_are_said_to_be_unused():
+    frame = pd.DataFrame(X[0], columns=["u", "v"])
+    assert any(
+        "Names in the baseline of 'input' were not used" in n for n in xc.explain(reader(), X, frame, target=0).notes
+    )
+    assert not any("Names in" in n for n in xc.explain(reader(), X, frame.to_numpy(), target=0).notes)
+
+
+def test_a_sample_axis_may_be_that_of_all_parts_of_an_argument():
+    net = nn.LSTM(F, 5, batch_first=True).double()
+    states = tuple(draw(i, 1, N, 5) for i in (1, 2))
+    ex, expected = (
+        xc.explain(net, (X, states), sample_axis=axis, target=("0", 0, 0))
+        for axis in ({"input": 0, "hx": 1}, {"input": 0, "hx.0": 1, "hx.1": 1})
+    )
+    for name, part in expected.attributions.items():
+        np.testing.assert_array_equal(ex.attributions[name], part)
+
+
+def test_whole_numbers_to_compute_with_and_lengths_as_floats_have_their_next_step():
+    counts = Net(lambda net, x: net.head(x.double().sum(1)), head=nn.Linear(F, 1)).double()
+    with pytest.raises(InputError, match=r"as floats: x.astype"):
+        xc.explain(counts, np.ones((N, T, F), int))
+    net = Padded(lambda net, x, lengths: packed(net, x, lengths.long())).double()
+    net.head = nn.Linear(5, 1).double()
+    with pytest.raises(ExplainError, match=r"lengths of packed sequences are computed[^$]*give whole numbers"):
+        xc.explain(net, (X, LENGTHS.astype(float)))

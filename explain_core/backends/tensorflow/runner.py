@@ -112,7 +112,10 @@ class TensorFlowRunner:
         self._floats = [number for number, leaf in enumerate(leaves) if np.issubdtype(leaf.dtype, np.floating)]
         self._find_ids()
         if not any(self.explained):
-            raise InputError("no input can be explained: there is no floating input and no ids")
+            raise InputError(
+                "no input can be explained: there is no floating input and no ids",
+                hint="Give counts and other whole numbers that the model computes with as floats: x.astype(float).",
+            )
         self._rows = self._states or self._captured.rows  # the number of samples that the model is fixed to
         self._output_axes = [self._sample_axis(shape, rows) for _, shape, _ in self._captured.outputs]
         self.outputs = tuple(

@@ -218,7 +218,7 @@ def check(node: fx.Node, args: tuple, kwargs: dict, source: Any) -> None:
         error = DisagreeError(
             f"{_what(node)}: {_both(test, base)}",
             where=_module(node),
-            hint=_HINT,
+            hint=_next(node),
         )
         if is_pair(source) and source.test.shape == source.base.shape:
             error.source, error.differing = source_of(node), source.test != source.base
@@ -294,6 +294,12 @@ _HINT = (
     "The two runs would then compute different things. Choose a baseline for which it is the same, or write it with "
     "torch.where, or as masks and lengths that are given as inputs of their own."
 )
+
+
+def _next(node: fx.Node) -> str:
+    if node.target is kept and node.args[1] == PACKED:
+        return f"{_HINT} Lengths that are given as floats are explained as all floats are: give whole numbers."
+    return _HINT
 
 
 def _writes(node: fx.Node) -> bool:

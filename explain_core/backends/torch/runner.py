@@ -103,7 +103,10 @@ class TorchRunner:
             raise error.of({"input": arguments.leaves}, arguments.names) from None
         self.explained = tuple(leaf.is_floating_point() or i in tokens for i, leaf in enumerate(leaves))
         if not any(self.explained):
-            raise InputError("no input can be explained: there is no floating input and no token ids")
+            raise InputError(
+                "no input can be explained: there is no floating input and no token ids",
+                hint="Give counts and other whole numbers that the model computes with as floats: x.astype(float).",
+            )
         self._recorded = Recordings(self._model, self.explained)
         captured = self._recorded.of(arguments.leaves)
         check_weights(self._model.module, captured.used_weights)

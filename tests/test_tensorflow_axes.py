@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 import xarray as xr
 from keras import layers
+from tensorflow_tools import double_precision
 
 import explain_core as xc
 from explain_core.errors import InputError
@@ -22,10 +23,8 @@ IDS = np.random.default_rng(1).integers(0, 9, (N, T))
 @pytest.fixture(autouse=True)
 def doubles():
     keras.utils.set_random_seed(0)
-    before = keras.config.floatx()
-    keras.config.set_floatx("float64")
-    yield
-    keras.config.set_floatx(before)
+    with double_precision():
+        yield
 
 
 def stack(*parts, shape=(T, F), dtype=None):

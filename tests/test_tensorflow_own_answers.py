@@ -249,3 +249,29 @@ class Mixing(tf.Module):
 def test_a_model_that_mixes_samples_is_refused_for_it(mix):
     with pytest.raises(errors.CompletenessError, match="depends on the others in its batch"):
         explain(Mixing(mix), X, target=0)
+
+
+class Weighted(keras.Model):
+    """A weight for each of two features."""
+
+    def __init__(self):
+        super().__init__()
+        self.of_each = [3.0, 5.0]
+
+    def call(self, x):
+        return x[:, :1] * self.of_each[0] + x[:, 1:] * self.of_each[1]
+
+
+def test_a_change_that_moves_no_prediction_is_followed_too():
+    model, x = Weighted(), np.ones((2, 2))
+    model(x)
+    np.testing.assert_allclose(explain(model, x, target=0).attributions, [[3, 5]] * 2)
+    model.of_each = [5.0, 3.0]
+    np.testing.assert_allclose(explain(model, x, target=0).attributions, [[5, 3]] * 2)
+
+
+def test_a_layer_turned_round_is_followed_on_a_constant_sequence():
+    model, x = keras.Sequential([keras.Input((4, 1)), keras.layers.LSTM(2), keras.layers.Dense(1)]), np.ones((1, 4, 1))
+    forwards = explain(model, x, target=0).attributions.values
+    model.layers[0].go_backwards = True
+    np.testing.assert_allclose(explain(model, x, target=0).attributions, forwards[:, ::-1], rtol=1e-5)

@@ -176,6 +176,9 @@ COMPOSED = {
     "lerp by itself": lambda z: torch.lerp(z, z.flip(1), W * z).abs(),
     "prod": lambda z: z[:, :3].prod(1, keepdim=True).abs(),
     "cumprod": lambda z: z[:, :3].cumprod(1).real,
+    "masked_fill": lambda z: z.masked_fill(torch.arange(5)[:, None] > 2, 1j).abs(),
+    "where": lambda z: torch.where(torch.arange(5)[:, None] > 2, 1j, z).abs(),
+    "where it is decided by values": lambda z: z.masked_fill(z.real > 0, 1j).imag,
 }
 
 

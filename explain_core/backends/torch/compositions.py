@@ -98,7 +98,7 @@ def where(ops, condition: Any, a: Any, b: Any) -> Pair:
     are taken can be compared: all of their difference is the condition's.
     """
     if not is_pair(condition):
-        dtype = torch.result_type(*(v if isinstance(v, (int, float, Tensor)) else v.test for v in (a, b)))
+        dtype = torch.result_type(*(v if isinstance(v, (int, float, complex, Tensor)) else v.test for v in (a, b)))
         a, b = (v.as_float(dtype) if is_pair(v) and not is_whole(dtype) and not v.is_float else v for v in (a, b))
         like = next(p.test for p in pairs_in((a, b)))
         a, b = (v if is_pair(v) else torch.as_tensor(v, dtype=dtype, device=like.device) for v in (a, b))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from explain_core.errors import InputError
-from explain_core.given import Given, read_given
+from explain_core.given import Given, are_frames, read_given, stacked
 from explain_core.inputs import check_finite
 from explain_core.labels import exact_texts, is_count, listed, sample_order
 from explain_core.valid_steps import Form, Valid
@@ -104,6 +104,8 @@ def _middle(form: Form, mask: np.ndarray | None, of: Any) -> np.ndarray:
 
 def _read(given: Any, form: Form) -> Given:
     """What was given, with names for its axes where they can be told."""
+    if are_frames(given):
+        return stacked(given, form.name)
     read = read_given(given, form.name)
     if read.form == "table":
         rows = "time" if len(form.dims) == 2 else form.sample_name if len(form.dims) == 1 else None

@@ -10,6 +10,7 @@ import numpy as np
 
 from explain_core.baseline_values import WORDS, as_input, from_array, from_word, is_number, lengths_of
 from explain_core.errors import ExplainError, InputError
+from explain_core.given import are_frames
 from explain_core.inputs import as_array, is_nested
 from explain_core.valid_steps import Form, valid_steps
 
@@ -128,6 +129,8 @@ def _by_input(baselines: Any, forms: Sequence[Form]) -> dict[int, Any]:
                 under = {i: v for i, v in under.items() if forms[i].is_explained} or under
             found |= under
         return found
+    if are_frames(baselines) and len(wanted) == 1 and forms[wanted[0]].values.ndim == 3:
+        return {wanted[0]: baselines}  # samples of the one input, as inputs may be given
     if _are_several(baselines, len(wanted)):
         flat = list(_flatten(baselines))
         places = range(len(names)) if len(flat) == len(names) else wanted

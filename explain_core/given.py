@@ -277,6 +277,11 @@ def is_dates(labels: np.ndarray) -> bool:
     return labels.dtype.kind in "mM" or (labels.dtype == object and isinstance(labels[0], pd.Timestamp | pd.Period))
 
 
+def are_frames(value: Any) -> bool:
+    """Whether a list is frames, which are the samples of one array."""
+    return isinstance(value, list) and bool(value) and all(isinstance(item, pd.DataFrame) for item in value)
+
+
 def stacked(values: Sequence[Any], name: str) -> Given:
     """Frames of one shape as the samples of one array.
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from explain_core.errors import InputError, NonFiniteError
-from explain_core.given import Given, Labels, read_given, stacked
+from explain_core.errors import CaptureError, InputError, NonFiniteError
+from explain_core.given import Given, Labels, are_frames, read_given, stacked
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,7 @@ def read_arguments(model: Any, inputs: Any) -> Arguments:
         positional = (leaf(stacked(inputs, name), name),)
     else:
         several = inputs if is_nested(inputs) else (inputs,)
+        _require_places(model, len(several))
         parameters = _parameter_names(model, len(several))
         positional = tuple(visit(value, name) for value, name in zip(several, parameters, strict=True))
     if not given:
@@ -172,8 +172,7 @@ def check_finite(array: np.ndarray, name: str, what: str, *, missing: bool = Fal
 
 def _are_samples(model: Any, inputs: Any) -> bool:
     """Whether a list is the samples of the model's one input: frames, which no model takes as arguments by position."""
-    is_frames = isinstance(inputs, list) and inputs and all(isinstance(item, pd.DataFrame) for item in inputs)
-    return bool(is_frames) and len(getattr(model, "inputs", None) or ()) < 2 and len(_required(model)) < 2
+    return are_frames(inputs) and len(getattr(model, "inputs", None) or ()) < 2 and len(_required(model)) < 2
 
 
 def _is_one_argument(model: Any, inputs: Mapping) -> bool:
@@ -232,6 +231,34 @@ def _parameter_names(model: Any, count: int) -> list[str]:
     if len(plain) >= count:
         return plain[:count]
     return ["input" if i == 0 else f"input_{i}" for i in range(count)]
+
+
+def _require_places(model: Any, count: int) -> None:
+    """Refuse more inputs by position than the ``forward`` of a module names."""
+    parameters = _parameters(model) if hasattr(model, "forward") else []
+    if not parameters or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        return
+    places = [p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    if count > max(1, len(places)):
+        raise InputError(
+            f"{count} inputs were given, and the model takes {len(places)}: {places}",
+            hint="A list or tuple of arrays is several inputs. Several samples of one input are one array: "
+            "torch.stack(list), np.stack(list).",
+        )
+
+
+def not_a_dict(model: Any, inputs: Any, error: CaptureError) -> InputError | None:
+    """The cause, where a dict by other names than the model's was taken as its one argument, which is no dict."""
+    is_about_dicts = "'dict'" in error.what or "not dict" in error.what
+    if not isinstance(inputs, Mapping) or not is_about_dicts:
+        return None
+    names = [p.name for p in _parameters(model)]
+    if any(name in names for name in inputs):
+        return None
+    return InputError(
+        f"the inputs are called {[str(name) for name in inputs]}, and the model has the parameters {names}",
+        hint=f"As a dict that is itself the argument {names[0]!r} they do not fit either: {error.what}",
+    )
 
 
 def _in_parameter_order(model: Any, names: Sequence[str]) -> list[str]:

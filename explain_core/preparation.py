@@ -17,7 +17,7 @@ from explain_core.baselines import resolve_baselines
 from explain_core.errors import CaptureError, InputError, SampleAxisError
 from explain_core.explanation import Explanation
 from explain_core.explanation_build import LabelledInput, build_explanation
-from explain_core.inputs import Arguments, check_finite, read_arguments
+from explain_core.inputs import Arguments, check_finite, not_a_dict, read_arguments
 from explain_core.meaning import Opened, open_as_meant
 from explain_core.rows import Plan
 from explain_core.targets import output_labels, select_targets
@@ -232,7 +232,10 @@ def open_on(
             plan.sample_by_sample()
         return Opened(meant, axes, _open(open_for, plan, takes), plan)
 
-    opened = open_as_meant(arguments, sample_axis, open_as)
+    try:
+        opened = open_as_meant(arguments, sample_axis, open_as)
+    except CaptureError as error:
+        raise not_a_dict(model, inputs, error) or error from error.__cause__
     return opened.arguments, opened.axes, opened.runner, opened.plan
 
 

@@ -288,3 +288,40 @@ def test_whole_numbers_to_compute_with_and_lengths_as_floats_have_their_next_ste
     net.head = nn.Linear(5, 1).double()
     with pytest.raises(ExplainError, match=r"lengths of packed sequences are computed[^$]*give whole numbers"):
         xc.explain(net, (X, LENGTHS.astype(float)))
+
+
+# --- Forms of inputs -------------------------------------------------------------------------------------------
+
+
+class Reads(nn.Module):
+    """A model of one named argument."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.rnn = nn.GRU(F, 5, batch_first=True)
+
+    def forward(self, x):
+        return self.rnn(x)[0][:, -1]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ({"y": X}, r"inputs are called \['y'\], and the model has the parameters \['x'\]"),
+        (list(torch.tensor(X)), r"3 inputs were given, and the model takes 1: \['x'\][^$]*one array: torch.stack"),
+    ],
+)
+def test_inputs_in_a_form_that_the_model_does_not_take_are_refused_with_its_parameters(inputs, said):
+    with pytest.raises(InputError, match=said):
+        xc.explain(Reads().double(), inputs, target=0)
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_list_of_frames_is_a_baseline_of_as_many_samples(background):
+    net, base = Reads().double(), draw(3, N, T, F)
+    frames = [pd.DataFrame(values, columns=["u", "v"]) for values in X]
+    others = [pd.DataFrame(values[:, ::-1], columns=["v", "u"]) for values in base]
+    options = {"target": 0, "background": background}
+    ex = xc.explain(net, frames, others, **options)
+    np.testing.assert_array_equal(ex.attributions, xc.explain(net, X, base, **options).attributions)

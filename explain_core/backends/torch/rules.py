@@ -77,6 +77,8 @@ _WITH_CONSTANT_INDEX = {
     "_unsafe_index": 1, "index_add": 2, "scatter_add": 2, "masked_scatter": 1, "repeat_interleave": 1,
     "slice_scatter": 2, "select_scatter": 3, "stft": 4, "istft": 4,
     "grid_sampler": 1, "grid_sampler_2d": 1, "grid_sampler_3d": 1, "_sparse_mm": 0, "slice_backward": 1,
+    "cholesky_solve": 1, "linalg_solve_triangular": 0, "triangular_solve": 1, "linalg_solve": 0, "_linalg_solve_ex": 0,
+    "linalg_solve_ex": 0,
 }  # fmt: skip
 
 _OVERWRITTEN = {"index_copy": 2, "index_fill": 2, "scatter": 2}
@@ -197,6 +199,12 @@ _REFUSED = {
         "which values are different from one another decides the shape of the result",
     ),
     **dict.fromkeys(["nanmedian", "nanquantile"], "an order that leaves out what is not a number has no rule"),
+    **dict.fromkeys(
+        [f"fake_quantize_per_{of}_affine{kind}" for of in ("tensor", "channel") for kind in ("", "_cachemask")]
+        + ["_fake_quantize_per_tensor_affine_cachemask_tensor_qparams", "fused_moving_avg_obs_fake_quant"],
+        "a simulated quantization (fake_quantize) rounds to steps, and has no rule; explain the model without it",
+    ),
+    "linalg_matrix_exp": "the exponential of an explained matrix has no exact rule",
     "mode": "the most frequent value is no function with finite steps of its values",
     "histc": "counts of values between bounds have no rule",
 }  # fmt: skip
@@ -239,6 +247,7 @@ RULES: dict[str, Rule] = {
     "index_put": Product(composed.index_put),
     "_unsafe_index_put": place,
     "put": place,
+    "linalg_lu_solve": Linear(constant=(0, 1)),
     **{name: Rescale(secants.prelu, explained=composed.prelu) for name in ("prelu", "_prelu_kernel")},
     "view.dtype": Composed(views.view_dtype),
     "as_strided": views.Strided(),

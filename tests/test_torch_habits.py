@@ -543,3 +543,18 @@ def test_normalising_by_the_statistics_of_a_batch_is_refused():
     net = Net(lambda net, x: plain(net, F.batch_norm(x.mT, None, None, training=True).mT), **modules()).double()
     with pytest.raises(xc.errors.UnsupportedOperation, match="statistics of the batch"):
         xc.explain(net, series(), baselines=series(1))
+
+
+def test_recording_row_by_row_makes_one_mode_for_all_its_nodes(monkeypatch):
+    """Each would keep a trace of the stack, which took most of the time."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    made, init = [], FakeTensorMode.__init__
+    monkeypatch.setattr(FakeTensorMode, "__init__", lambda self, **more: (made.append(self), init(self, **more))[1])
+    model = Net(lambda net, x: torch.stack([net.head(row) for row in x]), head=nn.Linear(4, 2)).eval()
+    counts = []
+    for rows in (3, 12):
+        made.clear()
+        assert xc.explain(model, draw(0, rows, 4).astype(np.float32)).relative_residual.max() <= 1e-5
+        counts.append(len(made))
+    assert counts[0] == counts[1]

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 import torch.fx.traceback as fx_traceback
 from torch import Tensor, fx, nn
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
@@ -176,7 +178,8 @@ def capture(
     with _recording(model) as running, calls, decisions, vmap_unfolded(), torch.no_grad(), _as_written():
         try:
             # What is read from tensors is not an error here but a guard, see `decisions`.
-            graph = make_fx(flat, pre_dispatch=True, _error_on_data_dependent_ops=False)(*traced)
+            with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):  # one for all nodes
+                graph = make_fx(flat, pre_dispatch=True, _error_on_data_dependent_ops=False)(*traced)
         except ExplainError:
             raise
         except Exception as error:

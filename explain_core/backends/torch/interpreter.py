@@ -206,6 +206,8 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
             value = value if place is None else place.constant(value)
         elif node.op == "output":
             return fx.map_arg(node.args[0], env.__getitem__)
+        elif node.target is operator.getitem and isinstance(env[node.args[0]], (list, tuple)):
+            value = env[node.args[0]][node.args[1]]  # at once, for there may be as many as rows
         else:
             args, kwargs = fx.map_arg((node.args, _like_captured(node)), env.__getitem__)
             if not roots.changing.isdisjoint(node.all_input_nodes) and pairs_in((args, kwargs)):

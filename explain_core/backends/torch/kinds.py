@@ -56,7 +56,7 @@ class Linear:
         """Stop where an argument that must be the same in both members is not."""
         if pairs_in([args[i] for i in self.constant if i < len(args)]):
             raise _refuse(
-                "an index, mask or weight differs between the input and the baseline",
+                "an index, mask, matrix or weight differs between the input and the baseline",
                 "Choose a baseline for which it is the same.",
             )
 

@@ -27,7 +27,7 @@ from torch.utils import _pytree as pytree
 from explain_core.backends.ids import OutsideTableError
 from explain_core.backends.torch.aliasing import mutated_roots
 from explain_core.backends.torch.calls import CallsMode
-from explain_core.backends.torch.decisions import Decisions, guards
+from explain_core.backends.torch.decisions import Decisions, guards, has_memory
 from explain_core.backends.torch.draws import Repeated
 from explain_core.backends.torch.failures import failure
 from explain_core.backends.torch.loops import Loops, find_loops
@@ -62,7 +62,11 @@ class Captured:
     def used_weights(self) -> set[str]:
         """Names of the weights that something is computed from."""
         values = (getattr(self.graph, node.target) for node in self.graph.graph.find_nodes(op="get_attr") if node.users)
-        found = (self.weight_names.get(value.data_ptr()) for value in values if isinstance(value, Tensor))
+        found = (
+            self.weight_names.get(value.data_ptr())
+            for value in values
+            if isinstance(value, Tensor) and has_memory(value)
+        )
         return {name for name in found if name}
 
 

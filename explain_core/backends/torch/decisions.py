@@ -52,7 +52,7 @@ class Decisions(WeightsAreKept):
         self.tracer = get_innermost_proxy_mode().tracer
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func._schema.is_mutable and args and isinstance(args[0], Tensor) and _has_memory(args[0]):
+        if func._schema.is_mutable and args and isinstance(args[0], Tensor) and has_memory(args[0]):
             memory = args[0].untyped_storage()  # kept, so that no other has its address
             if memory.data_ptr() not in self._before:
                 with torch._C.DisableTorchFunction(), _disable_current_modes():
@@ -70,14 +70,15 @@ class Decisions(WeightsAreKept):
         """Give the constants of a recorded graph the values that they had before the recording wrote to them."""
         for target in {node.target for node in graph.graph.find_nodes(op="get_attr")}:
             value = getattr(graph, target)
-            if isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and _has_memory(value):
+            if isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and has_memory(value):
                 memory, before = self._before.get(value.untyped_storage().data_ptr(), (None, None))
                 if memory is not None:
                     own = torch.empty(0, dtype=value.dtype, device=value.device)
                     setattr(graph, target, own.set_(before, value.storage_offset(), value.shape, value.stride()))
 
 
-def _has_memory(value: Tensor) -> bool:
+def has_memory(value: Tensor) -> bool:
+    """Whether a tensor is what its memory holds, and no wrapper around another."""
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor(value)
     return value.layout is torch.strided and not value.is_quantized and not wrapped
 

@@ -140,6 +140,7 @@ def read_given(value: Any, name: str) -> Given:
         if hasattr(value, "detach"):  # a torch tensor
             value = value.detach().cpu()
             value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+        _refuse_ragged(value, name)
         array = _numbers(value, name)
         given = Given(array, (None,) * array.ndim)
     if given.array.size == 0:
@@ -155,6 +156,18 @@ def read_given(value: Any, name: str) -> Given:
     if given.array.dtype.kind == "u":
         given = replace(given, array=given.array.astype(np.int64))
     return given
+
+
+_DENSE = {
+    "RaggedTensor": "Give .to_tensor(), and the lengths or a mask as the input by which the model knows padding.",
+    "SparseTensor": "Give tf.sparse.to_dense() of it; if what is absent is padding, with the lengths or a mask.",
+}
+
+
+def _refuse_ragged(value: Any, name: str) -> None:
+    kind = type(value).__name__
+    if kind in _DENSE:
+        raise InputError(f"this is a {kind}, which is no array", where=name, hint=_DENSE[kind])
 
 
 def _numbers(value: Any, name: str) -> np.ndarray:

@@ -56,10 +56,11 @@ def select_targets(
     """Turn ``target`` into explained scalars.
 
     Args:
-        target: None for every output; an int for a unit (negative counts from the end); a tuple for sequence outputs
-            (time, unit); a label as results print it, or the name of an output of one unit; a tuple that starts with an
-            output tensor's name, or where the model returns several with its place; `contrast`; an array of ints or
-            labels (sample,), or of indices (sample, axis), with one for each sample; a list of any of these.
+        target: None for every output; an int for a unit (negative counts from the end); a tuple for sequence
+            outputs (time, unit), the unit by number or name; a label as results print it, or the name of an
+            output of one unit; a tuple that starts with an output tensor's name, or where the model returns
+            several with its place; `contrast`; an array of ints or labels (sample,), or of indices (sample,
+            axis), with one for each sample; a list of any of these.
         outputs: the tensors that the model returns, shapes without the sample axis.
         names: labels of the units of the last axis, such as class names.
         samples: how many there are; None where a target for each cannot be asked for.
@@ -139,6 +140,8 @@ class _Chooser:
             return self.one(array.item()) if array.ndim == 0 else self._of_each(array)
         if isinstance(target, str):
             return self._labelled(target)
+        if isinstance(target, tuple) and len(target) > 1 and isinstance(target[-1], str):
+            target = self._numbered(target)
         if isinstance(target, tuple) and target and isinstance(target[0], str):
             return self._named(target)
         index = target if isinstance(target, tuple) else (target,)
@@ -233,6 +236,17 @@ class _Chooser:
                 hint=f"Choose one of them, such as target={first.label!r}.",
             )
         raise TargetError(f"there is no output {label!r}", hint=f"The outputs are {self._some()}.")
+
+    def _numbered(self, target: tuple) -> tuple:
+        """A tuple that ends in the name of a unit, with the unit's number in its place."""
+        names = [] if self.names is None else list(self.names)
+        if names.count(target[-1]) != 1:
+            there = f"{names.count(target[-1])} units have" if target[-1] in names else "no unit has"
+            raise TargetError(
+                f"{target!r} is not a target: {there} the name {target[-1]!r}",
+                hint=f"The names of the units are {names}." if names else "Name the units with output_names=.",
+            )
+        return (*target[:-1], names.index(target[-1]))
 
     def _named(self, target: tuple) -> Target:
         """A tensor's name and the index in it."""

@@ -158,8 +158,9 @@ def as_sequences(
         raise SequenceFileError(
             f"The array holds {values.dtype}, not numbers.", where=where, hint="Save floats or whole numbers."
         )
-    if values.ndim > 3 and prod(values.shape) == prod(sorted(values.shape)[-3:]):  # axes of size 1 too many
-        values = values.reshape([size for i, size in enumerate(values.shape) if size > 1 or i >= values.ndim - 3][-3:])
+    kept = [size for i, size in enumerate(values.shape) if size != 1 or i >= values.ndim - 3]
+    if values.ndim > 3 >= len(kept):  # axes of size 1 too many, before those of sequences
+        values = values.reshape(kept)
     if not 1 <= values.ndim <= 3 or not values.size:
         raise SequenceFileError(
             f"The array has shape {values.shape}.",

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ...errors import BackendError, CaptureError
+from ...errors import BackendError, CaptureError, UnsupportedOperation
 
 SIGNATURE = "serving_default"
 
@@ -42,10 +42,11 @@ def _is_keras(model: Any) -> bool:
 def _keras_entry(model: Any) -> Callable[..., Any]:
     if not model.built:
         raise CaptureError(
-            "the model has no weights yet",
+            "the model is not built yet",
             where=model.name,
             hint="Call it once on data, or load its weights, before it is explained.",
         )
+    _refuse_quantized(model)
     takes_training = "training" in inspect.signature(model.call).parameters
     call = partial(model, training=False) if takes_training else model
     if len(getattr(model, "inputs", None) or ()) < 2:
@@ -56,6 +57,21 @@ def _keras_entry(model: Any) -> Callable[..., Any]:
         return call(list(args) if len(args) > 1 else args[0] if args else kwargs)
 
     return of_several
+
+
+_WHOLE_NUMBERS = ("int", "gptq", "awq")
+
+
+def _refuse_quantized(model: Any) -> None:
+    """Layers that round their inputs to whole numbers step by step have no rule; float8 rounds as any float does."""
+    for layer in model._flatten_layers():
+        mode = getattr(layer, "quantization_mode", None)
+        if mode and str(mode).startswith(_WHOLE_NUMBERS):
+            raise UnsupportedOperation(
+                f"the layer {layer.name!r} is quantized ({mode}): it computes in whole numbers",
+                where=layer.path or layer.name,
+                hint="Explain the model as it was before quantize().",
+            )
 
 
 def _signature(model: Any) -> Any:

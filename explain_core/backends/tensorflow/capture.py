@@ -43,6 +43,7 @@ class Captured:
     Attributes:
         program: its graph; the arguments are the leaves, and then what it captured.
         captured: variables and constants that the graph takes from outside.
+        variables: the model's that the graph reads or writes; kept, as a graph forgets those that the model replaces.
         layers: the recurrent layers by the mark that their loop was traced under.
         outputs: name, static shape and type of each tensor that the model returns.
         types: of its arguments.
@@ -52,15 +53,12 @@ class Captured:
 
     program: Program
     captured: list[tf.Tensor]
+    variables: list[tf.Variable]
     layers: dict[str, Layer]
     outputs: list[tuple[str, tf.TensorShape, tf.DType]]
     types: list[tf.DType]
     rows: int | None
     coarsest: str
-
-    def variables(self) -> list[tf.Variable]:
-        """The model's variables that the graph reads or writes."""
-        return list(self.program.graph.variables)
 
 
 _kept: weakref.WeakKeyDictionary[Any, dict[Any, Captured]] = weakref.WeakKeyDictionary()
@@ -123,12 +121,17 @@ def _trace(
 
     with marking() if "keras" in sys.modules else nullcontext({}) as layers:
         concrete = tf.function(call, autograph=False).get_concrete_function(*specs)
+    if not names:
+        raise CaptureError(
+            "the model returns no tensor",
+            where=type(model).__name__,
+            hint="What it computes must be returned: does its call end in return?",
+        )
     graph = concrete.graph
     outputs = [(name, t.shape, t.dtype) for name, t in zip(names, graph.outputs, strict=True)]
     program, types = compile_graph(graph, precision), [spec.dtype for spec in specs]
-    return Captured(
-        program, list(concrete.captured_inputs), dict(layers), outputs, types, rows, _coarsest(program, types)
-    )
+    taken, variables = list(concrete.captured_inputs), list(graph.variables)
+    return Captured(program, taken, variables, dict(layers), outputs, types, rows, _coarsest(program, types))
 
 
 def _coarsest(program: Program, types: Sequence[tf.DType]) -> str:

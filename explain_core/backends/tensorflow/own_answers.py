@@ -228,7 +228,7 @@ def _noise(captured: Captured, arrays: Arrays, target: Target, column: Any, dtyp
 @contextmanager
 def unchanged(model: Any, captured: Captured) -> Iterator[None]:
     """Put back what a call changes in the model's variables: states, counters of generators, statistics."""
-    variables = {v.ref(): v for v in captured.variables()}
+    variables = {v.ref(): v for v in captured.variables}
     for variable in getattr(model, "variables", ()) or ():
         variable = getattr(variable, "value", variable)  # Keras wraps TensorFlow's
         if isinstance(variable, tf.Variable):

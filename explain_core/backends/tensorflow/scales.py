@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import wraps
 
 import numpy as np
 import tensorflow as tf
@@ -75,6 +76,7 @@ def finite(plain: Rule) -> Rule:
     A secant to infinity is infinite and that of the cut is 0; between finite numbers their product is right.
     """
 
+    @wraps(plain)
     def rule(node: Node, values: Sequence[Value]) -> list[Value]:
         (value,) = values
         if isinstance(value, Pair) and value.test.dtype.is_floating:

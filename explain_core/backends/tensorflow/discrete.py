@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from .graph import Node
 from .kinds import check, elementwise_discrete, linear, movement, refuse
-from .pairs import CREDIT, Discrete, Pair, Value, attach, base, detach, is_paired, settle, test, unbroadcast
+from .pairs import CREDIT, Discrete, Pair, Value, attach, base, detach, is_paired, settle, test, unbroadcast, weighed
 
 
 def game(node: Node, values: Sequence[Value]) -> list[Value]:
@@ -86,19 +86,36 @@ def select(node: Node, values: Sequence[Value]) -> list[Value]:
         return elementwise_discrete(node, values)
     tests = [condition.test, *(detach(test(v)) for v in branches)]
     (y,), (y_base,) = node.run(tests), node.run([base(v) for v in values])
+    y, y_base = _hidden(y, y_base), _hidden(y_base, y)
     c, c_base = (tf.cast(t, y.dtype) for t in (condition.test, condition.base))
     middle, change = (c + c_base) / 2, c - c_base
     advantage = (tests[1] - tests[2] + base(branches[0]) - base(branches[1])) / 2
     # A branch that is not taken by either member may hold anything, infinities included.
     slope = tf.where(tf.equal(change, 0), tf.zeros_like(advantage), advantage * change)
+    # Where the choice is what keeps the value finite, it is what the whole change is due to.
+    kept = tf.math.is_finite(slope)
+    slope = tf.where(kept, slope, y - y_base)
+    middles = [tf.where(kept, weight, tf.zeros_like(slope)) for weight in (middle, 1 - middle)]
 
     inputs = [(condition.credit, slope)]
-    inputs += [(v.test, w) for v, w in zip(branches, (middle, 1 - middle), strict=True) if is_paired(v)]
+    inputs += [(v.test, w) for v, w in zip(branches, middles, strict=True) if is_paired(v)]
 
     def backward(dy: tf.Tensor) -> list[tf.Tensor]:
-        return [unbroadcast(dy * weight, tensor.shape) for tensor, weight in inputs]
+        return [unbroadcast(weighed(dy, weight), tensor.shape) for tensor, weight in inputs]
 
     return [Pair(attach([tensor for tensor, _ in inputs], y, backward), y_base)]
+
+
+_BEYOND = 1e20  # e to the minus this is 0, and its quotients with small numbers are still numbers
+
+
+def _hidden(tensor: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """With a number beyond all for an infinity in one member only (attention's masks), so that there is a difference.
+
+    Where the prediction could tell the two, it is not the model's own any more, and that is refused.
+    """
+    alone = tf.math.is_inf(tensor) & tf.math.is_finite(other)
+    return tf.where(alone, tf.sign(tensor) * tf.cast(_BEYOND, tensor.dtype), tensor)
 
 
 def gather(node: Node, values: Sequence[Value]) -> list[Value]:

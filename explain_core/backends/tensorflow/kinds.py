@@ -13,7 +13,21 @@ import tensorflow as tf
 
 from ...errors import UnsupportedOperation
 from .graph import Node
-from .pairs import CREDIT, Discrete, Leaf, Pair, Value, attach, base, detach, is_paired, settle, test, unbroadcast
+from .pairs import (
+    CREDIT,
+    Discrete,
+    Leaf,
+    Pair,
+    Value,
+    attach,
+    base,
+    detach,
+    is_paired,
+    settle,
+    test,
+    unbroadcast,
+    weighed,
+)
 from .secants import Secant
 
 Rule = Callable[[Node, Sequence[Value]], list[Value]]
@@ -146,7 +160,7 @@ def elementwise(secant: Secant) -> Rule:
         a, b = detach(values[0].test), values[0].base
         (y,), (y_base,) = node.run([a, *values[1:]]), node.run([b, *values[1:]])
         slope = secant(a, b)
-        return [Pair(attach([values[0].test], y, lambda dy: dy * slope), y_base)]
+        return [Pair(attach([values[0].test], y, lambda dy: weighed(dy, slope)), y_base)]
 
     rule.secant = secant
     return rule
@@ -183,7 +197,7 @@ def binary(first: BinarySecant, second: BinarySecant) -> Rule:
         inputs = [(v.test, s) for v, s in zip(values, slopes, strict=True) if s is not None]
 
         def backward(dy: tf.Tensor) -> list[tf.Tensor]:
-            return [unbroadcast(dy * slope, tensor.shape) for tensor, slope in inputs]
+            return [unbroadcast(weighed(dy, slope), tensor.shape) for tensor, slope in inputs]
 
         return [Pair(attach([tensor for tensor, _ in inputs], y, backward), y_base)]
 

@@ -33,6 +33,9 @@ def shapley_slopes(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         Shapley value over ``a - b``, shape (..., n), and its limit where they are equal.
     """
     n, kind = a.shape[-1], a.dtype
+    # What masks hide is the same infinity in both members: no difference, and no distance to measure from.
+    hidden, far = tf.math.is_inf(a) & (a == b), tf.sign(a) * (kind.max / 2)
+    a, b = (tf.where(hidden, far, t) for t in (a, b))
     values = tf.concat([a, b], -1)
     order = tf.argsort(values, axis=-1, stable=True)
     at = tf.gather(values, order, batch_dims=a.shape.rank - 1)

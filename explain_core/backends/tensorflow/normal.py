@@ -11,7 +11,7 @@ import tensorflow as tf
 from . import secants
 from .graph import Node
 from .kinds import linear, refuse
-from .pairs import Pair, Value, attach, detach
+from .pairs import Pair, Value, attach, detach, weighed
 from .products import running
 
 
@@ -35,7 +35,7 @@ def log_softmax(node: Node, values: Sequence[Value]) -> list[Value]:
     a, b = detach(pair.test), pair.base
     (y,), (y_base,) = node.run([a]), node.run([b])
     share = _share_of_log_sum_exp(a, b)
-    out = attach([pair.test], y, lambda dy: dy - tf.reduce_sum(dy, -1, keepdims=True) * share)
+    out = attach([pair.test], y, lambda dy: dy - weighed(tf.reduce_sum(dy, -1, keepdims=True), share))
     return [Pair(out, y_base)]
 
 
@@ -53,8 +53,8 @@ def softmax(node: Node, values: Sequence[Value]) -> list[Value]:
     share = _share_of_log_sum_exp(a, b)
 
     def backward(dy: tf.Tensor) -> tf.Tensor:
-        dz = dy * slope
-        return dz - tf.reduce_sum(dz, -1, keepdims=True) * share
+        dz = weighed(dy, slope)
+        return dz - weighed(tf.reduce_sum(dz, -1, keepdims=True), share)
 
     return [Pair(attach([pair.test], y, backward), y_base)]
 

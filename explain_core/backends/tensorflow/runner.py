@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ...errors import CaptureError, InputError, NonFiniteError, SampleAxisError, TargetError
+from ...errors import CaptureError, InputError, SampleAxisError, TargetError
 from ..answers import AGREEMENT
 from ..ids import OutsideTableError
 from ..protocol import LedgerTrace, ModelOutput, PairAttribution, Target, constant_input_notes
@@ -24,6 +24,7 @@ from .ids import are_ids, counts_from_the_end, cuts_of_ids
 from .interpreter import Interpreter
 from .ledger import Ledger
 from .methods import METHODS, Method
+from .nonfinite import why_not_finite
 from .own_answers import OwnAnswers
 from .pairs import CREDIT, Discrete, Leaf, Pair, Value, base, is_paired, test
 from .recurrent import FusedLayer
@@ -258,10 +259,14 @@ class TensorFlowRunner:
                     layer.end_pass(number)
             names = self._names(ran)
             return PairAttribution(
-                prediction=_finite(np.stack([e.prediction for e in explained]), "prediction"),
-                baseline_prediction=_finite(np.stack([e.baseline for e in explained]), "prediction for the baseline"),
+                prediction=self._finite(np.stack([e.prediction for e in explained]), inputs, "prediction"),
+                baseline_prediction=self._finite(
+                    np.stack([e.baseline for e in explained]), inputs, "prediction for the baseline"
+                ),
                 attributions=[
-                    _finite(self._by_sample([e.inputs[i] for e in explained], i), "attribution") if flag else None
+                    self._finite(self._by_sample([e.inputs[i] for e in explained], i), inputs, "attribution")
+                    if flag
+                    else None
                     for i, flag in enumerate(self.explained)
                 ],
                 gates=dict(zip(names, [f.trace() for f in ran], strict=True)) if gates else {},
@@ -273,6 +278,12 @@ class TensorFlowRunner:
                 ledger=self._ledger(book, dict(zip(names, ran, strict=True)), len(targets)),
                 divisors=[replace(d, where=self._path(d.where)) for d in self._divisors.found.values()],
             )
+
+    def _finite(self, values: np.ndarray, inputs: Sequence[_Input], what: str) -> np.ndarray:
+        if not np.isfinite(values).all():
+            captured = [self._precision.cast(t) for t in self._captured.captured]
+            raise why_not_finite(self._captured.program, [*(i.value for i in inputs), *captured], what, self._path)
+        return values
 
     def _ledger(self, book: Ledger | None, layers: dict[str, FusedLayer], targets: int) -> LedgerTrace | None:
         if book is None:
@@ -393,15 +404,6 @@ def _product(multiplier: tf.Tensor | None, difference: tf.Tensor) -> np.ndarray:
     if multiplier is None:
         return np.zeros(difference.shape, difference.dtype.as_numpy_dtype)
     return (multiplier * tf.cast(difference, multiplier.dtype)).numpy()
-
-
-def _finite(values: np.ndarray, what: str) -> np.ndarray:
-    if not np.isfinite(values).all():
-        raise NonFiniteError(
-            f"the {what} has a NaN or an infinity",
-            hint="A weight may be one, or the inputs too large for the model; look at its own predictions.",
-        )
-    return values
 
 
 def _half_precision(types: Sequence[tf.DType]) -> list[str]:

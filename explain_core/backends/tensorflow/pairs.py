@@ -50,6 +50,7 @@ class Discrete:
     base: tf.Tensor
     credit: tf.Tensor
     leaf: Leaf | None = None
+    scale: str = ""  # as of a `Pair`
 
 
 @dataclass(frozen=True, slots=True)

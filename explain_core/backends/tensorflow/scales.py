@@ -19,7 +19,7 @@ import tensorflow as tf
 from ..protocol import Divisor
 from .graph import Node
 from .kinds import Rule, binary
-from .pairs import Pair, Value
+from .pairs import Discrete, Pair, Value
 
 STATISTIC, INVERSE = "statistic", "inverse of a statistic"
 
@@ -118,11 +118,11 @@ def _is(value: Value, kind: str) -> bool:
 def mark(node: Node, rule: Rule, values: Sequence[Value], results: list[Value]) -> list[Value]:
     """The results, on which it is noted whether they are a statistic, or the inverse of one."""
     kind = _kind(node, rule, values)
-    return [replace(r, scale=kind) if kind and isinstance(r, Pair) else r for r in results]
+    return [replace(r, scale=kind) if kind and isinstance(r, (Pair, Discrete)) else r for r in results]
 
 
 def _kind(node: Node, rule: Rule, values: Sequence[Value]) -> str:
-    paired = [value for value in values if isinstance(value, Pair)]
+    paired = [value for value in values if isinstance(value, (Pair, Discrete))]
     before = {pair.scale for pair in paired}
     if node.type in _REDUCTIONS or (node.type in _PRODUCTS and len(paired) > 1):
         return INVERSE if before == {INVERSE} else STATISTIC

@@ -23,7 +23,7 @@ from explain_core.backends.torch.decisions import check, is_guard, memberwise, s
 from explain_core.backends.torch.ids import require_in_table, require_whole_members
 from explain_core.backends.torch.ledger import books
 from explain_core.backends.torch.methods import PAIRED, Method
-from explain_core.backends.torch.pairs import Pair, discrete, is_pair, is_whole, pairs_in, pick
+from explain_core.backends.torch.pairs import Pair, is_pair, is_whole, pairs_in, pick
 from explain_core.backends.torch.recorder import Recorder
 from explain_core.errors import CaptureError, UnsupportedOperation
 
@@ -358,7 +358,11 @@ def _view(op: Callable, args: tuple, kwargs: dict) -> Any:
 
 def _settled(values: Any) -> Any:
     """Whole numbers that stayed a pair because they are written to: a plain tensor where the members agree."""
-    return pick(values, lambda p: p if p.is_float else discrete(p.test, p.base, p.flow))
+
+    def settled(pair: Pair) -> Pair | Tensor:
+        return pair if pair.is_float or not torch.equal(pair.test, pair.base) else pair.test
+
+    return pick(values, settled)
 
 
 def _single_views(whole: Pair, parts: Sequence[Pair]) -> tuple[Pair, ...]:

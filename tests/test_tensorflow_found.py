@@ -111,3 +111,49 @@ def test_a_unit_of_a_sequence_by_its_name():
     for target, options in (((1, "c"), {"output_names": names}), ((1, "b"), {})):
         with pytest.raises(errors.TargetError, match="no unit has the name"):
             explain(model, x, target=target, **options)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        lambda z: z * 2 if tf.reduce_mean(z) > 0.4 else z,
+        lambda z: np.asarray(z) * 2,
+        lambda z: tf.constant(z.numpy() * 2),
+        lambda z: z * float(tf.reduce_mean(z)),
+    ],
+)
+def test_python_that_asks_for_numbers_is_the_cause(tail):
+    with pytest.raises(errors.CaptureError, match=r"asks for the numbers of a tensor[^$]*tf\.where") as caught:
+        explain(built(tail), X)
+    assert "Call the model once" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 4), (2, 6, 4, 3)])
+def test_a_wrong_shape_beside_the_expected_one(shape):
+    model = keras.Sequential([L.Input((5, 3)), L.LSTM(4), L.Dense(1)])
+    with pytest.raises(errors.CaptureError) as caught:
+        explain(model, np.ones(shape, np.float32))
+    assert str(list(shape))[1:-1] in str(caught.value)
+    assert "made for [(None, 5, 3)]: " in str(caught.value)
+    assert "Exception encountered" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("precision", "is_said"), [("float32", False), ("float64", True)])
+def test_double_precision_is_a_cause_only_where_it_is_used(precision, is_said):
+    class Rows(tf.Module):
+        def __call__(self, x):
+            return tf.reshape(x, (-1, 3)) @ tf.ones((3, 1), x.dtype)
+
+    with pytest.raises(errors.CaptureError) as caught:
+        explain(Rows(), X, precision=precision)
+    assert ("double precision" in str(caught.value)) == is_said
+
+
+def test_an_output_whose_size_the_trace_leaves_open():
+    keep = [0, 2, 3]
+    model = keras.Sequential(
+        [L.Input((4,)), L.Lambda(lambda z: tf.boolean_mask(z, np.isin(np.arange(4), keep), axis=1))]
+    )
+    np.testing.assert_allclose(explain(model, X).prediction, X[:, keep])
+    ex = explain(model, X, target=1)
+    np.testing.assert_allclose(ex.attributions.sum("feature").to_numpy().ravel(), X[:, 2])

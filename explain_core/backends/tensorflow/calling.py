@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -130,12 +131,22 @@ def rows_of_states(model: Any) -> int | None:
     return None
 
 
-_AROUND = ("File ", "Detected at", "Graph execution error", "[[", "Stack trace", "Arguments received", "tf2xla")
+_AROUND = (
+    "Exception encountered when calling",
+    "File ",
+    "Detected at",
+    "Graph execution error",
+    "[[",
+    "Stack trace",
+    "Arguments received",
+    "tf2xla",
+)
 
 
 def cause(error: Exception) -> str:
     """What an error of TensorFlow or Keras says, without the places in code around it, on one line."""
-    lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines()]
+    text = re.sub(r"\x1b\[\d*m", "", str(getattr(error, "message", error)))  # Keras prints what it says in bold
+    lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith(_AROUND)]
     of_graph = "Graph execution error" in str(error)
     said = lines[-1 if of_graph else 0] if lines else ""

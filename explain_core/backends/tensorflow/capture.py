@@ -6,6 +6,7 @@ traces nothing.
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import weakref
@@ -101,11 +102,29 @@ def capture(
                 failure = failure or error
             else:
                 return traces[key]
-    raise CaptureError(
-        f"the model cannot be traced on inputs of shapes {[leaf.shape for leaf in leaves]}: {cause(failure)}",
-        where=type(model).__name__,
+    raise _untraceable(model, leaves, failure) from failure
+
+
+def _untraceable(model: Any, leaves: Sequence[np.ndarray], failure: Exception) -> CaptureError:
+    shapes, name, said = [leaf.shape for leaf in leaves], type(model).__name__, cause(failure)
+    if re.search(r"symbolic.*Tensor|SymbolicTensor", said):
+        return CaptureError(
+            f"the model's Python code asks for the numbers of a tensor, which a trace does not have: {said}",
+            where=name,
+            hint="An if or a loop on a tensor, float(), .numpy() or a function of NumPy does that; tf.where and other "
+            "operations of TensorFlow do not.",
+        )
+    expected = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
+    fits = len(expected) == len(shapes) and all(
+        len(a) == len(b) and all(n in (None, m) for n, m in zip(a, b, strict=True))
+        for a, b in zip(expected, shapes, strict=True)
+    )
+    wanted = f", and it was made for {expected}" if expected and not fits else ""
+    return CaptureError(
+        f"the model cannot be traced on inputs of shapes {shapes}{wanted}: {said}",
+        where=name,
         hint="Call the model once on the same inputs; what it raises then says more.",
-    ) from failure
+    )
 
 
 def _trace(

@@ -121,7 +121,9 @@ class TensorFlowRunner:
         self._output_axes = [self._sample_axis(shape, rows) for _, shape, _ in self._captured.outputs]
         self.outputs = tuple(
             ModelOutput(name, tuple(size for axis, size in enumerate(shape) if axis != sample))
-            for (name, shape, _), sample in zip(self._captured.outputs, self._output_axes, strict=True)
+            for (name, _, _), shape, sample in zip(
+                self._captured.outputs, self._output_shapes(leaves), self._output_axes, strict=True
+            )
         )
         types = [kind for _, _, kind in self._captured.outputs]
         given = [tf.as_dtype(leaf.dtype) for leaf in leaves]
@@ -137,6 +139,15 @@ class TensorFlowRunner:
         self._cuts = {op: self._inputs[number] for number in self._floats for op in cuts_of_ids(program, number)}
         self.float_ids = tuple(name in self._cuts.values() for name in self._inputs)
         self._from_the_end = counts_from_the_end(program)
+
+    def _output_shapes(self, leaves: Sequence[np.ndarray]) -> list[list[int | None]]:
+        """Those of the trace; where it leaves open more than the samples, those of the model's own call."""
+        traced = [shape.as_list() for _, shape, _ in self._captured.outputs]
+        kept = [[n for i, n in enumerate(s) if i != a] for s, a in zip(traced, self._output_axes, strict=True)]
+        if not any(None in sizes for sizes in kept):
+            return traced
+        with tf.device(self._place), full_precision():
+            return [list(value.shape) for value in self._answers.call(leaves, self._captured)]
 
     def _sample_axis(self, shape: tf.TensorShape, rows: int) -> int | None:
         """The axis of an output whose size was left open when tracing, or is the number of samples."""
@@ -338,9 +349,12 @@ class TensorFlowRunner:
         except tf.errors.OpError as error:
             raise CaptureError(
                 f"the model fails on these rows: {cause(error)}",
-                hint="Rows must have the shapes that the runner was opened with. An operation that knows no "
-                "double precision runs with precision='float32' only.",
+                hint="Rows must have the shapes that the runner was opened with." + self._of_doubles(),
             ) from error
+
+    def _of_doubles(self) -> str:
+        is_double = any(self._precision(tf.as_dtype(kind)) == tf.float64 for kind in (tf.float32, self.dtype))
+        return " An operation that knows no double precision runs with precision='float32' only." if is_double else ""
 
     def _explain(
         self, tape: tf.GradientTape, results: Sequence[Value], target: Target, inputs: Sequence[_Input]

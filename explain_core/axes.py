@@ -75,7 +75,8 @@ def sample_axes(arguments: Arguments, sample_axis: Axis | Mapping[str, Axis]) ->
             continue
         usual = dict.fromkeys((axis if leaf.ndim == first.ndim else 0, 0, 1))
         fits = [a for a in usual if leaf.shape[a : a + 1] == (samples,)]
-        if not fits:
+        is_alike = leaf.ndim == first.ndim == 2 and leaf.shape[1 - axis] == first.shape[1 - axis]
+        if not fits or (is_alike and axis not in fits):  # the same columns, and so the same layout
             raise _other_number(name, leaf, first_name, samples)
         if len(fits) > 1 and leaf.ndim == 3 and leaf.shape != first.shape:
             raise InputError(
@@ -87,8 +88,12 @@ def sample_axes(arguments: Arguments, sample_axis: Axis | Mapping[str, Axis]) ->
     return tuple(axes)
 
 
+class OtherNumberError(InputError):
+    """Two inputs differ in their number of samples."""
+
+
 def _other_number(name: str, leaf: np.ndarray, first: str, samples: int) -> InputError:
-    return InputError(
+    return OtherNumberError(
         f"it has shape {leaf.shape}, and {first!r} has {samples} samples",
         where=name,
         hint="All inputs need the same number of samples; sample_axis={name: axis} says where they are.",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from explain_core.axes import Axis, OtherSamplesError, sample_axes
+from explain_core.axes import Axis, OtherNumberError, OtherSamplesError, sample_axes
 from explain_core.backends.protocol import Runner
 from explain_core.errors import ExplainError, InputError
 from explain_core.given import Given
@@ -89,7 +89,7 @@ def open_as_meant(arguments: Arguments, sample_axis: Axis | Mapping[str, Axis], 
         return rows
     found = one or whole
     if found is None:
-        raise errors[0]
+        raise next((error for error in errors if isinstance(error, OtherNumberError)), errors[0])
     return found
 
 

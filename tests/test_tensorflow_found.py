@@ -157,3 +157,24 @@ def test_an_output_whose_size_the_trace_leaves_open():
     np.testing.assert_allclose(explain(model, X).prediction, X[:, keep])
     ex = explain(model, X, target=1)
     np.testing.assert_allclose(ex.attributions.sum("feature").to_numpy().ravel(), X[:, 2])
+
+
+def test_a_baseline_of_padding_only_is_the_cause():
+    ids, floats = np.array([[1, 2, 3, 0], [2, 3, 0, 0]]), np.ones((2, 4, 3), np.float32)
+    embedded = [L.Input((4,)), L.Embedding(7, 4, mask_zero=True)]
+    for parts, given in ((embedded, ids), ([L.Input((4, 3)), L.Masking()], floats)):
+        model = keras.Sequential([*parts, L.GlobalAveragePooling1D(), L.Dense(1)])
+        with pytest.raises(
+            errors.NonFiniteError, match="prediction for the baseline has a NaN, as the model's own"
+        ) as e:
+            explain(model, given, baselines="zeros")
+        assert "all are padding" in str(e.value)
+        assert "padded-mean" in str(e.value)
+
+
+@pytest.mark.parametrize("width", [3, 4])
+def test_inputs_that_differ_in_their_number_of_samples(width):
+    one, two = L.Input((width,)), L.Input((width,))
+    model = keras.Model([one, two], L.Dense(1)(L.Concatenate()([one, two])))
+    with pytest.raises(errors.InputError, match=r"has 3 samples[^$]*same number of samples"):
+        explain(model, (np.ones((3, width), np.float32), np.ones((2, width), np.float32)))

@@ -11,6 +11,7 @@ from .graph import Node, Program
 from .interpreter import Interpreter
 from .pairs import Pair, Value, base, is_paired, test
 
+DIVISIONS = ("RealDiv", "Div")
 WEIGHTS = ("ReadVariableOp", "ResourceGather")
 
 
@@ -81,6 +82,17 @@ def why_not_finite(
     if node.type == "Const":
         return NonFiniteError(
             f"{said}: a constant of the model has one", where=where, hint="Correct the constant; it is no weight."
+        )
+    if node.type in DIVISIONS and _any((watching._member(values[0]) == 0) & (watching._member(values[1]) == 0)):
+        is_baseline = "baseline" in what
+        return NonFiniteError(
+            f"{said}: zero is divided by zero in TensorFlow operation {node.type!r}"
+            f"{', as in a mean over valid steps where all are padding' if is_baseline else ''}",
+            where=where,
+            hint='Choose a baseline that is not all padding: another id, or "padded-mean", or one with the padding '
+            "of each sample."
+            if is_baseline
+            else "Does a sample consist of padding only? Leave it out.",
         )
     return NonFiniteError(
         f"{said}: it comes up in TensorFlow operation {node.type!r}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import ClassVar
 
 import numpy as np
@@ -193,7 +194,7 @@ def alike_in_all(count: int) -> tuple[np.ndarray, np.ndarray]:
     x[:, 0] = base[:, 0] = -1
     for start in range(0, count, rows.MOST_ROWS):
         own, other = x[start : start + rows.MOST_ROWS], base[start : start + rows.MOST_ROWS]
-        of_baseline = answers.other_mates([own], [other], [0])[1]
+        _, of_baseline = next(answers.other_mates([own], [other], [0]))
         if not of_baseline.any():
             own[:, 0, 0] = other[:, 0, 0] = 900
             continue
@@ -248,10 +249,22 @@ def test_what_others_decide_may_make_no_difference(by_value, dtype, count):
 def test_other_mates_keep_rows_in_place():
     test, base = draw(0, 3, 7, 2), draw(1, 3, 7, 2)
     for count in (2, 3, 7):
-        (mixed,), of_baseline = answers.other_mates([test[:, :count]], [base[:, :count]], [1])
-        assert 0 < of_baseline.sum() < count
-        np.testing.assert_array_equal(mixed[:, of_baseline], base[:, :count][:, of_baseline])
-        np.testing.assert_array_equal(mixed[:, ~of_baseline], test[:, :count][:, ~of_baseline])
+        for (mixed,), of_baseline in answers.other_mates([test[:, :count]], [base[:, :count]], [1]):
+            assert 0 < of_baseline.sum() < count
+            np.testing.assert_array_equal(mixed[:, of_baseline], base[:, :count][:, of_baseline])
+            np.testing.assert_array_equal(mixed[:, ~of_baseline], test[:, :count][:, ~of_baseline])
+
+
+@pytest.mark.parametrize("count", [2, 5, 8])
+def test_two_rows_that_read_each_other_are_told_apart(count):
+    """Alike, they leave every sum right: ``y_i = x_i·x_j`` and ``y_j = x_j·x_i``."""
+    x = draw(0, count, T, F)
+    for i, j in itertools.combinations(range(count), 2):
+        mates = torch.eye(count, dtype=torch.float64)
+        mates[i, j] = mates[j, i] = 1.0
+        model = net(lambda m, x, mates=mates: (x.mean(1) * (mates @ x.mean(1))).sum(1)).double()
+        with pytest.raises(CompletenessError, match="depends on the others"):
+            xc.explain(model, x, target=0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

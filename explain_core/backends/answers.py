@@ -6,7 +6,7 @@ capture's back shows as another answer; what mixes the rows of a batch shows as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -79,26 +79,38 @@ def require_own_answer(
     ]
 
 
+FEW_ROWS = 16
+"""Among so many, every two rows are set apart; among more, two at random with a chance of three in four."""
+
+
+def _patterns(rows: int) -> list[np.ndarray]:
+    """Which rows change, (N,), for each batch to try: by a binary digit of their number, so that any two differ."""
+    digits = max(1, (rows - 1).bit_length())
+    number = np.random.default_rng(rows).permutation(rows)
+    return [(number >> digit) % 2 == 1 for digit in range(digits if rows <= FEW_ROWS else 2)]
+
+
 def other_mates(
     test: Sequence[np.ndarray], baseline: Sequence[np.ndarray], axes: Sequence[int | None]
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """A batch with about half of its rows from the baseline: rows that stay where they were, among others.
+) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+    """Batches with about half of their rows from the baseline: rows that stay where they were, among others.
 
     A model that treats rows one by one, run on the same number of rows, gives each the same answer to the last bit.
 
-    Returns:
+    Two rows that read each other alike leave every sum right; what shows them is a batch in which one of the two stays.
+
+    Yields:
         The arrays, and which rows are the baseline's, (N,).
     """
-    rows = test[0].shape[axes[0]]
-    of_baseline = np.random.default_rng(rows).permutation(np.arange(rows) % 2 == 1)
-    mixed = []
-    for a, b, axis in zip(test, baseline, axes, strict=True):
-        if axis is None:
-            mixed.append(a)
-            continue
-        chosen = of_baseline.reshape([-1 if i == axis else 1 for i in range(a.ndim)])
-        mixed.append(np.where(chosen, b, a).astype(a.dtype))
-    return mixed, of_baseline
+    for of_baseline in _patterns(test[0].shape[axes[0]]):
+        mixed = []
+        for a, b, axis in zip(test, baseline, axes, strict=True):
+            if axis is None:
+                mixed.append(a)
+                continue
+            chosen = of_baseline.reshape([-1 if i == axis else 1 for i in range(a.ndim)])
+            mixed.append(np.where(chosen, b, a).astype(a.dtype))
+        yield mixed, of_baseline
 
 
 def require_own_rows(together: np.ndarray, apart: np.ndarray, size: np.ndarray, which: str) -> None:

@@ -147,11 +147,11 @@ class OwnAnswers:
                 require_own_answer(column(outputs, target), followed[k], size[k], coarsest, member, noise)
         if not self._tried_others and self._axes[0] is not None and size.shape[1] > 1:
             self._tried_others = True
-            self._require_same_among_others(test, baseline, targets, size, captured, column)
+            for mixed, of_baseline in other_mates(test, baseline, self._axes):
+                self._require_same_among_others(mixed, of_baseline, test, baseline, targets, size, captured, column)
 
-    def _require_same_among_others(self, test, baseline, targets, size, captured, column) -> None:
+    def _require_same_among_others(self, arrays, of_baseline, test, baseline, targets, size, captured, column) -> None:
         """With other rows beside it, each row's answer is the same to the last bit; else more digits decide."""
-        arrays, of_baseline = other_mates(test, baseline, self._axes)
         of_test, of_base = (self._known[member][1] for member in ("the input", "the baseline"))
         try:
             outputs = self.call(arrays, captured)

@@ -83,7 +83,8 @@ class OwnAnswers:
                 said = require_own_answer(own, followed[k], size[k], dtype, member, noise)
                 self.notes += [note for note in said if note not in self.notes]
         if not self._tried_others and self._sample_axes[0] is not None and size.shape[1] > 1:
-            self._require_same_among_others(test, baseline, targets, size, follow)
+            for mixed, of_baseline in other_mates(test, baseline, self._sample_axes):
+                self._require_same_among_others(mixed, of_baseline, test, baseline, targets, size, follow)
             if self._alone:
                 self._require_same_alone(test, targets, size, dtype, follow)
             self._tried_others = True
@@ -98,9 +99,8 @@ class OwnAnswers:
             return None
         return np.stack(found) if all(len(own) == rows for own in found) else None
 
-    def _require_same_among_others(self, test, baseline, targets, size, follow) -> None:
+    def _require_same_among_others(self, arrays, of_baseline, test, baseline, targets, size, follow) -> None:
         """With other rows beside it, each row's answer is the same to the last bit; else more digits decide."""
-        arrays, of_baseline = other_mates(test, baseline, self._sample_axes)
         of_test, of_base = (self._known[member][1] for member in ("the input", "the baseline"))
         try:
             outputs = self._call(arrays)

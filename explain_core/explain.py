@@ -44,7 +44,7 @@ def explain(
         model: an ``nn.Module``, an exported program, a Keras model, or what `load_model` returned. Not changed.
         inputs: (sample, time, feature), or whatever the model takes: a tuple for several inputs, nested where the model
             takes nested ones, or a dict by parameter name. Names of axes and labels stay; see `axes` and `meaning` for
-            what is made of arrays and frames without them. Missing values (NaN) are explained where a PyTorch model
+            what is made of arrays and frames without them. Missing values (NaN) are explained where the model
             itself replaces them: what is shared out is the step from missing to the baseline's number.
         baselines: "zeros", "mean", "median", "padded-mean", "first", or a number; an array with 1 sample or as many as
             the input, matched by name where it has names; one number for each feature; a function of the input; for

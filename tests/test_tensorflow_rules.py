@@ -124,6 +124,7 @@ OPERATIONS = {
     "Cosh": lambda x: tf.cosh(x),
     "Cumsum": lambda x: tf.cumsum(x, 1, reverse=True),
     "DepthwiseConv2dNative": lambda x: tf.nn.depthwise_conv2d(x[:, None], _FILTER[2], [1] * 4, "SAME"),
+    "MulNoNan": lambda x: tf.math.multiply_no_nan(x, tf.nn.relu(x[:, ::-1])),
     "DivNoNan": lambda x: tf.math.divide_no_nan(x, tf.nn.relu(x[:, ::-1])),
     "Einsum": lambda x: tf.einsum("nij,nkj->nik", x, tf.sin(x)) + tf.einsum("nij->ni", x)[..., None],
     "Elu": lambda x: tf.nn.elu(x),

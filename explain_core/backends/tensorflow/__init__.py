@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .runner import TensorFlowRunner
 
-REPLACES_MISSING = False
+REPLACES_MISSING = True  # a value that is missing (NaN) may be explained, where the model itself replaces it
 
 __all__ = ["REPLACES_MISSING", "accepts", "open_runner", "register_rule"]
 

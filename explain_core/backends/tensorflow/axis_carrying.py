@@ -29,7 +29,7 @@ ELEMENTWISE = frozenset(
         *("Exp", "Expm1", "Log", "Log1p", "Sqrt", "Rsqrt", "Square", "Abs", "Sign", "Sin", "Cos", "Sinh", "Cosh"),
         *("Select", "SelectV2", "ClipByValue", "Floor", "Ceil", "Round", "Rint", "Reciprocal", "Xdivy", "Xlogy"),
         *("Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual"),
-        *("LogicalAnd", "LogicalOr", "LogicalNot", "IsNan", "IsFinite", "Asinh", "Acosh", "Atan", "Tan"),
+        *("LogicalAnd", "LogicalOr", "LogicalNot", "IsNan", "IsFinite", "Asinh", "Acosh", "Atan", "Tan", "MulNoNan"),
     )
 )
 

@@ -15,7 +15,21 @@ import tensorflow as tf
 
 from .graph import Node
 from .kinds import check, elementwise_discrete, linear, movement, refuse
-from .pairs import CREDIT, Discrete, Pair, Value, attach, base, detach, is_paired, settle, test, unbroadcast, weighed
+from .pairs import (
+    CREDIT,
+    Discrete,
+    Pair,
+    Value,
+    attach,
+    base,
+    detach,
+    difference,
+    is_paired,
+    settle,
+    test,
+    unbroadcast,
+    weighed,
+)
 
 
 def game(node: Node, values: Sequence[Value]) -> list[Value]:
@@ -40,7 +54,7 @@ def _credit(paired: Sequence[Value], shares: Sequence[tf.Tensor], zeros: tf.Tens
         for value, share in zip(paired, shares, strict=True):
             part = contribution * share
             if isinstance(value, Pair):
-                part = tf.math.divide_no_nan(part, tf.cast(value.test - value.base, CREDIT))
+                part = tf.math.divide_no_nan(part, tf.cast(difference(value.test, value.base), CREDIT))
             gradients.append(unbroadcast(part, value.test.shape))
         return gradients
 

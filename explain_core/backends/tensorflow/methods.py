@@ -26,7 +26,7 @@ _PRODUCTS = frozenset(
         *("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Conv2D", "Conv2DBackpropInput", "Conv3D"),
         *("Conv3DBackpropInputV2", "DepthwiseConv2dNative", "DivNoNan", "Einsum", "MatMul", "Maximum", "Minimum"),
         *("Atan2", "FloorDiv", "FloorMod", "Mul", "Pow", "RealDiv", "Select", "SelectV2", "SquaredDifference"),
-        *("Cross", "Cumprod", "Prod", "SegmentProd", "UnsortedSegmentProd"),
+        *("Cross", "Cumprod", "MulNoNan", "Prod", "SegmentProd", "UnsortedSegmentProd"),
         *("Xdivy", "Xlog1py", "Xlogy"),
     )
 )

@@ -77,6 +77,17 @@ def base(value: Value) -> tf.Tensor:
     return value.base if is_paired(value) else value
 
 
+def difference(test_member: tf.Tensor, base_member: tf.Tensor) -> tf.Tensor:
+    """The test member less the baseline, of floats.
+
+    A value that is missing (NaN) in one member only is one step away from any number: all that a model may do with it
+    is to see that it is missing, and replace it.
+    """
+    kind = test_member.dtype
+    here, there = tf.math.is_nan(test_member), tf.math.is_nan(base_member)
+    return tf.where(here | there, tf.cast(here, kind) - tf.cast(there, kind), test_member - base_member)
+
+
 def detach(tensor: tf.Tensor) -> tf.Tensor:
     """The same numbers off the tape."""
     return tf.stop_gradient(tensor)

@@ -51,6 +51,19 @@ def _weighted(values: Callable[[tf.Tensor], tf.Tensor], secant: secants.Secant) 
     )
 
 
+def _factor_of_none(a: tf.Tensor, a_: tf.Tensor, b: tf.Tensor, b_: tf.Tensor) -> tf.Tensor:
+    """Multiplier of the factor by which ``MulNoNan`` hides what is no number: there all of the change is its own."""
+    y, y_base = tf.math.multiply_no_nan(a, b), tf.math.multiply_no_nan(a_, b_)
+    middle = _mean(a, a_) + tf.zeros_like(b)
+    return tf.where(tf.math.is_finite(middle), middle, tf.math.divide_no_nan(y - y_base, b - b_ + tf.zeros_like(a)))
+
+
+_safe_product = binary(
+    lambda a, a_, b, b_: tf.math.multiply_no_nan(_mean(b, b_), tf.cast(tf.math.is_finite(_mean(a, a_)), a.dtype)),
+    _factor_of_none,
+)
+
+
 def _upper(other: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Secant of ``max(other, ·)``."""
     return secants.relu(a - other, b - other)
@@ -152,6 +165,7 @@ RULES: dict[str, Rule] = {
     "Maximum": _both(_upper),
     "Minimum": _both(_lower),
     "Pow": _both(secants.power, secants.exponent),
+    "MulNoNan": _safe_product,
     "RealDiv": scales.quotient(_quotient),
     "SquaredDifference": _squared_difference,
     "Xdivy": _weighted(tf.math.reciprocal, secants.reciprocal),

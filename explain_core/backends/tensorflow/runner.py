@@ -26,7 +26,7 @@ from .ledger import Ledger
 from .methods import METHODS, Method
 from .nonfinite import why_not_finite
 from .own_answers import OwnAnswers
-from .pairs import CREDIT, Discrete, Leaf, Pair, Value, base, is_paired, test
+from .pairs import CREDIT, Discrete, Leaf, Pair, Value, base, difference, is_paired, test
 from .recurrent import FusedLayer
 from .repeating import first_draw, require_same_answer
 
@@ -63,7 +63,7 @@ class _Input:
         self.difference: tf.Tensor | float = 1.0
         self.value: Value = here  # what is not explained is the same for both members
         if explained and here.dtype.is_floating:
-            self.source, self.difference = here, here - there
+            self.source, self.difference = here, difference(here, there)
             self.value = Pair(here, there, self.leaf)
         elif explained:
             self.source = tf.zeros(here.shape, CREDIT)

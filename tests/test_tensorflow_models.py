@@ -467,6 +467,39 @@ def test_half_precision_is_explained_in_single():
     np.testing.assert_allclose(found.prediction[0], model(pair()[0][0]).numpy()[:, 0], atol=1e-2)
 
 
+class CastInside(L.Layer):
+    def call(self, x):
+        return tf.cast(tf.tanh(tf.cast(x, tf.float32)), x.dtype)
+
+
+SINGLE_IN_PART = {
+    "float32": {
+        "dense": lambda: [L.LSTM(4), L.Dense(3, activation="tanh", dtype="float32"), L.Dense(2)],
+        "recurrent": lambda: [L.Dense(3), L.GRU(4, dtype="float32"), L.Dense(2)],
+        "cast": lambda: [L.LSTM(4, return_sequences=True), CastInside(), L.LSTM(3), L.Dense(2)],
+    },
+    "float16": {"dense": lambda: [L.LSTM(4), L.Dense(3, dtype="mixed_float16"), L.Dense(2)]},
+    None: {
+        "constants": lambda: [L.Rescaling(0.3), L.Masking(), L.LSTM(3), L.Dense(2, activation="gelu")],
+        "noise": lambda: [L.GaussianNoise(1.0), L.LayerNormalization(), L.LSTM(3), L.Dropout(0.5), L.Dense(2)],
+    },
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in SINGLE_IN_PART for name in SINGLE_IN_PART[kind]])
+def test_a_part_of_a_double_model_in_fewer_digits_is_explained_in_double_and_said(kind, name):
+    x, base = (member[0].astype(float) for member in pair())
+    with double_precision():
+        model = keras.Sequential([keras.Input((STEPS, FEATURES), dtype="float64"), *SINGLE_IN_PART[kind][name]()])
+        found = xc.explain(model, x, base, target=0)
+        own = model(x).numpy()[:, 0]
+    assert found.attributions.dtype == np.float64
+    assert found.relative_residual.max() < 1e-12
+    assert np.abs(found.prediction.values[:, 0] - own).max() < {"float32": 1e-5, "float16": 1e-2, None: 1e-12}[kind]
+    said = f"A part of the model computes in {kind}; it is explained in float64."
+    assert found.notes == ([said] if kind else [])
+
+
 def test_variables_that_a_model_writes_stay_as_they_are():
     class Counting(tf.Module):
         def __init__(self):

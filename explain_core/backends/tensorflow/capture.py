@@ -49,7 +49,7 @@ class Captured:
         outputs: name, static shape and type of each tensor that the model returns.
         types: of its arguments.
         rows: the number of samples that it was traced for; None for any.
-        coarsest: the floating type of the fewest digits in it.
+        coarsest: the floating type of the fewest digits that it computes in.
     """
 
     program: Program
@@ -154,7 +154,9 @@ def _trace(
 
 
 def _coarsest(program: Program, types: Sequence[tf.DType]) -> str:
-    operations = [node.operation for each in program.everything() for node in each.nodes]
+    """By what is computed: constants and weights of few digits that are cast to more lose none."""
+    nodes = [node for each in program.everything() for node in each.nodes]
+    operations = [node.operation for node in nodes if node.type not in ("Const", "ReadVariableOp")]
     kinds = {tensor.dtype for operation in operations for tensor in operation.outputs} | set(types)
     floats = [kind.name for kind in kinds if kind.is_floating and kind.name in AGREEMENT]
     return max(floats, key=AGREEMENT.__getitem__, default="float32")

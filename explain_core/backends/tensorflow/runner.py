@@ -100,9 +100,15 @@ class TensorFlowRunner:
         self._states = rows_of_states(model)
         self._require_rows(self._states, rows)
         self._answers = OwnAnswers(model, arguments, sample_axes)
-        self._capture = lambda is_current: capture(model, arguments, leaves, sample_axes, precision, is_current)
+        self._capture = lambda is_current: capture(model, arguments, leaves, sample_axes, self._precision, is_current)
         with tf.device(device), full_precision():
             self._captured = self._capture(self._answers.is_current)
+            self._is_coarse_in_part = (
+                precision.name is None and self._dtype_of(leaves) == "float64" != self._captured.coarsest
+            )
+            if self._is_coarse_in_part:  # its rounding is larger than what a sum in float64 may be off by
+                self._precision = Precision("float64")
+                self._captured = self._capture(self._answers.is_current)
         self._draw = first_draw(self._captured.program)
         self.explained = tuple(
             bool(np.issubdtype(leaf.dtype, np.floating))
@@ -125,13 +131,23 @@ class TensorFlowRunner:
                 self._captured.outputs, self._output_shapes(leaves), self._output_axes, strict=True
             )
         )
-        types = [kind for _, _, kind in self._captured.outputs]
-        given = [tf.as_dtype(leaf.dtype) for leaf in leaves]
-        floats = [precision(kind) for kind in (*types, *given) if kind.is_floating]
         self.device = "cuda" + device.removeprefix("/GPU") if "GPU" in device else "cpu"
-        # A model of doubles that takes singles gives their multipliers in single precision.
-        self.dtype = min((kind.name for kind in floats), default="float32")
-        self.notes = (*constant_input_notes(arguments.names, self.explained), *_half_precision(types))
+        self.dtype = self._dtype_of(leaves)
+        self.notes = (*constant_input_notes(arguments.names, self.explained), *self._fewer_digits())
+
+    def _dtype_of(self, leaves: Sequence[np.ndarray]) -> str:
+        """What is explained in: a model of doubles that takes singles gives their multipliers in single precision."""
+        types = [*(kind for _, _, kind in self._captured.outputs), *(tf.as_dtype(leaf.dtype) for leaf in leaves)]
+        return min((self._precision(kind).name for kind in types if kind.is_floating), default="float32")
+
+    def _fewer_digits(self) -> list[str]:
+        """That the model, or a part of it, computes in fewer digits than it is explained in."""
+        half = [kind.name for _, _, kind in self._captured.outputs if kind in LOW_PRECISION]
+        coarsest = self._captured.coarsest
+        if half or self._is_coarse_in_part or tf.as_dtype(coarsest) in LOW_PRECISION:
+            what, name = ("The model", half[0]) if half else ("A part of the model", coarsest)
+            return [f"{what} computes in {name}; it is explained in {self.dtype}."]
+        return []
 
     def _find_ids(self) -> None:
         """Where floats of an input are cut to ids, and where ids are counted from the end of a table."""
@@ -418,8 +434,3 @@ def _product(multiplier: tf.Tensor | None, difference: tf.Tensor) -> np.ndarray:
     if multiplier is None:
         return np.zeros(difference.shape, difference.dtype.as_numpy_dtype)
     return (multiplier * tf.cast(difference, multiplier.dtype)).numpy()
-
-
-def _half_precision(types: Sequence[tf.DType]) -> list[str]:
-    half = [kind.name for kind in types if kind in LOW_PRECISION]
-    return [f"The model computes in {half[0]}; it is explained in float32."] if half else []

@@ -111,8 +111,8 @@ def _untraceable(model: Any, leaves: Sequence[np.ndarray], failure: Exception) -
         return CaptureError(
             f"the model's Python code asks for the numbers of a tensor, which a trace does not have: {said}",
             where=name,
-            hint="An if or a loop on a tensor, float(), .numpy() or a function of NumPy does that; tf.where and other "
-            "operations of TensorFlow do not.",
+            hint="An if or a loop on a tensor, float(), .numpy() or a function of NumPy does that; tf.where, tf.cond "
+            "and other operations of TensorFlow do not, nor an if or a loop in a @tf.function. Sizes are in x.shape.",
         )
     expected = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
     fits = len(expected) == len(shapes) and all(

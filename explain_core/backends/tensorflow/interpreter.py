@@ -21,7 +21,7 @@ from .layers import mark_of
 from .ledger import Ledger
 from .loops import TimeLoop
 from .methods import PAIRED, Method, is_exact
-from .pairs import Pair, Value, is_paired
+from .pairs import CREDIT, Pair, Value, is_paired, settle
 from .rules import OF_SHAPE, RULES
 
 Fused = Callable[[Sequence[Value]], list[Value] | None]
@@ -139,11 +139,11 @@ class Interpreter:
 
     def _branch(self, program: Program, node: Node, values: list[Value]) -> list[Value]:
         choice, *arguments = values
-        number = int(self._one(node, choice))
+        decided = self._one(node, choice)
         if node.type in ("If", "StatelessIf"):
-            taken = node.attribute("then_branch" if number else "else_branch")
+            taken = node.attribute("then_branch" if bool(decided) else "else_branch")
         else:
-            branches = node.attribute("branches")
+            branches, number = node.attribute("branches"), int(decided)
             taken = branches[number if 0 <= number < len(branches) else -1]
         return self._walk(program.function(taken.name), arguments)
 
@@ -161,8 +161,9 @@ class Interpreter:
         return values
 
     def _one(self, node: Node, value: Value) -> tf.Tensor:
+        """What decides, which must be the same for both members; a floating number decides by whether it is 0."""
         if isinstance(value, Pair):
-            raise refuse(node, "it is steered by a floating number that depends on the explained inputs")
+            value = settle(value.test != 0, value.base != 0, tf.zeros(value.test.shape, CREDIT))
         if is_paired(value):
             raise CaptureError(
                 "the input and its baseline take different ways through the model, so what happens on one "

@@ -96,6 +96,10 @@ def select(node: Node, values: Sequence[Value]) -> list[Value]:
     condition, *branches = values
     if not isinstance(condition, Discrete):
         return movement(1, 2)(node, values)
+    shape = test(branches[0]).shape
+    if node.type == "Select" and condition.test.shape.rank < shape.rank:  # one choice for each row, or for everything
+        condition = _of_rows(condition, shape)
+        values = [condition, *branches]
     if not test(branches[0]).dtype.is_floating:
         return elementwise_discrete(node, values)
     tests = [condition.test, *(detach(test(v)) for v in branches)]
@@ -118,6 +122,13 @@ def select(node: Node, values: Sequence[Value]) -> list[Value]:
         return [unbroadcast(weighed(dy, weight), tensor.shape) for tensor, weight in inputs]
 
     return [Pair(attach([tensor for tensor, _ in inputs], y, backward), y_base)]
+
+
+def _of_rows(condition: Discrete, shape: tf.TensorShape) -> Discrete:
+    """A truth for every element from those of the first axis, which is not how tensors broadcast."""
+    rows = [*condition.test.shape, *[1] * (shape.rank - condition.test.shape.rank)]
+    parts = (condition.test, condition.base, condition.credit)
+    return Discrete(*(tf.broadcast_to(tf.reshape(part, rows), shape) for part in parts))
 
 
 _BEYOND = 1e20  # e to the minus this is 0, and its quotients with small numbers are still numbers
@@ -175,7 +186,11 @@ def one_hot(node: Node, values: Sequence[Value]) -> list[Value]:
     check(node, values, (0,))
     ids, *rest = values
     (y,), (y_base,) = node.run([ids.test, *rest]), node.run([ids.base, *rest])
-    change, axis = y - y_base, node.attribute("axis")
+    axis = node.attribute("axis")
+    if not y.dtype.is_floating:
+        zeros = tf.zeros(y.shape, CREDIT)
+        return [settle(y, y_base, attach([ids.credit], zeros, lambda credit: tf.reduce_sum(credit, axis=axis)))]
+    change = y - y_base
     out = attach([ids.credit], y, lambda dy: tf.reduce_sum(dy * change, axis=axis))
     if ids.leaf and axis == -1:
         ids.leaf.embedded.append((out, change))

@@ -126,28 +126,44 @@ def linear_discrete(node: Node, values: Sequence[Value], covered: Sequence[int])
     """A linear function of integers (a running count, the length of a mask): an output's contribution is shared by the
     inputs as they share in its change.
 
-    With ``y = Σ w_i·a_i`` element i gets ``w_i·Δa_i / Δy``. An output that does not change has nothing to share.
+    With ``y = Σ w_i·a_i``, not yet rounded as a mean of integers is, element i gets ``w_i·Δa_i / Δy``. An output that
+    does not change has nothing to share. Weights are taken in the middle, so that it holds for products of two as well.
     """
     places = [number for number, value in enumerate(values) if is_paired(value)]
     paired = [values[number] for number in places]
     if len(node.outputs) != 1 or any(isinstance(value, Pair) for value in paired):
         raise refuse(node, "there is no rule for it on integers or masks in which test and baseline differ")
     (t,), (b,) = node.run([test(v) for v in values]), node.run([base(v) for v in values])
-    change = tf.cast(t, CREDIT) - tf.cast(b, CREDIT)
-    changes = [tf.cast(v.test, CREDIT) - tf.cast(v.base, CREDIT) for v in paired]
-    given = [tf.cast(test(v), CREDIT) if number in covered else v for number, v in enumerate(values)]
-    for number, moved in zip(places, changes, strict=True):
-        given[number] = moved
+    like = _of_one_type(node, covered, len(values))
+    members = [
+        [tf.cast(of(v), CREDIT) if number in like else v for number, v in enumerate(values)] for of in (test, base)
+    ]
+    exact, exact_base = (node.run(member)[0] for member in members)
+    if exact.dtype != CREDIT:
+        raise refuse(node, "it turns integers in which test and baseline differ into floats of single precision")
+    change = exact - exact_base
+    middle = [(a + b) / 2 if number in places else a for number, (a, b) in enumerate(zip(*members, strict=True))]
+    sources = [middle[number] for number in places]
 
     def backward(contribution: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            tape.watch(changes)
-            (y,) = node.run(given)
+            tape.watch(sources)
+            (y,) = node.run(middle)
         ratio = tf.math.divide_no_nan(contribution, change)
-        weights = tape.gradient(y, changes, output_gradients=ratio)
-        return [tf.convert_to_tensor(weight) * moved for weight, moved in zip(weights, changes, strict=True)]
+        weights = tape.gradient(y, sources, output_gradients=ratio)
+        moves = [members[0][number] - members[1][number] for number in places]
+        return [tf.convert_to_tensor(weight) * moved for weight, moved in zip(weights, moves, strict=True)]
 
     return [settle(t, b, attach([v.credit for v in paired], tf.zeros(t.shape, CREDIT), backward))]
+
+
+def _of_one_type(node: Node, covered: Sequence[int], count: int) -> set[int]:
+    """The inputs that are of the type of the covered ones, such as what is filled in between them."""
+    arguments = node.operation.op_def.input_arg
+    if len(arguments) != count:  # a list, and then of one type
+        return set(covered)
+    types = {arguments[number].type_attr for number in covered}
+    return {number for number in range(count) if number in covered or arguments[number].type_attr in types - {""}}
 
 
 def elementwise(secant: Secant) -> Rule:
@@ -227,6 +243,8 @@ def bilinear(first: int, second: int) -> Rule:
         if len(values) <= second or not (is_paired(values[first]) and is_paired(values[second])):
             return alone(node, values)
         check(node, values, (first, second))
+        if any(isinstance(value, Discrete) for value in values):
+            return linear_discrete(node, values, (first, second))
         tests, bases = [detach(test(v)) for v in values], [base(v) for v in values]
         (y,), (y_base,) = node.run(tests), node.run(bases)
         middle = list(tests)

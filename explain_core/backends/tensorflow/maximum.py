@@ -75,6 +75,8 @@ def _chance(p: tf.Tensor, q: tf.Tensor) -> tf.Tensor:
 def pool(node: Node, values: Sequence[Value]) -> list[Value]:
     """``MaxPool`` over windows of any number of spatial axes: each window is an axis of its own."""
     (pair,) = values
+    if not isinstance(pair, Pair):
+        raise refuse(node, "there is no rule for it on integers or masks in which test and baseline differ")
     if node.attribute("data_format") not in (b"NHWC", b"NDHWC") or node.attribute("padding") == b"EXPLICIT":
         raise refuse(node, "only channels-last data with VALID or SAME padding have a rule")
     a, b = detach(pair.test), pair.base

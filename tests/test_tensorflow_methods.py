@@ -176,4 +176,4 @@ def test_every_method_runs_or_says_why():
         except MethodError as error:
             assert "tensorflow" not in method.frameworks, error  # noqa: PT017 - others must not fail at all
         else:
-            assert found.attributions.dims == ("sample", "time", "feature")
+            assert found.attributions.dims == ("sample", "axis_1", "axis_2")  # the model flattens both

@@ -141,7 +141,7 @@ def _leaky(d: Draw) -> Sample:
 
 
 COMPUTING: dict[str, Make] = {
-    **each("Atan2 DivNoNan Maximum Minimum RealDiv SquaredDifference", binary("real")),
+    **each("Atan2 DivNoNan Maximum Minimum MulNoNan RealDiv SquaredDifference", binary("real")),
     **{name: _of_two(getattr(raw, name)) for name in ("FloorDiv", "FloorMod")},
     "Pow": _power,
     **each("Xdivy", _weighted("above one")),

@@ -62,7 +62,8 @@ RUN = """
 import sys, torch
 from explain_core.backends.torch.capture import run
 from explain_core.models import load_model
-print(run(load_model(sys.argv[1]).module, [torch.zeros(1, 5, 2)])[0].shape)
+module = load_model(sys.argv[1]).module
+print(run(module, [torch.zeros(1, 5, 2)], module, ["x"])[0].shape)
 """
 
 

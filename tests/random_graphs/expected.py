@@ -84,7 +84,7 @@ def softmax(s: Sample, x: PairedArray) -> PairedArray:
 def norm(s: Sample, x: PairedArray) -> PairedArray:
     if s.way == 3:
         square = elementwise(x, paired.square).average(-1, keepdims=True)
-        y = x * elementwise(square + EPS, paired.reciprocal_sqrt)
+        y = paired.over_scale(x, elementwise(square + EPS, paired.sqrt))
         return y * s.weights["weight"]
     y = normalise(x, {0: -1, 1: 0, 2: (0, 1)}[s.way], EPS)
     return y * s.weights["weight"] + s.weights["bias"]

@@ -211,7 +211,7 @@ def masked(s: Sample, x: PairedArray) -> PairedArray:
 
 def length(s: Sample, x: PairedArray) -> PairedArray:
     size = elementwise(elementwise(x, paired.square).sum(-1, keepdims=True) + EPS, paired.sqrt)
-    return x / size * s.weights["weight"] + s.weights["bias"]
+    return paired.over_scale(x, size) * s.weights["weight"] + s.weights["bias"]
 
 
 def decided(s: Sample, x: PairedArray) -> PairedArray:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from explain_core.backends.answers import AGREEMENT
+from explain_core.backends.answers import AGREEMENT, attribution_size
 from explain_core.backends.protocol import PairAttribution, Runner, Target
 from explain_core.errors import CompletenessError
 from explain_core.rows import STEPS_AT_ONCE, Plan
@@ -35,7 +35,7 @@ def require_same_as_passed(runner: Runner, plan: Plan, targets: Sequence[Target]
         return
     at_once = max(1, STEPS_IN_ONE_CALL // plan.steps)
     order = np.arange(plan.count) if plan.count <= at_once else np.random.default_rng(0).permutation(plan.count)
-    size = sum(np.abs(a).sum(tuple(range(2, a.ndim)), dtype=float) for a in result.attributions if a is not None)
+    size = attribution_size(result)
     for start in range(0, plan.count, at_once):
         samples = order[start : start + at_once]
         found = runner.answer(plan.rows_of(samples), [target.of_rows(samples) for target in targets])

@@ -89,7 +89,7 @@ def _middle(form: Form, mask: np.ndarray | None, of: Any) -> np.ndarray:
                 where=form.name,
                 hint=_NAME_AXES,
             )
-        pool, time = values, None
+        pool = values
     else:
         pool = np.moveaxis(values, time, 1)
         pool = pool.reshape(-1, *pool.shape[2:]) if mask is None else pool[mask]

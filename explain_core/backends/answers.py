@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from explain_core.backends.protocol import PairAttribution
 from explain_core.errors import CaptureError, CompletenessError
 
 AGREEMENT = {"float64": 1e-12, "float32": 1e-5, "float16": 5e-2, "bfloat16": 5e-2}
@@ -22,6 +23,13 @@ a batch, over recurrent nets, convolutions and transformers."""
 
 WORTH_SAYING = 1e-3
 """Rounding that moves a prediction by more, of itself and all attribution, is said."""
+
+
+def attribution_size(result: PairAttribution) -> np.ndarray:
+    """All attribution of each explained output and row, ``Σ|φ|``, (K, N)."""
+    parts = (part for part in result.attributions if part is not None)
+    return sum(np.abs(part).sum(tuple(range(2, part.ndim)), dtype=float) for part in parts)
+
 
 Noise = Callable[[], np.ndarray]
 """How far rounding moved each prediction of a batch, (N,): the difference that more digits make."""

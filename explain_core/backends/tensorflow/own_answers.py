@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...errors import CaptureError
-from ..answers import AGREEMENT, Noise, other_mates, require_own_answer, require_own_rows
+from ..answers import AGREEMENT, Noise, attribution_size, other_mates, require_own_answer, require_own_rows
 from ..protocol import PairAttribution, Target
 from .calling import cause, entry, named_outputs
 from .capture import MODEL_ERRORS, Arguments, Captured
@@ -116,23 +116,18 @@ class OwnAnswers:
         targets: Sequence[Target],
         captured: Captured,
         column: Any,
-        dtype: str,
+        coarsest: str,
     ) -> None:
         """Compare both members of a batch and, once, each row among other rows.
 
         Args:
             column: the explained number of each row, (N,), from what a model returned and a target.
-            dtype: the floating type that the rows were followed in.
+            coarsest: the floating type of the fewest digits on the way, in the model's call or as it was followed.
 
         Raises:
             CaptureError, CompletenessError: see `answers`.
         """
-        size = sum(
-            np.abs(part).sum(tuple(range(2, part.ndim)), dtype=float)
-            for part in result.attributions
-            if part is not None
-        )
-        coarsest = max((captured.coarsest, dtype), key=lambda name: AGREEMENT[name])
+        size = attribution_size(result)
         members = [(baseline, result.baseline_prediction, "the baseline"), (test, result.prediction, "the input")]
         for arrays, followed, member in members:
             outputs = self._of(arrays, member, captured)

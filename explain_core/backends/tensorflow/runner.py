@@ -242,7 +242,7 @@ class TensorFlowRunner:
 
     def _require_own_answers(self, test, baseline, result: PairAttribution, targets: Sequence[Target]) -> None:
         with tf.device(self._place), full_precision():
-            self._answers.require(test, baseline, result, targets, self._captured, self._column, self.dtype)
+            self._answers.require(test, baseline, result, targets, self._captured, self._column, self.coarsest)
 
     def _trace_anew(self) -> None:
         before = self._captured.outputs

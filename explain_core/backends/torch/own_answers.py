@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from explain_core.backends.answers import (
     Noise,
+    attribution_size,
     mixes,
     other_mates,
     require_own_answer,
@@ -70,11 +71,7 @@ class OwnAnswers:
         Raises:
             CaptureError, CompletenessError: see `answers`.
         """
-        size = sum(
-            np.abs(part).sum(tuple(range(2, part.ndim)), dtype=float)
-            for part in result.attributions
-            if part is not None
-        )
+        size = attribution_size(result)
         members = [(baseline, result.baseline_prediction, "the baseline"), (test, result.prediction, "the input")]
         for arrays, followed, member in members:
             outputs = self._of(arrays, member)

@@ -280,8 +280,7 @@ class TorchRunner:
             ledger=recorder.defects(len(targets)),
             divisors=list(ops.divisors.found.values()),
         )
-        dtype = coarsest(captured.graph, self._dtype)
-        self._answers.require(test, baseline, result, targets, dtype, self._follow)
+        self._answers.require(test, baseline, result, targets, self.coarsest, self._follow)
         return result
 
     def _half_notes(self) -> list[str]:

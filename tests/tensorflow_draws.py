@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+from reference.choices import Choices
 
 raw = tf.raw_ops
 
@@ -49,39 +50,14 @@ class Sample:
 Make = Callable[["Draw"], Sample]
 
 
-class Draw:
+class Draw(Choices):
     """What generators draw from."""
-
-    def __init__(self, seed: int, most: int = 4) -> None:
-        self._random = np.random.default_rng(seed)
-        self._most = most
-
-    def size(self, low: int = 1) -> int:
-        return int(self._random.integers(low, max(self._most, low) + 1))
-
-    def shape(self, axes: int | None = None, low: int = 1) -> tuple[int, ...]:
-        axes = int(self._random.integers(1, 4)) if axes is None else axes
-        return tuple(self.size(low) for _ in range(axes))
-
-    def axis(self, axes: int) -> int:
-        return int(self._random.integers(-axes, axes))
-
-    def axes(self, count: int) -> list[int]:
-        """Some of ``count`` axes, from either end."""
-        chosen = self._random.permutation(count)[: self._random.integers(1, count + 1)]
-        return [int(a) - count * int(self._random.integers(2)) for a in chosen]
 
     def order(self, count: int) -> list[int]:
         return self._random.permutation(count).tolist()
 
-    def flag(self) -> bool:
-        return bool(self._random.integers(2))
-
     def below(self, stop: int, start: int = 0) -> int:
         return int(self._random.integers(start, stop))
-
-    def one(self, *choices):
-        return choices[self._random.integers(len(choices))]
 
     def constant(self, *shape: int, domain: str = "real") -> np.ndarray:
         return DOMAINS[domain](np.asarray(self._random.normal(scale=self.one(0.3, 1.0, 2.0), size=shape)))

@@ -13,6 +13,7 @@ import mpmath
 import numpy as np
 import pytest
 from mpmath import mp, mpf
+from reference.quotients import Real, exact
 
 pytest.importorskip("tensorflow")
 import tensorflow as tf
@@ -37,8 +38,6 @@ WAVES = (*REAL, 999.7, -999.7, 1e4)
 INSIDE = (0.0, -0.0, 1e-30, 1e-3, 0.1, 0.5, 0.9, 0.99, -1e-30, -1e-3, -0.1, -0.5, -0.9, -0.99)
 PROBABILITIES = (1e-10, 1e-3, 0.3, 0.5, 0.9)
 BETWEEN_POLES = (1e-3, 1.3, 40.0, -2.6)
-
-Real = Callable[..., mpf]
 
 
 @dataclass(frozen=True)
@@ -196,31 +195,6 @@ def pairs(points: tuple[float, ...], differences: tuple[float, ...], dtype) -> n
     found = [(x + dtype(d), x) for x in b for d in differences]
     found += [(np.nextafter(x, dtype(np.inf)), x) for x in b if x != 0]  # not next to zero: that is denormal
     return np.array(found + [(x, y) for x in b[::3] for y in b[2::3]], dtype)
-
-
-def exact(f: Real, a: float, b: float, kinks: tuple[float, ...] = ()) -> list[mpf]:
-    """The quotient; at equal points the derivative, or the slopes on both sides of a kink."""
-    x, y = mpf(a), mpf(b)
-    if a != b:
-        return [quotient(f, x, y)]
-    with mp.workdps(60 if x else 450):  # else a step this small would be none
-        near = mpf(10) ** -30 * abs(x) or mpf(10) ** -400
-        above, below = x + near, x - near
-    if a in kinks:
-        return sorted((quotient(f, above, x), quotient(f, x, below)))
-    return [quotient(f, above, below)]
-
-
-def quotient(f: Real, x: mpf, y: mpf) -> mpf:
-    """With as many more digits as cancel."""
-    digits = 60
-    while True:
-        with mp.workdps(digits):
-            high, low = f(x), f(y)
-            change, size = high - low, max(abs(high), abs(low))
-            if size == 0 or digits > 1000 or abs(change) > size * mpf(10) ** (50 - digits):
-                return change / (x - y)
-        digits *= 2
 
 
 def errors(definition: Definition, secant, dtype) -> list[tuple[float, float, float, float, mpf]]:

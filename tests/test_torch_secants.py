@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from mpmath import mp, mpf
+from reference.quotients import Real, exact
 
 from explain_core.backends.torch.kinds import Rescale, TwoPlayers
 from explain_core.backends.torch.rules import RULES
@@ -31,8 +32,6 @@ NEAR = (0.0, -0.0, *HALF[:8], *(-x for x in HALF[:8]))
 UNIT = (0.0, -0.0, 1e-30, 1e-10, 1e-3, 0.1, 0.5, 0.875, -0.3, -1e-10, -0.75, 0.99, 0.9990234375, -0.99, 0.9)
 ABOVE_ONE = (1.0, 1.0009765625, 1.125, 1.3, 2.0, 3.0, 19.5, 40.0, 1e6)
 SHARES = (1e-30, 1e-10, 1e-3, 0.1, 0.25, 0.5, 0.75, 0.875, 0.9990234375)
-
-Real = Callable[..., mpf]
 
 
 @dataclass(frozen=True)
@@ -279,31 +278,6 @@ def pairs(points: tuple[float, ...], dtype: torch.dtype) -> tuple[torch.Tensor, 
     if min(points) < 0:
         a.append(-b)
     return torch.cat(a), b.repeat(len(a))
-
-
-def exact(f: Real, a: float, b: float, kinks: tuple[float, ...] = ()) -> list[mpf]:
-    """The quotient; at equal points the derivative, or the slopes on both sides of a kink."""
-    x, y = mpf(a), mpf(b)
-    if a != b:
-        return [quotient(f, x, y)]
-    with mp.workdps(60 if x else 450):  # else a step this small would be none
-        near = mpf(10) ** -30 * abs(x) or mpf(10) ** -400
-        above, below = x + near, x - near
-    if a in kinks:
-        return sorted((quotient(f, above, x), quotient(f, x, below)))
-    return [quotient(f, above, below)]
-
-
-def quotient(f: Real, x: mpf, y: mpf) -> mpf:
-    """With as many more digits as cancel."""
-    digits = 60
-    while True:
-        with mp.workdps(digits):
-            high, low = f(x), f(y)
-            change, size = high - low, max(abs(high), abs(low))
-            if size == 0 or digits > 1000 or abs(change) > size * mpf(10) ** (50 - digits):
-                return change / (x - y)
-        digits *= 2
 
 
 def errors(definition: Definition, secant, dtype: torch.dtype) -> list[tuple[float, float, float, float, mpf]]:

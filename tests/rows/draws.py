@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from reference.choices import Choices
 
 aten = torch.ops.aten
 
@@ -37,36 +38,8 @@ class Explained:
 Sample = tuple[Callable[..., object], list[Explained]]
 
 
-class Draw:
+class Draw(Choices):
     """What generators draw from."""
-
-    def __init__(self, seed: int, most: int = 4) -> None:
-        self._random = np.random.default_rng(seed)
-        self._most = most
-
-    def size(self, low: int = 1) -> int:
-        return int(self._random.integers(low, max(self._most, low) + 1))
-
-    def shape(self, axes: int | None = None, low: int = 1) -> tuple[int, ...]:
-        axes = int(self._random.integers(1, 4)) if axes is None else axes
-        return tuple(self.size(low) for _ in range(axes))
-
-    def axis(self, axes: int) -> int:
-        return int(self._random.integers(-axes, axes))
-
-    def axes(self, count: int) -> list[int]:
-        """Some of ``count`` axes, from either end."""
-        chosen = self._random.permutation(count)[: self._random.integers(1, count + 1)]
-        return [int(a) - count * int(self._random.integers(2)) for a in chosen]
-
-    def flag(self) -> bool:
-        return bool(self._random.integers(2))
-
-    def one(self, *choices):
-        return choices[self._random.integers(len(choices))]
-
-    def number(self, low: float = -1.0, high: float = 1.0) -> float:
-        return float(self._random.uniform(low, high))
 
     def constant(self, *shape: int, domain: str = "real") -> torch.Tensor:
         scale = self.one(0.3, 1.0, 2.0)

@@ -7,10 +7,11 @@ capture's back shows as another answer; what mixes the rows of a batch shows as 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from explain_core.backends.protocol import PairAttribution
+from explain_core.backends.protocol import PairAttribution, Target
 from explain_core.errors import CaptureError, CompletenessError
 
 AGREEMENT = {"float64": 1e-12, "float32": 1e-5, "float16": 5e-2, "bfloat16": 5e-2}
@@ -30,6 +31,9 @@ def attribution_size(result: PairAttribution) -> np.ndarray:
     parts = (part for part in result.attributions if part is not None)
     return sum(np.abs(part).sum(tuple(range(2, part.ndim)), dtype=float) for part in parts)
 
+
+Outputs = Sequence[Any]
+"""The tensors that a model returned."""
 
 Noise = Callable[[], np.ndarray]
 """How far rounding moved each prediction of a batch, (N,): the difference that more digits make."""
@@ -119,6 +123,41 @@ def other_mates(
             chosen = of_baseline.reshape([-1 if i == axis else 1 for i in range(a.ndim)])
             mixed.append(np.where(chosen, b, a).astype(a.dtype))
         yield mixed, of_baseline
+
+
+def require_same_among_others(
+    outputs: tuple[Outputs, Outputs, Outputs],
+    of_baseline: np.ndarray,
+    number: Callable[[Outputs, Target], np.ndarray],
+    follow: Callable[[], tuple[Outputs, Outputs, Outputs] | None],
+    targets: Sequence[Target],
+    size: np.ndarray,
+) -> None:
+    """With other rows beside it, each row's answer is the same to the last bit; else more digits decide.
+
+    Args:
+        outputs: what the model returned for a batch of `other_mates`, for the input and for the baseline.
+        of_baseline: which rows of the first are the baseline's, (N,).
+        number: the explained number of each row, (N,), in what it returned.
+        follow: the same three in double precision; None where they are not to be had.
+        size: all attribution of each output and row, (K, N).
+
+    Raises:
+        CompletenessError: a row has another answer.
+    """
+    mixed, of_test, _ = outputs
+    if [found.shape for found in mixed] != [found.shape for found in of_test]:
+        return
+
+    def answers(target: Target, three: tuple[Outputs, Outputs, Outputs]) -> tuple[np.ndarray, np.ndarray]:
+        among, test, base = (number(found, target) for found in three)
+        return np.where(of_baseline, base, test), among
+
+    if all(np.array_equal(*answers(target, outputs)) for target in targets):
+        return
+    followed = follow()
+    for k, target in enumerate(targets if followed is not None else ()):
+        require_own_rows(*answers(target, followed), size[k], "among others")
 
 
 def require_own_rows(together: np.ndarray, apart: np.ndarray, size: np.ndarray, which: str) -> None:

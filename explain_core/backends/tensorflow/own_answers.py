@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...errors import CaptureError
-from ..answers import AGREEMENT, Noise, attribution_size, other_mates, require_own_answer, require_own_rows
+from ..answers import AGREEMENT, Noise, attribution_size, other_mates, require_own_answer, require_same_among_others
 from ..protocol import PairAttribution, Target
 from .calling import cause, entry, named_outputs
 from .capture import MODEL_ERRORS, Arguments, Captured
@@ -146,27 +146,19 @@ class OwnAnswers:
                 self._require_same_among_others(mixed, of_baseline, test, baseline, targets, size, captured, column)
 
     def _require_same_among_others(self, arrays, of_baseline, test, baseline, targets, size, captured, column) -> None:
-        """With other rows beside it, each row's answer is the same to the last bit; else more digits decide."""
         of_test, of_base = (self._known[member][1] for member in ("the input", "the baseline"))
         try:
             outputs = self.call(arrays, captured)
         except CaptureError:  # it takes rows of the input, or of the baseline, but not both in one batch
             return
-        if [found.shape for found in outputs] != [found.shape for found in of_test]:
-            return
 
-        def answers(target: Target, mixed, first, second) -> tuple[np.ndarray, np.ndarray]:
-            numbers = [column(found, target) for found in (mixed, first, second)]
-            return np.where(of_baseline, numbers[2], numbers[1]), numbers[0]
+        def followed() -> tuple[list[np.ndarray], ...] | None:
+            try:
+                return tuple(follow(captured, given, Precision("float64")) for given in (arrays, test, baseline))
+            except tf.errors.OpError:  # an operation without double precision
+                return None
 
-        if all(np.array_equal(*answers(target, outputs, of_test, of_base)) for target in targets):
-            return
-        try:
-            followed = [follow(captured, given, Precision("float64")) for given in (arrays, test, baseline)]
-        except tf.errors.OpError:  # an operation without double precision
-            return
-        for k, target in enumerate(targets):
-            require_own_rows(*answers(target, *followed), size[k], "among others")
+        require_same_among_others((outputs, of_test, of_base), of_baseline, column, followed, targets, size)
 
     def _of(self, arrays: Arrays, member: str, captured: Captured) -> list[np.ndarray]:
         """The model's outputs; those of the last batch where it was the same, as with one baseline for all."""

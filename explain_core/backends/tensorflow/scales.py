@@ -16,6 +16,7 @@ from functools import wraps
 import numpy as np
 import tensorflow as tf
 
+from ..divisors import NEXT_TO_NOTHING, WorstDivisors
 from ..protocol import Divisor
 from .graph import Node
 from .kinds import Rule, binary
@@ -142,17 +143,8 @@ def _is_negative_power(node: Node, values: Sequence[Value]) -> bool:
     return node.type == "Pow" and isinstance(values[1], tf.Tensor) and bool(tf.reduce_all(values[1] < 0))
 
 
-class Divisors:
-    """Where the baseline is divided by next to nothing, beside what the input is divided by.
-
-    Attributes:
-        found: by place and operation; of each the worst.
-    """
-
-    NEXT_TO_NOTHING = 0.03  # of what the input is divided by
-
-    def __init__(self) -> None:
-        self.found: dict[tuple[str, str], Divisor] = {}
+class Divisors(WorstDivisors):
+    """Where the baseline is divided by next to nothing, beside what the input is divided by."""
 
     def look(self, node: Node, values: Sequence[Value]) -> None:
         """Look at what an operation divides by."""
@@ -164,13 +156,8 @@ class Divisors:
         test, base = (np.abs(member.numpy().astype(float)).ravel() for member in (by.test, by.base))
         power = 0.5 if node.type == "Rsqrt" else float(abs(tf.reduce_max(values[1]))) if negative else 1.0
         ratio = np.divide(base, test, out=np.full(test.shape, np.inf), where=test > 0)
-        if not (ratio**power < self.NEXT_TO_NOTHING).any():
+        if not (ratio**power < NEXT_TO_NOTHING).any():
             return
         least = int(ratio.argmin())
-        found = Divisor(
-            node.place, node.type, float(test[least] ** power), float(base[least] ** power), by.scale == STATISTIC
-        )
-        before = self.found.get((node.place, node.type))
-        if before is None or found.baseline / found.test < before.baseline / before.test:
-            bounded = found.is_statistic and (before is None or before.is_statistic)
-            self.found[node.place, node.type] = replace(found, is_statistic=bounded)
+        numbers = float(test[least] ** power), float(base[least] ** power)
+        self.add(Divisor(node.place, node.type, *numbers, by.scale == STATISTIC))

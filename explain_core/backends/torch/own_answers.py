@@ -15,7 +15,7 @@ from explain_core.backends.answers import (
     mixes,
     other_mates,
     require_own_answer,
-    require_own_rows,
+    require_same_among_others,
     rows_apart,
 )
 from explain_core.backends.protocol import PairAttribution, Target
@@ -97,24 +97,17 @@ class OwnAnswers:
         return np.stack(found) if all(len(own) == rows for own in found) else None
 
     def _require_same_among_others(self, arrays, of_baseline, test, baseline, targets, size, follow) -> None:
-        """With other rows beside it, each row's answer is the same to the last bit; else more digits decide."""
         of_test, of_base = (self._known[member][1] for member in ("the input", "the baseline"))
         try:
             outputs = self._call(arrays)
         except CaptureError:  # it takes rows of the input, or of the baseline, but not both in one batch
             return
-        if [found.shape for found in outputs] != [found.shape for found in of_test]:
-            return
 
-        def answers(target: Target, mixed, first, second) -> tuple[np.ndarray, np.ndarray]:
-            numbers = [self._number(found, target) for found in (mixed, first, second)]
-            return np.where(of_baseline, numbers[2], numbers[1]), numbers[0]
+        def followed() -> tuple[Sequence[Tensor], ...]:
+            return tuple(follow(given, torch.float64) for given in (arrays, test, baseline))
 
-        if all(np.array_equal(*answers(target, outputs, of_test, of_base)) for target in targets):
-            return
-        followed = [follow(given, torch.float64) for given in (arrays, test, baseline)]
-        for k, target in enumerate(targets):
-            require_own_rows(*answers(target, *followed), size[k], "among others")
+        three = outputs, of_test, of_base
+        require_same_among_others(three, of_baseline, self._number, followed, targets, size)
 
     def _require_same_alone(self, test, targets, size, dtype, follow) -> None:
         """The first row as a batch of one, where it keeps its place: for what goes by the number of rows."""

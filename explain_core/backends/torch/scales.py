@@ -16,12 +16,12 @@ by element, so that all ways of writing a normalisation come to the same.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from explain_core.backends.divisors import NEXT_TO_NOTHING, WorstDivisors
 from explain_core.backends.protocol import Divisor
 from explain_core.backends.torch.kinds import Bilinear, Linear, Product, Rescale, Rule, TwoPlayers
 from explain_core.backends.torch.pairs import Pair, is_pair, pairs_in
@@ -96,17 +96,8 @@ def _kind(rule: Rule | None, name: str, args: tuple, kwargs: dict) -> str:
     return ""
 
 
-class Divisors:
-    """Where the baseline is divided by next to nothing, beside what the input is divided by.
-
-    Attributes:
-        found: by place and operation; of each the worst.
-    """
-
-    NEXT_TO_NOTHING = 0.03  # of what the input is divided by
-
-    def __init__(self) -> None:
-        self.found: dict[tuple[str, str], Divisor] = {}
+class Divisors(WorstDivisors):
+    """Where the baseline is divided by next to nothing, beside what the input is divided by."""
 
     @torch.no_grad()
     def look(self, name: str, where: str, operation: str, args: tuple) -> None:
@@ -126,16 +117,14 @@ class Divisors:
         ratio = torch.where(test > 0, base / test, torch.inf).flatten()
         least = int(ratio.argmin())
         power = 0.5 if short == "rsqrt" else abs(args[1]) if negative else 1.0
-        if not float(ratio[least]) ** power < self.NEXT_TO_NOTHING:
+        if not float(ratio[least]) ** power < NEXT_TO_NOTHING:
             return
-        found = Divisor(
-            where,
-            operation.partition(".")[0],
-            float(test.flatten()[least].double() ** power),
-            float(base.flatten()[least].double() ** power),
-            by.scale == STATISTIC,
+        self.add(
+            Divisor(
+                where,
+                operation.partition(".")[0],
+                float(test.flatten()[least].double() ** power),
+                float(base.flatten()[least].double() ** power),
+                by.scale == STATISTIC,
+            )
         )
-        before = self.found.get((where, found.operation))
-        if before is None or found.baseline / found.test < before.baseline / before.test:
-            bounded = found.is_statistic and (before is None or before.is_statistic)
-            self.found[where, found.operation] = replace(found, is_statistic=bounded)

@@ -35,7 +35,7 @@ def require_same_as_passed(runner: Runner, plan: Plan, targets: Sequence[Target]
         return
     at_once = max(1, STEPS_IN_ONE_CALL // plan.steps)
     order = np.arange(plan.count) if plan.count <= at_once else np.random.default_rng(0).permutation(plan.count)
-    size = attribution_size(result)
+    size, usual = attribution_size(result), ORDERS * AGREEMENT[runner.coarsest]
     for start in range(0, plan.count, at_once):
         samples = order[start : start + at_once]
         found = runner.answer(plan.rows_of(samples), [target.of_rows(samples) for target in targets])
@@ -43,10 +43,10 @@ def require_same_as_passed(runner: Runner, plan: Plan, targets: Sequence[Target]
             return
         for k, own in enumerate(found.astype(float)):
             followed = result.prediction[k, samples].astype(float)
-            usual = ORDERS * AGREEMENT[runner.coarsest] * (np.maximum(np.abs(own), np.abs(followed)) + size[k, samples])
+            allowed = usual * (np.maximum(np.abs(own), np.abs(followed)) + size[k, samples])
             apart = np.abs(own - followed)
-            if (apart > usual).any():
-                row = int(np.argmax(np.where(apart > usual, apart, 0)))
+            if (apart > allowed).any():
+                row = int(np.argmax(np.where(apart > allowed, apart, 0)))
                 raise _differs(plan, int(samples[row]), len(samples), own[row], followed[row])
 
 

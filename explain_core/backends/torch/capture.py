@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from explain_core.backends.torch.calls import CallsMode
 from explain_core.backends.torch.decisions import Decisions, guards, has_memory
 from explain_core.backends.torch.draws import Repeated
 from explain_core.backends.torch.failures import failure
+from explain_core.backends.torch.ids import cuts_of_ids
 from explain_core.backends.torch.loops import Loops, find_loops
 from explain_core.backends.torch.vmapped import vmap_unfolded
 from explain_core.backends.torch.watching import ChangesWeightError, Taint, memories
@@ -57,6 +59,17 @@ class Captured:
     weight_names: dict[int, str]
     packed_orders: dict[tuple[int, ...], tuple[int, ...]]
     loops: Loops
+
+    @cached_property
+    def dtypes(self) -> frozenset[torch.dtype]:
+        """Which types of numbers there are on the way."""
+        values = pytree.tree_leaves([node.meta.get("val") for node in self.graph.graph.nodes])
+        return frozenset(value.dtype for value in values if isinstance(value, Tensor))
+
+    @cached_property
+    def cuts(self) -> dict[fx.Node, int]:
+        """Where floats of an input become ids: see `ids.cuts_of_ids`."""
+        return cuts_of_ids(self.graph.graph)
 
     @property
     def used_weights(self) -> set[str]:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, fx
-from torch.utils import _pytree as pytree
+from torch import Tensor
 
 from explain_core.backends.answers import (
     Noise,
@@ -165,11 +164,9 @@ class OwnAnswers:
         return measure
 
 
-def coarsest(graph: fx.GraphModule, *others: torch.dtype) -> str:
-    """The floating type of the fewest digits in a recorded model, and of ``others``."""
-    values = pytree.tree_leaves([node.meta.get("val") for node in graph.graph.nodes])
-    kinds = {value.dtype.to_real() for value in values if isinstance(value, Tensor) and not is_whole(value.dtype)}
-    kinds |= {*others}
+def coarsest(dtypes: Iterable[torch.dtype]) -> str:
+    """The floating type of the fewest digits among types; of complex numbers, by that of their parts."""
+    kinds = {dtype.to_real() for dtype in dtypes if not is_whole(dtype)}
     return str(max(kinds, key=lambda kind: torch.finfo(kind).eps)).removeprefix("torch.")
 
 

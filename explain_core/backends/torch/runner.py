@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
 from explain_core.backends.ids import OutsideTableError
 from explain_core.backends.protocol import ModelOutput, PairAttribution, Target, constant_input_notes
@@ -18,7 +17,6 @@ from explain_core.backends.torch.axes import axis_names
 from explain_core.backends.torch.checks import check_attributions, check_finite, check_weights
 from explain_core.backends.torch.columns import column_of
 from explain_core.backends.torch.decisions import DecidedOtherwiseError, DisagreeError, in_sample, is_guard
-from explain_core.backends.torch.ids import cuts_of_ids
 from explain_core.backends.torch.interpreter import HALF, PairOps, Place, run_graph
 from explain_core.backends.torch.layer_names import layer_names
 from explain_core.backends.torch.ledger import Ledger
@@ -111,7 +109,7 @@ class TorchRunner:
         captured = self._recorded.of(arguments.leaves)
         check_weights(self._model.module, captured.used_weights)
         require_same_answers(first_answers, captured.values, captured.graph)
-        self._is_single_in_part = self._dtype is torch.float64 and torch.float32 in _dtypes(captured.graph)
+        self._is_single_in_part = self._dtype is torch.float64 and torch.float32 in captured.dtypes
         if self._is_single_in_part:  # its rounding is larger than what a sum in float64 may be off by
             self._place = Place(device, torch.float64)
         self._output_axes = find_output_axes(self._model.run, captured.values, leaves, sample_axes)
@@ -143,7 +141,7 @@ class TorchRunner:
     def _cuts(self) -> dict[fx.Node, str]:
         """Where floats of an input become ids, with the input's name."""
         names = [name for name, explained in zip(self._arguments.names, self.explained, strict=True) if explained]
-        return {node: names[place] for node, place in cuts_of_ids(self._recorded.last.graph.graph).items()}
+        return {node: names[place] for node, place in self._recorded.last.cuts.items()}
 
     @property
     def float_ids(self) -> tuple[bool, ...]:
@@ -170,7 +168,7 @@ class TorchRunner:
     @property
     def coarsest(self) -> str:
         """See `explain_core.backends.protocol`."""
-        return coarsest(self._recorded.last.graph, self._dtype)
+        return coarsest({*self._recorded.last.dtypes, self._dtype})
 
     def attribute(
         self,
@@ -287,7 +285,7 @@ class TorchRunner:
         """That the model, or a part of it, computes in fewer digits than it is explained in."""
         halves = self._model.halves
         coarse = (*HALF, torch.float32) if self._is_single_in_part else HALF
-        fewer = halves or {dtype for dtype in _dtypes(self._recorded.last.graph) if dtype in coarse}
+        fewer = halves or {dtype for dtype in self._recorded.last.dtypes if dtype in coarse}
         return digits_notes("The model" if halves else "A part of the model", fewer, self.dtype)
 
     def _follow(self, arrays: Sequence[np.ndarray], dtype: torch.dtype) -> list[Tensor]:
@@ -342,12 +340,6 @@ class TorchRunner:
                 hint="Leave out keep_embeddings; each token's whole attribution is there without it.",
             )
         return {tokens[0]: np.stack([lookups[0].get(k, np.zeros_like(some)) for k in range(targets)])}
-
-
-def _dtypes(graph: fx.GraphModule) -> set[torch.dtype]:
-    """Which types of numbers there are in a captured graph."""
-    values = (node.meta.get("val") for node in graph.graph.nodes)
-    return {leaf.dtype for leaf in pytree.tree_leaves(list(values)) if isinstance(leaf, Tensor)}
 
 
 def _array(x: Tensor) -> np.ndarray:

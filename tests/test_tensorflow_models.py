@@ -569,7 +569,7 @@ def test_model_that_cannot_be_traced():
 
 
 def test_model_without_weights():
-    with pytest.raises(CaptureError, match="no weights"):
+    with pytest.raises(CaptureError, match="not built yet"):
         runner_of(keras.Sequential([L.LSTM(3), L.Dense(1)]), pair()[0])
 
 

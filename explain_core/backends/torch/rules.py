@@ -20,6 +20,7 @@ from explain_core.backends.torch import (
     secants,
     special,
     truths,
+    two_arguments,
     views,
 )
 from explain_core.backends.torch import compositions as composed
@@ -134,18 +135,18 @@ _SHAPES = [
 ]  # fmt: skip
 
 _TWO_PLAYERS = {
-    "maximum": TwoPlayers(secants.maximum_with, secants.maximum_with),
-    "max.other": TwoPlayers(secants.maximum_with, secants.maximum_with),
-    "fmax": TwoPlayers(secants.maximum_with, secants.maximum_with),
-    "minimum": TwoPlayers(secants.minimum_with, secants.minimum_with),
-    "min.other": TwoPlayers(secants.minimum_with, secants.minimum_with),
-    "fmin": TwoPlayers(secants.minimum_with, secants.minimum_with),
+    "maximum": TwoPlayers(two_arguments.maximum_with, two_arguments.maximum_with),
+    "max.other": TwoPlayers(two_arguments.maximum_with, two_arguments.maximum_with),
+    "fmax": TwoPlayers(two_arguments.maximum_with, two_arguments.maximum_with),
+    "minimum": TwoPlayers(two_arguments.minimum_with, two_arguments.minimum_with),
+    "min.other": TwoPlayers(two_arguments.minimum_with, two_arguments.minimum_with),
+    "fmin": TwoPlayers(two_arguments.minimum_with, two_arguments.minimum_with),
     "pow": TwoPlayers(lambda p, a, b: secants.power(a, b, p), secants.exponential),
-    "atan2": TwoPlayers(secants.atan2_numerator, secants.atan2_denominator),
-    "arctan2": TwoPlayers(secants.atan2_numerator, secants.atan2_denominator),
-    **dict.fromkeys(["xlogy", "special_xlogy"], TwoPlayers(*secants.times_logarithm(torch.log, secants.log))),
-    "special_xlog1py": TwoPlayers(*secants.times_logarithm(torch.log1p, secants.log1p)),
-    "copysign": TwoPlayers(secants.copysign_number, secants.copysign_sign),
+    "atan2": TwoPlayers(two_arguments.atan2_numerator, two_arguments.atan2_denominator),
+    "arctan2": TwoPlayers(two_arguments.atan2_numerator, two_arguments.atan2_denominator),
+    **dict.fromkeys(["xlogy", "special_xlogy"], TwoPlayers(*two_arguments.times_logarithm(torch.log, secants.log))),
+    "special_xlog1py": TwoPlayers(*two_arguments.times_logarithm(torch.log1p, secants.log1p)),
+    "copysign": TwoPlayers(two_arguments.copysign_number, two_arguments.copysign_sign),
     "remainder": TwoPlayers(*special.remainder),
     "fmod": TwoPlayers(*special.fmod),
 }

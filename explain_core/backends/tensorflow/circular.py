@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from .secants import Function, at_equal, gap, is_negative, ratio
+from .secants import Function, at_equal, gap, is_negative, is_still, ratio
 
 
 def sinc(x: tf.Tensor) -> tf.Tensor:
@@ -89,18 +89,26 @@ def _angle_between(held: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.atan2(d * ((a - b) / unit), d * d + x * y)
 
 
+def _by_angle(held: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Whether an angle between two rays is what both values differ by: not from the origin, nor from infinity."""
+    finite = tf.math.is_finite(held) & tf.math.is_finite(a) & tf.math.is_finite(b)
+    return (held != 0) & finite & ~is_still(a, b)
+
+
 def atan2_numerator(denominator: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """``atan2(·, denominator)``: the angle between the two rays, except across the cut, where nothing cancels."""
-    direct = at_equal(
-        a, b, _angle_slope(denominator, a), (tf.atan2(a, denominator) - tf.atan2(b, denominator)) / (a - b)
-    )
+    values = tf.atan2(a, denominator) - tf.atan2(b, denominator)
+    direct = at_equal(a, b, _angle_slope(denominator, a), values / (a - b))
     across_cut = (denominator < 0) & (is_negative(a) != is_negative(b))
-    return tf.where((a == b) | across_cut, direct, _angle_between(denominator, a, b) / (a - b))
+    between = _by_angle(denominator, a, b) & ~across_cut
+    return tf.where(between, _angle_between(denominator, a, b) / (a - b), direct)
 
 
 def atan2_denominator(numerator: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """``atan2(numerator, ·)``: the angle between the two rays."""
-    return at_equal(a, b, -_angle_slope(numerator, a), -_angle_between(numerator, a, b) / (a - b))
+    values = tf.atan2(numerator, a) - tf.atan2(numerator, b)
+    direct = at_equal(a, b, -_angle_slope(numerator, a), values / (a - b))
+    return tf.where(_by_angle(numerator, a, b), -_angle_between(numerator, a, b) / (a - b), direct)
 
 
 # Inverses of the hyperbolic functions

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from . import circular, discrete, maximum, normal, orders, products, reductions, scales, secants, special, writes
-from .kinds import Rule, averaged, bilinear, binary, elementwise, linear, movement, parametrised
+from .kinds import BinarySecant, Rule, averaged, bilinear, binary, elementwise, linear, movement, parametrised
 
 
 def _mean(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -77,6 +77,20 @@ def _lower(other: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 def _both(first: Callable[..., tf.Tensor], second: Callable[..., tf.Tensor] | None = None) -> Rule:
     """A function of two arguments by its secants in each, with the other held."""
     return binary(averaged(first, second=False), averaged(second or first, second=True))
+
+
+def _angle(slope: BinarySecant, *, second: bool) -> BinarySecant:
+    """A multiplier of ``atan2``. Beside a zero that only changes its sign, which is no difference that a multiplier
+    could meet, the other argument has the whole change.
+    """
+
+    def of(a: tf.Tensor, a_: tf.Tensor, b: tf.Tensor, b_: tf.Tensor) -> tf.Tensor:
+        (moved, moved_), (held, held_) = ((b, b_), (a, a_)) if second else ((a, a_), (b, b_))
+        turned = (held == held_) & (secants.is_negative(held) != secants.is_negative(held_))
+        whole = (tf.atan2(a, b) - tf.atan2(a_, b_)) / (moved - moved_)
+        return tf.where(turned & ~secants.is_still(moved, moved_), whole, slope(a, a_, b, b_))
+
+    return of
 
 
 _largest_of = reductions.in_segments(maximum.shapley_slopes, lambda kind: kind.min)
@@ -158,7 +172,10 @@ RULES: dict[str, Rule] = {
     "MatMul": bilinear(0, 1),
     "Mul": scales.product(_product),
     # Two inputs that broadcast
-    "Atan2": _both(circular.atan2_numerator, circular.atan2_denominator),
+    "Atan2": binary(
+        _angle(averaged(circular.atan2_numerator, second=False), second=False),
+        _angle(averaged(circular.atan2_denominator, second=True), second=True),
+    ),
     "DivNoNan": scales.quotient(_safe_quotient),
     "FloorDiv": writes.corners,
     "FloorMod": writes.remainder,

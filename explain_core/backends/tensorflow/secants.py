@@ -234,11 +234,11 @@ def _whole_power(exponent: int, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def exponent(value: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Secant of ``value ** a`` in a: `exp` of ``a·log value``, with the power itself taken in that base; a base of
-    zero steps at ``a = 0``.
+    """Secant of ``value ** a`` in a: `exp` of ``a·log value``, with the power itself taken in that base. A base of zero
+    or infinity steps at ``a = 0``, and one below zero has powers at whole numbers only.
     """
     rate = tf.math.log(value)
     top = tf.where(rate > 0, tf.maximum(a, b), tf.minimum(a, b))
     smooth = tf.pow(value, top) * decay(gap(a, b) * tf.abs(rate)) * rate
     stepping = quotient(lambda x: tf.pow(value, x), tf.zeros_like)(a, b)
-    return tf.where(value == 0, stepping, smooth)
+    return tf.where((value <= 0) | tf.math.is_inf(value), stepping, smooth)

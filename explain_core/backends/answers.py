@@ -1,12 +1,14 @@
 """Whether a prediction that was followed step by step is the model's own, in its batch and without it.
 
-Both frameworks' engines compare here, in every batch. What is random, kept between calls or computed behind the
-capture's back shows as another answer; what mixes the rows of a batch shows as another answer of one row alone.
+Both frameworks' engines compare here, in every batch (`OwnAnswers`). What is random, kept between calls or computed
+behind the capture's back shows as another answer; what mixes the rows of a batch shows as another answer of one row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,8 @@ def attribution_size(result: PairAttribution) -> np.ndarray:
     parts = (part for part in result.attributions if part is not None)
     return sum(np.abs(part).sum(tuple(range(2, part.ndim)), dtype=float) for part in parts)
 
+
+Arrays = Sequence[np.ndarray]
 
 Outputs = Sequence[Any]
 """The tensors that a model returned."""
@@ -103,7 +107,7 @@ def _patterns(rows: int) -> list[np.ndarray]:
 
 
 def other_mates(
-    test: Sequence[np.ndarray], baseline: Sequence[np.ndarray], axes: Sequence[int | None]
+    test: Arrays, baseline: Arrays, axes: Sequence[int | None]
 ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
     """Batches with about half of their rows from the baseline: rows that stay where they were, among others.
 
@@ -187,3 +191,117 @@ def mixes(row: int, rows: int, together: float, apart: float, which: str) -> Com
         "that reads its first axis as time (batch_first=False) needs inputs of that layout and sample_axis=1; "
         "statistics, softmax and sums over the axis of the samples mix them too.",
     )
+
+
+class OwnAnswers(ABC):
+    """What a model says of the rows that are explained; a framework adds how it is called and how it is followed.
+
+    Args:
+        sample_axes: of each array; None for a model without one.
+
+    Attributes:
+        notes: what the person should know of rounding; grows with each batch.
+    """
+
+    def __init__(self, sample_axes: Sequence[int | None]) -> None:
+        self._sample_axes = sample_axes
+        self._known: dict[str, tuple[list[np.ndarray], Outputs]] = {}
+        self._compared_rows = False
+        self.notes: list[str] = []
+
+    @abstractmethod
+    def _call(self, arrays: Arrays) -> Outputs:
+        """What the model returns, called as it is.
+
+        Raises:
+            CaptureError: it does not take these rows.
+        """
+
+    @abstractmethod
+    def _number(self, outputs: Outputs, target: Target) -> np.ndarray:
+        """The explained number of each row, (N,), in float64.
+
+        Raises:
+            CaptureError, IndexError: the output is too short for the target.
+        """
+
+    @abstractmethod
+    def _follow(self, arrays: Arrays, dtype: str) -> Outputs | None:
+        """What is followed step by step gives in "float32" or "float64", without a baseline; None where it cannot."""
+
+    def answer(self, arrays: Arrays, targets: Sequence[Target]) -> np.ndarray | None:
+        """The model's predictions (K, N) for any number of rows; None where it does not take that many."""
+        rows = next(a.shape[axis] for a, axis in self._with_axes(arrays) if axis is not None)
+        try:
+            outputs = self._call(arrays)
+            found = [self._number(outputs, target) for target in targets]
+        except (CaptureError, IndexError):
+            return None
+        return np.stack(found) if all(len(own) == rows for own in found) else None
+
+    def require(
+        self, test: Arrays, baseline: Arrays, result: PairAttribution, targets: Sequence[Target], dtype: str
+    ) -> None:
+        """Compare both members of a batch and, once, each row among other rows.
+
+        Args:
+            dtype: the coarsest type on the way from input to prediction, in the model's call or as it was followed.
+
+        Raises:
+            CaptureError: the model says something else than what was followed.
+            CompletenessError: what it says of one row depends on the others.
+        """
+        size = attribution_size(result)
+        members = [(baseline, result.baseline_prediction, "the baseline"), (test, result.prediction, "the input")]
+        for arrays, followed, member in members:
+            outputs = self._of(arrays, member)
+            for k, target in enumerate(targets):
+                own, noise = self._number(outputs, target), self._noise(arrays, target, dtype)
+                said = require_own_answer(own, followed[k], size[k], dtype, member, noise)
+                self.notes += [note for note in said if note not in self.notes]
+        if not self._compared_rows and self._sample_axes[0] is not None and size.shape[1] > 1:
+            self._require_own_rows(test, baseline, targets, size, dtype)
+            self._compared_rows = True
+
+    def _require_own_rows(
+        self, test: Arrays, baseline: Arrays, targets: Sequence[Target], size: np.ndarray, dtype: str
+    ) -> None:
+        """Refuse a model whose answer to one row depends on the other rows; a framework may look further."""
+        for mixed, of_baseline in other_mates(test, baseline, self._sample_axes):
+            try:
+                among = self._call(mixed)
+            except CaptureError:  # it takes rows of the input, or of the baseline, but not both in one batch
+                continue
+            of_test, of_base = (self._known[member][1] for member in ("the input", "the baseline"))
+            follow = partial(self._followed, *((arrays, "float64") for arrays in (mixed, test, baseline)))
+            three = among, of_test, of_base
+            require_same_among_others(three, of_baseline, self._number, follow, targets, size)
+
+    def _with_axes(self, arrays: Arrays) -> Iterable[tuple[np.ndarray, int | None]]:
+        return zip(arrays, self._sample_axes, strict=True)
+
+    def _of(self, arrays: Arrays, member: str) -> Outputs:
+        """The model's outputs; those of the last batch where it was the same, as with one baseline for all."""
+        before = self._known.get(member)
+        if before is None or not all(map(np.array_equal, arrays, before[0])):
+            self._known[member] = before = list(arrays), self._call(arrays)
+        return before[1]
+
+    def _followed(self, *runs: tuple[Arrays, str]) -> tuple[Outputs, ...] | None:
+        """What is followed gives for all of these arrays and types; None where it cannot for one."""
+        outputs = tuple(self._follow(arrays, dtype) for arrays, dtype in runs)
+        return None if any(found is None for found in outputs) else outputs
+
+    def _noise(self, arrays: Arrays, target: Target, dtype: str) -> Noise | None:
+        """How far rounding in ``dtype`` moves each prediction, measured by following it in single and in double."""
+        if dtype not in ("float32", "float64"):
+            return None
+
+        def measure() -> np.ndarray:
+            outputs = self._followed((arrays, "float32"), (arrays, "float64"))
+            if outputs is None:  # nobody knows, and nothing is allowed for it
+                return np.zeros(1)
+            single, double = (self._number(found, target) for found in outputs)
+            return np.abs(single - double) * (np.finfo(dtype).eps / np.finfo(np.float32).eps)
+
+        return measure

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from ...errors import CaptureError
-from ..answers import AGREEMENT, Noise, attribution_size, other_mates, require_own_answer, require_same_among_others
-from ..protocol import PairAttribution, Target
+from ..answers import AGREEMENT, Arrays, OwnAnswers
+from ..protocol import Target
 from .calling import cause, entry, named_outputs
 from .capture import MODEL_ERRORS, Arguments, Captured
 from .graph import Precision, compile_graph
@@ -25,7 +25,7 @@ from .interpreter import Interpreter
 from .layers import compiling
 from .recurrent import FusedLayer
 
-Arrays = Sequence[np.ndarray]
+Column = Callable[[Arrays, Target], np.ndarray]
 
 
 def _irregular(arrays: Arrays) -> list[np.ndarray]:
@@ -39,18 +39,47 @@ def _irregular(arrays: Arrays) -> list[np.ndarray]:
     ]
 
 
-class OwnAnswers:
+class TensorFlowAnswers(OwnAnswers):
     """What a model says of the rows that are explained. It is left as it was.
 
     Args:
         model, arguments, sample_axes: as the runner has them.
+        column: the explained number of each row, (N,), from what a model returned and a target.
     """
 
-    def __init__(self, model: Any, arguments: Arguments, sample_axes: Sequence[int | None]) -> None:
-        self._model, self._arguments, self._axes = model, arguments, sample_axes
-        self._known: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
-        self._tried_others = False
+    _captured: Captured
+
+    def __init__(self, model: Any, arguments: Arguments, sample_axes: Sequence[int | None], column: Column) -> None:
+        super().__init__(sample_axes)
+        self._model, self._arguments, self._column = model, arguments, column
         self._loops: dict[Hashable, Callable] = {}
+
+    def use(self, captured: Captured) -> None:
+        """Compare with this trace from now on, also for rows that were asked for before."""
+        self._captured = captured
+        self._known.clear()
+
+    def _call(self, arrays: Arrays) -> list[np.ndarray]:
+        return self.call(arrays, self._captured)
+
+    def _number(self, outputs: Arrays, target: Target) -> np.ndarray:
+        return self._column(outputs, target).astype(float)
+
+    def _follow(self, arrays: Arrays, dtype: str) -> list[np.ndarray] | None:
+        try:
+            return follow(self._captured, arrays, Precision(dtype))
+        except tf.errors.OpError:  # an operation without double precision
+            return None
+
+    def _of(self, arrays: Arrays, member: str) -> Arrays:
+        outputs = super()._of(arrays, member)
+        if [value.shape[1:] for value in outputs] != [tuple(s[1:]) for s in _shapes(outputs, self._captured)]:
+            raise CaptureError(
+                f"the model returns tensors of shapes {[value.shape for value in outputs]}, and those of its trace "
+                f"have {[str(shape) for _, shape, _ in self._captured.outputs]}",
+                hint="The model was changed while it was explained; explain it again.",
+            )
+        return outputs
 
     def call(self, arrays: Arrays, captured: Captured) -> list[np.ndarray]:
         """What the model returns, called as it is.
@@ -72,18 +101,8 @@ class OwnAnswers:
         return [tensor.numpy() for _, tensor in results]
 
     def _compiled(self, captured: Captured) -> AbstractContextManager[None]:
-        any_rows = captured.rows is None and self._axes[0] is not None
+        any_rows = captured.rows is None and self._sample_axes[0] is not None
         return compiling(self._loops, any_rows) if "keras" in sys.modules else nullcontext()
-
-    def answer(self, arrays: Arrays, captured: Captured, targets: Sequence[Target], column: Any) -> np.ndarray | None:
-        """The model's predictions (K, N) for any number of rows; None where it does not take that many."""
-        rows = next(a.shape[axis] for a, axis in zip(arrays, self._axes, strict=True) if axis is not None)
-        try:
-            outputs = self.call(arrays, captured)
-            found = [column(outputs, target) for target in targets]
-        except (CaptureError, IndexError):
-            return None
-        return np.stack(found) if all(len(own) == rows for own in found) else None
 
     def is_current(self, captured: Captured) -> bool:
         """Whether a trace that was kept says what the model says now: of one row, and of one of no regularity.
@@ -92,7 +111,7 @@ class OwnAnswers:
         """
         arrays = [np.asarray(leaf) for leaf in self._arguments.leaves]
         if captured.rows is None:
-            arrays = [a if axis is None else np.take(a, [0], axis) for a, axis in zip(arrays, self._axes, strict=True)]
+            arrays = [a if axis is None else np.take(a, [0], axis) for a, axis in self._with_axes(arrays)]
         return self._is_answer(arrays, captured) and self._is_answer(_irregular(arrays), captured)
 
     def _is_answer(self, arrays: Arrays, captured: Captured) -> bool:
@@ -107,69 +126,6 @@ class OwnAnswers:
             np.allclose(a, b, rtol=usual, atol=usual * np.abs(a).max(initial=0.0), equal_nan=True)
             for a, b in zip(own, traced, strict=True)
         )
-
-    def require(
-        self,
-        test: Arrays,
-        baseline: Arrays,
-        result: PairAttribution,
-        targets: Sequence[Target],
-        captured: Captured,
-        column: Any,
-        coarsest: str,
-    ) -> None:
-        """Compare both members of a batch and, once, each row among other rows.
-
-        Args:
-            column: the explained number of each row, (N,), from what a model returned and a target.
-            coarsest: the floating type of the fewest digits on the way, in the model's call or as it was followed.
-
-        Raises:
-            CaptureError, CompletenessError: see `answers`.
-        """
-        size = attribution_size(result)
-        members = [(baseline, result.baseline_prediction, "the baseline"), (test, result.prediction, "the input")]
-        for arrays, followed, member in members:
-            outputs = self._of(arrays, member, captured)
-            if [value.shape[1:] for value in outputs] != [tuple(s[1:]) for s in _shapes(outputs, captured)]:
-                raise CaptureError(
-                    f"the model returns tensors of shapes {[value.shape for value in outputs]}, and those of its trace "
-                    f"have {[str(shape) for _, shape, _ in captured.outputs]}",
-                    hint="The model was changed while it was explained; explain it again.",
-                )
-            for k, target in enumerate(targets):
-                noise = _noise(captured, arrays, target, column, coarsest)
-                require_own_answer(column(outputs, target), followed[k], size[k], coarsest, member, noise)
-        if not self._tried_others and self._axes[0] is not None and size.shape[1] > 1:
-            self._tried_others = True
-            for mixed, of_baseline in other_mates(test, baseline, self._axes):
-                self._require_same_among_others(mixed, of_baseline, test, baseline, targets, size, captured, column)
-
-    def _require_same_among_others(self, arrays, of_baseline, test, baseline, targets, size, captured, column) -> None:
-        of_test, of_base = (self._known[member][1] for member in ("the input", "the baseline"))
-        try:
-            outputs = self.call(arrays, captured)
-        except CaptureError:  # it takes rows of the input, or of the baseline, but not both in one batch
-            return
-
-        def followed() -> tuple[list[np.ndarray], ...] | None:
-            try:
-                return tuple(follow(captured, given, Precision("float64")) for given in (arrays, test, baseline))
-            except tf.errors.OpError:  # an operation without double precision
-                return None
-
-        require_same_among_others((outputs, of_test, of_base), of_baseline, column, followed, targets, size)
-
-    def _of(self, arrays: Arrays, member: str, captured: Captured) -> list[np.ndarray]:
-        """The model's outputs; those of the last batch where it was the same, as with one baseline for all."""
-        before = self._known.get(member)
-        if before is None or not all(map(np.array_equal, arrays, before[0])):
-            self._known[member] = before = list(arrays), self.call(arrays, captured)
-        return before[1]
-
-    def forget(self) -> None:
-        """Ask again, also for rows that were asked for."""
-        self._known.clear()
 
 
 def _shapes(outputs: Arrays, captured: Captured) -> list[Sequence[int]]:
@@ -192,24 +148,6 @@ def follow(captured: Captured, arrays: Arrays, precision: Precision) -> list[np.
     taken = [precision.cast(tensor) for tensor in captured.captured]
     layers = {mark: FusedLayer(layer, precision) for mark, layer in captured.layers.items()}
     return [value.numpy() for value in Interpreter(program, layers).run([*given, *taken])]
-
-
-def _noise(captured: Captured, arrays: Arrays, target: Target, column: Any, dtype: str) -> Noise | None:
-    """How far rounding moves each prediction, measured by following it in single and in double precision."""
-    if dtype not in ("float32", "float64"):
-        return None
-
-    def measure() -> np.ndarray:
-        try:
-            single, double = (
-                column(follow(captured, arrays, Precision(name)), target).astype(float)
-                for name in ("float32", "float64")
-            )
-        except tf.errors.OpError:  # an operation without double precision: nobody knows
-            return np.zeros(1)
-        return np.abs(single - double) * (np.finfo(dtype).eps / np.finfo(np.float32).eps)
-
-    return measure
 
 
 @contextmanager

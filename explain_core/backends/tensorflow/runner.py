@@ -25,7 +25,7 @@ from .interpreter import Interpreter
 from .ledger import Ledger
 from .methods import METHODS, Method
 from .nonfinite import why_not_finite
-from .own_answers import OwnAnswers
+from .own_answers import TensorFlowAnswers
 from .pairs import CREDIT, Discrete, Leaf, Pair, Value, base, difference, is_paired, test
 from .recurrent import FusedLayer
 from .repeating import first_draw, require_same_answer
@@ -99,7 +99,7 @@ class TensorFlowRunner:
         rows = 1 if sample_axes[0] is None else leaves[0].shape[sample_axes[0]]
         self._states = rows_of_states(model)
         self._require_rows(self._states, rows)
-        self._answers = OwnAnswers(model, arguments, sample_axes)
+        self._answers = TensorFlowAnswers(model, arguments, sample_axes, self._column)
         self._capture = lambda is_current: capture(model, arguments, leaves, sample_axes, self._precision, is_current)
         with tf.device(device), full_precision():
             self._captured = self._capture(self._answers.is_current)
@@ -109,6 +109,7 @@ class TensorFlowRunner:
             if self._is_coarse_in_part:  # its rounding is larger than what a sum in float64 may be off by
                 self._precision = Precision("float64")
                 self._captured = self._capture(self._answers.is_current)
+        self._answers.use(self._captured)
         self._draw = first_draw(self._captured.program)
         self.explained = tuple(
             bool(np.issubdtype(leaf.dtype, np.floating))
@@ -229,7 +230,7 @@ class TensorFlowRunner:
         if self._rows is not None:
             return None
         with tf.device(self._place), full_precision():
-            return self._answers.answer(arrays, self._captured, targets, self._column)
+            return self._answers.answer(arrays, targets)
 
     @property
     def coarsest(self) -> str:
@@ -242,14 +243,14 @@ class TensorFlowRunner:
 
     def _require_own_answers(self, test, baseline, result: PairAttribution, targets: Sequence[Target]) -> None:
         with tf.device(self._place), full_precision():
-            self._answers.require(test, baseline, result, targets, self._captured, self._column, self.coarsest)
+            self._answers.require(test, baseline, result, targets, self.coarsest)
 
     def _trace_anew(self) -> None:
         before = self._captured.outputs
         self._captured = self._capture(lambda _: False)
         self._draw = first_draw(self._captured.program)
         self._find_ids()
-        self._answers.forget()
+        self._answers.use(self._captured)
         if [(name, shape.as_list()) for name, shape, _ in self._captured.outputs] != [
             (name, shape.as_list()) for name, shape, _ in before
         ]:

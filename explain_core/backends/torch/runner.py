@@ -23,7 +23,7 @@ from explain_core.backends.torch.ledger import Ledger
 from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
 from explain_core.backends.torch.notes import carried_notes, digits_notes, training_notes, zeroed_notes
 from explain_core.backends.torch.output_axes import find_output_axes
-from explain_core.backends.torch.own_answers import OwnAnswers, coarsest
+from explain_core.backends.torch.own_answers import TorchAnswers, coarsest
 from explain_core.backends.torch.own_model import OwnModel
 from explain_core.backends.torch.pairs import Pair, is_pair
 from explain_core.backends.torch.recorder import Recorder
@@ -113,9 +113,10 @@ class TorchRunner:
         if self._is_single_in_part:  # its rounding is larger than what a sum in float64 may be off by
             self._place = Place(device, torch.float64)
         self._output_axes = find_output_axes(self._model.run, captured.values, leaves, sample_axes)
-        self._answers = OwnAnswers(
+        self._answers = TorchAnswers(
             lambda arrays: self._model.run(self._model.leaves(arrays)),
             lambda outputs, target: column_of(outputs, target, self._output_axes),
+            self._follow,
             self._sample_axes,
             arguments.leaves,
             captured.values,
@@ -278,7 +279,7 @@ class TorchRunner:
             ledger=recorder.defects(len(targets)),
             divisors=list(ops.divisors.found.values()),
         )
-        self._answers.require(test, baseline, result, targets, self.coarsest, self._follow)
+        self._answers.require(test, baseline, result, targets, self.coarsest)
         return result
 
     def _half_notes(self) -> list[str]:

@@ -6,11 +6,11 @@ what else is in its batch (the longest sequence, a decision over all rows, a row
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from explain_core.backends.answers import AGREEMENT, attribution_size
+from explain_core.backends.answers import AGREEMENT, ROUNDINGS, attribution_size
 from explain_core.backends.protocol import PairAttribution, Runner, Target
 from explain_core.errors import CompletenessError
 from explain_core.rows import STEPS_AT_ONCE, Plan
@@ -22,11 +22,19 @@ STEPS_IN_ONE_CALL = 8 * STEPS_AT_ONCE
 """Rows times timesteps of the model's own call, whose memory is not that of an explanation."""
 
 
-def require_same_as_passed(runner: Runner, plan: Plan, targets: Sequence[Target], result: PairAttribution) -> None:
+InOtherDigits = Callable[[], PairAttribution | None]
+"""The same batches followed in the other precision; None where the model cannot be run in it."""
+
+
+def require_same_as_passed(
+    runner: Runner, plan: Plan, targets: Sequence[Target], result: PairAttribution, in_other_digits: InOtherDigits
+) -> None:
     """Compare with the model's own call on all samples at once; beyond its memory, among other samples.
 
     Args:
         result: of all N samples, in `plan`'s batches.
+        in_other_digits: asked only where answers are further apart than usual, for how far rounding moves them: a
+            softmax of huge logits turns on the order in which a sum was added.
 
     Raises:
         CompletenessError: names the sample and both answers.
@@ -36,6 +44,7 @@ def require_same_as_passed(runner: Runner, plan: Plan, targets: Sequence[Target]
     at_once = max(1, STEPS_IN_ONE_CALL // plan.steps)
     order = np.arange(plan.count) if plan.count <= at_once else np.random.default_rng(0).permutation(plan.count)
     size, usual = attribution_size(result), ORDERS * AGREEMENT[runner.coarsest]
+    noise: np.ndarray | None = None
     for start in range(0, plan.count, at_once):
         samples = order[start : start + at_once]
         found = runner.answer(plan.rows_of(samples), [target.of_rows(samples) for target in targets])
@@ -46,8 +55,19 @@ def require_same_as_passed(runner: Runner, plan: Plan, targets: Sequence[Target]
             allowed = usual * (np.maximum(np.abs(own), np.abs(followed)) + size[k, samples])
             apart = np.abs(own - followed)
             if (apart > allowed).any():
+                noise = _noise(runner, result, in_other_digits()) if noise is None else noise
+                allowed = allowed + ROUNDINGS * noise[k].max(initial=0.0)
+            if (apart > allowed).any():
                 row = int(np.argmax(np.where(apart > allowed, apart, 0)))
                 raise _differs(plan, int(samples[row]), len(samples), own[row], followed[row])
+
+
+def _noise(runner: Runner, result: PairAttribution, other: PairAttribution | None) -> np.ndarray:
+    """How far rounding moved each prediction, (K, N); zeros where nobody knows."""
+    if other is None or runner.coarsest not in ("float32", "float64"):
+        return np.zeros(result.prediction.shape)
+    moved = np.abs(result.prediction.astype(float) - other.prediction)
+    return moved * (np.finfo(runner.coarsest).eps / np.finfo(np.float32).eps)
 
 
 def _differs(plan: Plan, sample: int, among: int, own: float, followed: float) -> CompletenessError:

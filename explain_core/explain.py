@@ -9,9 +9,9 @@ from typing import Any
 from explain_core import degenerate
 from explain_core.as_passed import require_same_as_passed
 from explain_core.axes import Axis
-from explain_core.backends.protocol import Divisor
+from explain_core.backends.protocol import Divisor, PairAttribution
 from explain_core.completeness import require_completeness
-from explain_core.errors import CompletenessError, InputError, NonFiniteError
+from explain_core.errors import CompletenessError, ExplainError, InputError, NonFiniteError
 from explain_core.explanation import Explanation
 from explain_core.preparation import Prepared, prepare, refuse_missing
 from explain_core.rows import attribute_rows
@@ -71,7 +71,7 @@ def explain(
             f"progress is {progress!r}, and it is a function",
             hint="It is called with the fraction done and with what is being done: lambda fraction, message: ...",
         )
-    say = progress or (lambda fraction, message: None)
+    say = progress or _silent
     say(0.0, "Reading the model")
     ready = prepare(
         model,
@@ -89,15 +89,22 @@ def explain(
 
     divisors: list[Divisor] = []
 
+    def in_other_digits(ready: Prepared) -> PairAttribution | None:
+        try:
+            other = ready.again("float32" if ready.runner.dtype == "float64" else "float64")
+            return attribute_rows(other.runner, other.plan, other.targets, False, False, _silent)
+        except ExplainError:
+            return None
+
     def run(ready: Prepared, say: Progress) -> Explanation:
         result = attribute_rows(ready.runner, ready.plan, ready.targets, keep_gates, keep_embeddings, say)
-        require_same_as_passed(ready.runner, ready.plan, ready.targets, result)
+        require_same_as_passed(ready.runner, ready.plan, ready.targets, result, lambda: in_other_digits(ready))
         divisors[:] = divisors or result.divisors
         return ready.label(result, {"method": "DeepSHAP" if background else "DeepLIFT"}, started)
 
     def again(precision: str, sample: int | None) -> Explanation:
         say(0.9, f"Checking in {precision}")
-        return run(ready.again(precision, sample), lambda fraction, message: None)
+        return run(ready.again(precision, sample), _silent)
 
     try:
         explanation = require_completeness(run(ready, lambda f, m: say(0.1 + 0.8 * f, m)), again)
@@ -107,3 +114,7 @@ def explain(
     explanation.notes.extend(degenerate.notes(explanation, divisors))
     say(1.0, "Done")
     return explanation
+
+
+def _silent(fraction: float, message: str) -> None:
+    """Progress that nobody asked for."""

@@ -106,3 +106,15 @@ def test_one_number_for_all_samples_is_refused_and_explained_for_one():
     with pytest.raises(xc.errors.CaptureError, match="no axis has the 3 samples"):
         xc.explain(model, X[:3])
     assert xc.explain(model, X[:1]).relative_residual.max() < 1e-12
+
+
+@pytest.mark.parametrize("precision", [None, "float64"])
+def test_rounding_of_huge_logits_is_no_dependence_on_others(precision):
+    """Their last digits, which a softmax turns on, go by how many rows are multiplied at once."""
+    weight = 3e3 + torch.linspace(-0.03, 0.03, 10)[:, None].expand(10, 64)
+    model = Net(lambda net, x: (x @ weight.T).softmax(1)).eval()
+    x, background = 1 + draw(0, 3, 64).astype("float32"), 1 + 0.1 * draw(1, 5, 64).astype("float32")
+    found = xc.explain(model, x, background, target=0, background=True, precision=precision)
+    expected = (torch.from_numpy(x).double() @ weight.double().T).softmax(1)[:, 0]
+    np.testing.assert_allclose(found.prediction[:, 0], expected, rtol=1e-9)
+    assert found.relative_residual.max() < 1e-10

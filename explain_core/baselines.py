@@ -77,7 +77,7 @@ def _of_one(given: Any, i: int, forms: Sequence[Form], background: bool) -> tupl
     if isinstance(given, str):
         return from_word(given, form, valid_steps(form, forms), background)
     if is_number(given):
-        number = np.asarray(as_array(given, form.name)[0])
+        number = as_array(given, form.name)
         if not np.isfinite(number):
             raise InputError(f"the baseline is {number}", where=form.name)
         return as_input(np.full(form.values[:1].shape, number), form), []
@@ -227,7 +227,7 @@ def _require_same(given: Any, form: Form, background: bool) -> None:
             where=form.name,
             hint="Leave it out: both runs get the sample's own.",
         )
-    array, own = np.asarray(as_array(given, form.name)[0]), form.values
+    array, own = as_array(given, form.name), form.values
     if array.ndim == own.ndim and form.axis:
         array = np.moveaxis(array, form.axis, 0)
     elif array.ndim == own.ndim - 1:

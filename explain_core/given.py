@@ -12,9 +12,7 @@ import pandas as pd
 
 from explain_core.errors import InputError
 
-Labels = dict[int | str, np.ndarray]
-BESIDE = ("times", "length", "token", "add_offset", "scale_factor")
-"""Coordinates of an input that go with its values into the result, each in a place of its own."""
+Labels = dict[int, np.ndarray]
 
 SAMPLE = ("sample", "batch")
 """What people call the axis of the samples."""
@@ -27,10 +25,11 @@ class Given:
     Attributes:
         array: the numbers, in the order of axes in which they came.
         dims: the name of each axis; None where nobody named it.
-        labels: of its axes by axis number, and by name what is in `BESIDE`: time labels (sample, time) and lengths
-            (sample,) that differ between samples, words of token ids (sample, time), and the offset and scale
-            (feature,) that lead back to the person's own units.
-        along: every coordinate that is not the label of an axis: the axes that it lies along, and its values.
+        labels: of its axes, by axis number.
+        along: every coordinate that is not the label of an axis: the axes that it lies along, and its values. Some have
+            a meaning: "times" (sample, time), the time labels where they differ between samples; "length" (sample,),
+            or along no axis for one sample alone; "token" (sample, time), the words of token ids; "add_offset" and
+            "scale_factor" (feature,), which lead back to the person's own units.
         form: "array"; "table" for a frame, whose rows may be timesteps or samples; "series" for one column of it.
     """
 
@@ -67,7 +66,7 @@ class Given:
             self,
             array=np.expand_dims(self.array, axis),
             dims=(*dims[:axis], "sample", *dims[axis:]),
-            labels={later.get(key, key): value for key, value in self.labels.items()},
+            labels={later[a]: value for a, value in self.labels.items()},
             along={name: (tuple(later[a] for a in axes), value) for name, (axes, value) in self.along.items()},
             form="array",
         )
@@ -89,16 +88,14 @@ class Given:
 
     def in_order(self, axis: int, order: Sequence[int]) -> Given:
         """With the positions along an axis in another order, and all labels with them."""
-        along = {
-            name: (axes, np.take(values, order, axes.index(axis)) if axis in axes else values)
-            for name, (axes, values) in self.along.items()
-        }
-        beside = {name: values for name, (_, values) in along.items() if name in self.labels}
         return replace(
             self,
             array=np.take(self.array, order, axis),
-            labels=self.labels | beside | {axis: self.labels[axis][list(order)]},
-            along=along,
+            labels=self.labels | {axis: self.labels[axis][list(order)]},
+            along={
+                name: (axes, np.take(values, order, axes.index(axis)) if axis in axes else values)
+                for name, (axes, values) in self.along.items()
+            },
         )
 
     def as_column(self) -> Given:
@@ -202,11 +199,10 @@ def _unmasked(value: np.ma.MaskedArray, name: str) -> np.ndarray:
 def _of_xarray(value: Any, name: str) -> Given:
     dims = tuple(None if re.fullmatch(r"dim_\d+", str(dim)) else str(dim) for dim in value.dims)
     labels: Labels = {i: value[dim].values for i, dim in enumerate(value.dims) if dim in value.coords}
-    labels |= {beside: value[beside].values for beside in BESIDE if beside in value.coords}
     along = {
         str(key): (tuple(value.dims.index(dim) for dim in coord.dims), coord.values)
         for key, coord in value.coords.items()
-        if key not in value.dims and coord.ndim
+        if key not in value.dims and (coord.ndim or key == "length")
     }
     return Given(_numbers(value.values, name), dims, labels, along)
 
@@ -262,7 +258,7 @@ def _of_panel(value: pd.DataFrame, array: np.ndarray, name: str) -> Given:
     labels: Labels = {0: np.asarray(names), 2: np.asarray(value.columns)}
     own = times[at]
     same = all(np.array_equal(own[0], other) for other in own)
-    labels |= {1: own[0]} if same else {"times": own}
+    labels |= {1: own[0]} if same else {}
     along = {} if same else {"times": ((0, 1), own)}
     return Given(array[at], ("sample", "time", "feature"), labels, along)
 
@@ -323,7 +319,7 @@ def stacked(values: Sequence[Any], name: str) -> Given:
     times = [part.labels.get(0) for part in parts]
     if all(own is not None for own in times):
         same = all(_same(own, times[0]) for own in times)
-        labels |= {1: times[0]} if same else {"times": np.stack(times)}
+        labels |= {1: times[0]} if same else {}
         along = {} if same else {"times": ((0, 1), np.stack(times))}
     return Given(np.stack([part.array for part in parts]), ("sample", "time", "feature"), labels, along)
 

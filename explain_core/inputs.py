@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from explain_core.errors import CaptureError, InputError, NonFiniteError
-from explain_core.given import Given, Labels, are_frames, read_given, stacked
+from explain_core.given import Given, are_frames, read_given, stacked
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,6 @@ class Arguments:
     leaves: list[np.ndarray]
     rebuild: Callable[[list[Any]], tuple[tuple, dict]]
     given: list[Given] = field(default_factory=list)
-
-    @property
-    def labels(self) -> list[Labels]:
-        """See `Given.labels`."""
-        return [one.labels for one in self.given]
 
     def with_leaves(self, leaves: list[np.ndarray]) -> Arguments:
         """The same call with other arrays."""
@@ -140,14 +135,13 @@ def is_constant(value: Any) -> bool:
 _NO_TENSORS = ("Size", "dtype", "device", "layout", "memory_format", "DType", "TensorShape")
 
 
-def as_array(value: Any, name: str) -> tuple[np.ndarray, Labels]:
-    """Numbers as a numpy array, and the labels of its axes where it has any.
+def as_array(value: Any, name: str) -> np.ndarray:
+    """Numbers as a numpy array, without what they say of their axes.
 
     Raises:
         InputError: it is not numbers.
     """
-    given = read_given(value, name)
-    return given.array, given.labels
+    return read_given(value, name).array
 
 
 def check_finite(array: np.ndarray, name: str, what: str, *, missing: bool = False) -> None:

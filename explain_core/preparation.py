@@ -336,7 +336,7 @@ def _form(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, pl
 
 def _sample_labels(arguments: Arguments, axes: tuple[int | None, ...]) -> np.ndarray | None:
     """The labels of the first argument that has any."""
-    own = (labels[axis] for labels, axis in zip(arguments.labels, axes, strict=True) if axis in labels)
+    own = (one.labels[axis] for one, axis in zip(arguments.given, axes, strict=True) if axis in one.labels)
     return next(own, None)
 
 

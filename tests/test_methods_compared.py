@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
 import explain_core as xc
@@ -181,6 +182,13 @@ def test_models_of_one_length_or_with_lengths_are_spliced():
     np.testing.assert_array_equal(baselines["x"], MANY)
     table = horizons.horizon(made(Lengths), given, {"x": MANY}, 0, ["pairlift"], device="cpu", background=True)
     assert (table["relative_error"] < 1e-10).all()
+
+
+@pytest.mark.parametrize("of_one", [False, True], ids=["samples", "one sample alone"])
+def test_lengths_of_labelled_sequences_end_the_horizon(of_one):
+    rows = xr.DataArray(X, dims=("sample", "time", "feature"), coords={"length": ("sample", [4, 3])})
+    given, last = (rows.isel(sample=1), 3) if of_one else (rows, 4)
+    assert cut_sequence(made(Recurrent), given, BASE[0] if of_one else BASE, 0, device="cpu").lengths[-1] == last
 
 
 def test_a_small_difference_does_not_blow_the_curve_up():

@@ -147,8 +147,8 @@ def cut_sequence(
     if len(ready.targets) > 1:
         raise InputError(f"A horizon is of one output, and there are {len(ready.targets)}.", hint="Choose a target.")
     T = max(ready.plan.samples(i).shape[axis] for i, axis in timed.items())
-    labels = ready.arguments.labels[next(iter(timed))]
-    last = min(T, int(np.max(labels["length"]))) if "length" in labels else T
+    along = ready.arguments.given[next(iter(timed))].along
+    last = min(T, int(np.max(along["length"][1]))) if "length" in along else T
     lengths = tuple(steps) if steps is not None else log_spaced(last)
     if not lengths or not all(1 <= length <= T for length in lengths):
         raise InputError(f"There are no lengths {list(lengths)}.", hint=f"There are 1 to {T}.")

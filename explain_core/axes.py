@@ -13,6 +13,10 @@ from explain_core.labels import sample_order
 Axis = int | str | None
 
 
+class OtherNumberError(InputError):
+    """Two inputs differ in their number of samples."""
+
+
 class OtherSamplesError(InputError):
     """Two inputs have labels of different samples."""
 
@@ -37,7 +41,8 @@ def sample_axes(arguments: Arguments, sample_axis: Axis | Mapping[str, Axis]) ->
             argument by its name; None is for input without one.
 
     Raises:
-        InputError: no axis fits, it cannot be told which, or its name says that it is another.
+        OtherNumberError: an input has another number of samples.
+        InputError: it cannot be told which axis it is, or its name says that it is another.
     """
     given = dict(sample_axis) if isinstance(sample_axis, Mapping) else {arguments.names[0]: sample_axis}
     for argument in [name for name in given if name not in arguments.names]:  # an argument of several arrays
@@ -86,10 +91,6 @@ def sample_axes(arguments: Arguments, sample_axis: Axis | Mapping[str, Axis]) ->
             )
         axes.append(fits[0])
     return tuple(axes)
-
-
-class OtherNumberError(InputError):
-    """Two inputs differ in their number of samples."""
 
 
 def _other_number(name: str, leaf: np.ndarray, first: str, samples: int) -> InputError:

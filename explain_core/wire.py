@@ -159,10 +159,10 @@ class _Packer:
         raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} cannot be sent to the app.")
 
     def _error(self, value: ExplainError) -> dict:
-        if type(value).__name__ not in _ERRORS:
-            raise TypeError(f"The error {type(value).__name__} cannot be sent to the app.")
+        # modules tell kinds of their own apart, such as `axes.OtherNumberError`: to the app it is an `InputError`
+        kind = next(kind.__name__ for kind in type(value).__mro__ if _ERRORS.get(kind.__name__) is kind)
         said = {"what": value.what, "where": value.where, "hint": value.hint}
-        return {"k": "error", "class": type(value).__name__, **said, "fixes": self.pack(value.fixes)}
+        return {"k": "error", "class": kind, **said, "fixes": self.pack(value.fixes)}
 
     def _tuple(self, value: tuple) -> dict:
         return {"k": "tuple", "items": [self.pack(item) for item in value]}

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from explain_core import errors, wire
-from explain_core.errors import ExplainError, Fix, SequenceFileError
+from explain_core.axes import OtherNumberError
+from explain_core.errors import ExplainError, Fix, InputError, SequenceFileError
 from explain_core.explanation import Explanation
 from explain_core.models import ExpectedInput, LayerSummary, ModelSummary
 from explain_core.sequences import Options, Scaling, Vocabulary, read_file
@@ -162,6 +163,12 @@ def test_errors_of_this_package_are_all_there():
     }
 
 
+def test_an_error_of_a_module_of_its_own_arrives_as_the_kind_that_everyone_knows():
+    found = there_and_back(OtherNumberError("what", where="where", hint="hint"))
+    assert type(found) is InputError
+    assert (found.what, found.where, found.hint) == ("what", "where", "hint")
+
+
 def test_a_text_that_is_none_arrives_as_one():
     assert there_and_back("a\udc80") == "a?"
     assert there_and_back(np.array(["a\udc80"])).tolist() == ["a?"]
@@ -169,7 +176,7 @@ def test_a_text_that_is_none_arrives_as_one():
 
 @pytest.mark.parametrize(
     "value",
-    [object(), {1, 2}, np.array([1j]), [lambda: None], ValueError("x"), type("E", (SequenceFileError,), {})("x")],
+    [object(), {1, 2}, np.array([1j]), [lambda: None], ValueError("x")],
 )
 def test_what_cannot_be_sent_is_named(value):
     with pytest.raises(TypeError, match="cannot be sent to the app"):

@@ -7,20 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from benchmarks.conformance.published.functional import Of
+
 ACROSS, DOWN = torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([[2.0, 3.0, 0.0]])
-
-
-class Of(nn.Module):
-    """A function of tensors as a model, with the modules it uses."""
-
-    def __init__(self, function: Callable[..., Tensor], **modules: nn.Module) -> None:
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self, x)
 
 
 class OfTwo(Of):

@@ -7,21 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from benchmarks.conformance.published.functional import Of
+
 LENGTH = 100
 WIDE = 4 * LENGTH
-
-
-class Of(nn.Module):
-    """A function of the sequences (sample, 4, LENGTH), with the modules it uses."""
-
-    def __init__(self, function: Callable[..., Tensor], **modules: nn.Module) -> None:
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self, x)
 
 
 class Total(nn.Module):

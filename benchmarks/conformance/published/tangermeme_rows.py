@@ -166,6 +166,12 @@ def as_captum(make: Callable[[], nn.Module], within: float = 1.5e-5) -> Callable
     return run
 
 
+def all_as_captum() -> Outcome:
+    """What tangermeme asks in batches of several sizes and over several numbers of references."""
+    makes = (models.first_sum, models.flat_dense, models.first_place, models.total_conv)
+    return both(*(as_captum(make)() for make in makes))
+
+
 def activation(name: str) -> Row:
     wanted = np.array([figures()["activations"][name]])
     test = f"{FILE}::test_deep_lift_shap_residual_conv_activation[{name}]"
@@ -279,27 +285,9 @@ ROWS = [
     other("captum_deep_lift_shap_flattendense", "dense", "captum's to 5 decimals", as_captum(models.flat_dense)),
     other("captum_deep_lift_shap_scatter", "one place", "captum's to 5 decimals", as_captum(models.first_place)),
     other("captum_deep_lift_shap_conv", "convolution", "captum's to 5 decimals", as_captum(models.total_conv)),
-    other(
-        "captum_deep_lift_shap_batch_size",
-        "a sum; dense; one place; convolution",
-        "captum's",
-        lambda: both(
-            *(
-                as_captum(make)()
-                for make in (models.first_sum, models.flat_dense, models.first_place, models.total_conv)
-            )
-        ),
-    ),
-    other(
-        "captum_deep_lift_shap_n_shuffles",
-        "a sum; dense; one place; convolution",
-        "captum's",
-        lambda: both(
-            *(
-                as_captum(make)()
-                for make in (models.first_sum, models.flat_dense, models.first_place, models.total_conv)
-            )
-        ),
+    *(
+        other(f"captum_deep_lift_shap_{name}", "a sum; dense; one place; convolution", "captum's", all_as_captum)
+        for name in ("batch_size", "n_shuffles")
     ),
     other(
         "captum_deep_lift_shap_args",

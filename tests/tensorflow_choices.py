@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 import tensorflow as tf
-from tensorflow_draws import (
-    ANY,
-    NUMBER,
-    Draw,
-    Make,
-    Sample,
-    binary,
-    each,
-    over_axes,
-    raw,
-)
+from tensorflow_draws import ANY, NUMBER, Draw, Make, Sample, binary, each, over_axes, raw
 
 
 def _cast(d: Draw) -> Sample:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from contrasts import CONTRASTS, explained_as_difference
 from exactness import Net, draw
 from torch import nn
 
@@ -149,23 +150,10 @@ def heads() -> nn.Module:
     return Net(forward, **modules).double()
 
 
-PLACES = [
-    (xc.contrast(("each", 3, 0), ("each", 1, 2)), ("each", 3, 0), ("each", 1, 2)),
-    (xc.contrast("price", "each: t0, unit 1"), ("price", 0), ("each", 0, 1)),
-    (xc.contrast((0, 3, 2), "price"), ("each", 3, 2), ("price", 0)),
-]
-
-
-@pytest.mark.parametrize(("target", "first", "second"), PLACES)
+@CONTRASTS
 def test_a_contrast_is_the_difference_of_two_explanations(target, first, second):
-    net, x, base = heads(), draw(2, 3, 4, 2), draw(3, 3, 4, 2)
-    found = xc.explain(net, x, base, target=target)
-    one, other = (xc.explain(net, x, base, target=t) for t in (first, second))
-    assert found.outputs == [f"{one.outputs[0]} − {other.outputs[0]}"]
-    for part in ("attributions", "prediction", "baseline_prediction"):
-        expected = getattr(one, part).values - getattr(other, part).values
-        np.testing.assert_allclose(getattr(found, part).values, expected, atol=1e-14)
-    assert np.abs(found.residual).max() < 1e-14
+    given = draw(2, 3, 4, 2), draw(3, 3, 4, 2)
+    found, one, other = explained_as_difference(heads(), *given, target, first, second)
     gates = one.gates["rnn"]["contribution"].values - other.gates["rnn"]["contribution"].values
     np.testing.assert_allclose(found.gates["rnn"]["contribution"].values, gates, atol=1e-14)
 

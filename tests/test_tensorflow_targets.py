@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from contrasts import CONTRASTS, explained_as_difference
 from tensorflow_tools import double_precision
 
 import explain_core as xc
@@ -25,23 +26,9 @@ def draw(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-@pytest.mark.parametrize(
-    ("target", "first", "second"),
-    [
-        (xc.contrast(("each", 3, 0), ("each", 1, 2)), ("each", 3, 0), ("each", 1, 2)),
-        (xc.contrast("price", "each: t0, unit 1"), ("price", 0), ("each", 0, 1)),
-        (xc.contrast((0, 3, 2), "price"), ("each", 3, 2), ("price", 0)),
-    ],
-)
+@CONTRASTS
 def test_a_contrast_is_the_difference_of_two_explanations(heads, target, first, second):
-    x, base = draw(2, 3, 4, 2), draw(3, 3, 4, 2)
-    found = xc.explain(heads, x, base, target=target)
-    one, other = (xc.explain(heads, x, base, target=t) for t in (first, second))
-    assert found.outputs == [f"{one.outputs[0]} − {other.outputs[0]}"]
-    for part in ("attributions", "prediction", "baseline_prediction"):
-        expected = getattr(one, part).values - getattr(other, part).values
-        np.testing.assert_allclose(getattr(found, part).values, expected, atol=1e-14)
-    assert np.abs(found.residual).max() < 1e-14
+    explained_as_difference(heads, draw(2, 3, 4, 2), draw(3, 3, 4, 2), target, first, second)
 
 
 def test_every_printed_label_is_a_target(heads):

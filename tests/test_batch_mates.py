@@ -123,6 +123,17 @@ def test_targets_of_each_samples_own_are_compared_alone(dtype):
     assert ex.relative_residual.max() < 1e-5
 
 
+def test_a_row_that_would_be_shorter_alone_is_explained_as_it_was_passed():
+    """Cut to the longest of its batch, one row alone has no such step that could be compared."""
+    model = net(lambda m, x: m.head(x[:, : int((x[..., 0].detach() != 0).sum(1).max())]).tanh())
+    x, base = draw(2, N, T, F), draw(3, 1, T, F)
+    x[0, 2:] = 0
+    ex = xc.explain(model, x, base, target=(T - 1, 0))
+    with torch.no_grad():
+        np.testing.assert_allclose(ex.prediction, model(torch.from_numpy(x).float())[:, -1, :1], atol=1e-6)
+    assert ex.relative_residual.max() < 1e-5
+
+
 def test_mixing_hidden_by_equal_rows():
     """With equal rows each gets what the others give it, so that everything adds up."""
     model = net(lambda m, x: (m.head(x) + x[..., :3].mean(0)).sum(1))

@@ -70,7 +70,7 @@ class TorchAnswers(OwnAnswers):
             try:
                 outputs = [_like(a, b) for a, b in zip(found, together, strict=True)]
                 alone = self._number(outputs, target.of_sample(0))[:1]
-            except (IndexError, ValueError):  # padded to the longest sequence, a row alone has fewer timesteps
+            except (CaptureError, ValueError):  # padded to the longest sequence, a row alone has fewer timesteps
                 continue
             own, noise = self._number(together, target)[:1], self._noise(test, target, dtype)
             if rows_apart(own, alone, size[k, :1], dtype, noise).size:

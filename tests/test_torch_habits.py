@@ -148,6 +148,14 @@ def cast_and_moved(net, x):
     return plain(net, x.to(net.head.weight.dtype).to(net.head.weight.device).contiguous().clone())
 
 
+def deep_copies(net, x):
+    """As a metric or a cache keeps its state; what is written into a copy stays there, and it is copied once."""
+    kept = copy.deepcopy({"now": x, "before": [x], "zero": torch.tensor(0.0)})
+    assert kept["now"] is kept["before"][0]
+    kept["now"].mul_(2)
+    return plain(net, kept["now"] - x + kept["zero"])
+
+
 def dictionary(net, x):
     return {"prediction": plain(net, x)}
 
@@ -172,6 +180,7 @@ SAME = {
     "time-distributed": (time_distributed, time_distributed_plainly),
     "asserts on shapes": (asserted, plain),
     "casts": (cast_and_moved, plain),
+    "deep copies": (deep_copies, plain),
     "dictionary": (dictionary, plain),
     "dictionary of two": (dictionary_of_two, plain),
 }

@@ -4,7 +4,8 @@ Packed sequences, whose layout is data, are an index into padded rows: packing p
 unpacking puts them back, and both are linear. The lengths are constants of the captured graph.
 
 Values that leave PyTorch (``.tolist()``, ``.numpy()``) come back as constants of the captured sample, for the baseline
-too, so they are guarded (see `decisions`); ``.data`` is a detached view, through which attributions go on.
+too, so they are guarded (see `decisions`); ``.data`` is a detached view, through which attributions go on, and
+``copy.deepcopy`` a detached clone, since the memory that it copies is not recorded.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class CallsMode(TorchFunctionMode):
             keep(args[0], _LEAVING[name])
             with disable_proxy_modes_tracing():  # a copy, for memory that numpy shares would be written to unseen
                 return func(args[0].detach().clone(), *args[1:], **kwargs)
+        if name == "__deepcopy__":
+            return _deep_copy(*args, **kwargs)
         if name in NAMES:
             return self._draws.draw(func, args, kwargs)
         if name in _SHOWING:
@@ -71,6 +74,12 @@ class CallsMode(TorchFunctionMode):
             with disable_proxy_modes_tracing():
                 return int(func(*args))  # how many samples there are; recurrent modules read it
         return func(*args, **kwargs)
+
+
+def _deep_copy(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    """A copy of a tensor, noted in ``memo`` as `copy.deepcopy` does, for whatever else holds the same tensor."""
+    memo[id(tensor)] = copied = tensor.detach().clone()
+    return copied
 
 
 def _pack(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,7 @@ def failure(
 _CAUSES = (
     (
         r"torch\.storage\.UntypedStorage",
-        "the model copies the memory of a tensor, as copy.deepcopy, pickle and torch.save do, which cannot be followed",
+        "the model copies the memory of a tensor, as pickle and torch.save do, which cannot be followed",
         "Use .clone() for a copy of a tensor.",
     ),
     (

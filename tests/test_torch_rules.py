@@ -488,9 +488,21 @@ def test_masks_from_token_ids_are_complete(use):
     assert xc.explain(tokens(use), IDS).relative_residual.max() <= RESIDUAL
 
 
-def test_mask_of_infinities_that_differs_is_refused():
-    net = tokens(lambda x, m: x.masked_fill(~m.unsqueeze(-1), -math.inf).softmax(1))
-    with pytest.raises(xc.errors.UnsupportedOperation, match="infinit"):
+def test_mask_of_infinities_that_differs_is_as_one_of_large_numbers():
+    baseline = np.array([[1, 2, 3, 4], [4, 4, 0, 0]])
+
+    def attend(low):
+        torch.manual_seed(0)
+        return tokens(lambda x, m: x.masked_fill(~m.unsqueeze(-1), low).softmax(1) * x.tanh())
+
+    found, expected = (xc.explain(attend(low), IDS, baseline) for low in (-math.inf, -1e30))
+    assert found.relative_residual.max() <= RESIDUAL
+    np.testing.assert_allclose(found.attributions, expected.attributions, atol=1e-12)
+
+
+def test_mask_of_nan_that_differs_is_refused():
+    net = tokens(lambda x, m: x.masked_fill(~m.unsqueeze(-1), math.nan).nan_to_num(0.0))
+    with pytest.raises(xc.errors.UnsupportedOperation, match="writes NaN"):
         xc.explain(net, IDS, np.array([[1, 2, 3, 4], [4, 4, 0, 0]]))
 
 

@@ -85,6 +85,13 @@ def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Pair:
         else:
             of_a = (1 / b_test + 1 / b_base) / 2
             of_b = (a.mean.to(test.dtype) if is_pair(a) else a) * reciprocal(b_test, b_base)
+        if not ops.infinities.absent(test, base):
+            inverse = ops.infinities.rescaled(torch.reciprocal, b_test, b_base, reciprocal(b_test, b_base))
+            r_test, r_base, of_r, far = inverse
+            if far is not None:
+                test, base = torch.where(far, test_of(a) * r_test, test), torch.where(far, base_of(a) * r_base, base)
+                of_a = torch.where(far, r_test / 2 + r_base / 2, of_a)
+                of_b = torch.where(far, (a.mean.to(test.dtype) if is_pair(a) else a) * of_r, of_b)
     slopes = [of_a, of_b] if is_pair(a) else [of_b]
     tapes = [p.tape for p in pairs_in((a, b))]
     back = lambda m: tuple(onto(scaled(m, torch.conj(s)), t) for s, t in zip(slopes, tapes, strict=True))  # noqa: E731
@@ -108,18 +115,26 @@ def where(ops, condition: Any, a: Any, b: Any) -> Pair:
         base = torch.where(condition.base, base_of(a), base_of(b))
         number = torch.float64 if is_whole(test.dtype) else test.dtype
         apart = condition.test != condition.base
-        as_number = lambda v: v.mean if is_pair(v) else torch.as_tensor(v, dtype=number, device=test.device)  # noqa: E731
-        mean_a, mean_b = as_number(a), as_number(b)
+        restored = ops.infinities.restored
+
+        def middle(v: Any) -> Tensor:
+            if not is_pair(v):
+                return torch.as_tensor(v, dtype=number, device=test.device)
+            return Pair(restored(v.test.detach()), restored(v.base)).mean
+
+        mean_a, mean_b = middle(a), middle(b)
         jump = torch.where(apart, mean_a - mean_b, 0.0)
         of_a = condition.mean.to(number)
         of_b = 1 - of_a
         untaken = ~torch.isfinite(jump)
         if untaken.any():
-            jump = torch.where(untaken, torch.where(condition.test, test - base, base - test), jump)
+            test, base, _ = ops.infinities.stood_in(test, base) or (test, base, None)
+            change = torch.where(test == base, 0.0, test - base)
+            jump = torch.where(untaken, torch.where(condition.test, change, -change), jump)
             of_a, of_b = (torch.where(untaken, 0.0, share) for share in (of_a, of_b))
         if not torch.isfinite(jump).all():
             raise UnsupportedOperation(
-                "a mask that writes infinities differs between the input and the baseline",
+                "a mask that writes NaN differs between the input and the baseline",
                 hint="Choose a baseline with the same mask.",
             )
     slopes = [

@@ -21,6 +21,7 @@ from explain_core.backends.torch.aliasing import mutated_roots, writes_elsewhere
 from explain_core.backends.torch.compositions import cast
 from explain_core.backends.torch.decisions import check, is_guard, memberwise, sidelined, source_of
 from explain_core.backends.torch.ids import require_in_table, require_whole_members
+from explain_core.backends.torch.infinities import Infinities
 from explain_core.backends.torch.ledger import books
 from explain_core.backends.torch.methods import PAIRED, Method
 from explain_core.backends.torch.pairs import Pair, is_pair, is_whole, pairs_in, pick
@@ -47,6 +48,7 @@ class PairOps:
         operation: what the current operation is called in the model's graph.
         divisors: where the baseline is divided by next to nothing.
         judges: whether guards are held against what is read now.
+        infinities: those that come up in one member only, and what stands for them.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class PairOps:
         self.operation = ""
         self.divisors = scales.Divisors()
         self.judges = True
+        self.infinities = Infinities()
         self.place: LoopPlace | None = None
         self.packed_orders = packed_orders
         self.cuts: Mapping[fx.Node, str] = {}

@@ -26,6 +26,7 @@ from explain_core.backends.torch.pairs import (
     is_pair,
     is_whole,
     pairs_in,
+    pick,
     scaled,
     test_of,
     unbroadcast,
@@ -113,10 +114,11 @@ class Rescale:
             return op(*args[: self.argument], x, *args[self.argument + 1 :], **kwargs)
 
         if pair.is_float:
-            return apply_rescale(value, lambda a, b: self.secant(a, b, *rest, **kwargs), pair)
+            return apply_rescale(value, lambda a, b: self.secant(a, b, *rest, **kwargs), pair, ops.infinities)
         test, base = value(pair.test), value(pair.base)
         if not is_whole(test.dtype):
-            return apply_rescale(value, lambda a, b: self.secant(a, b, *rest, **kwargs), pair.as_float(test.dtype))
+            as_float = pair.as_float(test.dtype)
+            return apply_rescale(value, lambda a, b: self.secant(a, b, *rest, **kwargs), as_float, ops.infinities)
         moved = test.double() - base.double()
         slope = torch.where(moved == 0, 0.0, moved / pair.difference)
         return discrete(test, base, attach([test.double()], lambda m: m * slope, pair.tape))
@@ -143,18 +145,35 @@ class TwoPlayers:
                 for operand in args[:2]
                 for v in (test_of(operand), base_of(operand))
             )
+            found = None
+            if not ops.infinities.absent(test, base):
+                found = ops.infinities.two_players(_of_two(op, args, kwargs), (a, a_base), (b, b_base))
+            if found is not None:
+                test, base, far_a, far_b, far = found
             slopes, tapes = [], []
             if isinstance(args[0], Pair):
                 slope = (self.first(b, a, a_base) + self.first(b_base, a, a_base)) / 2
-                slopes.append(torch.where(_turned(b, b_base) & (a != a_base), (test - base) / (a - a_base), slope))
+                slope = torch.where(_turned(b, b_base) & (a != a_base), (test - base) / (a - a_base), slope)
+                slopes.append(slope if found is None else torch.where(far, far_a, slope))
                 tapes.append(args[0].tape)
             if isinstance(args[1], Pair):
                 slope = (self.second(a, b, b_base) + self.second(a_base, b, b_base)) / 2
-                slopes.append(torch.where(_turned(a, a_base) & (b != b_base), (test - base) / (b - b_base), slope))
+                slope = torch.where(_turned(a, a_base) & (b != b_base), (test - base) / (b - b_base), slope)
+                slopes.append(slope if found is None else torch.where(far, far_b, slope))
                 tapes.append(args[1].tape)
         shapes = [tape.shape for tape in tapes]
         back = lambda m: tuple(unbroadcast(scaled(m, s), shape) for s, shape in zip(slopes, shapes, strict=True))  # noqa: E731
         return Pair(attach([test], back, *tapes), base)
+
+
+def _of_two(op: Callable, args: tuple, kwargs: dict) -> Callable[[Tensor, Tensor], Tensor]:
+    """An operation as a function of two tensors; an argument that is a plain number stays one."""
+
+    def value(a: Tensor, b: Tensor) -> Tensor:
+        given = [v if isinstance(v, (int, float)) else x for v, x in zip(args[:2], (a, b), strict=True)]
+        return op(*given, *args[2:], **kwargs)
+
+    return value
 
 
 def _turned(a: Tensor, b: Tensor) -> Tensor:
@@ -172,7 +191,8 @@ class Comparison:
 
     def __call__(self, ops, op, args, kwargs):
         with torch.no_grad():
-            test, base = op(*test_of(args), **kwargs), op(*base_of(args), **kwargs)
+            members = [pick(args, lambda p, of=of: ops.infinities.restored(of(p))) for of in (test_of, base_of)]
+            test, base = (op(*member, **kwargs) for member in members)
             if torch.equal(test, base) and not test.is_floating_point():
                 return test
             where = [i for i, value in enumerate(args) if isinstance(value, Pair)]
@@ -180,9 +200,9 @@ class Comparison:
             slopes, tapes = [], []
             for i in where:
                 steps = []
-                for others in (test_of(args), base_of(args)):
-                    up = op(*others[:i], args[i].test.detach(), *others[i + 1 :], **kwargs).to(number)
-                    down = op(*others[:i], args[i].base, *others[i + 1 :], **kwargs).to(number)
+                for others in members:
+                    up = op(*others[:i], members[0][i], *others[i + 1 :], **kwargs).to(number)
+                    down = op(*others[:i], members[1][i], *others[i + 1 :], **kwargs).to(number)
                     steps.append(up - down)
                 moved = (steps[0] + steps[1]) / 2
                 moved = moved if test.is_floating_point() else torch.where(test == base, 0.0, moved)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from explain_core.backends.torch.infinities import Infinities
 from explain_core.errors import UnsupportedOperation
 
 
@@ -260,10 +261,11 @@ def apply_multilinear(function: Callable[..., Tensor], *args: Any, degree: int =
 
 
 @torch.no_grad()
-def apply_rescale(value: Callable[[Tensor], Tensor], secant: Callable[..., Tensor], pair: Pair) -> Pair:
+def apply_rescale(
+    value: Callable[[Tensor], Tensor], secant: Callable[..., Tensor], pair: Pair, infinities: Infinities
+) -> Pair:
     """Apply an elementwise function by the Rescale rule, ``m_a = m_y · Δy/Δa`` (Shrikumar et al. 2017)."""
     a, b = pair.test.detach(), pair.base
-    slope = secant(a, b)
+    test, base, slope, _ = infinities.rescaled(value, a, b, secant(a, b))
     with torch.enable_grad():
-        test = attach([value(a)], lambda m: scaled(m, slope.conj()), pair.tape)
-    return Pair(test, value(b))
+        return Pair(attach([test], lambda m: scaled(m, slope.conj()), pair.tape), base)

@@ -253,6 +253,10 @@ class TorchRunner:
                 base_prediction.append(_array(column.base if is_pair(column) else column))
             multipliers = self._multipliers(columns, [leaf for _, leaf in starts], recorder)
         prediction, base_prediction = np.stack(prediction), np.stack(base_prediction)
+        if ops.infinities.met:  # a number stood for infinity, where the model itself may have made a NaN of it
+            for arrays, what in ((test, "the prediction"), (baseline, "the prediction for the baseline")):
+                if (own := self._answers.answer(arrays, targets)) is not None:
+                    check_finite(own, what, self._model.module)
         check_finite(prediction, "the prediction", self._model.module)
         check_finite(base_prediction, "the prediction for the baseline", self._model.module)
 

@@ -158,17 +158,39 @@ def as_input(array: np.ndarray, form: Form) -> np.ndarray:
     if values.dtype.kind == "f":
         with np.errstate(over="ignore"):
             found = array.astype(values.dtype)
+        lost = np.isinf(found) & np.isfinite(array)
+        if lost.any():
+            raise InputError(
+                f"the baseline has {_first(array, lost)}, which does not fit {values.dtype}, the type of the input",
+                where=form.name,
+                hint=f"The largest number there is {np.finfo(values.dtype).max:.4g}. Give numbers of another scale, or "
+                "the input in more digits: .astype(np.float64).",
+            )
         check_finite(found, form.name, "baseline")
         return found
-    cut = array.astype(values.dtype)
+    with np.errstate(invalid="ignore"):
+        cut = array.astype(values.dtype)
     if (cut != array).any():
-        place = tuple(map(int, np.argwhere(cut != array)[0]))
+        least, most = (0, 1) if values.dtype.kind == "b" else (np.iinfo(values.dtype).min, np.iinfo(values.dtype).max)
+        lost = (array < least) | (array > most)
+        if lost.any():
+            raise InputError(
+                f"the baseline has {_first(array, lost)}, which does not fit {values.dtype}, the type of the input",
+                where=form.name,
+                hint=f"Numbers there are from {least} to {most}.",
+            )
         raise InputError(
-            f"the baseline has {array[place]} at position {place}, and the input is of whole numbers",
+            f"the baseline has {_first(array, cut != array)}, and the input is of whole numbers",
             where=form.name,
             hint="Ids have nothing in between: give whole numbers.",
         )
     return cut
+
+
+def _first(array: np.ndarray, which: np.ndarray) -> str:
+    """The first of some numbers, and its place."""
+    place = tuple(map(int, np.argwhere(which)[0]))
+    return f"{array[place]:.6g} at position {place}"
 
 
 def _misfit(read: Given, form: Form, background: bool) -> InputError:

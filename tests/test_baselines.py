@@ -600,3 +600,38 @@ def test_a_name_that_no_input_has_is_still_an_error():
     for form in ({"y": BASE["values"]}, {"x": {"velues": BASE["values"]}}, {"values": "zeros", "velues": "zeros"}):
         with pytest.raises(InputError, match="there is no input"):
             xc.explain(OfADict().double(), NESTED, form)
+
+
+# --- Numbers that do not fit -------------------------------------------------------------------------------------
+
+LARGE = np.where(np.arange(T)[:, None] == 2, np.array([0.0, 1e300, 0.0]), 0.0)
+
+
+TOO_LARGE = {
+    "a number": (
+        X.astype("f4"),
+        1e300,
+        r"baseline has 1e\+300 at .*, which does not fit float32, the type of the input",
+    ),
+    "an array": (X.astype("f4"), LARGE, r"baseline has 1e\+300 at position \(0, 2, 1\), which does not fit float32"),
+    "for the model": (X, LARGE, r"baseline has 1e\+300 at position \(0, 2, 1\), .* float32, the type that the model"),
+    "the input": (X + LARGE, 0, r"the input has 1e\+300 at position \(0, 2, 1\), .* float32, the type that the model"),
+}
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+def test_a_number_that_is_too_large_for_the_type_is_named(name):
+    x, baseline, said = TOO_LARGE[name]
+    with pytest.raises(InputError, match=said):
+        xc.explain(last_step().float(), x, baseline, target=0)
+
+
+def test_a_number_that_fits_a_model_in_double_precision_is_taken():
+    assert (compared(1e300) == 1e300).all()
+
+
+def test_a_whole_number_beyond_its_type_is_no_fraction():
+    torch.manual_seed(0)
+    table = Net(lambda net, ids: net.table(ids).sum((1, 2)), table=nn.Embedding(9, 2)).double()
+    with pytest.raises(InputError, match=r"1e\+300 at position .* does not fit int64"):
+        xc.explain(table, np.ones((2, 3), int), 1e300)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from explain_core.errors import CompletenessError, NonFiniteError, UnsupportedOperation
+from explain_core.errors import CompletenessError, InputError, NonFiniteError, UnsupportedOperation
 
 
 def check_layers(model: nn.Module) -> None:
@@ -36,6 +36,33 @@ def check_weights(model: nn.Module, used: Container[str]) -> None:
         if name in used and weight.is_floating_point() and not torch.isfinite(weight).all():
             kind = "NaN" if torch.isnan(weight).any() else "infinity"
             raise NonFiniteError(f"the weight {name!r} contains {kind}", where=name, hint="Was training diverging?")
+
+
+def require_fit(arrays: Sequence[np.ndarray], names: Sequence[str], member: str, dtype: torch.dtype) -> None:
+    """Refuse numbers that would become infinite in the floating type that a model computes in.
+
+    Args:
+        arrays, names: of each argument, in any floating type.
+        member: "input" or "baseline".
+
+    Raises:
+        InputError: names the number and its place.
+    """
+    most = torch.finfo(dtype).max
+    for array, name in zip(arrays, names, strict=True):
+        if array.dtype.kind != "f" or float(np.finfo(array.dtype).max) <= most:
+            continue
+        large = np.isfinite(array) & (np.abs(array) > most)
+        if large.any():
+            place = tuple(map(int, np.argwhere(large)[0]))
+            kind = str(dtype).removeprefix("torch.")
+            raise InputError(
+                f"the {member} has {array[place]:.6g} at position {place}, which does not fit {kind}, the type that "
+                "the model computes in",
+                where=name,
+                hint=f"The largest number there is {most:.4g}. Give numbers of another scale, or the model in more "
+                "digits: model.double().",
+            )
 
 
 def check_finite(values: np.ndarray, what: str, model: nn.Module) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from explain_core.backends.ids import OutsideTableError
 from explain_core.backends.protocol import ModelOutput, PairAttribution, Target, constant_input_notes
 from explain_core.backends.torch.axes import axis_names
-from explain_core.backends.torch.checks import check_attributions, check_finite, check_weights
+from explain_core.backends.torch.checks import check_attributions, check_finite, check_weights, require_fit
 from explain_core.backends.torch.columns import column_of
 from explain_core.backends.torch.decisions import DecidedOtherwiseError, DisagreeError, in_sample, is_guard
 from explain_core.backends.torch.interpreter import HALF, PairOps, Place, run_graph
@@ -88,12 +88,14 @@ class TorchRunner:
         self._model = OwnModel(model, arguments)
         self._arguments = arguments
         self._sample_axes = sample_axes
-        own = self._model.dtype
+        own = torch.float32 if self._model.dtype in HALF else self._model.dtype
         wanted = None if precision is None else getattr(torch, precision)
         self._place = Place(device, wanted)
-        self._dtype = wanted or (torch.float32 if own in HALF else own)
+        self._dtype = wanted or own
         self.device, self.dtype = str(device), str(self._dtype).removeprefix("torch.")
 
+        self._narrowest = max(own, self._dtype, key=lambda dtype: torch.finfo(dtype).eps)
+        require_fit(arguments.leaves, arguments.names, "input", self._narrowest)
         leaves = self._model.leaves(arguments.leaves)
         try:
             tokens, first_answers = self._model.first_run(leaves)
@@ -124,7 +126,9 @@ class TorchRunner:
         )
         self.outputs = tuple(
             ModelOutput(name, tuple(np.delete(value.shape, axis)) if axis is not None else tuple(value.shape))
-            for name, value, axis in zip(captured.outputs, captured.values, self._output_axes, strict=True)
+            for name, value, axis, layers in zip(
+                captured.outputs, captured.values, self._output_axes, rows, strict=True
+            )
         )
         self._notes = (
             *constant_input_notes(arguments.names, self.explained),
@@ -233,6 +237,8 @@ class TorchRunner:
         recorder: Recorder,
         method: Method,
     ) -> PairAttribution:
+        for arrays, member in ((test, "input"), (baseline, "baseline")):
+            require_fit(arrays, self._arguments.names, member, self._narrowest)
         captured = self._recorded.of(test)
         starts = [
             self._start(t, b) for t, b, explained in zip(test, baseline, self.explained, strict=True) if explained

@@ -387,3 +387,18 @@ def test_a_view_of_what_a_rule_lays_out_otherwise():
         return last(net, mixed.transpose(1, 2).contiguous().view(SAMPLES, STEPS, FEATURES))
 
     assert xc.explain(net(forward), X, baselines=BASE).relative_residual.max() <= 1e-12
+
+
+def test_a_number_that_more_digits_change_is_said_to_be_rounding():
+    def forward(net, x):
+        large = 1e8 * x[:, 0, 0]  # the same in both members, and too large to add 1 to in single precision
+        return last(net, x) * ((large + 1) - large).mean().item()
+
+    x, base = X.astype("f4"), BASE.astype("f4")
+    x[:, 0, 0] = base[:, 0, 0] = 1.0
+    single = net(forward).float()
+    with pytest.raises(xc.errors.CaptureError, match="rounding decides it") as raised:
+        xc.explain(single, x, base, target=0, precision="float64")
+    assert "model.double()" in raised.value.hint
+    assert "baseline" not in raised.value.hint
+    assert xc.explain(single.double(), x, base, target=0, precision="float64").relative_residual.max() <= 1e-12

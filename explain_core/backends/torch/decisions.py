@@ -178,7 +178,7 @@ class DecidedOtherwiseError(Exception):
             f"the model decides by {described(self.node)}, which is {_shown(self.node.meta[_READ])} where the model "
             f"itself runs and {_shown(self.value)} followed step by step: rounding decides it",
             where=_module(self.node),
-            hint=_HINT,
+            hint="In more digits it is another number. Leave out precision=..., or give it in double: model.double().",
         )
 
 

@@ -320,7 +320,8 @@ class _Chooser:
         output = self.outputs[tensor]
         last = self._units(output.shape)[index[-1]] if index else self._only(output)
         if len(index) == 2:
-            label = f"t{index[0]}, {last}" if self.names else f"t{index[0]}, unit {last}"
+            row = output.rows[index[0]] if output.rows else f"t{index[0]}"
+            label = f"{row}, {last}" if self.names else f"{row}, unit {last}"
         elif len(index) > 2:
             label = ", ".join(map(str, index))
         else:

@@ -266,3 +266,27 @@ def test_one_sample_again_keeps_its_own_target_though_inputs_have_labels():
     found = alone.label(result, {}, 0.0)
     weight = net.weight.detach().double().numpy()[1]
     np.testing.assert_allclose(found.attributions[0], weight * x.values[2], atol=1e-12)
+
+
+# --- Last states ---------------------------------------------------------------------------------------------------
+
+STATES = {
+    "two layers": (lambda net, x: net.rnn(x)[1], {"num_layers": 2}, ["l0", "l1"]),
+    "two directions": (lambda net, x: net.rnn(x)[1], {"bidirectional": True}, ["l0", "l0_reverse"]),
+    "samples first": (lambda net, x: net.rnn(x)[1].transpose(0, 1), {"num_layers": 2}, ["l0", "l1"]),
+    "a head on each": (lambda net, x: net.head(net.rnn(x)[1]).tanh(), {"num_layers": 2}, ["l0", "l1"]),
+    "of every step": (lambda net, x: net.rnn(x)[0][:, 1:], {}, ["t0", "t1"]),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_layers_of_the_last_states_are_no_timesteps(name):
+    forward, options, rows = STATES[name]
+    torch.manual_seed(0)
+    net = Net(forward, rnn=nn.GRU(2, 3, batch_first=True, **options), head=nn.Linear(3, 3)).double()
+    x = np.random.default_rng(0).normal(size=(4, 3, 2))
+    labels = [f"{row}, unit {unit}" for row in rows for unit in range(3)]
+    found = xc.explain(net, x)
+    assert found.outputs == labels
+    one = xc.explain(net, x, target=labels[4])
+    np.testing.assert_allclose(one.attributions, found.attributions.sel(output=labels[4]), atol=1e-14)

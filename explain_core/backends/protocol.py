@@ -19,10 +19,14 @@ METHODS = ("paired", "gradient", "shap", "rescale-only")
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """One tensor that the model returns: its name and its shape without the sample axis."""
+    """One tensor that the model returns: its name and its shape without the sample axis.
+
+    ``rows`` are names of the positions of the first of two axes, where that is known not to be time.
+    """
 
     name: str
     shape: tuple[int, ...]
+    rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

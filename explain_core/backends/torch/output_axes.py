@@ -1,12 +1,15 @@
-"""Where the samples are in what a model returns."""
+"""Where the samples are in what a model returns, and where the layers of a recurrent one."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
+from explain_core.backends.torch.axis_carrying import RECURRENT
 from explain_core.errors import CaptureError, SampleAxisError
 
 
@@ -61,3 +64,34 @@ def find_output_axes(
         else:
             found.append(axes[0])
     return found
+
+
+def layers_of_states(graph: fx.Graph) -> list[tuple[str, ...]]:
+    """For each output the names of its rows, where those are the last states of a recurrent layer's layers.
+
+    They are PyTorch's suffixes for weights, ``l0``, ``l0_reverse``, ``l1``. Of any other output there are none.
+    """
+    outputs = pytree.tree_leaves(graph.output_node().args[0])
+    return [_layers(node) if isinstance(node, fx.Node) else () for node in outputs]
+
+
+def _layers(node: fx.Node) -> tuple[str, ...]:
+    while _name(node) in _SAME or _name(node) == "transpose":
+        if _name(node) == "transpose" and {axis % 3 for axis in node.args[1:]} != {0, 1}:  # of layers and samples
+            return ()
+        node = node.args[0]
+    if node.target is not operator.getitem or node.args[1] == 0 or _name(node.args[0]) not in RECURRENT:
+        return ()
+    layer = node.args[0]
+    names = [argument.name for argument in layer.target._schema.arguments]
+    given = dict(zip(names, layer.args, strict=False)) | layer.kwargs
+    ways = ("", "_reverse") if given["bidirectional"] else ("",)
+    return tuple(f"l{i}{way}" for i in range(given["num_layers"]) for way in ways)
+
+
+_SAME = ("alias", "clone", "contiguous", "detach", "dropout", "linear", "relu", "sigmoid", "tanh")
+
+
+def _name(node: fx.Node) -> str:
+    is_operation = node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload)
+    return node.target._schema.name.removeprefix("aten::") if is_operation else ""

@@ -22,7 +22,7 @@ from explain_core.backends.torch.layer_names import layer_names
 from explain_core.backends.torch.ledger import Ledger
 from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
 from explain_core.backends.torch.notes import carried_notes, digits_notes, training_notes, zeroed_notes
-from explain_core.backends.torch.output_axes import find_output_axes
+from explain_core.backends.torch.output_axes import find_output_axes, layers_of_states
 from explain_core.backends.torch.own_answers import TorchAnswers, coarsest
 from explain_core.backends.torch.own_model import OwnModel
 from explain_core.backends.torch.pairs import Pair, is_pair
@@ -124,8 +124,9 @@ class TorchRunner:
             captured.values,
             alone=all(self.explained),
         )
+        rows = layers_of_states(captured.graph.graph)
         self.outputs = tuple(
-            ModelOutput(name, tuple(np.delete(value.shape, axis)) if axis is not None else tuple(value.shape))
+            ModelOutput(name, tuple(np.delete(value.shape, axis)) if axis is not None else tuple(value.shape), layers)
             for name, value, axis, layers in zip(
                 captured.outputs, captured.values, self._output_axes, rows, strict=True
             )

@@ -60,16 +60,13 @@ def _keras_entry(model: Any) -> Callable[..., Any]:
     return of_several
 
 
-_WHOLE_NUMBERS = ("int", "gptq", "awq")
-
-
 def _refuse_quantized(model: Any) -> None:
-    """Layers that round their inputs to whole numbers step by step have no rule; float8 rounds as any float does."""
+    """Layers that round what they are given step by step have no rule; rounded weights are weights."""
     for layer in model._flatten_layers():
         mode = getattr(layer, "quantization_mode", None)
-        if mode and str(mode).startswith(_WHOLE_NUMBERS):
+        if mode == "float8" or (mode and getattr(layer, "inputs_quantizer", None)):
             raise UnsupportedOperation(
-                f"the layer {layer.name!r} is quantized ({mode}): it computes in whole numbers",
+                f"the layer {layer.name!r} is quantized ({mode}): it rounds its inputs to 8 bits",
                 where=layer.path or layer.name,
                 hint="Explain the model as it was before quantize().",
             )

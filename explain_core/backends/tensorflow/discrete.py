@@ -81,6 +81,8 @@ def cast(node: Node, values: Sequence[Value]) -> list[Value]:
     (value,) = values
     (y,), (y_base,) = node.run([test(value)]), node.run([base(value)])
     if isinstance(value, Pair):
+        if y.dtype.is_floating and y.dtype.size == 1:
+            raise refuse(node, f"no rule for rounding to the 8 bits of {y.dtype.name}")
         if y.dtype.is_floating:
             return [replace(pair, leaf=value.leaf) for pair in linear(0)(node, values)]
         credit = _credit([value], [tf.ones(y.shape, CREDIT)], tf.zeros(y.shape, CREDIT))
@@ -144,27 +146,33 @@ def _hidden(tensor: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
 
 
 def gather(node: Node, values: Sequence[Value]) -> list[Value]:
-    """A table and ids. Here ids turn into floats: an id's contribution is the sum over what it looked up."""
+    """A table and ids: an id's contribution is the sum over what it looked up, floats or integers."""
     table, ids, *axis = values
     if not isinstance(ids, Discrete):
         return movement(0)(node, values)
     check(node, values, (0, 1))
-    by_batch = "batch_dims" in node.operation.node_def.attr and node.attribute("batch_dims")
-    if by_batch or not test(table).dtype.is_floating:
-        raise refuse(node, "no rule for ids that differ within the pair, by batch or in a table of integers")
+    if "batch_dims" in node.operation.node_def.attr and node.attribute("batch_dims"):
+        raise refuse(node, "no rule for ids that differ within the pair and have a table for each of them")
+    if isinstance(table, Discrete):
+        raise refuse(node, "no rule for ids and a table of integers that both differ within the pair")
 
     def look_up(entries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         return node.run([entries, rows, *axis])[0]
 
     entries, entries_base = detach(test(table)), base(table)
     y, y_base = look_up(entries, ids.test), look_up(entries_base, ids.base)
+    first = int(axis[0]) % entries.shape.rank if axis else 0
+    own = [a for a in range(y.shape.rank) if not first <= a < first + ids.test.shape.rank]
+    if not y.dtype.is_floating:
+        credit = attach([ids.credit], tf.zeros(y.shape, CREDIT), lambda dy: tf.reduce_sum(dy, axis=own))
+        if ids.leaf and first == 0 and own:  # of integers, what arrives at their credit is their contribution
+            ids.leaf.embedded.append((credit, tf.ones_like(credit)))
+        return [settle(y, y_base, credit, None if own else ids.leaf)]
     inputs = [ids.credit]
     change = y - y_base
     if isinstance(table, Pair):
         change = (y - look_up(entries, ids.base) + look_up(entries_base, ids.test) - y_base) / 2
         inputs.append(table.test)
-    first = int(axis[0]) % entries.shape.rank if axis else 0
-    own = [a for a in range(y.shape.rank) if not first <= a < first + ids.test.shape.rank]
 
     def backward(dy: tf.Tensor) -> list[tf.Tensor]:
         gradients = [tf.reduce_sum(dy * change, axis=own)]

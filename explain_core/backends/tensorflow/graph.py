@@ -37,14 +37,15 @@ Run = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
 class Precision:
     """Which floating type stands in for which; ``name=None`` keeps the model's own.
 
-    Half precision is carried in single precision, but for ``half``: its rounding is larger than most attributions.
+    Half precision is carried in single precision, but for ``half``: its rounding is larger than most attributions. Of
+    8 bits the rounding is meant: what is cast to them has other values.
     """
 
     name: str | None = None
     half: bool = False
 
     def __call__(self, dtype: tf.DType) -> tf.DType:
-        if not dtype.is_floating:
+        if not dtype.is_floating or dtype.size == 1:
             return dtype
         if self.name is not None:
             return tf.as_dtype(self.name)

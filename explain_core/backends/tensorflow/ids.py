@@ -62,11 +62,12 @@ def _are_looked_up(program: Program, slots: set[int]) -> bool:
         hits = [position for position, slot in enumerate(node.inputs) if slot in reached]
         if not hits:
             continue
-        if _LOOK_UPS.get(node.type) in hits and node.operation.outputs[0].dtype.is_floating:
+        is_look_up = _LOOK_UPS.get(node.type) in hits
+        if is_look_up and node.operation.outputs[0].dtype.is_floating:
             return True
         if node.type in _FUNCTIONS and any(are_ids(_called(program, node), position) for position in hits):
             return True
-        if node.type in _ON_THE_WAY:
+        if node.type in _ON_THE_WAY or is_look_up:  # a table of integers may give ids of other ids
             reached.update(node.outputs)
     return False
 

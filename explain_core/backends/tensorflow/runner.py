@@ -394,7 +394,10 @@ class TensorFlowRunner:
             ends, given = map(list, zip(*paired, strict=True))
             multipliers, at_vectors = tape.gradient(ends, [sources, vectors], output_gradients=given)
         embeddings = [
-            [_product(m, change) for m, (_, change) in zip(ms, i.leaf.embedded, strict=True)]
+            [
+                _product(m, change).reshape(*i.source.shape, -1)  # a table may have numbers for its rows, or matrices
+                for m, (_, change) in zip(ms, i.leaf.embedded, strict=True)
+            ]
             for ms, i in zip(at_vectors, inputs, strict=True)
         ]
         return _Explained(

@@ -170,6 +170,16 @@ def test_seeded_numbers_are_those_of_the_model_in_every_precision(name):
     assert_own(built(Net(SEEDED[name])))
 
 
+def test_a_prediction_that_rounding_moves_is_said_to_be():
+    """The model itself, in single precision, has few digits of what is explained in double precision."""
+    keras.utils.set_random_seed(0)
+    model = built(Net(lambda net, y: (y + 1e6) - 1e6))
+    ex = explain(model, X, target=0, precision="float64")
+    assert any("Rounding in float32 moves the model's own prediction for the input" in note for note in ex.notes)
+    ex = explain(built(Net(lambda net, y: y)), X, target=0, precision="float64")
+    assert not any("Rounding" in note for note in ex.notes)
+
+
 @pytest.mark.parametrize("name", SEEDED)
 def test_seeded_numbers_of_a_model_in_doubles(name):
     with double_precision():

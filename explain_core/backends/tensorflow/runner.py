@@ -134,7 +134,12 @@ class TensorFlowRunner:
         )
         self.device = "cuda" + device.removeprefix("/GPU") if "GPU" in device else "cpu"
         self.dtype = self._dtype_of(leaves)
-        self.notes = (*constant_input_notes(arguments.names, self.explained), *self._fewer_digits())
+        self._notes = (*constant_input_notes(arguments.names, self.explained), *self._fewer_digits())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `protocol`; grows with what running the model shows."""
+        return (*self._notes, *self._answers.notes)
 
     def _dtype_of(self, leaves: Sequence[np.ndarray]) -> str:
         """What is explained in: a model of doubles that takes singles gives their multipliers in single precision."""

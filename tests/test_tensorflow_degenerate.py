@@ -18,6 +18,13 @@ def mean(v):
     return tf.reduce_mean(v, 1, keepdims=True)
 
 
+def filled_in(v):
+    size = tf.TensorArray(v.dtype, size=N)
+    for i in range(N):
+        size = size.write(i, tf.norm(v, axis=1))
+    return v / (tf.transpose(size.stack()) + 1e-6)
+
+
 NORMS = {
     "layer": lambda: L.LayerNormalization(epsilon=1e-5, dtype="float64"),
     "root mean square": lambda: L.RMSNormalization(dtype="float64"),
@@ -26,6 +33,10 @@ NORMS = {
     "moments": lambda v: tf.nn.batch_normalization(v, *tf.nn.moments(v, [1], keepdims=True), None, None, 1e-5),
     "by hand": lambda v: (v - mean(v)) / tf.sqrt(tf.math.reduce_variance(v, 1, keepdims=True) + 1e-5),
     "times a power": lambda v: v * tf.pow(mean(v * v) + 1e-6, -0.5),
+    "a function of it": lambda v: v / tf.tanh(mean(tf.abs(v)) + 1e-6),
+    "taken by a list": lambda v: v / tf.gather(mean(tf.abs(v)) + 1e-6, [0] * N, axis=1),
+    "filled in": filled_in,
+    "largest of windows": lambda v: v / (tf.nn.max_pool1d(tf.abs(v)[..., None], N, N, "VALID")[..., 0] + 1e-6),
     "sum": lambda v: tf.math.divide_no_nan(tf.abs(v), tf.reduce_sum(tf.abs(v), 1, keepdims=True) + 1e-6),
 }
 
@@ -52,6 +63,17 @@ def test_an_ordinary_baseline_needs_no_word(name):
     ex = xc.explain(model(name), X, X + 0.1 * np.random.default_rng(1).normal(size=X.shape), target=0)
     assert ex.relative_residual.max() <= 1e-12
     assert ex.notes == []
+
+
+def test_a_mask_that_differs_in_another_sample_changes_nothing():
+    """Its truths are a constant where both members of the whole batch agree, and a pair where they do not."""
+    x, base = np.abs(X[:2]) + 0.5, np.abs(X[2:4]) + 0.5
+    base[1, 0] *= -1
+    under = L.Lambda(lambda v: v / (tf.cast(v[:, :1] > 0, v.dtype) * mean(v * v) + 1), dtype="float64")
+    inputs = keras.Input((N,), dtype="float64")
+    net = keras.Model(inputs, under(inputs))
+    alone, beside = (xc.explain(net, x[:n], base[:n], target=0).attributions.values[0] for n in (1, 2))
+    np.testing.assert_allclose(beside, alone, rtol=1e-12)
 
 
 def test_ways_to_write_one_normalisation_come_to_the_same():

@@ -28,6 +28,17 @@ def as_batch_norm(v):
     return v * inverse - mean(v) * inverse
 
 
+def in_place(v):
+    return v * v.pow(2).mean(-1, keepdim=True).add_(1e-6).rsqrt_()
+
+
+def filled_in(v):
+    size = torch.zeros_like(v)
+    for i in range(N):
+        size[:, i] = v.norm(dim=-1)
+    return v / (size + 1e-6)
+
+
 def on_groups(v):
     g = v.reshape(-1, 2, 3)
     return ((g - g.mean(-1, keepdim=True)) / (g.var(-1, keepdim=True) + 1e-5).sqrt()).reshape(-1, N)
@@ -52,6 +63,11 @@ NORMS = {
     "largest": lambda v: v / (v.abs().amax(1, keepdim=True) + 1e-6),
     "sum": lambda v: v.abs() / (v.abs().sum(-1, keepdim=True) + 1e-8),
     "softmax of a kind": lambda v: F.relu(v) / (F.relu(v).sum(-1, keepdim=True) + 1e-6),
+    "in place": in_place,
+    "filled in": filled_in,
+    "largest of windows": lambda v: v / (F.max_pool1d(v.abs()[:, None], N)[:, 0] + 1e-6),
+    "taken by a list": lambda v: v / (v.norm(dim=-1, keepdim=True)[:, [0] * N] + 1e-6),
+    "mean deviation of those above": lambda v: v / ((v.abs() * (v > -9)).sum(1) / (v > -9).sum(1) + 1e-6)[:, None],
     "laid out": lambda v: v / (v.norm(dim=-1) + 1e-6)[:, None].expand(-1, N),
     "product with itself": lambda v: v / torch.sqrt((v[:, None] @ v[..., None])[:, 0] + 1e-6),
 }
@@ -119,6 +135,43 @@ def test_a_quotient_of_two_inputs_keeps_its_shapley_values():
     ex = xc.explain(Net(lambda _, v: v[:, :1] / v[:, 1:]).eval(), x, base, target=0)
     expected = [((3 - 1) / 2 + (3 - 1) / 1e-3) / 2, (3 / 2 - 3 / 1e-3 + 1 / 2 - 1 / 1e-3) / 2]
     np.testing.assert_allclose(ex.attributions[0], expected, rtol=1e-12)
+
+
+def test_what_weights_make_is_no_statistic_however_it_is_written():
+    weight = torch.from_numpy(draw(4, N, N))
+    x, base = draw(2, 3, N), draw(3, 3, N)
+    found = [
+        xc.explain(Net(lambda _, v, f=f: v / (f(v).square() + 1)).eval(), x, base, target=0).attributions.values
+        for f in (lambda v: F.linear(v, weight), lambda v: torch.einsum("nf,of->no", v, weight))
+    ]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
+
+
+def test_a_statistic_that_is_overwritten_is_none():
+    def model(overwritten):
+        def forward(_, v):
+            size = v.norm(dim=-1, keepdim=True).repeat(1, N)
+            size[:, 0] = v[:, 1]
+            return v[:, :1] / (size[:, :1] if overwritten else v[:, 1:2])
+
+        return Net(forward).eval()
+
+    x, base = draw(2, 3, N), draw(3, 3, N)
+    found = [xc.explain(model(which), x, base, target=0).attributions.values for which in (True, False)]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
+
+
+def test_a_mask_that_differs_in_another_sample_changes_nothing():
+    """Its truths are a constant where both members of the whole batch agree, and a pair where they do not."""
+    x, base = np.abs(draw(2, 2, N)) + 0.5, np.abs(draw(3, 2, N)) + 0.5
+    base[1, 0] *= -1
+
+    def forward(_, v):
+        return v / ((v[:, :1] > 0) * v.square().mean(1, keepdim=True) + 1)
+
+    model = Net(forward).eval()
+    alone, beside = (xc.explain(model, x[:n], base[:n], target=0).attributions.values[0] for n in (1, 2))
+    np.testing.assert_allclose(beside, alone, rtol=1e-12)
 
 
 def test_shares_that_cancel_are_said_beside_the_residual():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from reference import paired
@@ -10,6 +10,7 @@ from reference.layers import attention, conv1d, linear
 from reference.paired import Multipliers, PairedArray, as_pair, concat, elementwise, normalise, stack
 from reference.recurrent import run
 
+from random_graphs.provenance import is_statistic
 from random_graphs.recipe import FUNCTIONS, LAYERS, SAMPLES, WIDTH, Recipe
 
 SCALARS = {
@@ -28,6 +29,7 @@ class Sample:
     number: int  # of the sample
     step: int = 0
     way: int = 0
+    statistics: list[bool] = field(default_factory=list)  # which of its streams are
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
@@ -109,7 +111,8 @@ def product(s: Sample, a: PairedArray, b: PairedArray) -> PairedArray:
 
 
 def quotient(s: Sample, a: PairedArray, b: PairedArray) -> PairedArray:
-    return a / (elementwise(b, paired.square) + 1.0) if s.way == 0 else a / (elementwise(b, paired.softplus) + 0.5)
+    under = elementwise(b, paired.square) + 1.0 if s.way == 0 else elementwise(b, paired.softplus) + 0.5
+    return paired.over_scale(a, under) if s.statistics[1] else a / under
 
 
 def extreme(s: Sample, a: PairedArray, b: PairedArray) -> PairedArray:
@@ -240,10 +243,12 @@ def outputs(recipe: Recipe, number: int, leaves: dict[str, PairedArray]) -> Pair
         streams.append(stack([linear({"weight": outer["static"]}, leaves["static"].reshape(1, -1))[0]] * time))
     if recipe.more == "ids":
         streams.append(leaves["ids"])
-    sample = Sample(recipe, number)
+    sample, statistics = Sample(recipe, number), [False] * len(streams)
     for sample.step, step in enumerate(recipe.steps):
-        sample.way = step.way
-        streams.append(STEPS[step.op](sample, *(streams[-1 - back % len(streams)] for back in step.takes)))
+        at = [-1 - back % len(streams) for back in step.takes]
+        sample.way, sample.statistics = step.way, [statistics[i] for i in at]
+        streams.append(STEPS[step.op](sample, *(streams[i] for i in at)))
+        statistics.append(is_statistic(step, sample.statistics))
     end = streams[-1] if len(streams) == 1 else streams[-1] + 0.5 * streams[len(streams) // 2]
     if recipe.pool == "last":
         end = end[time - 1 : time]

@@ -214,6 +214,24 @@ def masked(s: Step, x):
     return x * tf.cast(mask, x.dtype) if s.way == 0 else tf.where(mask, x, tf.cast(0.25, x.dtype))
 
 
+def decided(s: Step, x):
+    steps = x * tf.cast(s.mask, x.dtype)[..., None]
+    if s.way == 0:
+        return tf.cond(tf.reduce_all(s.mask), lambda: x, lambda: steps)
+    longest = tf.reduce_max(tf.where(s.mask)[:, 1]) + 1
+    if s.way == 1:
+        return tf.pad(steps[:, :longest], [[0, 0], [0, s.recipe.time - tf.cast(longest, tf.int32)], [0, 0]])
+    if s.way == 2:
+        _, total = tf.while_loop(
+            lambda t, total: t < longest,
+            lambda t, total: (t + 1, total + steps[:, t]),
+            (tf.zeros((), longest.dtype), tf.zeros_like(x[:, 0])),
+        )
+        return tf.repeat(total[:, None], s.recipe.time, axis=1)
+    with tf.control_dependencies([tf.debugging.assert_positive(tf.reduce_sum(tf.cast(s.mask, tf.int32), 1))]):
+        return tf.switch_case(tf.cast(longest, tf.int32) % 2, [lambda: 2 * x, lambda: x + x])
+
+
 STEPS = {
     "function": lambda s, x: CALLS[FUNCTIONS[s.way]](x),
     "linear": lambda s, x: tf.tensordot(x, tf.transpose(s.w["weight"]), 1) + s.w["bias"],
@@ -241,4 +259,5 @@ STEPS = {
     "length": lambda s, x: (
         x / tf.sqrt(tf.reduce_sum(tf.square(x), -1, keepdims=True) + EPS) * s.w["weight"] + s.w["bias"]
     ),
+    "decided": decided,
 }

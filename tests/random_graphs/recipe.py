@@ -54,13 +54,11 @@ OPS = {
     "taken": Op(ways=2),  # steps in another order, one feature at all places
     "masked": Op(ways=2),  # multiplied, filled
     "length": Op(weights=PER_CHANNEL),  # by the norm of each step
+    "decided": Op(ways=4),  # an if, a slice, a loop and an assertion on lengths and masks, which are constants
 }
 """Steps that both frameworks have, and the reference."""
 
-ONLY_TORCH = {
-    "packed": Op(ways=len(LAYERS)),
-    "decided": Op(ways=4),  # an if, a slice, a loop and an assertion on lengths and masks, which are constants
-}
+ONLY_TORCH = {"packed": Op(ways=len(LAYERS))}
 
 
 @dataclass(frozen=True)

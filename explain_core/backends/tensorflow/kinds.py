@@ -34,6 +34,11 @@ Rule = Callable[[Node, Sequence[Value]], list[Value]]
 BinarySecant = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # of a, a', b, b'
 
 
+def carries(rule: Rule) -> bool:
+    """Whether what a rule gives is a statistic if what it is given is: it moves values, or goes element by element."""
+    return getattr(rule, "is_linear", False) or getattr(rule, "by_element", False)
+
+
 def refuse(node: Node, why: str) -> UnsupportedOperation:
     """The error to raise where there is no rule: it names the operation, the layer, and what to do."""
     return UnsupportedOperation(
@@ -179,6 +184,7 @@ def elementwise(secant: Secant) -> Rule:
         return [Pair(attach([values[0].test], y, lambda dy: weighed(dy, slope)), y_base)]
 
     rule.secant = secant
+    rule.by_element = True
     return rule
 
 
@@ -190,6 +196,7 @@ def parametrised(make: Callable[..., Secant], *attributes: str) -> Rule:
         given = [node.attribute(name) for name in attributes] if attributes else list(values[1:])
         return elementwise(make(*given))(node, values)
 
+    rule.by_element = True
     return rule
 
 
@@ -217,6 +224,7 @@ def binary(first: BinarySecant, second: BinarySecant) -> Rule:
 
         return [Pair(attach([tensor for tensor, _ in inputs], y, backward), y_base)]
 
+    rule.by_element = True
     return rule
 
 

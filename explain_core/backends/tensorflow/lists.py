@@ -12,20 +12,24 @@ from dataclasses import replace
 
 import tensorflow as tf
 
+from ..provenance import carried
 from .graph import Node
 from .kinds import movement, refuse
-from .pairs import Elements, Value, is_paired
+from .pairs import Elements, Value, is_paired, of_kind
 
 
 def _stack(node: Node, items: Sequence[Value]) -> Value:
     stacking = replace(node, run=lambda tensors: [tf.stack(tensors)])
-    (stacked,) = movement()(stacking, items) if any(map(is_paired, items)) else stacking.run(items)
+    paired = [item for item in items if is_paired(item)]
+    (stacked,) = (
+        of_kind(carried(v.kind for v in paired), movement()(stacking, items)) if paired else stacking.run(items)
+    )
     return stacked
 
 
 def _unstack(node: Node, value: Value) -> list[Value]:
     unstacking = replace(node, run=lambda tensors: tf.unstack(tensors[0]))
-    return movement(0)(unstacking, [value]) if is_paired(value) else unstacking.run([value])
+    return of_kind(value.kind, movement(0)(unstacking, [value])) if is_paired(value) else unstacking.run([value])
 
 
 def _empty(node: Node, elements: Elements, shape: tf.Tensor) -> tf.Tensor:

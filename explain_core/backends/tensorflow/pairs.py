@@ -11,10 +11,12 @@ Every edge carries one of
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tensorflow as tf
+
+from ..provenance import NEUTRAL, OTHER
 
 
 @dataclass
@@ -31,7 +33,12 @@ class Pair:
     test: tf.Tensor
     base: tf.Tensor
     leaf: Leaf | None = None  # the input this is, as long as nothing but its type has changed
-    scale: str = ""  # whether it is a statistic that may be divided by, or the inverse of one; see `scales`
+    scale: str = OTHER  # whether it is a statistic that may be divided by, or the inverse of one; see `provenance`
+
+    @property
+    def kind(self) -> str:
+        """`scale`, by one name with that of a `Discrete`."""
+        return self.scale
 
 
 CREDIT = tf.float64  # one type for all, whatever the model's: credits of ids and of masks meet
@@ -50,7 +57,12 @@ class Discrete:
     base: tf.Tensor
     credit: tf.Tensor
     leaf: Leaf | None = None
-    scale: str = ""  # as of a `Pair`
+    scale: str = OTHER  # as of a `Pair`
+
+    @property
+    def kind(self) -> str:
+        """`scale`, where it is a count; other integers and truths are no scale."""
+        return NEUTRAL if self.test.dtype == tf.bool or self.scale == OTHER else self.scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,11 @@ VJP = Callable[..., tf.Tensor | list[tf.Tensor]]
 
 def is_paired(value: Value) -> bool:
     return isinstance(value, (Pair, Discrete))
+
+
+def of_kind(kind: str, values: list[Value]) -> list[Value]:
+    """Values of which it is known whether they are a statistic."""
+    return [replace(value, scale=kind) if is_paired(value) else value for value in values]
 
 
 def test(value: Value) -> tf.Tensor:

@@ -18,22 +18,42 @@ import tensorflow as tf
 
 from ..divisors import NEXT_TO_NOTHING, WorstDivisors
 from ..protocol import Divisor
+from ..provenance import INVERSE, NEUTRAL, OTHER, STATISTIC, carried, divided, reduced, upside_down
 from .graph import Node
-from .kinds import Rule, binary
-from .pairs import Discrete, Pair, Value
+from .kinds import Rule, binary, carries
+from .pairs import Discrete, Pair, Value, is_paired, of_kind
 
-STATISTIC, INVERSE = "statistic", "inverse of a statistic"
-
-_REDUCTIONS = frozenset(("Sum", "Mean", "Max", "Min", "EuclideanNorm", "Cumsum", "AvgPool", "SegmentSum"))
-_PRODUCTS = frozenset(("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"))
-_UPSIDE_DOWN = frozenset(("Rsqrt", "Inv", "Reciprocal"))
-_DIVISIONS = frozenset(("RealDiv", "Div", "DivNoNan"))
-_ELEMENT_BY_ELEMENT = frozenset(
+_REDUCTIONS = frozenset(
     (
-        *("Abs", "Cast", "ClipByValue", "Exp", "Log", "Log1p", "Maximum", "Minimum", "Mul", "Pow", "Select"),
-        *("SelectV2", "Softplus", "Sqrt", "Square"),
+        *("AvgPool", "AvgPool3D", "CumulativeLogsumexp", "Cumprod", "Cumsum", "EuclideanNorm", "Max", "MaxPool"),
+        *("MaxPool3D", "Mean", "Min", "NthElement", "Prod", "SegmentMax", "SegmentMean", "SegmentMin", "SegmentProd"),
+        *("SegmentSum", "SparseSegmentMean", "SparseSegmentSqrtN", "SparseSegmentSum", "Sum", "TopKV2"),
+        *("UnsortedSegmentMax", "UnsortedSegmentMin", "UnsortedSegmentProd", "UnsortedSegmentSum"),
     )
 )
+_PRODUCTS = frozenset(
+    ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Conv2D", "Conv3D", "Cross", "Einsum")
+)
+_UPSIDE_DOWN = frozenset(("Rsqrt", "Inv", "Reciprocal"))
+_DIVISIONS = frozenset(("RealDiv", "Div", "DivNoNan"))
+_OF_STATISTICS = frozenset(
+    (
+        *(
+            "Cast",
+            "FloorDiv",
+            "FloorMod",
+            "FusedBatchNorm",
+            "FusedBatchNormV3",
+            "Gather",
+            "GatherV2",
+            "LogSoftmax",
+            "Select",
+            "SelectV2",
+        ),
+        *("Softmax", "TensorScatterMax", "TensorScatterMin"),
+    )
+)
+"""What makes a statistic of one besides the rules that move values, and those that go element by element."""
 
 
 def _weights(b: tf.Tensor, b_base: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -93,6 +113,7 @@ def finite(plain: Rule) -> Rule:
 def product(plain: Rule) -> Rule:
     """A product, which is a quotient where one factor is the inverse of a statistic."""
 
+    @wraps(plain)
     def rule(node: Node, values: Sequence[Value]) -> list[Value]:
         inverse = [_is(value, INVERSE) for value in values]
         if sum(inverse) != 1 or not all(isinstance(value, Pair) for value in values):
@@ -105,6 +126,7 @@ def product(plain: Rule) -> Rule:
 def quotient(plain: Rule) -> Rule:
     """A quotient, which may be one by a statistic."""
 
+    @wraps(plain)
     def rule(node: Node, values: Sequence[Value]) -> list[Value]:
         by_statistic = isinstance(values[0], Pair) and _is(values[1], STATISTIC)
         return (_by_statistic if by_statistic else plain)(node, values)
@@ -113,30 +135,29 @@ def quotient(plain: Rule) -> Rule:
 
 
 def _is(value: Value, kind: str) -> bool:
-    return isinstance(value, Pair) and value.scale == kind
+    return isinstance(value, Pair) and value.kind == kind
 
 
 def mark(node: Node, rule: Rule, values: Sequence[Value], results: list[Value]) -> list[Value]:
     """The results, on which it is noted whether they are a statistic, or the inverse of one."""
-    kind = _kind(node, rule, values)
-    return [replace(r, scale=kind) if kind and isinstance(r, (Pair, Discrete)) else r for r in results]
+    return of_kind(_kind(node, rule, values), results)
 
 
 def _kind(node: Node, rule: Rule, values: Sequence[Value]) -> str:
-    paired = [value for value in values if isinstance(value, (Pair, Discrete))]
-    before = {pair.scale for pair in paired}
-    if node.type in _REDUCTIONS or (node.type in _PRODUCTS and len(paired) > 1):
-        return INVERSE if before == {INVERSE} else STATISTIC
-    if len(before) != 1 or "" in before:
-        return ""
-    (kind,) = before
-    other = INVERSE if kind == STATISTIC else STATISTIC
+    if node.type in ("Gather", "GatherV2") and isinstance(values[1], Discrete):
+        return OTHER  # the rows of ids
+    paired = [value for value in values if is_paired(value)]
+    kinds = [value.kind for value in paired]
+    if node.type in _REDUCTIONS:
+        return reduced(kinds)
+    if node.type in _PRODUCTS:
+        is_sum = node.type == "Einsum" and len(values) == 1
+        return STATISTIC if len(paired) > 1 or is_sum else OTHER
     if node.type in _UPSIDE_DOWN or _is_negative_power(node, values):
-        return other
-    if node.type in _DIVISIONS and isinstance(values[1], Pair):
-        return "" if isinstance(values[0], Pair) else other
-    same = node.type in _ELEMENT_BY_ELEMENT or node.type in _DIVISIONS or getattr(rule, "is_linear", False)
-    return kind if same else ""
+        return upside_down(carried(kinds))
+    if node.type in _DIVISIONS:
+        return divided(*(value.kind if is_paired(value) else NEUTRAL for value in values))
+    return carried(kinds) if carries(rule) or node.type in _OF_STATISTICS else OTHER
 
 
 def _is_negative_power(node: Node, values: Sequence[Value]) -> bool:
@@ -160,4 +181,4 @@ class Divisors(WorstDivisors):
             return
         least = int(ratio.argmin())
         numbers = float(test[least] ** power), float(base[least] ** power)
-        self.add(Divisor(node.place, node.type, *numbers, by.scale == STATISTIC))
+        self.add(Divisor(node.place, node.type, *numbers, by.kind == STATISTIC))

@@ -8,6 +8,7 @@ value is written into is a pair from the start.
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,7 @@ class Roots:
         splits: operations with several views as their result, through one of which something is written.
         views: views of what is written to.
         changing: constants that are written to, and views of them.
+        memory: of what is written to, and its views, where the memory was made.
     """
 
     paired: frozenset[fx.Node]
@@ -33,6 +35,7 @@ class Roots:
     splits: frozenset[fx.Node]
     views: frozenset[fx.Node]
     changing: frozenset[fx.Node]
+    memory: Mapping[fx.Node, fx.Node]
 
 
 # Parts of a tensor that share its memory, which PyTorch's descriptions of them leave out.
@@ -45,34 +48,42 @@ def writes_to_first_argument(op: torch._ops.OpOverload) -> bool:
     return bool(arguments) and arguments[0].alias_info is not None and arguments[0].alias_info.is_write
 
 
+def writes(node: fx.Node) -> bool:
+    """Whether a node works in place."""
+    return _is_operation(node) and writes_to_first_argument(node.target)
+
+
 def mutated_roots(graph: fx.Graph, explained: list[bool]) -> Roots:
     """Find them. ``explained`` says for each placeholder whether it is a pair."""
     root: dict[fx.Node, fx.Node] = {}
-    writes: list[tuple[fx.Node, fx.Node]] = []  # (root of what is written to, the writing node)
+    written_by: list[tuple[fx.Node, fx.Node]] = []  # (root of what is written to, the writing node)
     for node in graph.nodes:
         source = _viewed(node)
         root[node] = node if source is None else root[source]
-        if _is_operation(node) and writes_to_first_argument(node.target):
-            writes.append((root[node.args[0]], node))
+        if writes(node):
+            written_by.append((root[node.args[0]], node))
 
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     starts = {node for node, is_explained in zip(placeholders, explained, strict=True) if is_explained}
     paired_roots: set[fx.Node] = set()
     while True:
         paired = _reached(graph, starts | paired_roots)
-        more = {target for target, node in writes if node in paired or any(n in paired for n in node.all_input_nodes)}
+        more = {
+            target for target, node in written_by if node in paired or any(n in paired for n in node.all_input_nodes)
+        }
         if more <= paired_roots:
             break
         paired_roots |= more
-    written = {target for target, _ in writes}
+    written = {target for target, _ in written_by}
     copied = frozenset(written - paired_roots - starts)
     return Roots(
         paired=frozenset(paired_roots - starts),
         copied=copied,
         written=frozenset(written & starts),
-        splits=frozenset(_splits(node.args[0]) for _, node in writes) - {None},
+        splits=frozenset(_splits(node.args[0]) for _, node in written_by) - {None},
         views=frozenset(node for node in graph.nodes if root[node] in written and root[node] is not node),
         changing=frozenset(node for node in graph.nodes if root[node] in copied),
+        memory={node: root[node] for node in graph.nodes if root[node] in written},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from explain_core.backends.provenance import INVERSE, STATISTIC
 from explain_core.backends.torch import scales
 from explain_core.backends.torch.kinds import Comparison
 from explain_core.backends.torch.normalisations import by_channel
@@ -46,12 +47,12 @@ def multiply(ops, a: Any, b: Any) -> Pair:
     """
     if len(pairs_in((a, b))) < 2:
         return divide_or_multiply_linear(aten.mul.Tensor, a, b)
-    if scales.is_scale(a, scales.INVERSE) and not scales.is_scale(b, scales.INVERSE):
+    if scales.is_scale(a, INVERSE) and not scales.is_scale(b, INVERSE):
         return multiply(ops, b, a)
     dtype = torch.result_type(a.test, b.test)
     with torch.no_grad():
         test, base = a.test.detach() * b.test.detach(), a.base * b.base
-        if scales.is_scale(b, scales.INVERSE) and a.is_float and not scales.is_scale(a, scales.INVERSE):
+        if scales.is_scale(b, INVERSE) and a.is_float and not scales.is_scale(a, INVERSE):
             mean_b, mean_a = (slope.to(dtype) for slope in scales.of_product(a, b))
         else:
             mean_a, mean_b = a.mean.to(dtype), b.mean.to(dtype)
@@ -80,7 +81,7 @@ def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Pair:
     with torch.no_grad():
         test, base = test_of(a) / test_of(b), base_of(a) / base_of(b)
         b_test, b_base = b.test.detach().to(test.dtype), b.base.to(test.dtype)
-        if is_pair(a) and scales.is_scale(b, scales.STATISTIC):
+        if is_pair(a) and scales.is_scale(b, STATISTIC):
             of_a, of_b = scales.of_quotient(a, b, test, base)
         else:
             of_a = (1 / b_test + 1 / b_base) / 2

@@ -16,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from explain_core.backends.loop_book import Place as LoopPlace
+from explain_core.backends.provenance import NEUTRAL, carried
 from explain_core.backends.torch import rules, scales
 from explain_core.backends.torch.aliasing import mutated_roots, writes_elsewhere, writes_to_first_argument
 from explain_core.backends.torch.compositions import cast
@@ -199,6 +200,7 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
     aside = sidelined(graph.graph)
     last_use = _last_uses(graph.graph, handed_on)
     env: dict[fx.Node, Any] = {}
+    written = scales.Written(roots.memory)
     for node in graph.graph.nodes:
         for state, of_call in handed_on.get(node, ()):
             env[state] = ledger.hand_on(env[state], of_call)
@@ -218,6 +220,7 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
                 args, kwargs = fx.map_arg((node.args, _like_captured(node)), partial(_as_now, env, roots.changing))
             if place is not None:
                 args, kwargs = place.arguments((args, kwargs))
+            written.recall(node, env)
             if node in ops.cuts:
                 require_whole_members(args[0], ops.cuts[node])
             if is_guard(node):
@@ -236,13 +239,14 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
                 value = _single_views(args[0], value)
         if node in roots.paired and isinstance(value, Tensor):
             flow = value.double() if is_whole(value.dtype) else None
-            value = Pair(value.clone(), value.clone(), flow)
+            value = Pair(value.clone(), value.clone(), flow, NEUTRAL)
         elif node in roots.copied and isinstance(value, Tensor):
             value = value.clone()
         elif node.op == "placeholder" and node in roots.written:
             flow = None if value.flow is None else value.flow.clone()
-            value = Pair(value.test.clone(), value.base.clone(), flow)
+            value = Pair(value.test.clone(), value.base.clone(), flow, value.scale)
         env[node] = value
+        written.note(node, value)
         for done in last_use.get(node, ()):
             del env[done]
     raise CaptureError("the captured graph has no output")
@@ -354,9 +358,9 @@ def _view(op: Callable, args: tuple, kwargs: dict) -> Any:
     whole, *rest = args
     parts = [None if member is None else op(member, *rest, **kwargs) for member in (whole.test, whole.base, whole.flow)]
     if isinstance(parts[0], Tensor):
-        return Pair(*parts)
+        return Pair(*parts, whole.scale)
     flows = parts[2] or [None] * len(parts[0])
-    return tuple(Pair(*members) for members in zip(parts[0], parts[1], flows, strict=True))
+    return tuple(Pair(*members, whole.scale) for members in zip(parts[0], parts[1], flows, strict=True))
 
 
 def _settled(values: Any) -> Any:
@@ -374,7 +378,7 @@ def _single_views(whole: Pair, parts: Sequence[Pair]) -> tuple[Pair, ...]:
     def single(of: Tensor | None, part: Tensor | None) -> Tensor | None:
         return part if part is None else of.as_strided(part.shape, part.stride(), part.storage_offset())
 
-    return tuple(Pair(single(whole.test, p.test), p.base, single(whole.flow, p.flow)) for p in parts)
+    return tuple(Pair(single(whole.test, p.test), p.base, single(whole.flow, p.flow), p.scale) for p in parts)
 
 
 def _out_of_place(op: torch._ops.OpOverload) -> torch._ops.OpOverload:
@@ -402,7 +406,7 @@ def _write(op: torch._ops.OpOverload, args: tuple, kwargs: dict, ops: PairOps) -
         result = cast(ops, result, target.test.dtype)
     if not is_pair(result):
         result = torch.as_tensor(result, dtype=target.test.dtype, device=target.test.device)
-        result = Pair(result, result, None if target.is_float else result.double())
+        result = Pair(result, result, None if target.is_float else result.double(), NEUTRAL)
     if target.is_float:
         target.test.copy_(result.tape)
     else:
@@ -416,4 +420,5 @@ def _write(op: torch._ops.OpOverload, args: tuple, kwargs: dict, ops: PairOps) -
         target.test.copy_(result.test.detach())
     with torch.no_grad():
         target.base.copy_(result.base)
+    target.scale = result.kind if scales.is_all(target.base) else carried((target.kind, result.kind))
     return target

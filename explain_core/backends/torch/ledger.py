@@ -91,7 +91,7 @@ class Ledger:
             states.multiplier[self.target] += float(m.abs().double()[difference != 0].square().sum())
             return m
 
-        return Pair(attach([value.test.detach()], back, value.test), value.base)
+        return Pair(attach([value.test.detach()], back, value.test), value.base, scale=value.scale)
 
 
 def _map(change: Callable[[Pair], Pair], values: Any) -> Any:

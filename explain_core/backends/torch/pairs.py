@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from explain_core.backends.provenance import NEUTRAL, OTHER, carried
 from explain_core.backends.torch.infinities import Infinities
 from explain_core.errors import UnsupportedOperation
 
@@ -29,13 +30,19 @@ class Pair:
         test: the value on the explained input. Floats: on the tape.
         base: the value on the baseline, of the same shape and dtype; never on a tape.
         flow: for whole numbers and truth values: ``test`` as float64 on the tape, or None where no rule leads there.
-        scale: whether it is a statistic that may be divided by, or the inverse of one; see `scales`.
+        scale: whether it is a statistic that may be divided by, or the inverse of one; see `provenance`.
     """
 
     test: Tensor
     base: Tensor
     flow: Tensor | None = None
-    scale: str = ""
+    scale: str = OTHER
+
+    @property
+    def kind(self) -> str:
+        """`scale`, for truths and whole numbers as well."""
+        is_neutral = self.test.dtype is torch.bool or (self.scale == OTHER and not self.is_float)
+        return NEUTRAL if is_neutral else self.scale
 
     @property
     def is_float(self) -> bool:
@@ -84,7 +91,7 @@ class Pair:
 
     def as_float(self, dtype: torch.dtype) -> Pair:
         """The pair as floats of ``dtype``; the tape goes through the conversion."""
-        return Pair(self.tape.to(dtype), self.base.to(dtype))
+        return Pair(self.tape.to(dtype), self.base.to(dtype), scale=self.kind)
 
 
 def is_pair(value: Any) -> bool:
@@ -175,27 +182,29 @@ def is_whole(dtype: torch.dtype) -> bool:
     return not dtype.is_floating_point and not dtype.is_complex
 
 
-def discrete(test: Tensor, base: Tensor, flow: Tensor | None) -> Pair | Tensor:
+def discrete(test: Tensor, base: Tensor, flow: Tensor | None, scale: str = OTHER) -> Pair | Tensor:
     """A pair of whole numbers or truth values; simply the value where both members agree everywhere."""
-    return test if torch.equal(test, base) else Pair(test, base, flow)
+    return test if torch.equal(test, base) else Pair(test, base, flow, scale)
 
 
 def apply_linear(function: Callable[..., Tensor], *args: Any) -> Any:
     """Apply a function that is linear in its pairs: plain autograd is the rule.
 
-    ``function`` may return a tensor or a sequence of tensors, and pairs may be nested in lists.
+    ``function`` may return a tensor or a sequence of tensors, and pairs may be nested in lists. What it gives is a
+    statistic if they are.
     """
     paired = pairs_in(args)
+    scale = carried(p.kind for p in paired)
     test = function(*pick(args, lambda p: p.test))
     with torch.no_grad():
         base = function(*base_of(args))
     if all(p.is_float for p in paired):
-        return _zip(Pair, test, base)
+        return _zip(lambda t, b: Pair(t, b, scale=scale), test, base)
     flow = function(*pick(args, lambda p: p.tape.double())) if all(_has_tape(p) for p in paired) else None
     if flow is None:
-        return _zip(lambda t, b: discrete(t, b, None), test, base)
+        return _zip(lambda t, b: discrete(t, b, None, scale), test, base)
     return _zip(
-        lambda t, b, f: discrete(t, b, f) if is_whole(t.dtype) else Pair(f.to(t.dtype), b),
+        lambda t, b, f: discrete(t, b, f, scale) if is_whole(t.dtype) else Pair(f.to(t.dtype), b, scale=scale),
         test,
         base,
         flow,

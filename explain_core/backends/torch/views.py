@@ -19,7 +19,7 @@ class Strided(Linear):
     def __call__(self, ops: Any, op: Any, args: tuple, kwargs: dict) -> Any:
         whole = args[0]
         if whole.test.is_contiguous() and not whole.base.is_contiguous():
-            whole = Pair(whole.test, whole.base.contiguous(), whole.flow)
+            whole = Pair(whole.test, whole.base.contiguous(), whole.flow, whole.scale)
         layouts = {(v.stride(), v.storage_offset(), v.untyped_storage().nbytes()) for v in (whole.test, whole.base)}
         if len(layouts) > 1:
             raise UnsupportedOperation(

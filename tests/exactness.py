@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MethodType
 
 import numpy as np
 import torch
@@ -37,6 +38,14 @@ class Net(nn.Module):
 
     def forward(self, *inputs):
         return self._run(self, *inputs)
+
+
+class Named(Net):
+    """The same, whose inputs have the names that the function gives them."""
+
+    def __init__(self, forward: Callable, **modules: nn.Module) -> None:
+        super().__init__(forward, **modules)
+        self.forward = MethodType(forward, self)
 
 
 def weights_of(module: nn.Module) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
-from exactness import Net, draw
+from exactness import Named, Net, draw
 from torch import nn
 
 import explain_core as xc
@@ -363,20 +363,11 @@ def stateful() -> nn.Module:
         return net.head(net.rnn(x, hx)[0][:, -1])
 
     torch.manual_seed(2)
-    return Net(forward, rnn=nn.LSTM(F, 4, batch_first=True), head=nn.Linear(4, 1)).double()
+    return Named(forward, rnn=nn.LSTM(F, 4, batch_first=True), head=nn.Linear(4, 1)).double()
 
 
 H, C = draw(6, 1, N, 4), draw(7, 1, N, 4)
 H2, C2 = draw(8, 1, 1, 4), draw(9, 1, 1, 4)
-
-
-class Stateful(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.inner = stateful()
-
-    def forward(self, x, hx):
-        return self.inner(x, hx)
 
 
 @pytest.mark.parametrize(
@@ -392,7 +383,7 @@ class Stateful(nn.Module):
     ],
 )
 def test_several_inputs_by_order_and_by_name(given):
-    ex = xc.explain(Stateful(), (X, (H, C)), given)
+    ex = xc.explain(stateful(), (X, (H, C)), given)
     expected = {"x": ONE, "hx.0": H2.swapaxes(0, 1), "hx.1": C2.swapaxes(0, 1)}
     for name, base in expected.items():
         np.testing.assert_array_equal(ex.baselines[name], np.broadcast_to(base, ex.baselines[name].shape))
@@ -400,7 +391,7 @@ def test_several_inputs_by_order_and_by_name(given):
 
 @pytest.mark.parametrize("given", [0.5, (0.5, 0.5, 0.5), {"x": 0.5, "hx": 0.5}, lambda inputs: 0.5])
 def test_one_number_is_for_all_inputs(given):
-    ex = xc.explain(Stateful(), (X, (H, C)), given)
+    ex = xc.explain(stateful(), (X, (H, C)), given)
     assert all((base == 0.5).all() for base in ex.baselines.values())
 
 
@@ -418,7 +409,7 @@ def test_states_are_averaged_over_samples_only_and_words_may_differ_by_input():
 
 
 def test_an_input_without_a_baseline_gets_zeros_and_a_note_says_so():
-    ex = xc.explain(Stateful(), (X, (H, C)), {"x": ONE, "hx.1": None})
+    ex = xc.explain(stateful(), (X, (H, C)), {"x": ONE, "hx.1": None})
     assert [note for note in ex.notes if "no baseline: zeros" in note] == [
         f"Input {name!r} was given no baseline: zeros were taken." for name in ("hx.0", "hx.1")
     ]
@@ -427,20 +418,12 @@ def test_an_input_without_a_baseline_gets_zeros_and_a_note_says_so():
 @pytest.mark.parametrize("given", [{"hx": (H2,)}, (ONE, H2), {"hy": 0}, {"hx": {"2": H2}}, ONE])
 def test_baselines_for_other_inputs_are_refused(given):
     with pytest.raises(InputError):
-        xc.explain(Stateful(), (X, (H, C)), given)
+        xc.explain(stateful(), (X, (H, C)), given)
 
 
 @pytest.mark.parametrize("given", [(ONE, LENGTHS), {"x": ONE, "n": LENGTHS}, (ONE, None), ONE, (ONE,)])
 def test_lengths_given_with_a_baseline_are_those_of_the_samples(given):
-    class Packed(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = packed()
-
-        def forward(self, x, n):
-            return self.inner(x, n)
-
-    model = Packed()
+    model = Named(lambda net, x, n: net.inner(x, n), inner=packed())
     ex = xc.explain(model, (PADDED, LENGTHS), given)
     expected = own(model, np.broadcast_to(ONE, X.shape).copy(), LENGTHS)
     np.testing.assert_allclose(ex.baseline_prediction, expected, atol=1e-14)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from types import MethodType
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import xarray as xr
-from exactness import Net, draw
+from exactness import Named, Net, draw
 from torch import nn
 
 import explain_core as xc
@@ -110,14 +108,10 @@ def masked(net, x, mask):
     return net.head((torch.tanh(x) * mask[..., None]).sum(1))
 
 
-class Padded(nn.Module):
-    """A model that is told which steps are real, with names for its arguments."""
-
-    def __init__(self, forward):
-        super().__init__()
-        torch.manual_seed(0)
-        self.rnn, self.head = nn.GRU(F, 5, batch_first=True), nn.Linear(5 if forward is packed else F, 1)
-        self.forward = MethodType(forward, self)
+def told(forward) -> Named:
+    """A model that is told which steps are real, with names for its inputs."""
+    torch.manual_seed(0)
+    return Named(forward, rnn=nn.GRU(F, 5, batch_first=True), head=nn.Linear(5 if forward is packed else F, 1))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +124,7 @@ class Padded(nn.Module):
     ids=["lengths", "a series of lengths", "a mask"],
 )
 def test_lengths_and_masks_are_those_of_the_samples_of_their_labels(forward, plain, given):
-    net = Padded(forward).double()
+    net = told(forward).double()
     ex, expected = (xc.explain(net, (x, steps), "mean") for x, steps in ((LABELLED, given), (X, plain)))
     np.testing.assert_array_equal(ex.prediction, expected.prediction)
     np.testing.assert_array_equal(ex.baselines, expected.baselines)
@@ -175,7 +169,7 @@ def test_lengths_that_cannot_be_are_refused_with_their_sample(lengths):
     ids=["lengths", "mask", "all"],
 )
 def test_lengths_that_contradict_what_the_model_gets_are_refused(forward, steps):
-    net = Padded(forward).double()
+    net = told(forward).double()
     own = LABELLED.assign_coords(length=("sample", [4, 2, 3]))
     with pytest.raises(InputError, match=r"'length' is 2 for sample 'q', and by '(lengths|mask)' it has [14] steps"):
         xc.explain(net, (own, steps))
@@ -185,7 +179,7 @@ def test_lengths_that_contradict_what_the_model_gets_are_refused(forward, steps)
 
 
 def test_a_mask_of_floats_is_said_to_be_explained():
-    net = Padded(masked).double()
+    net = told(masked).double()
     ex = xc.explain(net, (X, MASK.astype(float)), "mean")
     assert any("'mask' has floats 0 and 1" in note and "give it as truth values" in note for note in ex.notes)
     assert not any("floats 0 and 1" in note for note in xc.explain(net, (X, MASK), "mean").notes)
@@ -284,7 +278,7 @@ def test_whole_numbers_to_compute_with_and_lengths_as_floats_have_their_next_ste
     counts = Net(lambda net, x: net.head(x.double().sum(1)), head=nn.Linear(F, 1)).double()
     with pytest.raises(InputError, match=r"as floats: x.astype"):
         xc.explain(counts, np.ones((N, T, F), int))
-    net = Padded(lambda net, x, lengths: packed(net, x, lengths.long())).double()
+    net = told(lambda net, x, lengths: packed(net, x, lengths.long())).double()
     net.head = nn.Linear(5, 1).double()
     with pytest.raises(ExplainError, match=r"lengths of packed sequences are computed[^$]*give whole numbers"):
         xc.explain(net, (X, LENGTHS.astype(float)))

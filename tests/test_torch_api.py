@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from cases import FEATURES, SAMPLES, STEPS
-from exactness import Net, arrays, assert_exact, draw, unchanged, weights_of
+from exactness import Named, Net, arrays, assert_exact, draw, unchanged, weights_of
 from reference import paired
 from reference.layers import linear
 from reference.paired import concat, elementwise
@@ -70,15 +70,7 @@ def test_several_inputs(dtype):
 
 
 def test_inputs_by_name():
-    class Named(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = two_inputs()
-
-        def forward(self, series, static):
-            return self.inner(series, static)
-
-    net = Named().double()
+    net = Named(lambda net, series, static: net.inner(series, static), inner=two_inputs()).double()
     x, static = series(), draw(3, SAMPLES, 2)
     ex = xc.explain(net, {"series": x, "static": static}, baselines="zeros")
     assert set(ex.attributions) == {"series", "static"}

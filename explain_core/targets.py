@@ -71,7 +71,7 @@ def select_targets(
         The targets, and whether results keep an output dimension (several outputs, or a list).
 
     Raises:
-        TargetError: there is no such output, or more than one.
+        TargetError: there is no such output, or more than one, or it has no axis of the samples.
         InputError: there are more or fewer names than units.
     """
     if names:
@@ -85,12 +85,26 @@ def select_targets(
                 hint="Choose one with target=(time, unit), or several with a list of those.",
             )
         chosen = list(chooser.all())
-        return chosen, len(chosen) > 1
-    if isinstance(target, list):
+        several = len(chosen) > 1
+    elif isinstance(target, list):
         if not target:
             raise TargetError("the list of targets is empty")
-        return [chooser.one(item) for item in target], True
-    return [chooser.one(target)], False
+        chosen, several = [chooser.one(item) for item in target], True
+    else:
+        chosen, several = [chooser.one(target)], False
+    _require_explained(chosen, outputs)
+    return chosen, several
+
+
+def _require_explained(chosen: Sequence[Target], outputs: Sequence[ModelOutput]) -> None:
+    for part in (part for one in chosen for part in one.parts):
+        output = outputs[part.output]
+        if output.unexplained:
+            others = [repr(o.name) for o in outputs if not o.unexplained]
+            raise TargetError(
+                f"the output {output.name!r} cannot be explained: {output.unexplained}",
+                hint=f"Or choose another one with target=: the outputs that can be explained are {', '.join(others)}.",
+            )
 
 
 def output_labels(names: Any) -> list[str] | None:
@@ -349,4 +363,7 @@ def _path(place: int, name: str, count: int) -> tuple[int, ...]:
 
 
 def _describe(outputs: Sequence[ModelOutput]) -> str:
-    return "; ".join(f"{o.name} of shape {tuple(map(int, o.shape))} per sample" for o in outputs)
+    return "; ".join(
+        f"{o.name} of shape {tuple(map(int, o.shape))} {'for all samples' if o.unexplained else 'per sample'}"
+        for o in outputs
+    )

@@ -12,7 +12,7 @@ from corpus.torch_stacks import plain
 from torch import nn
 
 import explain_core as xc
-from explain_core.errors import CaptureError, InputError, ModelFileError, UnsupportedOperation
+from explain_core.errors import CaptureError, InputError, ModelFileError, TargetError, UnsupportedOperation
 from explain_core.jobs import ModelSource, open_kept
 from explain_core.models import load_model
 from explain_core.models.pickles import imported_names
@@ -247,6 +247,36 @@ class Joined(nn.Module):
 def test_samples_and_timesteps_in_one_axis_are_named(samples):
     with pytest.raises(CaptureError, match="samples and timesteps in one axis"):
         xc.explain(Joined().eval(), series(samples))
+
+
+class Beside(Joined):
+    """An output that is explained, and beside it what a mixture of experts returns for its loss."""
+
+    def forward(self, x):
+        y = self.gru(x)[0]
+        return y[:, -1], super().forward(x), y.mean()
+
+
+@pytest.mark.parametrize("target", [0, "0: 1", ("0", 2), xc.contrast(0, 1)])
+def test_an_output_without_samples_does_not_stop_another_one(target):
+    model = Beside().eval()
+    found = xc.explain(model, series(), target=target)
+    assert found.relative_residual.max() <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        (None, "samples and timesteps in one axis"),
+        (("1", 0, 0), "samples and timesteps in one axis"),
+        (xc.contrast(0, ("1", 0, 0)), "samples and timesteps in one axis"),
+        ("2", "no axis has the 3 samples"),
+    ],
+)
+def test_an_output_without_samples_that_is_chosen_says_so(target, why):
+    with pytest.raises(TargetError, match=why) as caught:
+        xc.explain(Beside().eval(), series(), target=target)
+    assert "the outputs that can be explained are '0'" in caught.value.hint
 
 
 class ByValue(nn.Module):

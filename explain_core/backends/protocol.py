@@ -22,11 +22,14 @@ class ModelOutput:
     """One tensor that the model returns: its name and its shape without the sample axis.
 
     ``rows`` are names of the positions of the first of two axes, where that is known not to be time.
+    ``unexplained`` says why it cannot be explained, where another one of the outputs can: it has no axis of the
+    samples, and the shape is that of all of it.
     """
 
     name: str
     shape: tuple[int, ...]
     rows: tuple[str, ...] = ()
+    unexplained: str = ""
 
 
 @dataclass(frozen=True)

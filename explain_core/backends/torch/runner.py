@@ -114,7 +114,8 @@ class TorchRunner:
         self._is_single_in_part = self._dtype is torch.float64 and torch.float32 in captured.dtypes
         if self._is_single_in_part:  # its rounding is larger than what a sum in float64 may be off by
             self._place = Place(device, torch.float64)
-        self._output_axes = find_output_axes(self._model.run, captured.values, leaves, sample_axes)
+        found = find_output_axes(self._model.run, captured.values, leaves, sample_axes)
+        self._output_axes = found.axes
         self._answers = TorchAnswers(
             lambda arrays: self._model.run(self._model.leaves(arrays)),
             lambda outputs, target: column_of(outputs, target, self._output_axes),
@@ -126,9 +127,14 @@ class TorchRunner:
         )
         rows = layers_of_states(captured.graph.graph)
         self.outputs = tuple(
-            ModelOutput(name, tuple(np.delete(value.shape, axis)) if axis is not None else tuple(value.shape), layers)
-            for name, value, axis, layers in zip(
-                captured.outputs, captured.values, self._output_axes, rows, strict=True
+            ModelOutput(
+                name,
+                tuple(np.delete(value.shape, axis)) if axis is not None else tuple(value.shape),
+                layers,
+                str(found.unexplained.get(i, "")),
+            )
+            for i, (name, value, axis, layers) in enumerate(
+                zip(captured.outputs, captured.values, self._output_axes, rows, strict=True)
             )
         )
         self._notes = (

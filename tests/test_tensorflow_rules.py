@@ -59,6 +59,13 @@ def test_maximum_with_ties():
     np.testing.assert_allclose(found, shapley_max(a, b), atol=1e-15)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_elements_that_tie_and_stay_share_what_one_would_have(seed):
+    a, b = np.random.default_rng(seed).integers(-1, 2, (2, 6)).astype(float)
+    found = shapley_slopes(tf.constant(a), tf.constant(b)).numpy()
+    np.testing.assert_allclose(found, shapley_max(a, b), atol=1e-15)
+
+
 def test_maximum_of_many():
     a, b = draw(2, 3, 3000, seed=5).astype(np.float32)
     slopes = shapley_slopes(tf.constant(a), tf.constant(b)).numpy()

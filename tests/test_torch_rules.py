@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from exactness import Net, draw
+from reference.paired import shapley_max
 from rows import SAMPLES
 from torch import nn
 
@@ -372,7 +373,17 @@ def test_maximum_is_the_shapley_value(size):
             test, base = draw_from(), draw_from()
             slopes = max_multipliers(torch.from_numpy(test), torch.from_numpy(base)).numpy()
             np.testing.assert_allclose(slopes * (test - base), shapley_by_orderings(test, base), atol=1e-14)
+            np.testing.assert_allclose(slopes, shapley_max(test, base), atol=1e-13)
             assert ((slopes >= 0) & (slopes <= 1 + 1e-14)).all()
+
+
+def test_a_largest_element_that_stays_passes_on_what_cancels_in_it():
+    """``max(a + b, c)`` where a rises as b falls; and the same value taken twice counts once."""
+    x, base = np.array([[3.0, 1.0, 0.5]]), np.array([[1.0, 3.0, -0.5]])
+    sums = lambda v: v[:, :1] + v[:, 1:2]  # noqa: E731
+    for parts in (lambda v: [sums(v), v[:, 2:]], lambda v: [sums(v), v[:, 2:], sums(v)]):
+        model = Net(lambda _, v, parts=parts: torch.cat(parts(v), 1).amax(1, keepdim=True)).eval()
+        np.testing.assert_allclose(xc.explain(model, x, base, target=0).attributions[0], [2, -2, 0], atol=1e-15)
 
 
 def test_maximum_beside_minus_infinity():

@@ -447,7 +447,8 @@ def shapley_max(test: np.ndarray, base: np.ndarray) -> np.ndarray:
     baseline. If any element is above t in both, nobody moves the answer. Otherwise a player of the first kind
     turns "no" into "yes" when it comes right after all q of the second kind, in ``q!(p-1)!/(p+q)!`` of all
     orders, and a player of the second kind turns "yes" into "no" when it is the last of its kind and before
-    all of the first, in ``p!(q-1)!/(p+q)!``. An element that does not differ gets the limit.
+    all of the first, in ``p!(q-1)!/(p+q)!``. An element that does not differ gets the limit,
+    and those that tie and do not differ share it: they may be one value, taken twice.
 
     Args:
         test, base: (n,).
@@ -475,7 +476,8 @@ def shapley_max(test: np.ndarray, base: np.ndarray) -> np.ndarray:
         above, above_base = test[others] > test[i], base[others] > test[i]
         p, q = int((above & ~above_base).sum()), int((above_base & ~above).sum())
         if not (above & above_base).any():
-            slope[i] = math.factorial(p) * math.factorial(q) / math.factorial(p + q + 1)
+            ties = int(((test == base) & (test == test[i])).sum())
+            slope[i] = math.factorial(p) * math.factorial(q) / math.factorial(p + q + 1) / ties
     return slope
 
 

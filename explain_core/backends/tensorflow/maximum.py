@@ -30,7 +30,8 @@ def shapley_slopes(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         b: baseline values, shape (..., n).
 
     Returns:
-        Shapley value over ``a - b``, shape (..., n), and its limit where they are equal.
+        Shapley value over ``a - b``, shape (..., n), and its limit where they are equal; elements that tie and are
+        equal in both members share it alike.
     """
     n, kind = a.shape[-1], a.dtype
     # What masks hide is the same infinity in both members: no difference, and no distance to measure from.
@@ -62,6 +63,9 @@ def shapley_slopes(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     sinking = between(area_down, rank_a, rank_b) / tf.where(b > a, b - a, tf.ones_like(a))
     same = tf.searchsorted(at, b, side="right") - 1  # the last of those that tie with it
     still = tf.gather(_chance(p + 1, q) * open_game, same, batch_dims=a.shape.rank - 1)
+    equal = tf.sort(tf.where(a == b, a, kind.max), -1)
+    left, right = (tf.searchsorted(equal, b, side=side) for side in ("left", "right"))
+    still /= tf.cast(tf.maximum(right - left, 1), kind)
     return tf.where(a > b, rising, tf.where(b > a, sinking, still))
 
 

@@ -20,10 +20,10 @@ def max_multipliers(test: Tensor, base: Tensor) -> Tensor:
         test, base: (..., n).
 
     Returns:
-        (..., n): between 0 and 1, with ``sum(m · (test - base)) = max(test) - max(base)``. Zero where an element
-        does not differ.
+        (..., n): between 0 and 1, with ``sum(m · (test - base)) = max(test) - max(base)``. Where an element does not
+        differ, the limit for one that hardly does; elements that tie and do not differ share it alike.
     """
-    dtype, test, base = test.dtype, test.double(), base.double()
+    dtype, test, base = test.dtype, test.double().contiguous(), base.double().contiguous()
     high, order = torch.sort(torch.maximum(test, base), dim=-1, descending=True)
     always = torch.minimum(test, base).amax(-1, keepdim=True)  # below this some element is above t in both runs
     rises = (test > base).gather(-1, order)
@@ -37,7 +37,21 @@ def max_multipliers(test: Tensor, base: Tensor) -> Tensor:
     up, down = (torch.where(width > 0, width * share, 0.0) for share in (share_up, share_down))
     from_below = torch.where(rises, _reverse_cumsum(up), -_reverse_cumsum(down))
     contribution = torch.empty_like(test).scatter_(-1, order, from_below)
-    return torch.where(test == base, 0.0, contribution / (test - base)).to(dtype)
+    still = test == base
+    slopes = torch.where(still, 0.0, contribution / (test - base))
+    return torch.where(still & test.isfinite(), _limit(test, base, always), slopes).to(dtype)
+
+
+def _limit(test: Tensor, base: Tensor, always: Tensor) -> Tensor:
+    """Of elements that do not differ: ``p!·q!/(p+q+1)!`` by those above, and shared among those that tie."""
+    still = torch.where(test == base, test, torch.inf).sort(-1).values
+    ties = torch.searchsorted(still, test, right=True) - torch.searchsorted(still, test)
+    p, q = (
+        test.shape[-1] - torch.searchsorted(member.sort(-1).values, test, right=True).double()
+        for member in (test, base)
+    )
+    share = torch.exp(torch.lgamma(p + 1) + torch.lgamma(q + 1) - torch.lgamma(p + q + 2)) / ties
+    return torch.where(test >= always, share, 0.0)
 
 
 def _reverse_cumsum(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from exactness import Net
 from torch import nn
 
 import explain_core as xc
-from explain_core.errors import CaptureError, NonFiniteError
+from explain_core.errors import CaptureError, NonFiniteError, UnsupportedOperation
 
 X = torch.linspace(-1, 1, 12).reshape(3, 4)
 
@@ -68,6 +68,13 @@ def test_what_cannot_be_recorded_is_named_by_its_cause(name):
     error = refused(Net(forward).eval())
     assert error.what == what
     assert error.hint
+
+
+def test_a_choice_that_differs_is_named_as_a_choice():
+    model = Net(lambda net, x: x.gather(1, x.flip(1).argsort(1)[:, :2])).eval()
+    with pytest.raises(UnsupportedOperation, match="an index or mask differs between the input and the ba") as raised:
+        xc.explain(model, X, -X)
+    assert "topk" in raised.value.hint
 
 
 @pytest.mark.parametrize("take", [torch.from_dlpack, torch.utils.dlpack.from_dlpack])

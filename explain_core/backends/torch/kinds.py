@@ -55,10 +55,17 @@ class Linear:
 
     def check(self, args: tuple) -> None:
         """Stop where an argument that must be the same in both members is not."""
-        if pairs_in([args[i] for i in self.constant if i < len(args)]):
+        differing = pairs_in([args[i] for i in self.constant if i < len(args)])
+        if any(pair.is_float for pair in differing):
             raise _refuse(
-                "an index, mask, matrix or weight differs between the input and the baseline",
+                "a matrix differs between the input and the baseline",
                 "Choose a baseline for which it is the same.",
+            )
+        if differing:
+            raise _refuse(
+                "an index or mask differs between the input and the baseline, so other elements are taken",
+                "It is computed from the input, as by topk, argmax or a comparison, and no rule says what the choice "
+                "itself contributes. Choose a baseline for which it is the same.",
             )
 
     def __call__(self, ops, op, args, kwargs):

@@ -116,3 +116,25 @@ def test_large_numbers_are_themselves():
     model = Net(lambda net, v: (v.exp().log() + torch.isinf(v.exp())).sum(-1))
     found = xc.explain(model.eval(), x, base)
     np.testing.assert_allclose(found.attributions, [[59.0, 59.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "replace", [lambda p: p.nan_to_num(0.0), lambda p: torch.where(p.isnan(), torch.full_like(p, 0.25), p)]
+)
+def test_a_softmax_of_masks_alone_that_the_model_replaces_is_explained(replace):
+    """Both members are padding alone in a sample each, of which the softmax is no number."""
+    ids, base = (
+        np.array([[1, 2, 3, 0], [0, 0, 0, 0], [4, 4, 0, 0]]),
+        np.array([[0, 0, 0, 0], [1, 3, 0, 0], [2, 1, 4, 3]]),
+    )
+    torch.manual_seed(0)
+
+    def forward(net, ids):
+        x = net.table(ids)
+        shares = replace(net.score(x)[..., 0].masked_fill(ids == 0, -math.inf).softmax(1))
+        return (shares[..., None] * x.tanh()).sum((1, 2))
+
+    model = Net(forward, table=nn.Embedding(5, 4), score=nn.Linear(4, 1)).double().eval()
+    found = xc.explain(model, ids, base)
+    assert found.relative_residual.max() < 1e-12
+    assert np.abs(found.attributions).max() < 3 * np.abs(found.prediction - found.baseline_prediction).max()

@@ -208,8 +208,25 @@ def softmax(ops, x: Pair, dim: int, dtype: torch.dtype | None = None) -> Pair:
     with torch.no_grad():
         rule = softmax_rule(x.test.detach(), x.base)
         test, base = torch.softmax(x.test.detach(), -1), torch.softmax(x.base, -1)
+        if ops.infinities.met:
+            test, base, rule = _where_all_are_masked(x, ops.infinities.restored, test, base, rule)
     y = Pair(attach([test], rule, x.tape), base)
     return apply_linear(lambda v: v.movedim(-1, dim), y)
+
+
+def _where_all_are_masked(x: Pair, restored, test: Tensor, base: Tensor, rule) -> tuple[Tensor, Tensor, Any]:
+    """Softmax of minus infinity alone is no number; the masks that move share in what a model puts in its place."""
+    none_test, none_base = (torch.isneginf(restored(v)).all(-1, keepdim=True) for v in (x.test.detach(), x.base))
+    test, base = test.masked_fill(none_test, torch.nan), base.masked_fill(none_base, torch.nan)
+    apart, change = none_test != none_base, x.difference
+    moved = x.test.detach() != x.base
+    step = none_test.to(test.dtype) - none_base.to(test.dtype)
+
+    def back(m: Tensor) -> Tensor:
+        share = (m * step).sum(-1, keepdim=True) / moved.sum(-1, keepdim=True).clamp(min=1)
+        return torch.where(apart, torch.where(moved, share / change, 0.0), rule(m))
+
+    return test, base, back
 
 
 def logsumexp(ops, x: Pair, dim: Any, keepdim: bool = False) -> Pair:

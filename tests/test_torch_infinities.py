@@ -138,3 +138,36 @@ def test_a_softmax_of_masks_alone_that_the_model_replaces_is_explained(replace):
     found = xc.explain(model, ids, base)
     assert found.relative_residual.max() < 1e-12
     assert np.abs(found.attributions).max() < 3 * np.abs(found.prediction - found.baseline_prediction).max()
+
+
+# --- Where a prediction that is no number comes from ---------------------------------------------------------------
+
+
+class Part(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+CAUSES = {
+    "'log' (in part)": torch.log,
+    "'sub' (in part), of the infinity that 'log' (in part) gives": lambda x: x.log() - x.log().mean(1, keepdim=True),
+    "'div' (in part), as where all steps are padding": lambda x: x / x.sum(1, keepdim=True),
+    "'softmax' (in part), as where all steps are padding": lambda x: x.masked_fill(x <= 0, -math.inf).softmax(1),
+}
+
+
+@pytest.mark.parametrize("said", CAUSES)
+@pytest.mark.parametrize("member", ["input", "baseline"])
+def test_the_operation_is_named(said, member):
+    model = Net(lambda net, x: net.part(x).sum(1), part=Part(CAUSES[said])).double().eval()
+    none, some = torch.zeros(2, 3).double(), torch.rand(2, 3).double() + 0.5
+    x, base = (none, some) if member == "input" else (some, none)
+    with pytest.raises(xc.errors.NonFiniteError) as raised:
+        xc.explain(model, x, base)
+    assert f"it comes up in {said}" in raised.value.what
+    assert ("for the baseline" in raised.value.what) == (member == "baseline")
+    assert ("baseline" in raised.value.hint) == (member == "baseline")

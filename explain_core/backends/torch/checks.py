@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import numpy as np
 import torch
@@ -65,8 +65,13 @@ def require_fit(arrays: Sequence[np.ndarray], names: Sequence[str], member: str,
             )
 
 
-def check_finite(values: np.ndarray, what: str, model: nn.Module) -> None:
+def check_finite(
+    values: np.ndarray, what: str, model: nn.Module, why: Callable[[str], tuple[str, str]] = lambda kind: ("", "")
+) -> None:
     """Refuse predictions (output, sample) that are not finite.
+
+    Args:
+        why: of "NaN" or "infinity", says what makes it and what to do.
 
     Raises:
         NonFiniteError: names the first sample, and a buffer of ``model`` that is the cause.
@@ -76,10 +81,11 @@ def check_finite(values: np.ndarray, what: str, model: nn.Module) -> None:
         k, n = (int(v) for v in np.argwhere(bad)[0])
         floats = {name: buffer for name, buffer in model.named_buffers() if buffer.is_floating_point()}
         odd = [name for name, buffer in floats.items() if not torch.isfinite(buffer).all()]
+        cause, hint = why("NaN" if np.isnan(values[k, n]) else "infinity")
         raise NonFiniteError(
-            f"{what} of sample {n}, output {k} is {values[k, n]}",
+            f"{what} of sample {n}, output {k} is {values[k, n]}{cause}",
             where=f"sample {n}",
-            hint=f"The buffer {odd[0]!r} contains NaN or infinity." if odd else "",
+            hint=f"The buffer {odd[0]!r} contains NaN or infinity." if odd and not cause else hint,
         )
 
 

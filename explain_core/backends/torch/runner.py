@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from explain_core.backends.torch.interpreter import HALF, PairOps, Place, run_gr
 from explain_core.backends.torch.layer_names import layer_names
 from explain_core.backends.torch.ledger import Ledger
 from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
+from explain_core.backends.torch.nonfinite import Watching
 from explain_core.backends.torch.notes import carried_notes, digits_notes, training_notes, zeroed_notes
 from explain_core.backends.torch.output_axes import find_output_axes, layers_of_states
 from explain_core.backends.torch.own_answers import TorchAnswers, coarsest
@@ -266,12 +267,11 @@ class TorchRunner:
                 base_prediction.append(_array(column.base if is_pair(column) else column))
             multipliers = self._multipliers(columns, [leaf for _, leaf in starts], recorder)
         prediction, base_prediction = np.stack(prediction), np.stack(base_prediction)
-        if ops.infinities.met:  # a number stood for infinity, where the model itself may have made a NaN of it
-            for arrays, what in ((test, "the prediction"), (baseline, "the prediction for the baseline")):
-                if (own := self._answers.answer(arrays, targets)) is not None:
-                    check_finite(own, what, self._model.module)
-        check_finite(prediction, "the prediction", self._model.module)
-        check_finite(base_prediction, "the prediction for the baseline", self._model.module)
+        for arrays, found, member in ((test, prediction, ""), (baseline, base_prediction, " for the baseline")):
+            # Where a number stood for infinity, the model itself may have made a NaN of it.
+            own = self._answers.answer(arrays, targets) if ops.infinities.met else None
+            why = partial(self._why_not_finite, arrays, bool(member))
+            check_finite(found if own is None else own, f"the prediction{member}", self._model.module, why)
 
         attributions: list[np.ndarray | None] = []
         at = iter(range(len(starts)))
@@ -306,14 +306,22 @@ class TorchRunner:
         fewer = halves or {dtype for dtype in self._recorded.last.dtypes if dtype in coarse}
         return digits_notes("The model" if halves else "A part of the model", fewer, self.dtype)
 
-    def _follow(self, arrays: Sequence[np.ndarray], dtype: torch.dtype) -> list[Tensor]:
+    def _why_not_finite(self, arrays: Sequence[np.ndarray], of_baseline: bool, kind: str) -> tuple[str, str]:
+        """See `nonfinite.Watching.why`."""
+        watching = Watching(Recorder(gates=False, embeddings=False), {}, self._recorded.last.packed_orders)
+        self._follow(arrays, self._dtype, watching)
+        return watching.why(kind, of_baseline)
+
+    def _follow(
+        self, arrays: Sequence[np.ndarray], dtype: torch.dtype, watching: Watching | None = None
+    ) -> list[Tensor]:
         """What the model gives in a floating type, without a baseline, deciding as it does for these arrays itself."""
         if any(map(is_guard, self._recorded.last.graph.graph.nodes)):
             self._recorded.forget()  # it may decide otherwise than for the rows before
         captured, place = self._recorded.of(arrays), Place(self._place.device, dtype)
         given = [leaf for leaf, explained in zip(self._model.leaves(arrays), self.explained, strict=True) if explained]
         given = [x.to(place.device, dtype if x.is_floating_point() else None) for x in given]
-        ops = PairOps(Recorder(gates=False, embeddings=False), {}, captured.packed_orders)
+        ops = watching or PairOps(Recorder(gates=False, embeddings=False), {}, captured.packed_orders)
         ops.judges = False  # what it decided by, it read in its own type and not in this one
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")

@@ -57,7 +57,7 @@ def from_word(word: str, form: Form, valid: Valid, background: bool) -> tuple[np
         first = np.moveaxis(values, time, 1)[np.arange(len(values)), place]
         return np.repeat(np.expand_dims(first, time), values.shape[time], time), notes
     if form.is_ids:
-        raise InputError("token ids have no mean", where=form.name, hint='Use "zeros", "first" or an array of ids.')
+        raise _no_mean_of_ids(form)
     if time is None and len(values) == 1:
         notes.append(f"The {word} of the one sample of {form.name!r} is that sample: nothing differs to be explained.")
     middle = _middle(form, valid.mask, np.median if word == "median" else np.mean)
@@ -74,6 +74,22 @@ def from_word(word: str, form: Form, valid: Valid, background: bool) -> tuple[np
         return middle, notes
     real = valid.mask.reshape(*valid.mask.shape, *(1,) * (values.ndim - 2))
     return np.where(np.moveaxis(real, 1, time), middle, values), notes
+
+
+def _no_mean_of_ids(form: Form) -> InputError:
+    """The error for an average of ids; names the features that may be ids where others are none."""
+    place = form.axis_of("feature")
+    if form.values.dtype.kind != "f" or place is None:
+        return InputError("token ids have no mean", where=form.name, hint='Use "zeros", "first" or an array of ids.')
+    others = tuple(axis for axis in range(form.values.ndim) if axis != place)
+    whole = np.flatnonzero((form.values == np.round(form.values)).all(others))
+    names = exact_texts(form.labels.get(place, np.arange(form.values.shape[place])))
+    which = "" if len(whole) in (0, len(names)) else f"; those of whole numbers are {listed([names[i] for i in whole])}"
+    return InputError(
+        f"the model takes floats of it as ids and looks them up, and token ids have no mean{which}",
+        where=form.name,
+        hint='Use "zeros" or "first", or give one number for each feature, with an id where it takes ids.',
+    )
 
 
 _NAME_AXES = 'Name the axes: an xarray DataArray with dims such as ("sample", "time", "feature").'

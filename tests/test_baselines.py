@@ -618,3 +618,22 @@ def test_a_whole_number_beyond_its_type_is_no_fraction():
     table = Net(lambda net, ids: net.table(ids).sum((1, 2)), table=nn.Embedding(9, 2)).double()
     with pytest.raises(InputError, match=r"1e\+300 at position .* does not fit int64"):
         xc.explain(table, np.ones((2, 3), int), 1e300)
+
+
+@pytest.mark.parametrize("word", ["mean", "median", "padded-mean"])
+def test_codes_among_the_features_are_named_where_they_would_be_averaged(word):
+    torch.manual_seed(0)
+
+    def forward(net, x):
+        return net.head(net.rnn(torch.cat([net.days(x[..., 0].long()), x[..., 1:]], -1))[0][:, -1])
+
+    modules = {"days": nn.Embedding(7, 2), "rnn": nn.GRU(4, 3, batch_first=True), "head": nn.Linear(3, 1)}
+    x = X.copy()
+    x[..., 0] = np.arange(N * T).reshape(N, T) % 7
+    given = xr.DataArray(x, dims=("sample", "time", "feature"), coords={"feature": ["weekday", "load", "rate"]})
+    net = Net(forward, **modules).double()
+    with pytest.raises(InputError, match=r"no mean; those of whole numbers are .*weekday") as raised:
+        xc.explain(net, given, word)
+    assert "load" not in raised.value.what
+    assert (compared([3.0, 0.5, 0.1], given, net) == [3.0, 0.5, 0.1]).all()
+    assert (compared("first", given, net) == x[:, :1]).all()

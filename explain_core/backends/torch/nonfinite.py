@@ -51,7 +51,9 @@ class Watching(PairOps):
         if kind == "NaN" and self._is_empty:
             hint = "Does a sample consist of padding only? Leave it out."
             if of_baseline:
-                hint = 'Choose a baseline that is not all padding: other ids, "padded-mean", or with the sample\'s padding.'
+                hint = (
+                    'Choose a baseline that is not all padding: other ids, or "padded-mean", or with the same padding.'
+                )
             return f"{said}, as where all steps are padding or masked", hint
         what = "the baseline" if of_baseline else "the input"
         return said, f"It is not defined for what it gets for {what}, or that is too large for it. " + (

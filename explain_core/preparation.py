@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +14,12 @@ from explain_core.backends import get_backend
 from explain_core.backends.protocol import PairAttribution, Runner, Target
 from explain_core.baseline_values import is_number
 from explain_core.baselines import resolve_baselines
-from explain_core.errors import CaptureError, InputError, SampleAxisError
+from explain_core.errors import CaptureError, InputError
 from explain_core.explanation import Explanation
 from explain_core.explanation_build import LabelledInput, build_explanation
 from explain_core.inputs import Arguments, check_finite, not_a_dict, read_arguments
 from explain_core.meaning import Opened, open_as_meant
+from explain_core.row_numbers import open_plan
 from explain_core.rows import Plan
 from explain_core.targets import output_labels, select_targets
 from explain_core.valid_steps import Form, float_masks, require_lengths
@@ -222,7 +223,7 @@ def open_on(
     def open_as(meant: Arguments, axes: tuple[int | None, ...]) -> Opened:
         meant = in_sample_order(meant, axes)
 
-        def open_for(leaves: list[np.ndarray]) -> Runner:
+        def open_for(leaves: list[np.ndarray], axes: Sequence[int | None] = axes) -> Runner:
             return package.open_runner(
                 model, meant.with_leaves(leaves), sample_axes=axes, device=device, precision=precision
             )
@@ -230,7 +231,7 @@ def open_on(
         plan = Plan(meant.leaves, axes)
         if sample_by_sample:
             plan.sample_by_sample()
-        return Opened(meant, axes, _open(open_for, plan, takes), plan)
+        return Opened(meant, axes, open_plan(open_for, plan, takes), plan)
 
     try:
         opened = open_as_meant(arguments, sample_axis, open_as)
@@ -253,39 +254,6 @@ def fixed_batch(model: Any) -> int | None:
     inputs = getattr(getattr(model, "summary", None), "inputs", ())
     shape = inputs[0].shape if inputs else None
     return shape[0] if shape else None
-
-
-def _open(open_for: Callable[[list[np.ndarray]], Runner], plan: Plan, takes: int | None = None) -> Runner:
-    """Open the model for as many rows at once as it takes.
-
-    That is as many as its file says, however few are given; or many; or one, where it was made for one; or just these;
-    or two, where it drops the axis of the samples when there is only one.
-
-    Raises:
-        CaptureError: none of these; the error of the first.
-    """
-    if takes is not None and plan.has_sample_axis:
-        plan.exactly(takes)
-        return open_for(plan.first_rows())
-    try:
-        return open_for(plan.first_rows())
-    except SampleAxisError as error:
-        if plan.count > 1:  # the model takes them together, so one by one it is another model
-            raise
-        first: CaptureError = error
-    except CaptureError as error:
-        first = error
-    others = dict.fromkeys((1, plan.count, 2)) if plan.has_sample_axis else {}
-    others.pop(plan.rows_at_once, None)
-    if plan.count > 1:
-        others.pop(2, None)
-    for rows in others:
-        plan.exactly(rows)
-        try:
-            return open_for(plan.first_rows())
-        except CaptureError:
-            continue
-    raise first
 
 
 def _names(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, i: int) -> tuple[str, ...]:

@@ -57,10 +57,6 @@ class Plan:
         """Every batch has rows of one sample only."""
         self._is_sample_by_sample, self.rows_at_once = True, 1
 
-    def one_by_one(self) -> None:
-        """For models that take a batch of one."""
-        self.rows_at_once = self._limit = 1
-
     def exactly(self, rows: int) -> None:
         """For models that take just so many rows, whatever the number of samples."""
         self.rows_at_once = self._limit = rows
@@ -75,6 +71,11 @@ class Plan:
         if not self._is_fixed:
             one.rows_at_once = 1
         return one
+
+    @property
+    def axes(self) -> tuple[int | None, ...]:
+        """The sample axis of each input, or None."""
+        return tuple(self._axes)
 
     @property
     def has_sample_axis(self) -> bool:

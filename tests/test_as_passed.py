@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from exactness import Net, draw
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -118,3 +119,51 @@ def test_rounding_of_huge_logits_is_no_dependence_on_others(precision):
     expected = (torch.from_numpy(x).double() @ weight.double().T).softmax(1)[:, 0]
     np.testing.assert_allclose(found.prediction[:, 0], expected, rtol=1e-9)
     assert found.relative_residual.max() < 1e-10
+
+
+def positioned(net, x):
+    """Positions are (time, feature), and the recurrent layer has the samples first: with time first they are added up
+    of one sample at a time only, by broadcasting."""
+    return net.head(x + torch.linspace(0, 1, STEPS)[:, None].to(x)).flatten(2)[:, -1]
+
+
+def weighed(net, x):
+    return torch.sigmoid((x * torch.linspace(0, 1, STEPS)[:, None].to(x)).sum((1, 2)))
+
+
+def positioned_time_first(net, x):
+    return net.head(x + torch.linspace(0, 1, STEPS)[:, None, None].to(x))[-1]
+
+
+FEW = X[: STEPS + 1]
+
+
+@pytest.mark.parametrize("sample_axis", [1, "batch"])
+@pytest.mark.parametrize("forward", [positioned, weighed])
+def test_time_first_for_a_model_with_samples_first_is_refused(forward, sample_axis):
+    inputs = FEW.transpose(1, 0, 2)
+    if sample_axis == "batch":
+        inputs = xr.DataArray(inputs, dims=("time", "batch", "feature"))
+    with pytest.raises(RuntimeError):  # what the model itself says
+        net(forward)(torch.tensor(np.asarray(inputs)))
+    with pytest.raises(xc.errors.SampleAxisError, match=r"does not take .* samples at axis 1: .*must match") as caught:
+        xc.explain(net(forward), inputs, sample_axis=0 if sample_axis == "batch" else 1)
+    assert "at axis 0, (5, 4, 2)" in caught.value.hint
+
+
+def test_samples_first_for_a_model_with_time_first_is_refused():
+    model = net(positioned_time_first)
+    assert xc.explain(model, FEW.transpose(1, 0, 2), sample_axis=1, target=0).prediction.size == len(FEW)
+    with pytest.raises(xc.errors.SampleAxisError, match="samples at axis 0") as caught:
+        xc.explain(model, FEW, target=0)
+    assert "at axis 1, (4, 5, 2)" in caught.value.hint
+
+
+def test_a_model_of_one_sample_at_a_time_says_so():
+    def one(net, x):
+        return net.head(x.reshape(1, STEPS, FEATURES)[:, -1])
+
+    explanation = xc.explain(net(one), FEW, target=0)
+    own = [net(one)(torch.tensor(row[None])).item() for row in FEW]
+    np.testing.assert_allclose(explanation.prediction.values[:, 0], own, rtol=1e-12)
+    assert any("explained by itself" in note for note in explanation.notes)

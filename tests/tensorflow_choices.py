@@ -12,6 +12,30 @@ def _cast(d: Draw) -> Sample:
     return Sample(lambda v: raw.Cast(x=v, DstT=kind), [x])
 
 
+def _bucketize(d: Draw) -> Sample:
+    bounds = sorted(d.one(-1.0, -0.3, 0.2) + step for step in (0.0, 0.5, 1.1))
+    return Sample(lambda v: raw.Bucketize(input=v, boundaries=bounds), [d.x(*d.shape(), domain=d.one("real", "int"))])
+
+
+def _hashed(d: Draw) -> Sample:
+    buckets = d.one(2, 5)
+    return Sample(
+        lambda v: raw.StringToHashBucketFast(input=raw.AsString(input=v), num_buckets=buckets),
+        [d.x(*d.shape(), domain="int")],
+    )
+
+
+_TABLES = [
+    tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([-1, 0, 2], [3, 1, 4], tf.int32, kind), 7)
+    for kind in (tf.int32, tf.float64)
+]
+
+
+def _find(d: Draw) -> Sample:
+    table = d.one(*_TABLES)
+    return Sample(lambda v: table.lookup(tf.cast(v, tf.int32)), [d.x(*d.shape(), domain="int")])
+
+
 def _gather(d: Draw) -> Sample:
     shape = d.shape(low=2)
     given = [d.x(*shape), d.ids(shape[0], *d.shape(d.one(0, 1, 2)))]
@@ -63,13 +87,17 @@ def _select_v2(d: Draw) -> Sample:
 
 DISCRETE: dict[str, Make] = {
     **each("All Any", over_axes("truth")),
+    "AsString": _hashed,
+    "Bucketize": _bucketize,
     "Cast": _cast,
     **each("Equal NotEqual Greater GreaterEqual Less LessEqual", binary(*NUMBER)),
     "Gather": _gather,
     "GatherV2": _gather_v2,
     **each("LogicalAnd LogicalOr", binary("truth")),
     "LogicalNot": _not,
+    "LookupTableFindV2": _find,
     "OneHot": _one_hot,
     "Select": _select,
     "SelectV2": _select_v2,
+    "StringToHashBucketFast": _hashed,
 }

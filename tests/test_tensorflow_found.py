@@ -178,3 +178,25 @@ def test_inputs_that_differ_in_their_number_of_samples(width):
     model = keras.Model([one, two], L.Dense(1)(L.Concatenate()([one, two])))
     with pytest.raises(errors.InputError, match=r"has 3 samples[^$]*same number of samples"):
         explain(model, (np.ones((3, width), np.float32), np.ones((2, width), np.float32)))
+
+
+PREPARED = {
+    "a bin": (L.Discretization(bin_boundaries=[-1.0, 0.0, 1.0]), "float32"),
+    "an entry of a vocabulary": (L.IntegerLookup(vocabulary=[1, 2, 3]), "int64"),
+    "a hash": (L.Hashing(4), "int64"),
+}
+
+
+@pytest.mark.parametrize("layer", PREPARED)
+def test_what_keras_makes_ids_of_is_explained(layer):
+    """Each value has its own vector, so it alone makes the change of its number in what the model returns."""
+    prepare, kind = PREPARED[layer]
+    model = keras.Sequential(
+        [L.Input((4,), dtype=kind), prepare, L.Embedding(5, 3), L.Lambda(lambda v: v[..., 0] ** 2)]
+    )
+    x = (3 * X).astype(kind)
+    base = np.full_like(x, 2)
+    found = explain(model, x, base, precision="float64").attributions
+    expected = np.asarray(model(x) - model(base)).T[:, :, None] * np.eye(4)[:, None]
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+    assert np.abs(expected).max() > 1e-5

@@ -78,6 +78,7 @@ def test_maximum_of_many():
 
 _FILTER = {n: tf.constant(draw(*([2] * n), 3, 4, seed=9)) for n in (1, 2, 3)}
 _OTHER = tf.constant(draw(4, 3, seed=8))
+_TABLE = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([-1, 0, 2], [3, 1, 4], tf.int32, tf.int32), 7)
 _NHWC = {"strides": [1, 1, 1, 1], "padding": "SAME"}
 
 
@@ -104,6 +105,10 @@ OPERATIONS = {
     "All": lambda x: tf.cast(tf.reduce_all(x > -1.5, axis=1), x.dtype),
     "Any": lambda x: tf.cast(tf.reduce_any(x > 0.9, axis=[1], keepdims=True), x.dtype),
     "Atan": lambda x: tf.atan(x),
+    **dict.fromkeys(
+        ("AsString", "StringToHashBucketFast"),
+        lambda x: tf.cast(tf.strings.to_hash_bucket_fast(tf.as_string(tf.cast(4 * x, tf.int32)), 5), x.dtype),
+    ),
     "Atan2": lambda x: tf.atan2(x, 2 + tf.sin(x[:, :1])) + tf.atan2(0.3, x),
     "AvgPool": lambda x: raw.AvgPool(value=x[:, None], ksize=[1, 1, 2, 1], **_NHWC),
     "AvgPool3D": lambda x: raw.AvgPool3D(
@@ -115,6 +120,7 @@ OPERATIONS = {
     "BatchToSpaceND": lambda x: tf.batch_to_space(tf.space_to_batch(x, [2], [[0, 0]]), [2], [[0, 0]]),
     "BiasAdd": lambda x: tf.nn.bias_add(x, x[0, 0] * 0 + 0.5),
     "BroadcastTo": lambda x: tf.broadcast_to(x[:, :1], [3, 5, 3]),
+    "Bucketize": lambda x: tf.cast(raw.Bucketize(input=x, boundaries=[-0.5, 0.0, 0.7]), x.dtype),
     "Cast": lambda x: tf.cast(x, tf.float32) + tf.cast(tf.cast(4 * x, tf.int32), tf.float32),
     "Ceil": lambda x: tf.math.ceil(3 * x),
     "ClipByValue": lambda x: raw.ClipByValue(t=x, clip_value_min=-0.5, clip_value_max=0.5),
@@ -186,6 +192,7 @@ OPERATIONS = {
     "LogicalAnd": lambda x: tf.cast((x > 0) & (x[:, ::-1] > 0.1), x.dtype),
     "LogicalNot": lambda x: tf.cast(~(x > 0), x.dtype),
     "LogicalOr": lambda x: tf.cast((x > 0) | (x[:, ::-1] > 0.1), x.dtype),
+    "LookupTableFindV2": lambda x: tf.cast(_TABLE.lookup(tf.cast(4 * x, tf.int32)), x.dtype),
     "MatMul": lambda x: tf.matmul(x[0], tf.sin(x[1]), transpose_b=True),
     "MatrixBandPart": lambda x: tf.linalg.band_part(x, 1, 0),
     "MatrixDiagPartV3": lambda x: tf.linalg.diag_part(x),
@@ -301,6 +308,8 @@ def test_operation_is_complete(name):
 STEPS = {
     "All",
     "Any",
+    "AsString",
+    "Bucketize",
     "Cast",
     "Ceil",
     "Equal",
@@ -311,8 +320,11 @@ STEPS = {
     "Greater",
     "GreaterEqual",
     "Less",
+    "LessEqual",
+    "LookupTableFindV2",
+    "StringToHashBucketFast",
 }
-STEPS |= {"LessEqual", "LogicalAnd", "LogicalNot", "LogicalOr", "NotEqual", "OneHot", "Rint", "Round", "Sign"}
+STEPS |= {"LogicalAnd", "LogicalNot", "LogicalOr", "NotEqual", "OneHot", "Rint", "Round", "Sign"}
 SMOOTH = [name for name in OPERATIONS if name not in STEPS and name not in SINGLE_ONLY]
 
 

@@ -189,6 +189,15 @@ def gather(node: Node, values: Sequence[Value]) -> list[Value]:
     return [Pair(out, y_base)]
 
 
+def find(node: Node, values: Sequence[Value]) -> list[Value]:
+    """A table with keys: what is found, integers or floats, changes by its own key alone."""
+    (found,) = elementwise_discrete(node, values)
+    if not is_paired(found) or not found.test.dtype.is_floating:
+        return [found]
+    change = found.test - found.base
+    return [Pair(attach([found.credit], found.test, lambda dy: dy * change), found.base)]
+
+
 def one_hot(node: Node, values: Sequence[Value]) -> list[Value]:
     """Ids written as unit vectors."""
     check(node, values, (0,))

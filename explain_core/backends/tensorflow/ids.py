@@ -15,6 +15,7 @@ from .pairs import Value, base, is_paired, test
 _ON_THE_WAY = frozenset(
     (
         "AddV2",
+        "AsString",
         "BroadcastTo",
         "Cast",
         "ConcatV2",
@@ -32,12 +33,13 @@ _ON_THE_WAY = frozenset(
         "Squeeze",
         "StopGradient",
         "StridedSlice",
+        "StringToHashBucketFast",
         "Tile",
         "Transpose",
         "Unpack",
     )
 )
-_LOOK_UPS = {"Gather": 1, "GatherV2": 1, "OneHot": 0, "ResourceGather": 1}
+_LOOK_UPS = {"Gather": 1, "GatherV2": 1, "LookupTableFindV2": 1, "OneHot": 0, "ResourceGather": 1}
 _FUNCTIONS = {
     "PartitionedCall": "f",
     "StatefulPartitionedCall": "f",
@@ -48,7 +50,7 @@ _FUNCTIONS = {
 
 # What a float may go through and still be the value that was given.
 _ROUNDING = frozenset(("Ceil", "Floor", "Rint", "Round"))
-_UNCHANGED = (_ON_THE_WAY - {"AddV2", "Select", "SelectV2"}) | _ROUNDING
+_UNCHANGED = (_ON_THE_WAY - {"AddV2", "AsString", "Select", "SelectV2", "StringToHashBucketFast"}) | _ROUNDING
 
 
 def are_ids(program: Program, argument: int) -> bool:

@@ -256,8 +256,10 @@ RULES: dict[str, Rule] = {
     # Ids, masks and choices
     "All": discrete.quantifier,
     "Any": discrete.quantifier,
+    "AsString": discrete.elementwise_discrete,
     "ArgMax": orders.place,
     "ArgMin": orders.place,
+    "Bucketize": discrete.cast,
     "Cast": discrete.cast,
     "Equal": discrete.game,
     "Gather": discrete.gather,
@@ -272,10 +274,12 @@ RULES: dict[str, Rule] = {
     "LogicalAnd": discrete.game,
     "LogicalNot": discrete.elementwise_discrete,
     "LogicalOr": discrete.game,
+    "LookupTableFindV2": discrete.find,
     "NotEqual": discrete.game,
     "OneHot": discrete.one_hot,
     "Select": discrete.select,
     "SelectV2": discrete.select,
+    "StringToHashBucketFast": discrete.elementwise_discrete,
 }
 
 # The shape of a pair is the same for both members, and so is what is made of it alone.

@@ -200,3 +200,58 @@ def test_what_keras_makes_ids_of_is_explained(layer):
     expected = np.asarray(model(x) - model(base)).T[:, :, None] * np.eye(4)[:, None]
     np.testing.assert_allclose(found, expected, atol=1e-7)
     assert np.abs(expected).max() > 1e-5
+
+
+@pytest.mark.parametrize("given", [np.int64, np.float64])
+def test_an_id_that_the_type_of_the_table_has_not(given):
+    """A cast would make another id of it, as Keras does without a word."""
+    model = keras.Sequential([L.Input((3,), dtype="int32"), L.Embedding(7, 3), L.Flatten(), L.Dense(2)])
+    ids = np.array([[1, 2, 2**32 + 4]]).astype(given)
+    with pytest.raises(errors.InputError, match="the input has 4294967300 where the model looks up ids of type int32"):
+        explain(model, ids, target=0)
+    with pytest.raises(errors.InputError, match="the baseline has 4294967300"):
+        explain(model, np.minimum(ids, 3), baselines=ids, target=0)
+
+
+@pytest.mark.parametrize("call", [tf.py_function, tf.numpy_function])
+def test_python_without_a_shape_is_refused_by_name(call):
+    class Doubled(keras.Model):
+        def call(self, x):
+            return call(lambda a: a * 2, [tf.reduce_sum(x, 1, keepdims=True)], tf.float32)
+
+    model = Doubled()
+    model(X)
+    with pytest.raises(errors.UnsupportedOperation, match="PyFunc"):
+        explain(model, X)
+
+
+def test_half_numbers_that_a_model_makes_singles_of_lose_nothing():
+    model = keras.Sequential([L.Input((4,)), L.Dense(2)])
+    model(X)
+    assert explain(model, X.astype(np.float16), target=0).notes == []
+
+
+def test_a_traced_function_is_called_as_it_was_made():
+    @tf.function(input_signature=[tf.TensorSpec((None, 4)), tf.TensorSpec((None, 4))])
+    def weighted(x, weights):
+        return tf.reduce_sum(x * weights, 1)
+
+    ex = explain(weighted.get_concrete_function(), (X, X + 1))
+    np.testing.assert_allclose(ex.prediction.to_numpy().ravel(), (X * (X + 1)).sum(1), rtol=1e-6)
+
+
+def test_a_decision_by_the_number_of_rows_is_a_cause():
+    class ByRows(keras.Model):
+        def call(self, x):
+            return tf.reduce_sum(x, 1, keepdims=True) * (1.0 if x.shape[0] == len(X) else -1.0)
+
+    model = ByRows()
+    model(X)
+    with pytest.raises(errors.CaptureError, match="decided by the number of rows"):
+        explain(model, X)
+
+
+def test_categories_that_are_counted_are_no_floats():
+    model = keras.Sequential([L.Input((4,), dtype="int32"), L.CategoryEncoding(9, output_mode="count"), L.Dense(1)])
+    with pytest.raises(errors.InputError, match="no whole number is looked up in a table"):
+        explain(model, np.arange(8).reshape(2, 4))

@@ -82,8 +82,8 @@ def require_own_answer(
         raise CaptureError(
             f"for {member} of row {worst} of its batch the model gives {own[worst]:.6g}, and followed step by step "
             f"{followed[worst]:.6g}",
-            hint="Something in its forward is random, kept between calls, or computed outside the framework; only a "
-            "model that answers the same each time can be explained.",
+            hint="Something in its forward is random, kept between calls, decided by the number of rows, or computed "
+            "outside the framework; only a model that answers the same each time can be explained.",
         )
     gap = np.abs(np.asarray(own, float) - followed)
     if not (gap > WORTH_SAYING * (np.abs(own) + size)).any() or dtype not in ("float32", "float64"):

@@ -67,3 +67,20 @@ def require_whole(values: np.ndarray, name: str, member: str) -> None:
             where=name,
             hint="Ids have nothing in between: give whole numbers, and no average of them.",
         )
+
+
+def require_in_type(values: np.ndarray, dtype: np.dtype, name: str, member: str) -> None:
+    """Before numbers become ids of another type: it has them, where a cast would make others of them.
+
+    Raises:
+        InputError: it has not.
+    """
+    limits = np.iinfo(dtype)
+    outside = (values < limits.min) | (values > limits.max)
+    if outside.any():
+        raise InputError(
+            f"the {member} has {values[outside][0]:.0f} where the model looks up ids of type {dtype}, which has no "
+            "such number",
+            where=name,
+            hint="Give ids of the vocabulary that the model was trained with.",
+        )

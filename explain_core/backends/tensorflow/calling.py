@@ -84,10 +84,12 @@ def _signature(model: Any) -> Any:
 
 
 def _by_name(signature: Any) -> Callable[..., Any]:
-    """A signature takes tensors of its own types by name."""
-    specs = signature.structured_input_signature[1]
+    """A signature takes tensors of its own types: by name, or as the function that it was made of takes them."""
+    in_order, specs = signature.structured_input_signature
 
     def call(*args, **kwargs):
+        if in_order:
+            return signature(*args, **kwargs)
         if len(args) == 1 and isinstance(args[0], Mapping):
             args, kwargs = (), {**args[0], **kwargs}
         free = [name for name in specs if name not in kwargs]

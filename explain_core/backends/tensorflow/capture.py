@@ -21,7 +21,7 @@ import tensorflow as tf
 from ...errors import CaptureError
 from ..answers import AGREEMENT
 from .calling import cause, entry, named_outputs
-from .graph import Precision, Program, compile_graph
+from .graph import LOW_PRECISION, Precision, Program, compile_graph
 from .layers import Layer, marking
 
 # What a model may raise when it is called or traced: it is the user's code, and anything from a wrong shape on.
@@ -154,9 +154,10 @@ def _trace(
 
 
 def _coarsest(program: Program, types: Sequence[tf.DType]) -> str:
-    """By what is computed: constants and weights of few digits that are cast to more lose none."""
+    """By what is computed: constants, weights and inputs of few digits that are cast to more lose none."""
     nodes = [node for each in program.everything() for node in each.nodes]
-    operations = [node.operation for node in nodes if node.type not in ("Const", "ReadVariableOp")]
-    kinds = {tensor.dtype for operation in operations for tensor in operation.outputs} | set(types)
+    operations = [node.operation for node in nodes if node.type not in ("Const", "Placeholder", "ReadVariableOp")]
+    kinds = {tensor.dtype for operation in operations for tensor in operation.outputs}
+    kinds |= {kind for kind in types if kind not in LOW_PRECISION}
     floats = [kind.name for kind in kinds if kind.is_floating and kind.name in AGREEMENT]
     return max(floats, key=AGREEMENT.__getitem__, default="float32")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from ..ids import OutsideTableError, require_whole
+from ..ids import OutsideTableError, require_in_type, require_whole
 from .graph import Node, Program
 from .pairs import Value, base, is_paired, test
 
@@ -75,7 +75,7 @@ def _are_looked_up(program: Program, slots: set[int]) -> bool:
 
 
 def cuts_of_ids(program: Program, argument: int) -> set[tf.Operation]:
-    """Where the floats of an argument are cut to whole numbers that are then looked up."""
+    """Where the numbers of an argument become those of a type of whole numbers, which are then looked up."""
     reached, found, rounding = {program.arguments[argument]}, set(), set()
     for node in program.nodes:
         hits = [position for position, slot in enumerate(node.inputs) if slot in reached]
@@ -145,14 +145,18 @@ def _require_rows(ids: Value, rows: int, negative: bool = False) -> None:
             raise OutsideTableError(int(values.min() if values.min() < 0 else values.max()), rows)
 
 
-def require_whole_members(value: Value, name: str) -> None:
-    """Before floats of an input are cut to ids: they are whole in both members.
+def require_kept(node: Node, value: Value, name: str) -> None:
+    """Before an input is cut to ids: they are the numbers that were given, in both members.
 
     Raises:
-        InputError: one has a fraction.
+        InputError: one has a fraction, or there is no such number in the type of the ids.
     """
+    kind = node.operation.outputs[0].dtype
     for member, of in (("input", test), ("baseline", base)):
-        require_whole(np.asarray(of(value)), name, member)
+        values = np.asarray(of(value))
+        require_whole(values, name, member)
+        if kind.is_integer:
+            require_in_type(values, np.dtype(kind.as_numpy_dtype), name, member)
 
 
 def _called(program: Program, node: Node) -> Program:

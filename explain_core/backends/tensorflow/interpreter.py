@@ -15,7 +15,7 @@ from ...errors import CaptureError
 from . import lists, scales
 from .discrete import gather
 from .graph import Node, Program
-from .ids import require_in_table, require_not_negative, require_whole_members
+from .ids import require_in_table, require_kept, require_not_negative
 from .kinds import refuse
 from .layers import mark_of
 from .ledger import Ledger
@@ -52,7 +52,7 @@ class Interpreter:
             marked function and returns its results, or None if the loop is to be interpreted after all.
         method: the rules that it goes by.
         ledger: where the defect of every operation is written down, or None.
-        cuts: where floats of an input become ids that are looked up, with the input's name.
+        cuts: where numbers of an input become ids that are looked up, with the input's name.
         from_the_end: where negative ids are counted from the end of a table.
     """
 
@@ -98,7 +98,7 @@ class Interpreter:
         if kind in ("Gather", "GatherV2"):
             require_in_table(node, values)
         elif node.operation in self._cuts:
-            require_whole_members(values[0], self._cuts[node.operation])
+            require_kept(node, values[0], self._cuts[node.operation])
         elif node.operation in self._from_the_end:
             require_not_negative(values)
         if kind in ALIASES:

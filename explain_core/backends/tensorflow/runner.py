@@ -117,19 +117,21 @@ class TensorFlowRunner:
             for number, leaf in enumerate(leaves)
         )
         self._inputs = tuple(arguments.names)
-        self._floats = [number for number, leaf in enumerate(leaves) if np.issubdtype(leaf.dtype, np.floating)]
+        self._kinds = [leaf.dtype.kind for leaf in leaves]
         self._find_ids()
         if not any(self.explained):
             raise InputError(
-                "no input can be explained: there is no floating input and no ids",
-                hint="Give counts and other whole numbers that the model computes with as floats: x.astype(float).",
+                "no input can be explained: there are no floats, and no whole number is looked up in a table of floats",
+                hint="Give counts and other whole numbers that the model computes with as floats: x.astype(float). Of "
+                "categories that it counts, explain the model from what it makes of them on.",
             )
         self._rows = self._states or self._captured.rows  # the number of samples that the model is fixed to
-        self._output_axes = [self._sample_axis(shape, rows) for _, shape, _ in self._captured.outputs]
+        traced = self._traced_shapes(leaves, rows)
+        self._output_axes = [self._sample_axis(shape, rows) for shape in traced]
         self.outputs = tuple(
             ModelOutput(name, tuple(size for axis, size in enumerate(shape) if axis != sample))
             for (name, _, _), shape, sample in zip(
-                self._captured.outputs, self._output_shapes(leaves), self._output_axes, strict=True
+                self._captured.outputs, self._output_shapes(traced, leaves), self._output_axes, strict=True
             )
         )
         self.device = "cuda" + device.removeprefix("/GPU") if "GPU" in device else "cpu"
@@ -156,20 +158,39 @@ class TensorFlowRunner:
         return []
 
     def _find_ids(self) -> None:
-        """Where floats of an input are cut to ids, and where ids are counted from the end of a table."""
-        program = self._captured.program
-        self._cuts = {op: self._inputs[number] for number in self._floats for op in cuts_of_ids(program, number)}
-        self.float_ids = tuple(name in self._cuts.values() for name in self._inputs)
+        """Where numbers of an input are cut to ids, and where ids are counted from the end of a table."""
+        program, numbers = self._captured.program, [i for i, kind in enumerate(self._kinds) if kind in "fiu"]
+        self._cuts = {op: self._inputs[number] for number in numbers for op in cuts_of_ids(program, number)}
+        are_cut = [name in self._cuts.values() for name in self._inputs]
+        self.float_ids = tuple(kind == "f" and cut for kind, cut in zip(self._kinds, are_cut, strict=True))
         self._from_the_end = counts_from_the_end(program)
 
-    def _output_shapes(self, leaves: Sequence[np.ndarray]) -> list[list[int | None]]:
-        """Those of the trace; where it leaves open more than the samples, those of the model's own call."""
-        traced = [shape.as_list() for _, shape, _ in self._captured.outputs]
-        kept = [[n for i, n in enumerate(s) if i != a] for s, a in zip(traced, self._output_axes, strict=True)]
-        if not any(None in sizes for sizes in kept):
+    def _traced_shapes(self, leaves: Sequence[np.ndarray], rows: int) -> list[tf.TensorShape]:
+        """Those of the trace; where it does not even have the number of axes, as the model's own call has them."""
+        traced = [shape for _, shape, _ in self._captured.outputs]
+        if all(shape.rank is not None for shape in traced):
             return traced
+        own = [list(value.shape) for value in self._own_outputs(leaves)]
+        left_open = [
+            [None if axis == sizes.index(rows) else n for axis, n in enumerate(sizes)] if rows in sizes else sizes
+            for sizes in own
+        ]
+        return [
+            tf.TensorShape(sizes) if shape.rank is None else shape
+            for shape, sizes in zip(traced, left_open, strict=True)
+        ]
+
+    def _output_shapes(self, traced: Sequence[tf.TensorShape], leaves: Sequence[np.ndarray]) -> list[list[int | None]]:
+        """Those of the trace; where it leaves open more than the samples, those of the model's own call."""
+        shapes = [shape.as_list() for shape in traced]
+        kept = [[n for i, n in enumerate(s) if i != a] for s, a in zip(shapes, self._output_axes, strict=True)]
+        if not any(None in sizes for sizes in kept):
+            return shapes
+        return [list(value.shape) for value in self._own_outputs(leaves)]
+
+    def _own_outputs(self, leaves: Sequence[np.ndarray]) -> list[np.ndarray]:
         with tf.device(self._place), full_precision():
-            return [list(value.shape) for value in self._answers.call(leaves, self._captured)]
+            return self._answers.call(leaves, self._captured)
 
     def _sample_axis(self, shape: tf.TensorShape, rows: int) -> int | None:
         """The axis of an output whose size was left open when tracing, or is the number of samples."""

@@ -64,7 +64,7 @@ def from_word(word: str, form: Form, valid: Valid, background: bool) -> tuple[np
     if word != "padded-mean" or time is None:
         return middle, notes
     if valid.mask is None:
-        if valid.source is None and form.lengths is None:
+        if valid.source is None and form.lengths is None and (form.own_mask is None or form.own_mask.padding is None):
             raise InputError(
                 "nothing says which steps are padding",
                 where=form.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -254,8 +254,7 @@ def _require_same_lengths(given: Any, form: Form, forms: Sequence[Form], backgro
     lengths = lengths_of(given)
     if lengths is None or lengths.shape == () or all(other.is_explained for other in forms):
         return
-    plain = Form(form.name, form.values, form.axis, True, form.dims, form.roles)
-    told = valid_steps(plain, forms)
+    told = valid_steps(replace(form, lengths=None), forms)
     if told.source is None:
         return
     own = np.full(len(form.values), form.steps) if told.mask is None else told.mask.sum(1)

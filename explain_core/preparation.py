@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from explain_core.inputs import Arguments, check_finite, not_a_dict, read_argume
 from explain_core.meaning import Opened, open_as_meant
 from explain_core.row_numbers import open_plan
 from explain_core.rows import Plan
+from explain_core.steps_read import reads_only
 from explain_core.targets import output_labels, select_targets
 from explain_core.valid_steps import Form, float_masks, require_lengths
 
@@ -286,7 +288,7 @@ def _form(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, pl
     roles, is_assumed = _roles(arguments, axes, runner, i)
     along = given.along.get("length")
     samples = _sample_labels(arguments, axes)
-    return Form(
+    form = Form(
         name=arguments.names[i],
         values=plan.samples(i),
         axis=axis,
@@ -299,7 +301,10 @@ def _form(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, pl
         lengths=along[1] if along is not None and along[0] == (axis,) else None,
         sample_name=(axis is not None and given.dims[axis]) or "sample",
         is_ids=given.array.dtype.kind != "f" or runner.float_ids[i],
+        own_mask=runner.own_masks[i],
     )
+    time = form.axis_of("time")
+    return form if time is None else replace(form, reads_only=partial(reads_only, runner, plan, i, time))
 
 
 def _sample_labels(arguments: Arguments, axes: tuple[int | None, ...]) -> np.ndarray | None:

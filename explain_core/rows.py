@@ -72,6 +72,12 @@ class Plan:
             one.rows_at_once = 1
         return one
 
+    def with_input(self, i: int, values: np.ndarray) -> Plan:
+        """The same with other values (N, ...) of one input."""
+        other = copy.copy(self)
+        other._leaves = [*self._leaves[:i], values, *self._leaves[i + 1 :]]
+        return other
+
     @property
     def axes(self) -> tuple[int | None, ...]:
         """The sample axis of each input, or None."""

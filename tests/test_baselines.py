@@ -340,6 +340,99 @@ def test_what_a_mask_says_is_told_by_its_name_and_place_where_values_do_not(name
     assert ("cannot be told" in valid.note) == (real is None and not is_told)
 
 
+class Keeping(nn.Module):
+    """The sum of what one input says to keep, by a rule of the author's own; the names say nothing."""
+
+    def __init__(self, keep):
+        super().__init__()
+        self.keep = keep
+        self.head = nn.Linear(F, 1).double()
+
+    def forward(self, x, given):
+        return self.head((x * self.keep(given).to(x.dtype).reshape(len(x), T, 1)).sum(1))
+
+
+SCATTERED = np.array([[1, 0, 1, 1, 0], [0, 1, 0, 0, 1], [1, 1, 1, 0, 1], [0, 0, 1, 1, 0]], bool)
+
+
+@pytest.mark.parametrize("kind", [bool, np.int64])
+@pytest.mark.parametrize("is_padding", [False, True])
+@pytest.mark.parametrize("shape", [(N, T), (N, T, 1), (N, 1, T), (N, 1, 1, T), (N, T, F), (N, 2, T, T)])
+def test_a_mask_of_any_shape_is_what_the_model_takes_it_for(shape, is_padding, kind):
+    axis = len(shape) - 1 if shape[-1] == T else 1
+    ahead = SCATTERED.reshape(N, *(1,) * (axis - 1), T, *(1,) * (len(shape) - 1 - axis))
+    given = np.broadcast_to(ahead, shape)
+    mask = (~given if is_padding else given).astype(kind)
+
+    def keep(values):
+        values = values.movedim(axis, 1).reshape(N, T, -1)[..., 0]
+        return (values == 0) if is_padding else (values != 0)
+
+    ex = xc.explain(Keeping(keep), (X, mask), "mean")
+    np.testing.assert_allclose(ex.baselines[0, 0], X[SCATTERED].mean(0), atol=1e-14)
+    assert any(f"True is a {'padding' if is_padding else 'real'} step" in note for note in ex.notes)
+
+
+def test_a_mask_that_says_several_things_of_a_step_is_not_taken_and_a_note_says_so():
+    causal = np.broadcast_to(np.tri(T, dtype=bool), (N, T, T))
+    ex = xc.explain(Keeping(lambda mask: mask[:, -1]), (X, causal), "mean")
+    np.testing.assert_allclose(ex.baselines[0, 0], MEAN, atol=1e-14)
+    assert any("cannot be told whether 'given'" in note for note in ex.notes)
+
+
+def until(n):
+    return torch.arange(T) < n[:, None]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "keep", "real"),
+    [
+        ([5, 2, 3, 1], until, [5, 2, 3, 1]),
+        ([5, 2, 3, 0], until, [5, 2, 3, 0]),
+        ([9, 2, 3, 1], until, [5, 2, 3, 1]),
+        ([9, 2, 0, 1], lambda n: until(n.clamp(min=1)), [5, 2, 1, 1]),
+        ([4, 2, 3, 1], lambda n: until(n + 1), None),
+        ([5, 2, 3, 0], lambda n: n[:, None] > -torch.ones(T), None),
+        ([0, 0, 0, 0], until, None),
+    ],
+)
+def test_lengths_are_what_the_model_does_with_them(lengths, keep, real):
+    ex = xc.explain(Keeping(keep), (X, np.array(lengths)), "mean")
+    mask = np.ones((N, T), bool) if real is None else np.arange(T) < np.array(real)[:, None]
+    np.testing.assert_allclose(ex.baselines[0, 0], X[mask].mean(0), atol=1e-14)
+    assert any("taken as the lengths" in note for note in ex.notes) == (real is not None)
+
+
+class Counted(nn.Module):
+    def forward(self, x, n):
+        return x.sum(1) + n[:, None]
+
+
+@pytest.mark.parametrize("lengths", [[5, 2, 3, 0], [9, 2, 3, 1], [9, 9, 5, 5]])
+def test_unusual_lengths_that_the_model_does_not_go_by_are_not_taken_for_their_name(lengths):
+    ex = xc.explain(Counted(), (X, np.array(lengths)), "mean")
+    np.testing.assert_allclose(ex.baselines[0, 0], MEAN, atol=1e-14)
+    assert any("cannot be told whether 'n'" in note for note in ex.notes)
+
+
+def test_what_is_given_at_steps_that_are_not_read_does_not_count():
+    """A model with an output for each step keeps its padded steps to themselves."""
+    model = Net(lambda net, x, given: net.rnn(x)[0] + 0 * given[:, None, None], rnn=nn.GRU(F, 2, batch_first=True))
+    ex = xc.explain(model.double(), (X, np.array([5, 2, 3, 4])), "mean", target=(0, 1))
+    np.testing.assert_allclose(ex.baselines[0, 0], X[np.arange(T) < np.array([[5], [2], [3], [4]])].mean(0), atol=1e-14)
+
+
+class Weighted(nn.Module):
+    def forward(self, x, mask):
+        return (x * mask.reshape(N, T, 1)).sum(1)
+
+
+def test_floats_that_are_called_a_mask_are_noted_in_any_shape():
+    for shape in ((N, T), (N, T, 1), (N, 1, T)):
+        ex = xc.explain(Weighted(), (X, REAL.astype(float).reshape(shape)))
+        assert any("as a mask has" in note for note in ex.notes)
+
+
 def test_a_number_of_each_sample_that_may_not_be_a_length_is_none():
     hour = np.array([3, 1, 4, 1])
     inputs = [form(X), form(hour, "hour", explained=False)]

@@ -55,6 +55,53 @@ def test_averages_leave_padding_out_and_other_lengths_are_refused():
         xc.explain(net, {"x": padded, "mask": real}, {"x": 0, "mask": np.ones((1, T), bool)})
 
 
+REAL = np.arange(T) < np.array([5, 2, 3])[:, None]
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.parts = [keras.layers.Masking(), keras.layers.LSTM(3), keras.layers.Dense(1)]
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+def masking(value=0.0, before=()):
+    layers = [keras.Input((T, F)), *before, keras.layers.Masking(value), keras.layers.GRU(3), keras.layers.Dense(1)]
+    return keras.Sequential(layers)
+
+
+@pytest.mark.parametrize("word", ["mean", "median", "padded-mean"])
+@pytest.mark.parametrize(("net", "padding"), [(masking, 0.0), (lambda: masking(-9.0), -9.0), (Subclassed, 0.0)])
+def test_averages_leave_out_the_steps_that_a_masking_layer_does(net, padding, word):
+    net, padded = net(), np.where(REAL[..., None], X, padding).astype("f4")
+    net(padded)
+    ex = xc.explain(net, padded, word)
+    middle = np.median(X[REAL], 0) if word == "median" else X[REAL].mean(0)
+    expected = np.where(REAL[..., None], middle, padding) if word == "padded-mean" else middle
+    np.testing.assert_allclose(ex.baselines, np.broadcast_to(expected, X.shape), atol=1e-6)
+    assert any(f"that are {padding:g} throughout are padding" in note for note in ex.notes)
+
+
+def test_a_mask_of_what_was_computed_counts_every_step_and_a_note_says_so():
+    padded = np.where(REAL[..., None], X, 0.0).astype("f4")
+    dense = keras.layers.Dense(F, "relu", use_bias=False)
+    ex = xc.explain(masking(before=[dense]), padded, "mean")
+    np.testing.assert_allclose(ex.baselines[0, 0], padded.mean((0, 1)), atol=1e-6)
+    assert any("all steps were counted" in note for note in ex.notes)
+
+
+def test_the_first_step_is_the_first_that_an_embedding_does_not_mask():
+    ids = np.array([[0, 0, 2, 3], [4, 1, 2, 0]])
+    for kind in ("int32", "float32"):
+        embedding = keras.layers.Embedding(7, 3, mask_zero=True)
+        net = keras.Sequential([keras.Input((4,), dtype=kind), embedding, keras.layers.GRU(3), keras.layers.Dense(1)])
+        np.testing.assert_array_equal(xc.explain(net, ids.astype(kind), "first").baselines, [[2] * 4, [4] * 4])
+
+
 # --- Ids -------------------------------------------------------------------------------------------------------
 
 WORDS = 7

@@ -33,6 +33,17 @@ class ModelOutput:
 
 
 @dataclass(frozen=True)
+class OwnMask:
+    """That the model leaves out steps of an input by a mask that it makes of the input itself.
+
+    ``padding`` is the value that a step is left out for where all its numbers have it; None where the mask is made of
+    something that was computed from the input.
+    """
+
+    padding: float | None
+
+
+@dataclass(frozen=True)
 class Target:
     """One explained scalar per sample: ``output[sample, *index]`` of the ``output``-th tensor.
 
@@ -150,6 +161,7 @@ class Runner(Protocol):
 
     explained: tuple[bool, ...]  # per input leaf: floats and token ids are; lengths and masks are not
     float_ids: tuple[bool, ...]  # per input leaf: floats that the model itself, in part, cuts to ids and looks up
+    own_masks: tuple[OwnMask | None, ...]  # per input leaf
     outputs: tuple[ModelOutput, ...]
     output_axes: tuple[int | None, ...]  # the sample axis of each output
     axis_names: tuple[tuple[str | None, ...], ...]  # per input leaf: of each axis in the layout of the model "time",

@@ -23,6 +23,7 @@ from .graph import LOW_PRECISION, Precision
 from .ids import are_ids, counts_from_the_end, cuts_of_ids
 from .interpreter import Interpreter
 from .ledger import Ledger
+from .masks import own_mask
 from .methods import METHODS, Method
 from .nonfinite import why_not_finite
 from .own_answers import TensorFlowAnswers
@@ -164,6 +165,8 @@ class TensorFlowRunner:
         are_cut = [name in self._cuts.values() for name in self._inputs]
         self.float_ids = tuple(kind == "f" and cut for kind, cut in zip(self._kinds, are_cut, strict=True))
         self._from_the_end = counts_from_the_end(program)
+        are_ids = [i not in self._floats or is_cut for i, is_cut in enumerate(self.float_ids)]
+        self.own_masks = tuple(own_mask(program, i, flag) for i, flag in enumerate(are_ids))
 
     def _traced_shapes(self, leaves: Sequence[np.ndarray], rows: int) -> list[tf.TensorShape]:
         """Those of the trace; where it does not even have the number of axes, as the model's own call has them."""

@@ -108,6 +108,7 @@ class TorchRunner:
                 "no input can be explained: there is no floating input and no token ids",
                 hint="Give counts and other whole numbers that the model computes with as floats: x.astype(float).",
             )
+        self.own_masks = (None,) * len(leaves)  # no module of PyTorch makes one
         self._recorded = Recordings(self._model, self.explained)
         captured = self._recorded.of(arguments.leaves)
         check_weights(self._model.module, captured.used_weights)

@@ -48,7 +48,7 @@ def contrast(target: Any, against: Any) -> Contrast:
 def select_targets(
     target: Any,
     outputs: Sequence[ModelOutput],
-    names: Sequence[str] | None = None,
+    names: Sequence[str | int | float] | None = None,
     samples: int | None = None,
     sample_labels: np.ndarray | None = None,
     sample_name: str = "sample",
@@ -62,7 +62,8 @@ def select_targets(
             several with its place; `contrast`; an array of ints or labels (sample,), or of indices (sample,
             axis), with one for each sample; a list of any of these.
         outputs: the tensors that the model returns, shapes without the sample axis.
-        names: labels of the units of the last axis, such as class names.
+        names: labels of the units of the last axis, such as class names. Where all are whole numbers, a number chooses
+            the unit of that name, and never the one in that place.
         samples: how many there are; None where a target for each cannot be asked for.
         sample_labels: one for each sample; an array of targets with labels of its own is matched with them.
         sample_name: what the axis of the samples is called, besides "sample".
@@ -76,7 +77,9 @@ def select_targets(
     """
     if names:
         _require_count(names, outputs)
-    chooser = _Chooser(outputs, names, samples, sample_labels, sample_name)
+    numbers = [_whole(name) for name in names or ()]
+    names = names and [str(name) for name in names]
+    chooser = _Chooser(outputs, names, samples, sample_labels, sample_name, numbers)
     if target is None:
         total = sum(int(np.prod(o.shape)) for o in outputs)
         if total > MOST_OUTPUTS:
@@ -107,8 +110,8 @@ def _require_explained(chosen: Sequence[Target], outputs: Sequence[ModelOutput])
             )
 
 
-def output_labels(names: Any) -> list[str] | None:
-    """Names of units as a list.
+def output_labels(names: Any) -> list[str | int | float] | None:
+    """Names of units as a list, in which numbers stay numbers.
 
     Raises:
         InputError: they are no sequence.
@@ -120,10 +123,17 @@ def output_labels(names: Any) -> list[str] | None:
             f"output_names is {type(names).__name__!r}, and it is a list of names",
             hint='Give one name for each unit of the last axis of the output, in their order: ["no", "yes"].',
         )
-    return [str(name) for name in names]
+    plain = [name.item() if isinstance(name, np.generic) else name for name in names]
+    return [name if _whole(name) is not None else str(name) for name in plain]
 
 
-def _require_count(names: Sequence[str], outputs: Sequence[ModelOutput]) -> None:
+def _whole(name: Any) -> int | None:
+    """A name that is a whole number as one; None for any other."""
+    is_number = isinstance(name, int | float) and not isinstance(name, bool)
+    return int(name) if is_number and name == name // 1 else None
+
+
+def _require_count(names: Sequence, outputs: Sequence[ModelOutput]) -> None:
     sizes = [output.shape[-1] if output.shape else 1 for output in outputs]
     if len(names) not in sizes:
         raise InputError(
@@ -139,6 +149,7 @@ class _Chooser:
     samples: int | None
     sample_labels: np.ndarray | None = None
     sample_name: str = "sample"
+    numbers: Sequence[int | None] = ()  # the names that are whole numbers, each in its place
 
     def all(self) -> Iterator[Target]:
         """Every number that the model gives for a sample."""
@@ -155,7 +166,7 @@ class _Chooser:
         if isinstance(target, str):
             return self._labelled(target)
         if isinstance(target, tuple) and len(target) > 1 and isinstance(target[-1], str):
-            target = self._numbered(target)
+            return replace(self, numbers=()).one(self._numbered(target))
         if isinstance(target, tuple) and target and isinstance(target[0], str):
             return self._named(target)
         index = target if isinstance(target, tuple) else (target,)
@@ -296,12 +307,23 @@ class _Chooser:
 
     def _fits(self, tensor: int, index: tuple[int, ...]) -> bool:
         shape, index = self.outputs[tensor].shape, self._plain(tensor, index)
-        return len(index) == len(shape) and all(-n <= i < n for i, n in zip(index, shape, strict=True))
+        if len(index) != len(shape) or not all(-n <= i < n for i, n in zip(index[:-1], shape[:-1], strict=True)):
+            return False
+        return not index or bool(self._places(tensor, index[-1]))
+
+    def _places(self, tensor: int, unit: int) -> list[int]:
+        """The places on the last axis that a number stands for: as a name where numbers are names, else as a place."""
+        size = self.outputs[tensor].shape[-1]
+        as_place = [unit % size] if -size <= unit < size else []
+        if len(self.numbers) != size:
+            return as_place
+        named = [place for place, number in enumerate(self.numbers) if number == unit]
+        return list(dict.fromkeys(named + as_place)) if None in self.numbers else named
 
     def _at(self, tensor: int, index: tuple[int, ...], target: Any) -> Target:
         shape, index = self.outputs[tensor].shape, self._plain(tensor, index)
         if not index and np.prod(shape) == 1:  # a head of one unit by its name
-            index = (0,) * len(shape)
+            return self._target(tensor, (0,) * len(shape))
         if len(index) != len(shape):
             raise TargetError(
                 f"the target {target!r} has {len(index)} numbers, and the output {_describe([self.outputs[tensor]])}",
@@ -310,9 +332,27 @@ class _Chooser:
         if not self._fits(tensor, index):
             raise TargetError(
                 f"there is no output {target!r}: the model gives {_describe([self.outputs[tensor]])}",
-                hint="Units and timesteps count from 0; negative numbers count from the end.",
+                hint=self._what_numbers_are(tensor),
             )
-        return self._target(tensor, tuple(i % n for i, n in zip(index, shape, strict=True)))
+        places = self._places(tensor, index[-1])
+        before = tuple(i % n for i, n in zip(index[:-1], shape[:-1], strict=True))
+        found = [self._target(tensor, (*before, place)) for place in places]
+        if len(found) > 1 and None not in self.numbers:
+            raise TargetError(
+                f"{index[-1]} is the name of {len(found)} units", hint="Give every unit a name of its own."
+            )
+        if len(found) > 1:
+            raise TargetError(
+                f"the target {target!r} can be read in two ways: {index[-1]} is the name of {found[0].label!r}, and "
+                f"the place of {found[1].label!r}",
+                hint="Use one of these labels.",
+            )
+        return found[0]
+
+    def _what_numbers_are(self, tensor: int) -> str:
+        if self.numbers and None not in self.numbers and len(self.numbers) == self.outputs[tensor].shape[-1]:
+            return f"Where all names are whole numbers, a unit is chosen by its name: one of {list(self.numbers)}."
+        return "Units and timesteps count from 0; negative numbers count from the end."
 
     def _plain(self, tensor: int, index: tuple[int, ...]) -> tuple[int, ...]:
         """A tensor of one number for a sample has no axis, and its number may be called 0 all the same."""

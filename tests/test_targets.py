@@ -17,7 +17,7 @@ from explain_core.backends.protocol import ModelOutput
 from explain_core.errors import TargetError
 from explain_core.preparation import prepare
 from explain_core.rows import attribute_rows
-from explain_core.targets import MOST_OUTPUTS, select_targets
+from explain_core.targets import MOST_OUTPUTS, output_labels, select_targets
 
 STEPS, UNITS = 7, 3
 
@@ -96,6 +96,44 @@ def test_what_is_printed_goes_before_names_that_are_not():
     # Numbers as names: the name counts, and the position without quotes.
     assert chosen("1", (2,), names=["1", "0"]) == (0, (0,))
     assert chosen(1, (2,), names=["1", "0"]) == (0, (1,))
+
+
+@pytest.mark.parametrize("kind", [list, np.array, lambda names: np.array(names, float)])
+def test_a_number_is_a_name_where_all_names_are_numbers(kind):
+    names = output_labels(kind([1, 2]))
+    assert chosen(1, (2,), names=names) == (0, (0,))
+    assert chosen((3, 2), (STEPS, 2), names=names) == (0, (3, 1))
+    assert chosen((1, 1), (2,), (2,), of=["a", "b"], names=names) == (1, (0,))
+    assert chosen(("b", 1), (2,), (2,), of=["a", "b"], names=names) == (1, (0,))
+    assert chosen((3, str(names[1])), (STEPS, 2), names=names) == (0, (3, 1))
+    assert chosen(-1, (2,), names=[-1, 1]) == (0, (0,))
+    assert chosen(("a", 0), (3,), (2,), of=["a", "b"], names=names) == (0, (0,))  # the names are of other units
+    for other in (0, -1, 3, (1, 0)):
+        with pytest.raises(TargetError, match="there is no output") as error:
+            chosen(other, *[(2,)] * (2 if isinstance(other, tuple) else 1), names=names)
+        assert "chosen by its name" in error.value.hint
+    with pytest.raises(TargetError, match="1 is the name of 2 units"):
+        chosen(1, (2,), names=[1, 1])
+
+
+def test_labels_of_each_sample_and_contrasts_are_names_too():
+    net, x = nn.Linear(3, 2), draw(0, 5, 3)
+    own = [1, 2, 1, 2, 2]
+    ex = xc.explain(net, x, target=np.array(own), output_names=[1, 2])
+    every = xc.explain(net, x)
+    np.testing.assert_array_equal(ex.prediction[:, 0], every.prediction.values[np.arange(5), np.array(own) - 1])
+    assert next(iter(ex.attrs["targets"].values())) == [str(label) for label in own]
+    both = xc.explain(net, x, target=xc.contrast(2, 1), output_names=[1, 2])
+    np.testing.assert_allclose(both.prediction[:, 0], every.prediction[:, 1] - every.prediction[:, 0], rtol=1e-12)
+
+
+def test_a_number_that_is_a_name_and_the_place_of_another_is_refused_with_both():
+    names = [1, "other"]
+    with pytest.raises(TargetError, match="two ways: 1 is the name of '1', and the place of 'other'"):
+        chosen(1, (2,), names=names)
+    assert chosen(0, (2,), names=names) == (0, (0,))
+    assert chosen("1", (2,), names=names) == (0, (0,))
+    assert chosen((0, "other"), (STEPS, 2), names=names) == (0, (0, 1))
 
 
 @pytest.mark.parametrize(

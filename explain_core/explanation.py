@@ -149,16 +149,34 @@ class Explanation:
             baseline_prediction=self.baseline_prediction.isel(indexers),
             gates={name: pick(gates) for name, gates in self.gates.items()},
             embedding_attributions={n: pick(a) for n, a in self.embedding_attributions.items()},
+            attrs=self._attrs_of(indexers),
             diagnostics={name: self._rows_of(table, indexers) for name, table in self.diagnostics.items()},
         )
 
+    def _attrs_of(self, indexers: dict[str, list[int]]) -> dict[str, Any]:
+        """Of what is kept for each output and sample, that of the chosen ones: which output each sample's own is."""
+        if "targets" not in self.attrs:
+            return self.attrs
+        labels = np.array(self.outputs)[indexers.get("output", slice(None))]
+        samples = indexers.get("sample", range(len(self.samples)))
+        own = {label: [each[n] for n in samples] for label, each in self.attrs["targets"].items() if label in labels}
+        rest = {name: value for name, value in self.attrs.items() if name != "targets"}
+        return rest | ({"targets": own} if own else {})
+
     def _rows_of(self, table: pd.DataFrame, indexers: dict[str, list[int]]) -> pd.DataFrame:
-        """The rows of a table that are about the chosen samples and outputs."""
-        kept = np.ones(len(table), bool)
-        for axis, positions in indexers.items():
-            if axis in table.columns:
-                kept &= table[axis].isin(self.prediction[axis].values[positions]).to_numpy()
-        return table if kept.all() else table[kept].reset_index(drop=True)
+        """The rows of a table that are about the chosen samples and outputs, and of tables in its ``attrs``."""
+        chosen = {axis: self.prediction[axis].values[positions] for axis, positions in indexers.items()}
+
+        def kept(rows: pd.DataFrame) -> np.ndarray:
+            about = [rows[axis].isin(labels).to_numpy() for axis, labels in chosen.items() if axis in rows.columns]
+            return np.logical_and.reduce(about) if about else np.ones(len(rows), bool)
+
+        found = table[kept(table)].reset_index(drop=True)
+        found.attrs = dict(table.attrs)
+        for name, value in table.attrs.items():
+            if isinstance(value, list) and value and all(isinstance(record, dict) for record in value):
+                found.attrs[name] = [value[i] for i in np.flatnonzero(kept(pd.DataFrame(value)))]
+        return found
 
     def sample_position(self, sample: Any) -> int:
         """Position of a sample given by label, or by number where labels are text."""

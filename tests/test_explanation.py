@@ -253,6 +253,23 @@ def assert_same(one: xr.DataArray | xr.Dataset, other: xr.DataArray | xr.Dataset
         assert coord.dtype == other[name].dtype, name
 
 
+def test_a_selection_keeps_of_each_sample_only_what_is_of_the_chosen():
+    ex = large()
+    ex.attrs["targets"] = {"class 0": ["a", "b", "c"], "class 1": ["d", "e", "f"]}
+    totals = [{"sample": s, "output": o, "error": i} for i, s in enumerate(ex.samples) for o in ex.outputs]
+    ex.diagnostics["ledger"] = pd.DataFrame(totals)
+    ex.diagnostics["ledger"].attrs = {"totals": totals, "method": "paired", "notes": ["one"]}
+    part = ex.sel(sample=[2, "first"], output="class 1")
+    assert part.attrs["targets"] == {"class 1": ["f", "d"]}
+    assert sorted(r["error"] for r in part.diagnostics["ledger"].attrs["totals"]) == [0, 2]
+    assert part.diagnostics["ledger"].attrs["notes"] == ["one"]
+    assert ex.sel(sample=slice(1, 3)).attrs["targets"] == {"class 0": ["b", "c"], "class 1": ["e", "f"]}
+    assert ex.attrs["targets"]["class 1"] == ["d", "e", "f"]
+    assert len(ex.diagnostics["ledger"].attrs["totals"]) == 6
+    ex.attrs["targets"] = {"class 0": ["a", "b", "c"]}
+    assert "targets" not in ex.sel(output="class 1").attrs
+
+
 @pytest.mark.parametrize("make", [small, large, lambda: large(K=1), lambda: large().sel("first", 1)])
 def test_file_gives_back_every_bit(make, tmp_path):
     ex = make()

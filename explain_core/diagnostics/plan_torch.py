@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from explain_core.backends.torch.capture import capture, private_copy
+from explain_core.backends.torch.one_at_a_time import one_at_a_time
 from explain_core.diagnostics.plan import Operation, Plan, obstacle
 from explain_core.inputs import Arguments
 
@@ -33,7 +34,8 @@ def describe(model: Any, arguments: Arguments) -> Plan:
 
     if leaves[0].ndim != (3 if leaves[0].is_floating_point() else 2):
         raise obstacle(f"its input has the shape {tuple(leaves[0].shape)}, not (sample, time, feature) or token ids")
-    graph = capture(own, call, [leaves[0]]).graph
+    with one_at_a_time():
+        graph = capture(own, call, [leaves[0]]).graph
     graph.graph.eliminate_dead_code()  # such as final states that are arranged and then not read
     _, steps, *features = leaves[0].shape
     return Plan(steps, features[0] if features else None, tuple(_Chain(graph, leaves[0]).follow()))

@@ -23,6 +23,7 @@ from explain_core.backends.torch.ledger import Ledger
 from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
 from explain_core.backends.torch.nonfinite import Watching
 from explain_core.backends.torch.notes import carried_notes, digits_notes, training_notes, zeroed_notes
+from explain_core.backends.torch.one_at_a_time import one_at_a_time
 from explain_core.backends.torch.output_axes import find_output_axes, layers_of_states
 from explain_core.backends.torch.own_answers import TorchAnswers, coarsest
 from explain_core.backends.torch.own_model import OwnModel
@@ -58,7 +59,7 @@ def open_runner(
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
         precision: "float32", "float64" or None for the model's own.
     """
-    with torch.inference_mode(False):  # the tape is needed, wherever explain() is called
+    with one_at_a_time():
         return TorchRunner(model, arguments, tuple(sample_axes), _device(device), precision)
 
 
@@ -176,7 +177,7 @@ class TorchRunner:
 
     def answer(self, arrays: Sequence[np.ndarray], targets: Sequence[Target]) -> np.ndarray | None:
         """The model's own predictions: see `explain_core.backends.protocol`."""
-        with torch.inference_mode(False):
+        with one_at_a_time():
             return self._answers.answer(arrays, targets)
 
     @property
@@ -195,7 +196,7 @@ class TorchRunner:
         ledger: str | None = None,
     ) -> PairAttribution:
         """Explain N rows: see `explain_core.backends.protocol`."""
-        with torch.inference_mode(False):
+        with one_at_a_time():
 
             def recorder() -> Recorder:
                 return Recorder(gates=gates, embeddings=embeddings, ledger=Ledger() if ledger else None)

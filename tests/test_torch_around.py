@@ -502,3 +502,29 @@ def test_tokens_beside_numbers():
         m = paired.Multipliers(out)
         np.testing.assert_allclose(tokens.values[n], m.contributions(vectors).sum(1), atol=1e-12)
         np.testing.assert_allclose(numbers.values[n], m.contributions(row), atol=1e-12)
+
+
+WRAPPED = {
+    "exported": lambda model, x: torch.export.export(model, (x,)),
+    "exported, its module": lambda model, x: torch.export.export(model, (x,)).module(),
+    "in a module of one's own": lambda model, x: Net(
+        lambda net, x: net.inner(x), inner=torch.export.export(model, (x,)).module()
+    ),
+    "DataParallel": lambda model, x: nn.DataParallel(model),
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED)
+def test_a_model_in_evaluation_is_not_said_to_have_been_in_training(wrapped):
+    x = torch.zeros(2, 4, 3)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.Dropout(0.5)).eval()
+    model = WRAPPED[wrapped](model, x)
+    if isinstance(model, Net):
+        model.training = False  # its eval() would be that of the program too, which refuses it
+    assert xc.explain(model, x, target=0, device="cpu").notes == []
+
+
+def test_a_model_in_training_says_so_on_several_devices_too():
+    x = torch.zeros(2, 4, 3)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.Dropout(0.5))
+    assert "training mode" in "".join(xc.explain(nn.DataParallel(model), x, target=0, device="cpu").notes)

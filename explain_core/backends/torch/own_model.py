@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from explain_core.backends.torch.capture import model_device, model_dtype, private_copy, run, token_inputs, trains
 from explain_core.backends.torch.checks import check_layers
@@ -30,7 +30,7 @@ class OwnModel:
         module = getattr(module, "_orig_mod", module)  # what torch.compile was given
         self._completed = module if isinstance(module, Completed) else None
         module = module.inner if isinstance(module, Completed) else module
-        self.was_training = any(trains(part) for part in module.modules())
+        self.was_training = was_training(module)
         self.module = private_copy(module)
         check_layers(self.module)
         #: The half-precision dtype of a model that is half as a whole; it then runs in single precision.
@@ -86,6 +86,19 @@ class OwnModel:
         dtype, device = self.dtype, model_device(self.module)
         tensors = [torch.from_numpy(np.array(array)) for array in arrays]
         return [t.to(device=device, dtype=dtype if t.is_floating_point() else None) for t in tensors]
+
+
+def was_training(module: nn.Module) -> bool:
+    """Whether a module, or a part of it, was in training mode, as far as its flags mean anything.
+
+    An exported program is what its mode made of it: it has no modes, and refuses ``train()`` by one of its own. What
+    runs a model on several devices leaves the mode to the model.
+    """
+    if isinstance(module, fx.GraphModule) and "train" in vars(module):
+        return False
+    if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return was_training(module.module)
+    return trains(module) or any(map(was_training, module.children()))
 
 
 def _is_half(model: nn.Module) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from explain_core.errors import InputError
 from explain_core.inputs import Arguments
-from explain_core.labels import sample_order
+from explain_core.labels import of_samples, sample_order
 
 Axis = int | str | None
 
@@ -143,20 +143,18 @@ def _axis_of(arguments: Arguments, place: int, sample_axis: Axis) -> int:
 
 
 def in_sample_order(arguments: Arguments, axes: Sequence[int | None]) -> Arguments:
-    """The arguments with their samples in the order of the first that has labels for them.
+    """The arguments with their samples in the order of the first that has labels for them, see `labels.of_samples`.
 
     Raises:
         OtherSamplesError: two have other labels, so that it cannot be told which samples belong together.
     """
-    first = next((i for i, one in enumerate(arguments.given) if axes[i] in one.labels), None)
-    if first is None:
+    labels = {i: one.labels[axes[i]] for i, one in enumerate(arguments.given) if axes[i] in one.labels}
+    wanted = of_samples(labels.values())
+    if wanted is None:
         return arguments
-    wanted, name, found = arguments.given[first].labels[axes[first]], arguments.names[first], []
-    for i, one in enumerate(arguments.given):
-        own = one.labels.get(axes[i]) if axes[i] is not None else None
-        order = sample_order(
-            own, wanted, repr(arguments.names[i]), repr(name), where=arguments.names[i], error=OtherSamplesError
-        )
+    first, found = next(arguments.names[i] for i, own in labels.items() if own is wanted), []
+    for i, (name, one) in enumerate(zip(arguments.names, arguments.given, strict=True)):
+        order = sample_order(labels.get(i), wanted, repr(name), repr(first), where=name, error=OtherSamplesError)
         found.append(one if order is None else one.in_order(axes[i], order))
     return arguments.with_given(found)
 

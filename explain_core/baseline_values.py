@@ -131,10 +131,14 @@ def _read(given: Any, form: Form) -> Given:
     return read
 
 
-def lengths_of(given: Any) -> np.ndarray | None:
-    """Lengths that came with an array as its coordinate."""
-    coords = getattr(given, "coords", ())
-    return np.asarray(given["length"]) if "length" in coords else None
+def lengths_of(given: Any, form: Form, background: bool) -> np.ndarray | None:
+    """Lengths that came with an array as its coordinate, in the order of the input's samples."""
+    if "length" not in getattr(given, "coords", ()):
+        return None
+    lengths = given["length"]
+    if lengths.ndim != 1 or lengths.dims[0] not in lengths.coords:
+        return lengths.values
+    return in_order_of(lengths.values, lengths[lengths.dims[0]].values, form, background)
 
 
 def from_array(given: Any, form: Form, background: bool) -> tuple[np.ndarray, list[str]]:
@@ -306,20 +310,30 @@ def _feature_axis(vector: np.ndarray, form: Form, notes: list[str]) -> int:
     return place
 
 
+def in_order_of(array: np.ndarray, own: np.ndarray | None, form: Form, background: bool) -> np.ndarray:
+    """A baseline (B, ...) with its samples in the order of the input's, by labels where both have them.
+
+    Raises:
+        InputError: the samples are called otherwise; those of a background, and one for all, may have any label.
+    """
+    if background or len(array) == 1:
+        return array
+    order = sample_order(own, form.labels.get(0), "the baseline", where=form.name)
+    return array if order is None else np.take(array, order, 0)
+
+
 def _by_labels(array: np.ndarray, labels: dict[int, np.ndarray], form: Form, background: bool) -> np.ndarray:
     """The array with labelled positions in the order of the input's.
 
     Raises:
-        InputError: features or samples are called otherwise. Other times are what a baseline may have, and one sample
-            for all may have any label.
+        InputError: features or samples are called otherwise. Other times are what a baseline may have.
     """
     for axis, own in labels.items():
         wanted = form.labels.get(axis)
         if wanted is None or wanted.ndim != 1:
             continue
         if axis == 0:
-            order = None if background or len(own) == 1 else sample_order(own, wanted, "the baseline", where=form.name)
-            array = array if order is None else np.take(array, order, 0)
+            array = in_order_of(array, own, form, background)
             continue
         mine, theirs = exact_texts(own), exact_texts(wanted)
         if mine == theirs:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from explain_core.baseline_values import WORDS, as_input, from_array, from_word, is_number, lengths_of
+from explain_core.baseline_values import WORDS, as_input, from_array, from_word, in_order_of, is_number, lengths_of
 from explain_core.errors import ExplainError, InputError
-from explain_core.given import are_frames
+from explain_core.given import are_frames, read_given
 from explain_core.inputs import as_array, is_nested
 from explain_core.valid_steps import Form, valid_steps
 
@@ -227,9 +227,11 @@ def _require_same(given: Any, form: Form, background: bool) -> None:
             where=form.name,
             hint="Leave it out: both runs get the sample's own.",
         )
-    array, own = as_array(given, form.name), form.values
-    if array.ndim == own.ndim and form.axis:
-        array = np.moveaxis(array, form.axis, 0)
+    read, own = read_given(given, form.name), form.values
+    array = read.array
+    if array.ndim == own.ndim and form.axis is not None:
+        axis = form.axis if read.sample_axis is None else read.sample_axis
+        array = in_order_of(np.moveaxis(array, axis, 0), read.labels.get(axis), form, background)
     elif array.ndim == own.ndim - 1:
         array = array[None]
     each = own[:, None] if background else own
@@ -251,7 +253,7 @@ def _require_same(given: Any, form: Form, background: bool) -> None:
 
 def _require_same_lengths(given: Any, form: Form, forms: Sequence[Form], background: bool) -> None:
     """Lengths that came with the array of a baseline, for a model that takes lengths or a mask."""
-    lengths = lengths_of(given)
+    lengths = lengths_of(given, form, background)
     if lengths is None or lengths.shape == () or all(other.is_explained for other in forms):
         return
     told = valid_steps(replace(form, lengths=None), forms)

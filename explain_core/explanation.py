@@ -100,7 +100,7 @@ class Explanation:
         dtype = self.attrs.get("dtype") or str(next(iter(by_name(self.attributions).values())).dtype)
         return max(TOLERANCE.get(dtype, TOLERANCE["float32"]), self.attrs.get("rounding", 0.0))
 
-    def adds_up(self, sample: Any = 0, output: Any = 0) -> bool:
+    def adds_up(self, sample: Any = None, output: Any = 0) -> bool:
         """Whether rounding alone explains the residual of one sample and output."""
         one = self._one(self.sample_position(sample), self.output_position(output))
         if float(one.relative_residual[0, 0]) <= self.tolerance:
@@ -110,11 +110,11 @@ class Explanation:
         rounding = 4 * float(np.finfo(self.prediction.dtype).eps) * float(largest)
         return abs(float(one.residual[0, 0])) <= rounding
 
-    def residual_in_words(self, sample: Any = 0, output: Any = 0) -> str:
+    def residual_in_words(self, sample: Any = None, output: Any = 0) -> str:
         """Say whether the attributions of one sample and output add up, e.g. ``"adds up: off by 3e-8"``.
 
         Args:
-            sample, output: label, or position where labels are text.
+            sample, output: label, or position where labels are text; ``sample`` None is the first.
         """
         return residual_in_words(self._one(self.sample_position(sample), self.output_position(output)))
 
@@ -179,8 +179,8 @@ class Explanation:
         return found
 
     def sample_position(self, sample: Any) -> int:
-        """Position of a sample given by label, or by number where labels are text."""
-        return position_of(sample, self.samples, "sample", InputError)
+        """Position of a sample given by label, or by number where labels are text; None is the first."""
+        return 0 if sample is None else position_of(sample, self.samples, "sample", InputError)
 
     def output_position(self, output: Any) -> int:
         """Position of an output given by label or by number."""

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from explain_core.errors import InputError
+from explain_core.labels import is_count
 
 Labels = dict[int, np.ndarray]
 
@@ -273,8 +274,9 @@ def _of_series(value: pd.Series, name: str) -> Given:
 
 
 def row_labels(index: pd.Index) -> Labels:
-    """Labels of rows, but not the numbers that pandas gives by itself."""
-    return {0: np.asarray(index)} if index.name or index.dtype.kind not in "iu" else {}
+    """Labels of rows, but not the numbers that pandas gives by itself: those from 0 in order, without a name."""
+    labels = np.asarray(index)
+    return {} if index.name is None and is_count(labels) else {0: labels}
 
 
 def _is_time(index: pd.Index) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ def label_array(labels: Any) -> np.ndarray:
     return np.array([str(label) for label in flat], dtype=np.str_).reshape(array.shape)
 
 
+_OR_NONE = ", or none where an index means nothing: .reset_index(drop=True)"
+
+
 def unique_labels(labels: Sequence | np.ndarray, size: int, what: str) -> np.ndarray:
     """One label per position, all different.
 
@@ -41,7 +44,7 @@ def unique_labels(labels: Sequence | np.ndarray, size: int, what: str) -> np.nda
         raise InputError(
             f"The {what} label {str(values[counts.argmax()])!r} is there {counts.max()} times.",
             where=f"{what} labels",
-            hint=f"Give every {what} a name of its own.",
+            hint=f"Give every {what} a name of its own{_OR_NONE if what == 'sample' else ''}.",
         )
     return array
 
@@ -91,6 +94,15 @@ def is_count(labels: np.ndarray) -> bool:
     return labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels)))
 
 
+def of_samples(labels: Iterable[np.ndarray]) -> np.ndarray | None:
+    """Of the labels that several arrays have for the same samples, those that samples go by; None where there are none.
+
+    The first, unless they are only numbers from 0 and others say more.
+    """
+    there = list(labels)
+    return next((own for own in there if not is_count(np.sort(label_array(own)))), next(iter(there), None))
+
+
 def exact_texts(labels: np.ndarray) -> list[str]:
     """Labels as texts that are equal where the labels are, whatever unit dates are kept in."""
     array = label_array(labels)
@@ -134,5 +146,6 @@ def sample_order(
     raise error(
         f"the samples of {whose} are {listed(mine)}, and those of {others} {listed(theirs)}",
         where=where,
-        hint="Give both the same labels, in any order, or none to go by position (.to_numpy()).",
+        hint="Give both the same labels, in any order, or none to go by position: .reset_index(drop=True) where an "
+        "index means nothing, else .to_numpy().",
     )

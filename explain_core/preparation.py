@@ -19,6 +19,7 @@ from explain_core.errors import CaptureError, InputError
 from explain_core.explanation import Explanation
 from explain_core.explanation_build import LabelledInput, build_explanation
 from explain_core.inputs import Arguments, check_finite, not_a_dict, read_arguments
+from explain_core.labels import of_samples
 from explain_core.meaning import Opened, open_as_meant
 from explain_core.row_numbers import open_plan
 from explain_core.rows import Plan
@@ -308,9 +309,8 @@ def _form(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, pl
 
 
 def _sample_labels(arguments: Arguments, axes: tuple[int | None, ...]) -> np.ndarray | None:
-    """The labels of the first argument that has any."""
-    own = (one.labels[axis] for one, axis in zip(arguments.given, axes, strict=True) if axis in one.labels)
-    return next(own, None)
+    """The labels that the samples of the arguments go by."""
+    return of_samples(one.labels[axis] for one, axis in zip(arguments.given, axes, strict=True) if axis in one.labels)
 
 
 def _unique(labels: list[str]) -> list[str]:

@@ -46,12 +46,12 @@ class LayerRun:
         )
 
 
-def layer_run(explanation: Explanation, layer: str | None = None, sample: object = 0) -> LayerRun:
+def layer_run(explanation: Explanation, layer: str | None = None, sample: object = None) -> LayerRun:
     """The run of a layer.
 
     Args:
         layer: a key of ``explanation.gates``; None for the first.
-        sample: label or position.
+        sample: label, or position where labels are text; None for the first.
 
     Raises:
         InputError: there is no such layer, or what it was given was not kept.

@@ -70,7 +70,7 @@ def steps(
     layer: str | None = None,
     state: str | None = None,
     unit: int | None = None,
-    sample: Any = 0,
+    sample: Any = None,
     methods: Sequence[str] = METHODS,
     most_steps: int = 500,
     most_sequences: int = 10,
@@ -87,7 +87,7 @@ def steps(
         state: "hidden" or "cell"; None for the cell state of an LSTM, as in the experiments that were published.
         unit: explain one unit of the state; None for how far the whole state is from the baseline's,
             ``Σ sign(Δs)·Δs``, in which units cannot make up for one another.
-        sample: label or position of the sample.
+        sample: label, or position where labels are text; None for the first.
         methods: ids of `explain_core.methods.METHODS`.
         most_steps, most_sequences: longer sequences are taken at so many of their steps. Other methods than this
             program take the steps one after the other, so they get at most `ONE_BY_ONE` of them by themselves.
@@ -128,7 +128,7 @@ def steps_of(
     layer: str | None = None,
     state: str | None = None,
     unit: int | None = None,
-    sample: Any = 0,
+    sample: Any = None,
     methods: Sequence[str] = METHODS,
     most_steps: int = 500,
     most_sequences: int = 10,

@@ -27,7 +27,7 @@ _MOST_TOKENS = 300
 
 def attribution_figure(
     explanation: Explanation,
-    sample: Any = 0,
+    sample: Any = None,
     output: Any = 0,
     input: str | None = None,
     *,
@@ -47,7 +47,7 @@ def attribution_figure(
     baseline, share); `click_detail` takes it.
 
     Args:
-        sample, output, input: labels, or positions where labels are text; ``input`` None is the first.
+        sample, output, input: labels, or positions where labels are text; None is the first sample or input.
         units: by feature name, for the labels.
         steps: first and last timestep to show; None is all.
         zmax: end of the colour scale, to compare figures; None is the largest |attribution|.

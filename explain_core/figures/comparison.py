@@ -26,7 +26,7 @@ UNDER_OTHERS = "gradient_difference"  # other methods fall back to it, and their
 
 def comparison_figure(
     explanations: Mapping[str, Explanation],
-    sample: Any = 0,
+    sample: Any = None,
     output: Any = 0,
     *,
     units: Mapping[str, str] | None = None,
@@ -36,7 +36,8 @@ def comparison_figure(
 
     Args:
         explanations: by method, as `Comparison.explanations` has them; all of the same inputs.
-        sample, output: labels, or positions where labels are text; of several inputs the first is drawn.
+        sample, output: labels, or positions where labels are text; ``sample`` None is the first. Of several inputs
+            the first is drawn.
         units: by feature name, for the labels.
 
     Raises:

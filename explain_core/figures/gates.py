@@ -25,7 +25,7 @@ _BAR_COLUMNS = 400
 def gate_figure(
     explanation: Explanation,
     layer: str,
-    sample: Any = 0,
+    sample: Any = None,
     output: Any = 0,
     *,
     by: str = "gate",
@@ -41,7 +41,7 @@ def gate_figure(
 
     Args:
         layer: a key of ``explanation.gates``.
-        sample, output: labels, or positions where labels are text.
+        sample, output: labels, or positions where labels are text; ``sample`` None is the first.
         by: ``"gate"`` has stacked bars, summed over units; ``"unit"`` a heatmap of unit x timestep per gate.
         gate: with ``by="unit"``, only this gate.
 
@@ -72,7 +72,7 @@ def gate_figure(
 def gate_activation_figure(
     explanation: Explanation,
     layer: str,
-    sample: Any = 0,
+    sample: Any = None,
     *,
     unit: int | None = None,
     theme: str = "light",

@@ -99,9 +99,9 @@ def time_labels(array: xr.DataArray | xr.Dataset) -> np.ndarray:
 
 def cell_detail(
     explanation: Explanation,
-    sample: Any = 0,
+    sample: Any = None,
     output: Any = 0,
-    time: Any = 0,
+    time: Any = (0, 0),
     feature: Any = 0,
     input: str | None = None,
 ) -> dict[str, Any]:

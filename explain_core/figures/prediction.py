@@ -18,7 +18,7 @@ from explain_core.words import number, signed
 
 def prediction_figure(
     explanation: Explanation,
-    sample: Any = 0,
+    sample: Any = None,
     output: Any = 0,
     *,
     by: str = "auto",
@@ -30,7 +30,7 @@ def prediction_figure(
     """Waterfall from the baseline's prediction to the prediction, the largest steps first.
 
     Args:
-        sample, output: labels, or positions where labels are text.
+        sample, output: labels, or positions where labels are text; ``sample`` None is the first.
         by: ``"feature"`` or ``"time"``: totals of what; ``"auto"`` is features where there are several.
         most: how many totals to show; the others are one bar together. What the attributions leave
             unexplained beyond rounding is a bar of its own.

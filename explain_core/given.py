@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from explain_core.errors import InputError
-from explain_core.labels import is_count
+from explain_core.labels import exact_texts, is_count, label_array, listed
 
 Labels = dict[int, np.ndarray]
 
@@ -318,12 +318,33 @@ def stacked(values: Sequence[Any], name: str) -> Given:
         )
     labels: Labels = {2: first.labels[1]} if 1 in first.labels else {}
     along = {}
-    times = [part.labels.get(0) for part in parts]
-    if all(own is not None for own in times):
+    times = _times_of(parts, name)
+    if times:
         same = all(_same(own, times[0]) for own in times)
         labels |= {1: times[0]} if same else {}
         along = {} if same else {"times": ((0, 1), np.stack(times))}
     return Given(np.stack([part.array for part in parts]), ("sample", "time", "feature"), labels, along)
+
+
+def _times_of(parts: Sequence[Given], name: str) -> list[np.ndarray]:
+    """The labels of the rows of each frame, of one kind; empty where no frame has any.
+
+    Raises:
+        InputError: the rows of two frames have labels of different kinds, such as dates and numbers.
+    """
+    if not any(0 in part.labels for part in parts):
+        return []
+    times = [label_array(part.labels.get(0, np.arange(len(part.array)))) for part in parts]
+    kinds = ["number" if own.dtype.kind in "iuf" else own.dtype.kind for own in times]
+    other = next((number for number, kind in enumerate(kinds) if kind != kinds[0]), None)
+    if other is not None:
+        raise InputError(
+            f"the rows of frame {other} are called {listed(exact_texts(times[other]))}, and those of frame 0 "
+            f"{listed(exact_texts(times[0]))}",
+            where=name,
+            hint="Give the rows of all frames labels of one kind, or none: frame.reset_index(drop=True).",
+        )
+    return times
 
 
 def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:

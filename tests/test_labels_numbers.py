@@ -153,3 +153,34 @@ def test_the_first_sample_is_drawn_whatever_it_is_called():
     assert prediction_figure(ex) == prediction_figure(ex, 17)
     with pytest.raises(ExplainError, match="There is no sample 0"):
         ex.adds_up(0)
+
+
+# --- Time ------------------------------------------------------------------------------------------------------
+
+SEQUENCE = pd.DataFrame(draw(4, T, F), columns=list("abc"))
+
+
+@pytest.mark.parametrize("index", [range(2, 2 + T), [2000, 2001, 2004, 2009, 2010], [4, 3, 2, 0, 1]])
+def test_numbers_label_the_steps_of_one_sequence(index):
+    frame = SEQUENCE.set_axis(index)
+    ex = xc.explain(reader().double(), frame, frame.iloc[[1, 3, 0, 4, 2]], target=0)
+    assert ex.attributions.time.values.tolist() == list(index)
+    np.testing.assert_array_equal(ex.baselines, ex.inputs)  # the same steps, in whatever order
+    assert ex.gates["rnn"].time.values.tolist() == list(index)
+    one = Net(lambda net, x: net.rnn(x[..., None])[0][:, -1], rnn=nn.GRU(1, 2, batch_first=True)).double()
+    ex = xc.explain(one, frame["a"], target=0)
+    assert ex.attributions.time.values.tolist() == list(index)
+
+
+def test_frames_keep_the_numbers_of_their_steps():
+    net, later = reader().double(), SEQUENCE.set_axis(range(10, 10 + T))
+    ex = xc.explain(net, [later, later], target=0)
+    assert ex.attributions.time.values.tolist() == later.index.tolist()
+    for frames in ([SEQUENCE, later], [later, SEQUENCE], [later.set_axis(later.index * 1.0), SEQUENCE]):
+        ex = xc.explain(net, frames, target=0)
+        assert ex.attributions.time_label.values.tolist() == [frame.index.tolist() for frame in frames]
+    zone = SEQUENCE.set_axis(pd.date_range("2024-01-01", periods=T, tz="Europe/Berlin"))
+    assert xc.explain(net, [zone, zone], target=0).attributions.time.dtype.kind == "M"
+    for other in (zone, SEQUENCE.set_axis(list("vwxyz"))):
+        with pytest.raises(InputError, match=r"rows of frame 1 are called \['0', .*, and those of frame 0"):
+            xc.explain(net, [other, SEQUENCE], target=0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from explain_core.axis_words import SAMPLE
 from explain_core.errors import InputError
 from explain_core.given import Given, are_frames, read_given, stacked
 from explain_core.inputs import check_finite
@@ -241,7 +242,7 @@ def _by_names(read: Given, form: Form) -> tuple[np.ndarray, dict[int, int]] | No
     for k, dim in enumerate(read.dims):
         if dim in form.dims:
             places[k] = 1 + form.dims.index(dim)
-        elif dim in ("sample", "batch", form.sample_name):
+        elif dim in (*SAMPLE, form.sample_name):
             places[k] = 0
         elif dim in form.roles:
             places[k] = 1 + form.roles.index(dim)

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from explain_core.axis_words import SAMPLE, role_of
 from explain_core.errors import InputError
 from explain_core.labels import exact_texts, is_count, label_array, listed
 
 Labels = dict[int, np.ndarray]
-
-SAMPLE = ("sample", "batch")
-"""What people call the axis of the samples."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +242,7 @@ def _of_panel(value: pd.DataFrame, array: np.ndarray, name: str) -> Given:
             where=name,
             hint="A frame of several sequences has two, the sample and the time.",
         )
-    time = next((level for level in (1, 0) if _is_time(value.index.levels[level])), 1)
+    time = _time_level(value.index, name)
     samples, times = value.index.get_level_values(1 - time), np.asarray(value.index.get_level_values(time))
     names = list(dict.fromkeys(samples))
     rows = [np.flatnonzero(np.asarray(samples == sample)) for sample in names]
@@ -262,6 +260,24 @@ def _of_panel(value: pd.DataFrame, array: np.ndarray, name: str) -> Given:
     labels |= {1: own[0]} if same else {}
     along = {} if same else {"times": ((0, 1), own)}
     return Given(array[at], ("sample", "time", "feature"), labels, along)
+
+
+def _time_level(index: pd.MultiIndex, name: str) -> int:
+    """Which of two levels is time: by their names, else the one of dates, else the second.
+
+    Raises:
+        InputError: both names are of time, or both of samples, or one is of features.
+    """
+    roles = [role_of(level) for level in index.names]
+    if "feature" in roles or (roles[0] is not None and roles[0] == roles[1]):
+        raise InputError(
+            f"the two levels of its rows are called {list(index.names)}, and one is the sample, the other the time",
+            where=name,
+            hint='Name them so: frame.rename_axis(index=["sample", "time"]).',
+        )
+    if any(roles):
+        return roles.index("time") if "time" in roles else 1 - roles.index("sample")
+    return next((level for level in (1, 0) if _is_time(index.levels[level])), 1)
 
 
 def _of_series(value: pd.Series, name: str) -> Given:

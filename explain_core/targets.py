@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from explain_core.axis_words import SAMPLE
 from explain_core.backends.protocol import ModelOutput, Target
 from explain_core.errors import InputError, TargetError
-from explain_core.given import SAMPLE, row_labels
+from explain_core.given import row_labels
 from explain_core.labels import sample_order
 
 MOST_OUTPUTS = 512

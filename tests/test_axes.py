@@ -450,6 +450,34 @@ def test_several_frames_and_frames_of_two_levels_are_samples():
         np.testing.assert_array_equal(ex.attributions.time, DATES)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(["time", "sample"], ["step", "batch"], ["Date", "sequence"], ["timestamp", None], [None, "id"]),
+        *(["sample", "time"], ["id", "t"], ["batch", None], [None, "step"], ["asset", "date"], [None, None]),
+    ],
+)
+@pytest.mark.parametrize("dates", [False, True])
+def test_names_of_the_levels_say_which_is_time(names, dates):
+    is_first = names[0] in ("time", "step", "Date", "timestamp") or names[1] == "id"
+    times, samples = DATES if dates else pd.RangeIndex(10, 10 + T), pd.Index([7, 5, 9])
+    levels, values = ([times, samples], X.swapaxes(0, 1)) if is_first else ([samples, times], X)
+    index = pd.MultiIndex.from_product(levels, names=names)
+    ex = xc.explain(last(), pd.DataFrame(values.reshape(-1, F), columns=NAMES, index=index), target=0)
+    assert_same(ex, xc.explain(last(), X, target=0).attributions)
+    assert ex.samples.tolist() == samples.tolist()
+    np.testing.assert_array_equal(ex.attributions.time, times)
+
+
+@pytest.mark.parametrize(
+    "names", [["date", "step"], ["day", "hour"], ["batch", "sample"], ["sample", "feature"], ["channel", "time"]]
+)
+def test_names_of_levels_that_contradict_are_refused(names):
+    index = pd.MultiIndex.from_product([range(N), range(T)], names=names)
+    with pytest.raises(InputError, match=rf"levels of its rows are called \['{names[0]}', '{names[1]}'\], and one is"):
+        xc.explain(last(), pd.DataFrame(X.reshape(-1, F), columns=NAMES, index=index), target=0)
+
+
 def test_a_series_is_one_sequence_or_one_row():
     series = pd.Series(X[0, :, 0], index=DATES)
     short = MODELS["one series for a recurrent layer"][0]()

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from explain_core.axis_words import ID_NAMES, TIME_NAMES
 from explain_core.errors import Fix, SequenceFileError
 from explain_core.last_boundary import ending_typed
 from explain_core.sequences import arrays, json_file, parquet, text
@@ -20,33 +21,6 @@ from explain_core.sequences.options import MAX_BYTES, MAX_CELLS, Options
 from explain_core.sequences.table import Table
 from explain_core.sequences.times import Times, holds_dates, of_calendar, with_clock_times
 
-ID_NAMES = (
-    "sequence",
-    "sequence_id",
-    "sample",
-    "sample_id",
-    "series",
-    "series_id",
-    "id",
-    "case",
-    "subject",
-    "unit",
-)
-_TIME_NAMES = (
-    "time",
-    "t",
-    "timestep",
-    "time_step",
-    "step",
-    "date",
-    "datetime",
-    "date_time",
-    "timestamp",
-    "ts",
-    "day",
-    "month",
-    "frame",
-)
 _UNNAMED = ("", "unnamed: 0", "index", "no", "row", "row_number")
 
 _CALENDAR = ("year", "month", "day", "hour")
@@ -197,7 +171,7 @@ def _from_table(table: Table, words: str, stem: str, options: Options) -> Readin
     table, options = _with_joined_times(table, options)
     named = [name for name in table.frame.columns if name]
     id_column = _find(table, options.id_column, ID_NAMES)
-    time_column = _find(table, options.time_column, _TIME_NAMES)
+    time_column = _find(table, options.time_column, TIME_NAMES)
     if time_column is None and options.time_column is None:
         time_column = next((name for name in named if holds_dates(table.frame[name])), None)
     if options.columns is not None:
@@ -311,7 +285,7 @@ def _without_index(table: Table, options: Options) -> tuple[Table, Options]:
     if numbers is not None and any(np.array_equal(numbers, np.arange(len(cells)) + start) for start in (0, 1)):
         return replace(table.with_notes("The column of row numbers is left out."), frame=frame.iloc[:, 1:]), options
     labels = numbers is None or np.isnan(numbers).all() or (np.diff(numbers) > 0).all()
-    no_other = _find(table, options.time_column, _TIME_NAMES) is None
+    no_other = _find(table, options.time_column, TIME_NAMES) is None
     if options.time_column is None and no_other and labels and cells.nunique() == len(cells):
         renamed = frame.rename(columns={first: first or "index"})
         return replace(table, frame=renamed), replace(options, time_column=first or "index")

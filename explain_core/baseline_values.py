@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from explain_core.axis_words import SAMPLE
+from explain_core.axis_words import SAMPLE, role_of
 from explain_core.errors import InputError
 from explain_core.given import Given, are_frames, read_given, stacked
 from explain_core.inputs import check_finite
@@ -124,12 +126,22 @@ def _read(given: Any, form: Form) -> Given:
     if are_frames(given):
         return stacked(given, form.name)
     read = read_given(given, form.name)
-    if read.form == "table":
-        rows = "time" if len(form.dims) == 2 else form.sample_name if len(form.dims) == 1 else None
-        return replace(read, dims=(rows, "feature") if rows else read.dims)
+    if read.form == "table" and len(form.dims) == 2 and read.sample_axis is None:
+        return replace(read, dims=_where_known(read.as_whole().dims, read.dims, form))
+    if read.form == "table" and len(form.dims) == 1:
+        samples_last = read.dims[0] == "feature"
+        return replace(read, dims=("feature", form.sample_name) if samples_last else (form.sample_name, "feature"))
     if read.form == "series":
-        return replace(read, dims=("feature",), labels={0: np.asarray(given.index)})
+        index = np.asarray(given.index)
+        usual = role_of(given.index.name) or ("feature" if index.dtype.kind not in "iuf" else None)
+        return replace(read, dims=_where_known((usual,), read.dims, form), labels={0: index})
     return read
+
+
+def _where_known(usual: Sequence[str | None], own: Sequence[str | None], form: Form) -> tuple[str | None, ...]:
+    """Names of axes: those that they have, else the usual ones as far as the input has such axes."""
+    known = {*form.dims, *form.roles, form.sample_name}
+    return tuple(name or (other if other in known else None) for name, other in zip(own, usual, strict=True))
 
 
 def lengths_of(given: Any, form: Form, background: bool) -> np.ndarray | None:
@@ -157,8 +169,9 @@ def from_array(given: Any, form: Form, background: bool) -> tuple[np.ndarray, li
     notes: list[str] = []
     found = _by_names(read, form) if any(read.dims) else None
     array, places = found or _by_order(read, form, background, notes)
-    named = {places[k] for k, own in read.labels.items() if k in places and own.dtype.kind not in "iumM"}
-    if named - {0} - form.labels.keys():
+    words = {places[k]: own for k, own in read.labels.items() if k in places and own.dtype.kind not in "iufmM"}
+    _require_own_axes(words, form)
+    if words.keys() - {0} - form.labels.keys():
         notes.append(f"Names in the baseline of {form.name!r} were not used: the input has none to match them with.")
     array = _by_labels(array, {places[k]: v for k, v in read.labels.items() if k in places}, form, background)
     sizes = form.values.shape[1:]
@@ -167,6 +180,26 @@ def from_array(given: Any, form: Form, background: bool) -> tuple[np.ndarray, li
         raise _misfit(read, form, background)
     array = np.broadcast_to(array, (len(array), *sizes))
     return as_input(array, form), notes
+
+
+def _require_own_axes(words: Mapping[int, np.ndarray], form: Form) -> None:
+    """Refuse an axis whose positions are called as those of another axis of the input are.
+
+    Raises:
+        InputError: names both axes.
+    """
+    called = {axis: sorted(exact_texts(own)) for axis, own in form.labels.items() if own.ndim == 1}
+    dims = (form.sample_name, *form.dims)
+    for axis, own in words.items():
+        texts = sorted(exact_texts(own))
+        others = [other for other, names in called.items() if other != axis and names == texts]
+        if others and called.get(axis) != texts:
+            raise InputError(
+                f"along the axis {dims[axis]!r} the baseline has the names {listed(exact_texts(own))}, and those are "
+                f"along {dims[others[0]]!r} in the input",
+                where=form.name,
+                hint=f"Give it in the order of the input, {dims}: transpose it (.T).",
+            )
 
 
 def as_input(array: np.ndarray, form: Form) -> np.ndarray:
@@ -236,7 +269,11 @@ def _in_layout(form: Form) -> np.ndarray:
 
 
 def _by_names(read: Given, form: Form) -> tuple[np.ndarray, dict[int, int]] | None:
-    """The array with its axes in the order of the input's, and where each went; None where no name is known."""
+    """The array with its axes in the order of the input's, and where each went; None where the input has no names.
+
+    Raises:
+        InputError: a name is none of the input's; but the samples of a background may be called anything.
+    """
     places: dict[int, int] = {}
     unknown = []
     for k, dim in enumerate(read.dims):
@@ -248,9 +285,9 @@ def _by_names(read: Given, form: Form) -> tuple[np.ndarray, dict[int, int]] | No
             places[k] = 1 + form.roles.index(dim)
         else:
             unknown.append(k)
-    if not places:
+    if not places and all(re.fullmatch(r"axis_\d+", dim) for dim in form.dims):
         return None
-    if len(unknown) == 1 and 0 not in places.values():
+    if places and len(unknown) == 1 and 0 not in places.values() and role_of(read.dims[unknown[0]]) is None:
         places[unknown.pop()] = 0  # the samples of a background, whatever they are called
     if unknown or len(set(places.values())) < len(places):
         raise InputError(

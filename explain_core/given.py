@@ -103,8 +103,13 @@ class Given:
 
 
 def _table_dims(dims: Sequence[str | None]) -> tuple[str, str]:
-    """Names of the axes of a frame that is one sequence; its columns may be the dates."""
-    return ("feature", "time") if dims[1] == "time" else ("time", "feature")
+    """Names of the axes of a frame that is one sequence; its columns may be the timesteps."""
+    return ("feature", "time") if dims[1] == "time" or dims[0] == "feature" else ("time", "feature")
+
+
+def _axis_name(index: pd.Index) -> str | None:
+    """What a frame calls its rows or its columns, where that is the name of an axis."""
+    return index.name if index.name in ("time", "feature", *SAMPLE) else None
 
 
 def read_given(value: Any, name: str) -> Given:
@@ -231,7 +236,14 @@ def _of_table(value: pd.DataFrame, name: str) -> Given:
     if value.index.nlevels > 1:
         return _of_panel(value, array, name)
     labels: Labels = {1: np.asarray(value.columns)} | row_labels(value.index)
-    return Given(array, (None, "time" if _is_time(value.columns) else None), labels, form="table")
+    rows, columns = _axis_name(value.index), _axis_name(value.columns) or ("time" if _is_time(value.columns) else None)
+    if rows is not None and rows == columns:
+        raise InputError(
+            f"its rows and its columns both are of the axis {rows!r}, by their names or as dates",
+            where=name,
+            hint="Rename one of them: frame.rename_axis(index=None).",
+        )
+    return Given(array, (rows, columns), labels, form="table")
 
 
 def _of_panel(value: pd.DataFrame, array: np.ndarray, name: str) -> Given:
@@ -286,7 +298,8 @@ def _of_series(value: pd.Series, name: str) -> Given:
     array = value.to_numpy()
     if array.dtype.kind not in "fiub":
         array = value.to_numpy(dtype=float, na_value=np.nan)
-    return Given(array, ("time" if _is_time(value.index) else None,), row_labels(value.index), form="series")
+    dim = _axis_name(value.index) or ("time" if _is_time(value.index) else None)
+    return Given(array, (dim,), row_labels(value.index), form="series")
 
 
 def row_labels(index: pd.Index) -> Labels:

@@ -12,7 +12,7 @@ from torch import nn
 
 import explain_core as xc
 from explain_core.baselines import resolve_baselines
-from explain_core.errors import InputError, NonFiniteError
+from explain_core.errors import ExplainError, InputError, NonFiniteError
 from explain_core.valid_steps import Form, valid_steps
 
 N, T, F = 4, 5, 3
@@ -244,6 +244,79 @@ def test_axes_are_matched_by_name(dims):
 def test_axes_of_other_names_are_refused_with_both():
     with pytest.raises(InputError, match=r"axes \('time', 'channel', 'height'\), and the input"):
         xc.explain(last_step(), LABELLED, xr.DataArray(X, dims=("time", "channel", "height")))
+
+
+def grid(dims):
+    return xr.DataArray(np.arange(F * F, dtype=float).reshape(F, F), dims=dims)
+
+
+SQUARE = LABELLED[:, :F]  # as many steps as features
+ROWS = pd.DataFrame(grid(("time", "feature")).values, index=NAMES)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (xr.DataArray([1.0, 2, 3], dims="foo"), r"axes \('foo',\), and the input \('sample', 'time', 'feature'\)"),
+        (grid(("channel", "step")), r"axes \('channel', 'step'\), and the input"),
+        (grid(("feature", "step")), r"axes \('feature', 'step'\), and the input"),
+        (grid(("lead", "factor")), r"axes \('lead', 'factor'\), and the input"),
+        (ROWS, r"along the axis 'time' the baseline has the names \['price', .*, and those are along 'feature'"),
+        (ROWS.iloc[:, :2], "along the axis 'time' the baseline has the names"),
+        (ROWS.rename_axis(index="time", columns="time"), "rows and its columns both are of the axis 'time'"),
+    ],
+    ids=["one", "two", "one of two", "own", "rows called as features", "of another size", "both time"],
+)
+@pytest.mark.parametrize("background", [False, True])
+def test_names_of_a_baseline_that_fit_nothing_are_refused_with_those_expected(given, said, background):
+    for x in (SQUARE, SQUARE[:F]):
+        with pytest.raises(InputError, match=said):
+            xc.explain(last_step(), x, given, target=0, background=background)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (pd.Series([1.0, 2, 3], index=pd.Index([0, 1, 2], name="time")), [[1] * 3, [2] * 3, [3] * 3]),
+        (pd.Series([1.0, 2, 3], index=pd.date_range("2024", periods=3)), [[1] * 3, [2] * 3, [3] * 3]),
+        (pd.Series([1.0, 2, 3], index=pd.Index([0, 1, 2], name="feature")), [[1, 2, 3]] * 3),
+        (pd.Series([1.0, 3, 2], index=pd.Index(MOVED, name="step")), None),
+        (ROWS.rename_axis(index="feature"), grid(("feature", "time")).values.T),
+        (ROWS.rename_axis(columns="time").reset_index(drop=True), grid(("feature", "time")).values.T),
+        (ROWS.set_axis(pd.date_range("2024", periods=3), axis=1), grid(("feature", "time")).values.T),
+    ],
+)
+def test_names_of_an_index_say_what_its_numbers_are_of(given, expected):
+    if expected is None:  # features called as steps are: they are none of the input's
+        with pytest.raises(InputError, match="along the axis 'time' the baseline has the names"):
+            compared(given, SQUARE)
+    else:
+        np.testing.assert_array_equal(compared(given, SQUARE), np.broadcast_to(expected, SQUARE.shape))
+
+
+def test_a_series_without_names_is_of_features_and_a_note_says_so():
+    said = "one for each feature, not for each timestep, though there are 3 of both"
+    for index, is_said in (([0, 1, 2], True), ([5, 7, 9], True), (NAMES, False)):
+        x = SQUARE.drop_vars("feature") if index == [5, 7, 9] else SQUARE
+        ex = xc.explain(last_step(), x, pd.Series([1.0, 2, 3], index=index), target=0)
+        np.testing.assert_array_equal(ex.baselines, np.broadcast_to([1, 2, 3], SQUARE.shape))
+        assert any(said in note for note in ex.notes) == is_said
+
+
+def test_names_of_a_frame_say_which_of_its_axes_is_time():
+    net = last_step()
+    frame = pd.DataFrame(X[0], columns=pd.Index(NAMES, name="feature"), index=pd.RangeIndex(T, name="time"))
+    expected = xc.explain(net, X[:1], target=0)
+    ex = xc.explain(net, frame, target=0)
+    assert ex.attributions.dims == ("sample", "time", "feature")
+    np.testing.assert_array_equal(ex.attributions, expected.attributions)
+    with pytest.raises(ExplainError):  # not as many steps as it has features
+        xc.explain(net, frame.T, target=0)
+    head = nn.Linear(F, 1).double()
+    ex = xc.explain(head, frame.rename_axis(index="sample"), target=0)
+    assert ex.attributions.dims == ("sample", "feature")
+    with pytest.raises(InputError, match="both are of the axis 'time'"):
+        xc.explain(net, frame.rename_axis(columns="time"), target=0)
 
 
 # --- Padding ---------------------------------------------------------------------------------------------------

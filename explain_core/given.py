@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from explain_core.axis_words import SAMPLE, role_of
 from explain_core.errors import InputError
@@ -117,7 +118,7 @@ def read_given(value: Any, name: str) -> Given:
 
     Args:
         value: numpy, a tensor, a list of numbers, a frame or series of pandas, a table of polars or Arrow, or an
-            xarray ``DataArray``.
+            xarray ``DataArray`` or ``Variable``.
         name: of the input, for errors.
 
     Raises:
@@ -129,6 +130,7 @@ def read_given(value: Any, name: str) -> Given:
             where=name,
             hint='Give one DataArray: dataset.to_dataarray("feature").transpose("sample", "time", "feature").',
         )
+    value = with_coordinates(value)
     if hasattr(value, "column_names") and hasattr(value, "to_pandas"):  # an Arrow table
         value = value.to_pandas()
     if hasattr(value, "dims") and hasattr(value, "coords"):
@@ -157,6 +159,11 @@ def read_given(value: Any, name: str) -> Given:
     if given.array.dtype.kind == "u":
         given = replace(given, array=given.array.astype(np.int64))
     return given
+
+
+def with_coordinates(value: Any) -> Any:
+    """An xarray ``Variable`` as the ``DataArray`` without coordinates that it is; anything else as it came."""
+    return xr.DataArray(value) if isinstance(value, xr.Variable) else value
 
 
 _DENSE = {

@@ -12,7 +12,7 @@ import numpy as np
 from explain_core.axis_words import SAMPLE
 from explain_core.backends.protocol import ModelOutput, Target
 from explain_core.errors import InputError, TargetError
-from explain_core.given import row_labels
+from explain_core.given import row_labels, with_coordinates
 from explain_core.labels import sample_order
 
 MOST_OUTPUTS = 512
@@ -190,7 +190,7 @@ class _Chooser:
 
     def _in_sample_order(self, target: Any) -> np.ndarray:
         """The numbers of an array, its samples first and in the order of the inputs' as far as both have labels."""
-        own = None
+        own, target = None, with_coordinates(target)
         if hasattr(target, "dims") and hasattr(target, "coords") and target.ndim:
             named = [dim for dim in target.dims if dim in (*SAMPLE, self.sample_name)]
             if len(named) != 1 and not str(target.dims[0]).startswith("dim_"):

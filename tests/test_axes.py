@@ -335,6 +335,22 @@ def test_names_of_ones_own_stay_and_the_samples_may_be_called_anything():
     assert first.attributions.dims == ("sample", "lead", "factor")
 
 
+def test_a_variable_has_the_names_of_its_axes():
+    net = made(lambda net, x: net.head(x.mean(1)), head=LINEAR(F, 2))
+    own, base = np.array([1, 0, 1]), named(BASE[0], ("time", "feature")).transpose()
+    expected = xc.explain(net, X, BASE, target=own)
+    x = xr.Variable(("sample", "time", "feature"), X)
+    ex = xc.explain(net, x, base.variable, target=xr.Variable("sample", own))
+    assert ex.attributions.dims == ("sample", "time", "feature")
+    np.testing.assert_array_equal(ex.attributions, expected.attributions)
+    order = xr.Variable(("unit", "sample"), own[None])
+    np.testing.assert_array_equal(xc.explain(net, x, base.variable, target=order).prediction, expected.prediction)
+    rows = made(lambda net, x: net.head(x.T), head=LINEAR(F, 1))
+    ex = xc.explain(rows, xr.Variable(("feature", "sample"), X[:, 0].T), target=0)
+    assert ex.attributions.dims == ("sample", "feature")
+    np.testing.assert_allclose(ex.attributions, rows.head.weight.detach().numpy() * X[:, 0], atol=1e-14)
+
+
 def test_a_sequence_read_along_what_is_called_feature_is_said():
     x = named().transpose("sample", "feature", "time")
     ex = xc.explain(last(features=T), x, target=0)

@@ -123,7 +123,7 @@ def _untraceable(model: Any, leaves: Sequence[np.ndarray], failure: Exception) -
     return CaptureError(
         f"the model cannot be traced on inputs of shapes {shapes}{wanted}: {said}",
         where=name,
-        hint="Call the model once on the same inputs; what it raises then says more.",
+        hint="Call tf.function(model) once on the same inputs; what it raises then says more.",
     )
 
 

@@ -15,6 +15,7 @@ from explain_core.errors import InputError
 from explain_core.given import Given, are_frames, read_given, stacked
 from explain_core.inputs import check_finite
 from explain_core.labels import exact_texts, is_count, listed, sample_order
+from explain_core.no_arrays import is_no_array
 from explain_core.valid_steps import Form, Valid
 
 WORDS = ("zeros", "mean", "median", "first", "padded-mean")
@@ -25,7 +26,7 @@ _OF_EACH_SAMPLE = ("first", "padded-mean")
 
 def is_number(value: Any) -> bool:
     """Whether one number was given, plain or in an array without axes."""
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, bool | np.bool_) or is_no_array(value):
         return False
     return isinstance(value, Real) or (getattr(value, "shape", None) == () and hasattr(value, "dtype"))
 

@@ -12,6 +12,7 @@ from explain_core.baseline_values import WORDS, as_input, from_array, from_word,
 from explain_core.errors import ExplainError, InputError
 from explain_core.given import are_frames, read_given
 from explain_core.inputs import as_array, is_nested
+from explain_core.no_arrays import is_no_array
 from explain_core.valid_steps import Form, valid_steps
 
 
@@ -192,7 +193,7 @@ def _under(key: str, value: Any, names: Sequence[str]) -> dict[int, Any]:
 
 def _are_several(value: Any, explained: int) -> bool:
     """Whether a tuple or list has one baseline for each input, and is not the numbers of one."""
-    if not isinstance(value, tuple | list):
+    if is_no_array(value) or not isinstance(value, tuple | list):
         return False
     if any(item is None or isinstance(item, str) or callable(item) for item in value):
         return True

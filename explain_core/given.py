@@ -14,6 +14,7 @@ import xarray as xr
 from explain_core.axis_words import SAMPLE, role_of
 from explain_core.errors import InputError
 from explain_core.labels import exact_texts, is_count, label_array, listed
+from explain_core.no_arrays import require_array
 
 Labels = dict[int, np.ndarray]
 
@@ -124,6 +125,7 @@ def read_given(value: Any, name: str) -> Given:
     Raises:
         InputError: it is not numbers, or two columns have the same name.
     """
+    require_array(value, name)
     if hasattr(value, "data_vars"):
         raise InputError(
             f"this is an xarray Dataset with the variables {list(value.data_vars)}",
@@ -143,7 +145,6 @@ def read_given(value: Any, name: str) -> Given:
         if hasattr(value, "detach"):  # a torch tensor
             value = value.detach().cpu()
             value = value.float() if str(value.dtype) == "torch.bfloat16" else value
-        _refuse_ragged(value, name)
         array = _numbers(value, name)
         given = Given(array, (None,) * array.ndim)
     if given.array.size == 0:
@@ -164,18 +165,6 @@ def read_given(value: Any, name: str) -> Given:
 def with_coordinates(value: Any) -> Any:
     """An xarray ``Variable`` as the ``DataArray`` without coordinates that it is; anything else as it came."""
     return xr.DataArray(value) if isinstance(value, xr.Variable) else value
-
-
-_DENSE = {
-    "RaggedTensor": "Give .to_tensor(), and the lengths or a mask as the input by which the model knows padding.",
-    "SparseTensor": "Give tf.sparse.to_dense() of it; if what is absent is padding, with the lengths or a mask.",
-}
-
-
-def _refuse_ragged(value: Any, name: str) -> None:
-    kind = type(value).__name__
-    if kind in _DENSE:
-        raise InputError(f"this is a {kind}, which is no array", where=name, hint=_DENSE[kind])
 
 
 def _numbers(value: Any, name: str) -> np.ndarray:

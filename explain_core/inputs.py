@@ -12,6 +12,7 @@ import numpy as np
 
 from explain_core.errors import CaptureError, InputError, NonFiniteError
 from explain_core.given import Given, are_frames, read_given, stacked
+from explain_core.no_arrays import is_no_array
 
 
 @dataclass(frozen=True)
@@ -113,15 +114,19 @@ def read_arguments(model: Any, inputs: Any) -> Arguments:
 
 def is_nested(value: Any) -> bool:
     """Whether a tuple or list holds several arguments rather than the numbers of one array."""
-    if is_constant(value):
+    if is_no_array(value) or is_constant(value):
         return False
     if isinstance(value, tuple):
         return not all(np.isscalar(item) for item in value)
-    return isinstance(value, list) and any(hasattr(item, "shape") or isinstance(item, tuple) for item in value)
+    return isinstance(value, list) and any(
+        is_no_array(item) or hasattr(item, "shape") or isinstance(item, tuple) for item in value
+    )
 
 
 def is_constant(value: Any) -> bool:
     """Whether an argument is no array to explain, but one value for all samples: a flag, a number, a text, a dtype."""
+    if is_no_array(value):
+        return False
     if value is None or isinstance(value, str | bytes | numbers.Number | np.generic | np.dtype | slice):
         return True
     if isinstance(value, tuple | list) and not len(value):

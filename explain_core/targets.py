@@ -14,6 +14,7 @@ from explain_core.backends.protocol import ModelOutput, Target
 from explain_core.errors import InputError, TargetError
 from explain_core.given import row_labels, with_coordinates
 from explain_core.labels import sample_order
+from explain_core.no_arrays import require_array
 
 MOST_OUTPUTS = 512
 """With ``target=None`` every output is explained, up to this many."""
@@ -159,6 +160,7 @@ class _Chooser:
                 yield self._target(i, index)
 
     def one(self, target: Any) -> Target:
+        require_array(target, "target", TargetError)
         if isinstance(target, Contrast):
             return self._contrast(target)
         if not isinstance(target, str) and hasattr(target, "shape"):

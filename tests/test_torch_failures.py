@@ -6,8 +6,9 @@ import pickle
 
 import pytest
 import torch
-from exactness import Net
+from exactness import Named, Net, draw
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 import explain_core as xc
 from explain_core.errors import CaptureError, NonFiniteError, UnsupportedOperation
@@ -100,3 +101,43 @@ def test_a_weight_that_nothing_uses_may_be_missing():
 def test_a_weight_that_is_used_may_not(forward):
     with pytest.raises(NonFiniteError, match="the weight 'other' contains NaN"):
         xc.explain(with_a_missing_weight(forward), X)
+
+
+PADDED = torch.tensor(draw(0, 3, 4, 2))
+PACKED = pack_padded_sequence(PADDED, torch.tensor([4, 3, 1]), batch_first=True)
+NO_ARRAYS = {
+    "PackedSequence": lambda: PACKED,
+    "nested tensor": lambda: torch.nested.nested_tensor(list(PADDED)),
+    "quantized tensor": lambda: torch.quantize_per_tensor(PADDED.float(), 0.1, 0, torch.qint8),
+    "tensor on the meta device": lambda: PADDED.to("meta"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:.*quantize_per_tensor")
+@pytest.mark.parametrize("kind", NO_ARRAYS)
+def test_tensors_that_are_no_arrays_are_named_wherever_they_come(kind):
+    value, model = NO_ARRAYS[kind](), Named(lambda net, x: x.sum(1)).double()
+    ways = {
+        "bare": lambda: xc.explain(model, value),
+        "in a tuple": lambda: xc.explain(model, (value,)),
+        "by name": lambda: xc.explain(model, {"x": value}),
+        "as a baseline": lambda: xc.explain(model, PADDED, value),
+        "as a baseline by name": lambda: xc.explain(model, PADDED, {"x": value}),
+    }
+    for explain in ways.values():
+        with pytest.raises(xc.errors.InputError, match=f"this is a {kind}, which is no array") as caught:
+            explain()
+        assert caught.value.where == "x"
+        assert caught.value.hint
+    with pytest.raises(xc.errors.TargetError, match=f"this is a {kind}"):
+        xc.explain(model, PADDED, target=value)
+
+
+def test_a_model_that_returns_a_packed_sequence_is_told_to_pad_it():
+    def packs(net, x, lengths):
+        return net.rnn(pack_padded_sequence(x, lengths, batch_first=True))[0]
+
+    model = Net(packs, rnn=nn.GRU(2, 3, batch_first=True)).double()
+    with pytest.raises(xc.errors.CaptureError, match="returns a PackedSequence") as caught:
+        xc.explain(model, (PADDED, torch.tensor([4, 3, 1])))
+    assert "pad_packed_sequence" in caught.value.hint

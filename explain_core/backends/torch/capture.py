@@ -23,6 +23,7 @@ from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from explain_core.backends.ids import OutsideTableError
@@ -278,6 +279,11 @@ def _tensors(output: Any) -> tuple[list[Tensor], list[str]]:
 
 def _plain(output: Any) -> Any:
     """Data classes and mappings of the model's own kind as dicts, which PyTorch knows how to look into."""
+    if isinstance(output, PackedSequence):
+        raise CaptureError(
+            "the model returns a PackedSequence, in which samples and timesteps share one axis",
+            hint="Return padded sequences: pad_packed_sequence(output, batch_first=True)[0] at the end of forward.",
+        )
     if isinstance(output, Mapping):
         return {key: _plain(value) for key, value in output.items()}
     if is_dataclass(output) and not isinstance(output, type):

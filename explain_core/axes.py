@@ -38,7 +38,7 @@ def sample_axes(arguments: Arguments, sample_axis: Axis | Mapping[str, Axis]) ->
         sample_axis: of the first array, by number or by name. An axis that is called "sample" or "batch" is one
             wherever it stands. Other arrays have it where their size fits: at the same axis, at 0, or at 1 (initial
             states of PyTorch are (layer, sample, unit)). A dict gives it by input name, or for all parts of an
-            argument by its name; None is for input without one.
+            argument by its name; None is for input without one, which all samples share.
 
     Raises:
         OtherNumberError: an input has another number of samples.
@@ -62,17 +62,27 @@ def sample_axes(arguments: Arguments, sample_axis: Axis | Mapping[str, Axis]) ->
                     hint="Leave sample_axis out, or give one sample without that axis.",
                 )
         return (None,) * len(arguments.leaves)
-    first_name = next((name for name in arguments.names if name in given), arguments.names[0])
+    shared = [name for name, own in given.items() if own is None]
+    if arguments.names[0] in shared:
+        raise InputError(
+            "all samples share it, and the first input is to have samples",
+            where=arguments.names[0],
+            hint="Wrap the model in a module whose first input has them, and that passes them on in its order.",
+        )
+    first_name = next((name for name in arguments.names if name in given and name not in shared), arguments.names[0])
     place = arguments.names.index(first_name)
     axis = _axis_of(arguments, place, given.get(first_name, 0))
     first = arguments.leaves[place]
     samples = first.shape[axis]
     axes = []
     for i, (name, leaf) in enumerate(zip(arguments.names, arguments.leaves, strict=True)):
+        if name in shared:
+            axes.append(None)
+            continue
         if name in given:
             own: int | None = _axis_of(arguments, i, given[name])
         else:
-            own = _called(arguments, i, given[first_name])
+            own = _called(arguments, i, given.get(first_name, 0))
         if own is not None:
             if leaf.shape[own] != samples:
                 raise _other_number(name, leaf, first_name, samples)
@@ -97,7 +107,8 @@ def _other_number(name: str, leaf: np.ndarray, first: str, samples: int) -> Inpu
     return OtherNumberError(
         f"it has shape {leaf.shape}, and {first!r} has {samples} samples",
         where=name,
-        hint="All inputs need the same number of samples; sample_axis={name: axis} says where they are.",
+        hint="All inputs need the same number of samples; sample_axis={name: axis} says where they are, and "
+        f"sample_axis={{{name!r}: None}} that all samples share this one.",
     )
 
 

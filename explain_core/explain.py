@@ -56,7 +56,8 @@ def explain(
         background: average over the baselines instead of pairing them with the samples.
         precision: "float64" to verify; None for the model's own.
         sample_axis: 1 for time-first models, None for a model that takes one sequence without a sample axis; or its
-            name. An axis called "sample" or "batch" is found without it.
+            name. An axis called "sample" or "batch" is found without it. Of several inputs a dict by name, with
+            None for one that all samples share, such as positions.
         output_names: labels of the model's outputs, such as class names.
         keep_embeddings: also the attributions before they are summed over the embedding axis.
         keep_gates: also what each gate of each recurrent layer contributed.

@@ -225,6 +225,12 @@ def open_on(
 
     def open_as(meant: Arguments, axes: tuple[int | None, ...]) -> Opened:
         meant = in_sample_order(meant, axes)
+        if None in axes and axes[0] is not None and not package.TAKES_SHARED:
+            raise InputError(
+                "all samples share it, which models of this framework are not explained with",
+                where=meant.names[axes.index(None)],
+                hint="Give it once for each sample: np.repeat(array[None], samples, axis=0).",
+            )
 
         def open_for(leaves: list[np.ndarray], axes: Sequence[int | None] = axes) -> Runner:
             return package.open_runner(

@@ -40,6 +40,10 @@ class Plan:
             leaf[None] if axis is None else np.moveaxis(leaf, axis, 0) for leaf, axis in zip(leaves, axes, strict=True)
         ]
         self.count = len(self._leaves[0])
+        self._leaves = [  # an input that all samples share
+            np.broadcast_to(rows, (self.count, *rows.shape[1:])) if axis is None else rows
+            for rows, axis in zip(self._leaves, axes, strict=True)
+        ]
         self.steps = max((leaf.shape[1] for leaf in self._leaves if leaf.ndim > 1), default=1)
         limit = 1 if axes[0] is None else max(1, min(MOST_ROWS, STEPS_AT_ONCE // self.steps))
         self.rows_at_once = min(self.count, limit)

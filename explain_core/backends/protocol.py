@@ -196,11 +196,13 @@ class Runner(Protocol):
         """
 
 
-def constant_input_notes(names: Sequence[str], explained: Sequence[bool]) -> list[str]:
-    """What to say of inputs that are not explained."""
+def constant_input_notes(
+    names: Sequence[str], explained: Sequence[bool], shared: Sequence[bool] | None = None
+) -> list[str]:
+    """What to say of inputs that are not explained; ``shared`` are those that all samples share."""
+    why = {True: "is shared by all samples", False: "holds whole numbers or flags that index no table"}
     return [
-        f"Input {name!r} holds whole numbers or flags that index no table: it is the same for the sample "
-        "and its baseline, and is not explained."
-        for name, flag in zip(names, explained, strict=True)
+        f"Input {name!r} {why[is_shared]}: it is the same for the sample and its baseline, and is not explained."
+        for name, flag, is_shared in zip(names, explained, shared or [False] * len(names), strict=True)
         if not flag
     ]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .runner import TensorFlowRunner
 
+TAKES_SHARED = False  # every input has samples, or none has
 REPLACES_MISSING = True  # a value that is missing (NaN) may be explained, where the model itself replaces it
 
-__all__ = ["REPLACES_MISSING", "accepts", "open_runner", "register_rule"]
+__all__ = ["REPLACES_MISSING", "TAKES_SHARED", "accepts", "open_runner", "register_rule"]
 
 _FRAMEWORKS = frozenset(("keras", "tensorflow", "tf_keras"))
 

@@ -17,10 +17,12 @@ from explain_core.backends.torch.rules import register_rule
 from explain_core.backends.torch.runner import accepts, open_runner
 from explain_core.backends.torch.writes import Overwrite
 
+TAKES_SHARED = True  # an input may be one for all samples: sample_axis={name: None}
 REPLACES_MISSING = True  # a value that is missing (NaN) may be explained, where the model itself replaces it
 
 __all__ = [
     "REPLACES_MISSING",
+    "TAKES_SHARED",
     "Bilinear",
     "Comparison",
     "Composed",

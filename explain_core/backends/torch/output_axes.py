@@ -46,7 +46,10 @@ def find_output_axes(
     choices = [[axis for axis, size in enumerate(v.shape) if size == n] for v in values]
     if all(len(axes) == 1 for axes in choices):
         return OutputAxes([axes[0] for axes in choices])
-    more = [torch.cat([leaf, leaf.narrow(axis, 0, 1)], axis) for leaf, axis in zip(leaves, sample_axes, strict=True)]
+    more = [
+        leaf if axis is None else torch.cat([leaf, leaf.narrow(axis, 0, 1)], axis)
+        for leaf, axis in zip(leaves, sample_axes, strict=True)
+    ]
     try:
         grown = run(more)
     except CaptureError:  # the model takes one batch size only

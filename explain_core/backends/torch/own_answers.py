@@ -55,9 +55,16 @@ class TorchAnswers(OwnAnswers):
         return self._run_recorded(arrays, getattr(torch, dtype))
 
     def _require_own_rows(self, test, baseline, targets, size, dtype) -> None:
-        super()._require_own_rows(test, baseline, targets, size, dtype)
-        if self._alone:
-            self._require_same_alone(test, targets, size, dtype)
+        try:
+            super()._require_own_rows(test, baseline, targets, size, dtype)
+            if self._alone:
+                self._require_same_alone(test, targets, size, dtype)
+        except CompletenessError as error:
+            if len(self._sample_axes) > 1:
+                error.hint += (
+                    " An input that all samples share, such as positions, is one with sample_axis={name: None}."
+                )
+            raise
 
     def _require_same_alone(self, test, targets, size, dtype) -> None:
         """The first row as a batch of one, where it keeps its place: for what goes by the number of rows."""

@@ -103,7 +103,10 @@ class TorchRunner:
             tokens, first_answers = self._model.first_run(leaves)
         except OutsideTableError as error:
             raise error.of({"input": arguments.leaves}, arguments.names) from None
-        self.explained = tuple(leaf.is_floating_point() or i in tokens for i, leaf in enumerate(leaves))
+        shared = [axis is None and sample_axes[0] is not None for axis in sample_axes]
+        self.explained = tuple(
+            (leaf.is_floating_point() or i in tokens) and not shared[i] for i, leaf in enumerate(leaves)
+        )
         if not any(self.explained):
             raise InputError(
                 "no input can be explained: there is no floating input and no token ids",
@@ -141,7 +144,7 @@ class TorchRunner:
             )
         )
         self._notes = (
-            *constant_input_notes(arguments.names, self.explained),
+            *constant_input_notes(arguments.names, self.explained, shared),
             *carried_notes(list(self._model.start.carried)),
             *training_notes(self._model.was_training),
             *self._half_notes(),

@@ -165,7 +165,7 @@ class TensorFlowRunner:
         are_cut = [name in self._cuts.values() for name in self._inputs]
         self.float_ids = tuple(kind == "f" and cut for kind, cut in zip(self._kinds, are_cut, strict=True))
         self._from_the_end = counts_from_the_end(program)
-        are_ids = [i not in self._floats or is_cut for i, is_cut in enumerate(self.float_ids)]
+        are_ids = [kind != "f" or cut for kind, cut in zip(self._kinds, are_cut, strict=True)]
         self.own_masks = tuple(own_mask(program, i, flag) for i, flag in enumerate(are_ids))
 
     def _traced_shapes(self, leaves: Sequence[np.ndarray], rows: int) -> list[tf.TensorShape]:

@@ -196,7 +196,11 @@ def axis_names(
     names: dict[int, str] = {axis: given[axis] for axis in others if given[axis] is not None}
     for axis, name in names.items():
         if name in TAKEN:
-            raise InputError(f"axis {axis} is called {name!r}, a name that results use themselves", where=where)
+            raise InputError(
+                f"axis {axis} is called {name!r}, a name that results use themselves",
+                where=where,
+                hint=f"Rename it: array.rename({{{name!r}: {name + '_axis'!r}}}).",
+            )
     twice = [name for name in names.values() if list(names.values()).count(name) > 1]
     if twice:
         raise InputError(f"two axes are called {twice[0]!r}", where=where)

@@ -80,7 +80,11 @@ def _of_one(given: Any, i: int, forms: Sequence[Form], background: bool) -> tupl
     if is_number(given):
         number = as_array(given, form.name)
         if not np.isfinite(number):
-            raise InputError(f"the baseline is {number}", where=form.name)
+            raise InputError(
+                f"the baseline is {number}",
+                where=form.name,
+                hint="Choose a finite number: no difference to infinity or NaN can be shared out.",
+            )
         return as_input(np.full(form.values[:1].shape, number), form), []
     _require_same_lengths(given, form, forms, background)
     return from_array(given, form, background)

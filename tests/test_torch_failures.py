@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+import xarray as xr
 from exactness import Named, Net, draw
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -141,3 +142,16 @@ def test_a_model_that_returns_a_packed_sequence_is_told_to_pad_it():
     with pytest.raises(xc.errors.CaptureError, match="returns a PackedSequence") as caught:
         xc.explain(model, (PADDED, torch.tensor([4, 3, 1])))
     assert "pad_packed_sequence" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("inputs", "baselines", "next_step"),
+    [
+        (PADDED, float("inf"), "finite number"),
+        (xr.DataArray(PADDED.numpy(), dims=("sample", "time", "output")), 0, "array.rename({'output': 'output_axis'})"),
+    ],
+)
+def test_a_refusal_of_what_was_given_has_a_next_step(inputs, baselines, next_step):
+    with pytest.raises(xc.errors.InputError) as caught:
+        xc.explain(Named(lambda net, x: x.sum(1)).double(), inputs, baselines)
+    assert next_step in caught.value.hint

@@ -567,3 +567,16 @@ def test_recording_row_by_row_makes_one_mode_for_all_its_nodes(monkeypatch):
         assert xc.explain(model, draw(0, rows, 4).astype(np.float32)).relative_residual.max() <= 1e-5
         counts.append(len(made))
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("after", [lambda y, x: y, lambda y, x: y.add_(1)])
+def test_a_tensor_that_is_given_the_data_of_an_explained_one_is_followed(after):
+    def forward(net, x):
+        y = torch.zeros_like(x)
+        y.data = 2 * x
+        return net.head(after(y, x) * x).sum(1)
+
+    model, x = Net(forward, head=nn.Linear(3, 2)).double().eval(), torch.tensor(draw(0, 5, 4, 3))
+    explanation = xc.explain(model, x, target=0)
+    np.testing.assert_allclose(explanation.prediction.values[:, 0], model(x).detach()[:, 0], rtol=1e-12)
+    assert float(explanation.relative_residual.max()) < 1e-12

@@ -52,7 +52,7 @@ class CallsMode(TorchFunctionMode):
                 return func(*args, **kwargs)
         if func == torch.Tensor.data.__get__:
             return args[0].detach()
-        if func == torch.Tensor.data.__set__ and isinstance(args[0], nn.Parameter) and args[0].shape == args[1].shape:
+        if func == torch.Tensor.data.__set__ and _alike(*args):
             return args[0].detach().copy_(args[1])
         if name == "_pack_padded_sequence":
             lengths = args[1]
@@ -74,6 +74,10 @@ class CallsMode(TorchFunctionMode):
             with disable_proxy_modes_tracing():
                 return int(func(*args))  # how many samples there are; recurrent modules read it
         return func(*args, **kwargs)
+
+
+def _alike(tensor: Tensor, other: Tensor) -> bool:
+    return tensor.shape == other.shape and (tensor.dtype == other.dtype or isinstance(tensor, nn.Parameter))
 
 
 def _deep_copy(tensor: Tensor, memo: dict[int, Any]) -> Tensor:

@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from explain_core.axis_words import SAMPLE, role_of
 from explain_core.errors import InputError
@@ -373,6 +374,8 @@ def _by_labels(array: np.ndarray, labels: dict[int, np.ndarray], form: Form, bac
             continue
         if axis == 0:
             array = in_order_of(array, own, form, background)
+            continue
+        if isinstance(own, pd.RangeIndex) or isinstance(wanted, pd.RangeIndex):
             continue
         mine, theirs = exact_texts(own), exact_texts(wanted)
         if mine == theirs:

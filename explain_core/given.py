@@ -16,7 +16,8 @@ from explain_core.errors import InputError
 from explain_core.labels import exact_texts, is_count, label_array, listed
 from explain_core.no_arrays import require_array
 
-Labels = dict[int, np.ndarray]
+Labels = dict[int, np.ndarray | pd.RangeIndex]
+"""By the number of the axis; a ``RangeIndex`` is what pandas counted, and nobody's name for anything."""
 
 
 @dataclass(frozen=True)
@@ -299,9 +300,9 @@ def _of_series(value: pd.Series, name: str) -> Given:
 
 
 def row_labels(index: pd.Index) -> Labels:
-    """Labels of rows, but not the numbers that pandas gives by itself: those from 0 in order, without a name."""
+    """Labels of rows; the numbers that pandas gives by itself, from 0 in order and without a name, as its own count."""
     labels = np.asarray(index)
-    return {} if index.name is None and is_count(labels) else {0: labels}
+    return {0: pd.RangeIndex(len(labels)) if index.name is None and is_count(labels) else labels}
 
 
 def _is_time(index: pd.Index) -> bool:

@@ -115,8 +115,8 @@ def listed(names: Sequence[str]) -> str:
 
 
 def sample_order(
-    own: np.ndarray | None,
-    wanted: np.ndarray | None,
+    own: np.ndarray | pd.RangeIndex | None,
+    wanted: np.ndarray | pd.RangeIndex | None,
     whose: str,
     others: str = "the input",
     *,
@@ -125,14 +125,15 @@ def sample_order(
 ) -> list[int] | None:
     """Where the samples that are wanted stand among one's own; None where they stand in that order or have no labels.
 
-    Numbers from 0 are labels only where the others are the same numbers.
+    Numbers from 0 are labels only where the others are the same numbers, and somebody gave both.
 
     Args:
-        own, wanted: labels, one for each sample, or None.
+        own, wanted: labels, one for each sample, or None; a ``RangeIndex`` is what pandas counted by itself.
         whose, others: what the own labels and those that are wanted are of, for the message, such as "the baseline".
 
     Raises:
-        error: the labels are not the same, so that it cannot be told which sample is which.
+        error: the labels are not the same, or pandas counted the samples of one side and those of the other are the
+            same numbers in another order, so that it cannot be told which sample is which.
     """
     if own is None or wanted is None:
         return None
@@ -140,6 +141,14 @@ def sample_order(
     if mine == theirs:
         return None
     if sorted(mine) == sorted(theirs) and len(set(mine)) == len(mine):
+        if isinstance(own, pd.RangeIndex) or isinstance(wanted, pd.RangeIndex):
+            raise error(
+                f"the samples of {whose} are {listed(mine)}, and those of {others} {listed(theirs)}: one side is only "
+                "counted by pandas, so these may be the same samples, or others that have lost their labels",
+                where=where,
+                hint="To go by position, .reset_index(drop=True) or .to_numpy(); to go by these numbers, name both "
+                'indexes: .rename_axis("sample").',
+            )
         return [mine.index(label) for label in theirs]
     if is_count(np.asarray(own)) or is_count(np.asarray(wanted)):
         return None

@@ -132,6 +132,27 @@ def test_numbers_from_0_in_order_are_no_labels(index):
     assert ex.attrs["targets"]["own target of each sample"] == SERIES.astype(str).tolist()
 
 
+@pytest.mark.parametrize("is_shuffled", ["the input", "the other"])
+def test_a_count_beside_the_same_numbers_in_another_order_may_mean_either(is_shuffled):
+    shuffled, counted = [3, 1, 0, 2], range(N)
+    mine, others = (shuffled, counted) if is_shuffled == "the input" else (counted, shuffled)
+    given, other = FRAME.set_axis(mine), pd.DataFrame(BASE, columns=list("abc"), index=others)
+    targets = pd.Series(OWN, index=others)
+    two = Net(lambda net, x, y: net.head(x * y), head=nn.Linear(F, 1)).double()
+    for refused in (
+        lambda: xc.explain(rows(), given, other, target=0),
+        lambda: xc.explain(rows(), given, target=targets),
+        lambda: xc.explain(two, (given, other), target=0),
+    ):
+        with pytest.raises(ExplainError, match=r"only counted by pandas[^$]*reset_index\(drop=True\)"):
+            refused()
+    ex = xc.explain(rows(), given.to_numpy(), target=targets)
+    np.testing.assert_array_equal(ex.prediction, xc.explain(rows(), X, target=OWN).prediction)
+    ex = xc.explain(rows(), given.rename_axis("sample"), target=targets.rename_axis("sample"))
+    in_order = [list(others).index(label) for label in mine]
+    np.testing.assert_array_equal(ex.prediction, xc.explain(rows(), X, target=OWN[in_order]).prediction)
+
+
 def test_samples_go_by_labels_that_say_more_than_numbers_from_0():
     net = Net(lambda net, x, y, z: net.head(x * y - z), head=nn.Linear(F, 1)).double()
     counted = FRAME.set_axis(pd.RangeIndex(N, name="row"))

@@ -66,8 +66,14 @@ def test_the_app_lets_go_of_an_upload_that_is_on_disk(page, large, server):
 
 
 def test_the_processes_of_a_closed_tab_end(browser, server):  # noqa: F811
+    def is_worker(child):
+        try:
+            return child.memory_info().rss > 100 * MB
+        except psutil.NoSuchProcess:  # it has ended since it was listed
+            return False
+
     def workers():
-        return {child.pid for child in server[0].children(recursive=True) if child.memory_info().rss > 100 * MB}
+        return {child.pid for child in server[0].children(recursive=True) if is_worker(child)}
 
     until(lambda: not workers())  # of the tabs before
     page = browser.new_page()

@@ -17,11 +17,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorF
 X = np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
 SPEC = tf.TensorSpec((None, 5, 2), tf.float32, name="x")
 #: Operations that no prediction needs; each would do more than compute.
-OTHERS = """AnonymousIterator AssertPrevVersion BarrierTakeMany DebugIdentityV2 DeleteSessionTensor Empty FIFOQueueV2
-    GeneratorDataset GetSessionHandleV2 HostConst InitializeTableFromTextFileV2 LookupTableFindV2 MapStage
-    MergeV2Checkpoints MutableHashTableV2 ParallelConcat PyFuncStateless QueueDequeueV2 RemoteCall RestoreSlice
-    SaveSlices ShardedFilename StackPushV2 Stage SymbolicGradient TPUExecute WholeFileReaderV2 XlaLaunch _Recv
-    _Send""".split()  # noqa: SIM905
+OTHERS = """AnonymousIterator AsString AssertPrevVersion BarrierTakeMany DebugIdentityV2 DeleteSessionTensor Empty
+    FIFOQueueV2 GeneratorDataset GetSessionHandleV2 HostConst InitializeTableFromTextFileV2 LookupTableFindV2
+    MapStage MergeV2Checkpoints MutableHashTableV2 ParallelConcat PyFuncStateless QueueDequeueV2 RemoteCall
+    RestoreSlice SaveSlices ShardedFilename StackPushV2 Stage StringToHashBucketFast SymbolicGradient TPUExecute
+    WholeFileReaderV2 XlaLaunch _Recv _Send""".split()  # noqa: SIM905
 
 
 class Plain(tf.Module):

@@ -30,6 +30,9 @@ _PURE = frozenset(
     TopKV2 TruncateDiv TruncateMod TruncatedNormal Unique UniqueV2 UnravelIndex VarHandleOp VarIsInitializedOp
     VariableV2 Where Xdivy Xlog1py Xlogy Zeta""".split()  # noqa: SIM905
 )
+#: Those that the engine has rules for, in models of the author's own, and that make text of any width or look into
+#: a table, which a file would bring from elsewhere.
+_NOT_IN_FILES = frozenset(("AsString", "LookupTableFindV2", "StringToHashBucketFast"))
 _REASONS = {  # for people: what an operation that is refused would have done, by a part of its name
     "Py": "runs Python code",
     "File": "reads or writes files",
@@ -60,7 +63,7 @@ def allowed() -> frozenset[str]:
     """Every operation that may be in a graph."""
     from explain_core.backends.tensorflow.interpreter import operations
 
-    return _PURE | frozenset(operations())
+    return (_PURE | frozenset(operations())) - _NOT_IN_FILES
 
 
 def check_node(node: Any, place: str, where: str, *, in_function: bool) -> None:

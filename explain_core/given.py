@@ -232,7 +232,7 @@ def _of_table(value: pd.DataFrame, name: str) -> Given:
         array = value.to_numpy(dtype=float, na_value=np.nan)
     if value.index.nlevels > 1:
         return _of_panel(value, array, name)
-    labels: Labels = {1: np.asarray(value.columns)} | row_labels(value.index)
+    labels: Labels = {1: np.asarray(value.columns), 0: row_labels(value.index)}
     rows, columns = _axis_name(value.index), _axis_name(value.columns) or ("time" if _is_time(value.columns) else None)
     if rows is not None and rows == columns:
         raise InputError(
@@ -296,13 +296,13 @@ def _of_series(value: pd.Series, name: str) -> Given:
     if array.dtype.kind not in "fiub":
         array = value.to_numpy(dtype=float, na_value=np.nan)
     dim = _axis_name(value.index) or ("time" if _is_time(value.index) else None)
-    return Given(array, (dim,), row_labels(value.index), form="series")
+    return Given(array, (dim,), {0: row_labels(value.index)}, form="series")
 
 
-def row_labels(index: pd.Index) -> Labels:
+def row_labels(index: pd.Index) -> np.ndarray | pd.RangeIndex:
     """Labels of rows; the numbers that pandas gives by itself, from 0 in order and without a name, as its own count."""
     labels = np.asarray(index)
-    return {0: pd.RangeIndex(len(labels)) if index.name is None and is_count(labels) else labels}
+    return pd.RangeIndex(len(labels)) if index.name is None and is_count(labels) else labels
 
 
 def _is_time(index: pd.Index) -> bool:
@@ -343,24 +343,20 @@ def stacked(values: Sequence[Any], name: str) -> Given:
             hint="Pad them to one length, with the lengths as an input of their own; load_sequences does it for files.",
         )
     labels: Labels = {2: first.labels[1]} if 1 in first.labels else {}
-    along = {}
     times = _times_of(parts, name)
-    if times:
-        same = all(_same(own, times[0]) for own in times)
-        labels |= {1: times[0]} if same else {}
-        along = {} if same else {"times": ((0, 1), np.stack(times))}
+    same = all(_same(own, times[0]) for own in times)
+    labels |= {1: first.labels[0]} if same else {}
+    along = {} if same else {"times": ((0, 1), np.stack(times))}
     return Given(np.stack([part.array for part in parts]), ("sample", "time", "feature"), labels, along)
 
 
 def _times_of(parts: Sequence[Given], name: str) -> list[np.ndarray]:
-    """The labels of the rows of each frame, of one kind; empty where no frame has any.
+    """The labels of the rows of each frame, of one kind.
 
     Raises:
         InputError: the rows of two frames have labels of different kinds, such as dates and numbers.
     """
-    if not any(0 in part.labels for part in parts):
-        return []
-    times = [label_array(part.labels.get(0, np.arange(len(part.array)))) for part in parts]
+    times = [label_array(part.labels[0]) for part in parts]
     kinds = ["number" if own.dtype.kind in "iuf" else own.dtype.kind for own in times]
     other = next((number for number, kind in enumerate(kinds) if kind != kinds[0]), None)
     if other is not None:

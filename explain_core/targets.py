@@ -204,7 +204,7 @@ class _Chooser:
             target = target.transpose(dim, ...)
             own = target[dim].values if dim in target.coords else None
         elif hasattr(target, "index") and hasattr(target, "to_numpy"):
-            own = row_labels(target.index).get(0)
+            own = row_labels(target.index)
         array = np.asarray(target.detach().cpu() if hasattr(target, "detach") else target)
         if own is None or len(array) != self.samples:
             return array

@@ -205,3 +205,11 @@ def test_frames_keep_the_numbers_of_their_steps():
     for other in (zone, SEQUENCE.set_axis(list("vwxyz"))):
         with pytest.raises(InputError, match=r"rows of frame 1 are called \['0', .*, and those of frame 0"):
             xc.explain(net, [other, SEQUENCE], target=0)
+
+
+def test_steps_that_pandas_counted_have_no_names():
+    """Beside the same numbers in another order they stay where they are, in one frame and in several."""
+    moved = SEQUENCE.set_axis([4, 3, 2, 0, 1])
+    for given in (SEQUENCE, [SEQUENCE, SEQUENCE]):
+        ex = xc.explain(reader().double(), given, moved, target=0)
+        np.testing.assert_array_equal(ex.baselines, ex.inputs)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from explain_core.backends.answers import AGREEMENT, ROUNDINGS, attribution_size
+from explain_core.backends.answers import AGREEMENT, ROUNDINGS, attribution_size, moved_by_rounding
 from explain_core.backends.protocol import PairAttribution, Runner, Target
 from explain_core.errors import CompletenessError
 from explain_core.rows import STEPS_AT_ONCE, Plan
@@ -66,8 +66,7 @@ def _noise(runner: Runner, result: PairAttribution, other: PairAttribution | Non
     """How far rounding moved each prediction, (K, N); zeros where nobody knows."""
     if other is None or runner.coarsest not in ("float32", "float64"):
         return np.zeros(result.prediction.shape)
-    moved = np.abs(result.prediction.astype(float) - other.prediction)
-    return moved * (np.finfo(runner.coarsest).eps / np.finfo(np.float32).eps)
+    return moved_by_rounding(result.prediction, other.prediction, runner.coarsest)
 
 
 def _differs(plan: Plan, sample: int, among: int, own: float, followed: float) -> CompletenessError:

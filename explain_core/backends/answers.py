@@ -64,6 +64,11 @@ def rows_apart(
     return np.flatnonzero(apart)
 
 
+def moved_by_rounding(one: np.ndarray, other: np.ndarray, dtype: str) -> np.ndarray:
+    """How far rounding in ``dtype`` moves numbers, of which one array was computed in single and one in double."""
+    return np.abs(one.astype(float) - other) * (np.finfo(dtype).eps / np.finfo(np.float32).eps)
+
+
 def require_own_answer(
     own: np.ndarray, followed: np.ndarray, size: np.ndarray, dtype: str, member: str, noise: Noise | None = None
 ) -> list[str]:
@@ -301,7 +306,6 @@ class OwnAnswers(ABC):
             outputs = self._followed((arrays, "float32"), (arrays, "float64"))
             if outputs is None:  # nobody knows, and nothing is allowed for it
                 return np.zeros(1)
-            single, double = (self._number(found, target) for found in outputs)
-            return np.abs(single - double) * (np.finfo(dtype).eps / np.finfo(np.float32).eps)
+            return moved_by_rounding(*(self._number(found, target) for found in outputs), dtype)
 
         return measure

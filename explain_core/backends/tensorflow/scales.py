@@ -38,19 +38,8 @@ _UPSIDE_DOWN = frozenset(("Rsqrt", "Inv", "Reciprocal"))
 _DIVISIONS = frozenset(("RealDiv", "Div", "DivNoNan"))
 _OF_STATISTICS = frozenset(
     (
-        *(
-            "Cast",
-            "FloorDiv",
-            "FloorMod",
-            "FusedBatchNorm",
-            "FusedBatchNormV3",
-            "Gather",
-            "GatherV2",
-            "LogSoftmax",
-            "Select",
-            "SelectV2",
-        ),
-        *("Softmax", "TensorScatterMax", "TensorScatterMin"),
+        *("Cast", "FloorDiv", "FloorMod", "FusedBatchNorm", "FusedBatchNormV3", "Gather", "GatherV2", "LogSoftmax"),
+        *("Select", "SelectV2", "Softmax", "TensorScatterMax", "TensorScatterMin"),
     )
 )
 """What makes a statistic of one besides the rules that move values, and those that go element by element."""

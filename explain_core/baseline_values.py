@@ -13,9 +13,9 @@ import pandas as pd
 
 from explain_core.axis_words import SAMPLE, role_of
 from explain_core.errors import InputError
+from explain_core.explanation.labels import exact_texts, is_count, listed, sample_order
 from explain_core.given import Given, are_frames, read_given, stacked
 from explain_core.inputs import check_finite
-from explain_core.labels import exact_texts, is_count, listed, sample_order
 from explain_core.no_arrays import is_no_array
 from explain_core.valid_steps import Form, Valid
 

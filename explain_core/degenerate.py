@@ -8,7 +8,7 @@ import numpy as np
 
 from explain_core.backends.protocol import Divisor
 from explain_core.explanation import Explanation
-from explain_core.explanation_words import CANCELS
+from explain_core.explanation.in_words import CANCELS
 from explain_core.words import short
 
 _ADVICE = (

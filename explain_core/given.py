@@ -13,7 +13,7 @@ import xarray as xr
 
 from explain_core.axis_words import SAMPLE, role_of
 from explain_core.errors import InputError
-from explain_core.labels import exact_texts, is_count, label_array, listed
+from explain_core.explanation.labels import exact_texts, is_count, label_array, listed
 from explain_core.no_arrays import require_array
 
 Labels = dict[int, np.ndarray | pd.RangeIndex]

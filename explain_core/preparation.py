@@ -17,9 +17,9 @@ from explain_core.baseline_values import is_number
 from explain_core.baselines import resolve_baselines
 from explain_core.errors import CaptureError, InputError
 from explain_core.explanation import Explanation
-from explain_core.explanation_build import LabelledInput, build_explanation
+from explain_core.explanation.build import LabelledInput, build_explanation
+from explain_core.explanation.labels import of_samples
 from explain_core.inputs import Arguments, check_finite, not_a_dict, read_arguments
-from explain_core.labels import of_samples
 from explain_core.meaning import Opened, open_as_meant
 from explain_core.row_numbers import open_plan
 from explain_core.rows import Plan

@@ -45,7 +45,7 @@ _MOST_CODE, _SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)  # of Unicode; what is in b
 _CLASSES = {
     "Audit": "explain_core.diagnostics.jobs",
     "ExpectedInput": "explain_core.models.loaded",
-    "Explanation": "explain_core.explanation",
+    "Explanation": "explain_core.explanation.result",
     "Fix": "explain_core.errors",
     "LayerSummary": "explain_core.models.loaded",
     "MethodResult": "explain_core.diagnostics.comparison",

@@ -12,7 +12,7 @@ from test_app import CSV, exported, state_dict, text, upload
 from torch import nn
 
 from explain_core.errors import JobError
-from explain_core.own_units import in_own_units
+from explain_core.explanation.own_units import in_own_units
 from ui.model import _known
 
 __all__ = ["app"]  # the fixture

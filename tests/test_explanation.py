@@ -14,7 +14,7 @@ import xarray as xr
 from explain_core.backends.protocol import GateTrace
 from explain_core.errors import ExplanationFileError, InputError, TargetError
 from explain_core.explanation import Explanation, conservation
-from explain_core.explanation_build import LabelledInput, build_explanation
+from explain_core.explanation.build import LabelledInput, build_explanation
 
 
 def small(dtype=np.float32, off=0.0, **changes):
@@ -452,6 +452,6 @@ def test_repr_says_what_matters():
 
 def test_import_is_light():
     heavy = ("shap", "plotly", "h5py", "torch", "tensorflow")
-    code = f"import sys, explain_core.explanation_build; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, explain_core.explanation.build; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.strip() == "[]"

@@ -9,7 +9,7 @@ from test_explanation import small
 
 from explain_core.errors import ExplanationFileError
 from explain_core.explanation import Explanation
-from explain_core.explanation_build import LabelledInput, build_explanation
+from explain_core.explanation.build import LabelledInput, build_explanation
 
 ODD = ["km/h", "", "a\0b", "a b", ".", " ", "name_0", "line\n", "\ud800", "/"]
 """Names and labels that HDF5, NetCDF or xarray change, refuse or read as something else."""

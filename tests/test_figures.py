@@ -7,7 +7,7 @@ import pytest
 from explain_core import figures
 from explain_core.backends.protocol import GateTrace
 from explain_core.errors import InputError, TargetError
-from explain_core.explanation_build import LabelledInput, build_explanation
+from explain_core.explanation.build import LabelledInput, build_explanation
 from explain_core.figures.comparison import comparison_figure
 from explain_core.figures.style import THEMES
 from explain_core.figures.time_axis import MAX_CELLS, columns_of, time_axis

@@ -9,8 +9,8 @@ from torch import nn
 
 import explain_core as xc
 from explain_core.errors import ExplanationFileError
+from explain_core.explanation.table_file import from_table
 from explain_core.methods.jobs import add_tables, of_output
-from explain_core.table_file import from_table
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_a_file_with_a_row_that_points_nowhere_is_refused(explanation, tmp_path,
         return made.assign(column_2=made["column_2"] + 9)
 
     explanation.diagnostics = {"ledger": table()}
-    monkeypatch.setattr("explain_core.explanation_file.from_table", damaged)
+    monkeypatch.setattr("explain_core.explanation.file.from_table", damaged)
     explanation.save(tmp_path / "run.nc")
     with pytest.raises(ExplanationFileError, match="damaged"):
         xc.Explanation.load(tmp_path / "run.nc")

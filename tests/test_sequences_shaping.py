@@ -10,9 +10,9 @@ from torch import nn
 
 import explain_core as xc
 from explain_core.errors import ExplainError, InputError, SequenceFileError
+from explain_core.explanation.own_units import in_own_units
 from explain_core.figures import cell_detail
 from explain_core.models.loaded import ExpectedInput
-from explain_core.own_units import in_own_units
 from explain_core.sequences import Options, Scaling, Vocabulary, single
 from explain_core.sequences.cutting import cut
 from explain_core.sequences.fitting import fit

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 import xarray as xr
 
-from explain_core.labels import label_texts
+from explain_core.explanation.labels import label_texts
 from explain_core.sequences import Scaling, single
 from explain_core.sequences.labelled import lengths_of
 from ui.data import Data

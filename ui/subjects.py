@@ -17,9 +17,9 @@ import xarray as xr
 
 from explain_core.demos import Demo
 from explain_core.errors import InputError
+from explain_core.explanation.own_units import OFFSET
 from explain_core.jobs import ModelSource, Request
 from explain_core.models import ModelSummary
-from explain_core.own_units import OFFSET
 from explain_core.sequences import Scaling, single
 from explain_core.sequences.fitting import fit, scaled_values
 from explain_core.sequences.labelled import lengths_of, valid_steps

@@ -24,7 +24,7 @@ from explain_core.backends.protocol import METHODS as LEDGER_METHODS
 from explain_core.backends.protocol import LayerDefects, LedgerTrace
 from explain_core.errors import InputError, MethodError
 from explain_core.explanation import Explanation, by_name, own_steps
-from explain_core.explanation_build import time_labels
+from explain_core.explanation.build import time_labels
 from explain_core.preparation import Prepared, prepare
 from explain_core.rows import attribute_rows
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from explain_core.labels import label_texts
+from explain_core.explanation.labels import label_texts
 from explain_core.words import percent, signed
 
 PARTS = {

@@ -11,11 +11,11 @@ from plotly.subplots import make_subplots
 
 from explain_core.errors import InputError
 from explain_core.explanation import Explanation, conservation, own_steps
+from explain_core.explanation.labels import label_texts, position_of
 from explain_core.figures import style
 from explain_core.figures.panel import time_labels
 from explain_core.figures.style import Theme
 from explain_core.figures.time_axis import MAX_CELLS, Columns, TimeAxis, columns_of, time_axis
-from explain_core.labels import label_texts, position_of
 from explain_core.words import short
 
 _MOST_UNITS = 48

@@ -11,8 +11,8 @@ import xarray as xr
 
 from explain_core.errors import InputError
 from explain_core.explanation import Explanation, by_name
-from explain_core.labels import label_texts, position_of
-from explain_core.own_units import in_own_units
+from explain_core.explanation.labels import label_texts, position_of
+from explain_core.explanation.own_units import in_own_units
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import plotly.graph_objects as go
 
 from explain_core.errors import InputError
 from explain_core.explanation import Explanation
+from explain_core.explanation.labels import label_texts
 from explain_core.figures import style
 from explain_core.figures.panel import Panel, panel_of
-from explain_core.labels import label_texts
 from explain_core.words import number, signed
 
 

@@ -9,9 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from explain_core.explanation.labels import label_texts
 from explain_core.figures import style
 from explain_core.figures.comparison import UNDER_OTHERS, method_line
-from explain_core.labels import label_texts
 from explain_core.methods.registry import METHODS
 
 ROUNDING = 1e-5  # what float32 explains of a sum

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from explain_core.labels import label_texts
+from explain_core.explanation.labels import label_texts
 
 #: A screen is not wider than this many columns, and a page should not carry more cells than that.
 MAX_COLUMNS = 1500

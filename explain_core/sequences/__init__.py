@@ -8,7 +8,7 @@ token ids (sample, time), with their words in the coordinate ``token``.
 from __future__ import annotations
 
 from explain_core.errors import Fix
-from explain_core.own_units import in_own_units
+from explain_core.explanation.own_units import in_own_units
 from explain_core.sequences.labelled import single
 from explain_core.sequences.loading import load_sequences
 from explain_core.sequences.options import Options

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from explain_core.errors import InputError
-from explain_core.labels import label_texts
+from explain_core.explanation.labels import label_texts
 from explain_core.sequences.labelled import label, label_ragged, lengths_of, single
 from explain_core.sequences.options import MAX_CELLS, Options
 

@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from explain_core.errors import Fix, InputError
-from explain_core.labels import label_texts
+from explain_core.explanation.labels import label_texts
+from explain_core.explanation.own_units import OFFSET, SCALE
 from explain_core.models.loaded import ExpectedInput
-from explain_core.own_units import OFFSET, SCALE
 from explain_core.sequences.cutting import padded
 from explain_core.sequences.scaling import Scaling, scaled
 

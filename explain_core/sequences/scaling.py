@@ -16,8 +16,8 @@ import numpy as np
 import xarray as xr
 
 from explain_core.errors import InputError, SequenceFileError
+from explain_core.explanation.own_units import OFFSET, SCALE
 from explain_core.last_boundary import ending_typed
-from explain_core.own_units import OFFSET, SCALE
 from explain_core.sequences.json_file import parse_json
 from explain_core.sequences.labelled import valid_steps
 from explain_core.sequences.numbers import check_finite, numbers_of

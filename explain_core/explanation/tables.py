@@ -9,8 +9,8 @@ import pandas as pd
 import xarray as xr
 
 from explain_core.errors import InputError
-from explain_core.explanation import Explanation, by_name
-from explain_core.labels import label_texts
+from explain_core.explanation.labels import label_texts
+from explain_core.explanation.result import Explanation, by_name
 
 if TYPE_CHECKING:
     import shap

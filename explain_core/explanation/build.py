@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from explain_core.errors import InputError
-from explain_core.explanation import Explanation
-from explain_core.labels import label_array, unique_labels
+from explain_core.explanation.labels import label_array, unique_labels
+from explain_core.explanation.result import Explanation
 
 if TYPE_CHECKING:
     from explain_core.backends.protocol import GateTrace

@@ -12,8 +12,8 @@ import pandas as pd
 import xarray as xr
 
 from explain_core.errors import InputError, TargetError
-from explain_core.explanation_words import described, residual_in_words
-from explain_core.labels import position_of, positions_of
+from explain_core.explanation.in_words import described, residual_in_words
+from explain_core.explanation.labels import position_of, positions_of
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -30,7 +30,7 @@ Arrays = xr.DataArray | dict[str, xr.DataArray]
 class Explanation:
     """How much every value of the input moved each explained output away from the baseline's.
 
-    Made by `explain_core.explain`, through `explanation_build.py`. ``attributions``, ``inputs`` and
+    Made by `explain_core.explain`, through `build.py`. ``attributions``, ``inputs`` and
     ``baselines`` are one `xarray.DataArray` where one input is explained, and a dict of them by input name
     where there are several. The dimension ``output`` of ``attributions`` and ``gates`` is there when more
     than one output is explained; ``prediction`` and ``baseline_prediction`` always have (sample, output).
@@ -196,7 +196,7 @@ class Explanation:
 
     def save(self, path: str | PathLike) -> None:
         """Write everything to a NetCDF 4 file; `load` gives back the same values bit for bit."""
-        from explain_core.explanation_file import save
+        from explain_core.explanation.file import save
 
         save(self, path)
 
@@ -207,7 +207,7 @@ class Explanation:
         Raises:
             ExplanationFileError: the file is missing, damaged or was not written by `save`.
         """
-        from explain_core.explanation_file import load
+        from explain_core.explanation.file import load
 
         return load(path)
 
@@ -222,7 +222,7 @@ class Explanation:
             values (sample, column) or, with several outputs, (sample, column, output), of which shap's plots
             take one: ``result[:, :, 0]`` or ``result[:, :, "label"]``.
         """
-        from explain_core.explanation_tables import to_shap
+        from explain_core.explanation.tables import to_shap
 
         return to_shap(self, by)
 
@@ -232,7 +232,7 @@ class Explanation:
         Columns: sample, output, input, the axes of the inputs (time, feature), value, baseline, attribution,
         and share: the attribution over the sum of all |attributions| for that sample and output.
         """
-        from explain_core.explanation_tables import to_dataframe
+        from explain_core.explanation.tables import to_dataframe
 
         return to_dataframe(self)
 

@@ -23,8 +23,8 @@ import numpy as np
 import xarray as xr
 
 from explain_core.errors import ExplanationFileError
-from explain_core.explanation import Explanation, by_name
-from explain_core.table_file import from_table, to_table
+from explain_core.explanation.result import Explanation, by_name
+from explain_core.explanation.table_file import from_table, to_table
 
 _FORMAT = "pairlift explanation"
 _VERSION, _VERSION_WITH_NAMES = 1, 2

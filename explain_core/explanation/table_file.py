@@ -1,4 +1,4 @@
-"""A pandas table as arrays that NetCDF has, and back: see `explanation_file`.
+"""A pandas table as arrays that NetCDF has, and back: see `file.py`.
 
 Numbers and dates stay as they are. Any other column (text, mixed labels, truth values, gaps) is a list of the different
 values as JSON and, for each row, which of them it has. The index is not kept.

@@ -11,7 +11,7 @@ from explain_core.words import short
 if TYPE_CHECKING:
     import xarray as xr
 
-    from explain_core.explanation import Explanation
+    from explain_core.explanation.result import Explanation
 
 #: From here on it is said that shares cancel: all of them together over the change that they add up to. For untrained
 #: recurrent nets and transformers over 20 to 100 timesteps it is 4 to 20 in the middle, and this for one in ten.

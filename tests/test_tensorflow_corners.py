@@ -14,7 +14,7 @@ import tensorflow as tf
 from mpmath import mpf
 from tensorflow_tools import explain, residual
 
-from explain_core.backends.tensorflow import circular
+from explain_core.backends.tensorflow.formulas import two_players
 
 CORNERS = (0.0, -0.0, 1.0, -1.0, 2.0, -3.0, 0.5)
 FUNCTIONS = {
@@ -91,8 +91,8 @@ def test_an_angle_changes_by_what_it_changes(argument):
     triples = np.array([t for t in itertools.product(HELD, MOVED, MOVED) if t[1] != t[2]])
     held, a, b = map(tf.constant, triples.T)
     secant, f = {
-        "numerator": (circular.atan2_numerator, lambda held, moved: angle(moved, held)),
-        "denominator": (circular.atan2_denominator, angle),
+        "numerator": (two_players.atan2_numerator, lambda held, moved: angle(moved, held)),
+        "denominator": (two_players.atan2_denominator, angle),
     }[argument]
     for (other, x, y), slope in zip(triples.tolist(), secant(held, a, b).numpy().tolist(), strict=True):
         expected = f(other, x) - f(other, y)

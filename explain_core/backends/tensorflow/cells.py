@@ -22,8 +22,9 @@ from typing import Any, ClassVar, Protocol
 
 import tensorflow as tf
 
-from . import keras2, secants
-from .secants import Secant
+from . import keras2
+from .formulas import secants
+from .kinds import Secant
 
 Tensors = dict[str, tf.Tensor]
 Function = Callable[[tf.Tensor], tf.Tensor]
@@ -32,7 +33,7 @@ ACTIVATIONS: dict[str, tuple[Function, Secant]] = {
     "elu": (tf.nn.elu, secants.elu),
     "exponential": (tf.exp, secants.exp),
     "hard_sigmoid": (lambda a: tf.nn.relu6(a + 3) / 6, lambda a, b: secants.relu6(a + 3, b + 3) / 6),
-    "keras2_hard_sigmoid": (keras2.keras2_hard_sigmoid, lambda a, b: secants.clip(-2.5, 2.5)(a, b) / 5),
+    "keras2_hard_sigmoid": (keras2.keras2_hard_sigmoid, lambda a, b: secants.clamp(a, b, -2.5, 2.5) / 5),
     "linear": (tf.identity, secants.identity),
     "relu": (tf.nn.relu, secants.relu),
     "relu6": (tf.nn.relu6, secants.relu6),

@@ -28,9 +28,9 @@ from .pairs import (
     unbroadcast,
     weighed,
 )
-from .secants import Secant
 
 Rule = Callable[[Node, Sequence[Value]], list[Value]]
+Secant = Callable[..., tf.Tensor]  # of a, a', and further arguments of the operation
 BinarySecant = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # of a, a', b, b'
 
 
@@ -188,13 +188,13 @@ def elementwise(secant: Secant) -> Rule:
     return rule
 
 
-def parametrised(make: Callable[..., Secant], *attributes: str) -> Rule:
-    """`elementwise` for a secant made from attributes of the node or, without names, from its further inputs."""
+def parametrised(secant: Secant, *attributes: str) -> Rule:
+    """`elementwise` for a secant with further arguments: attributes of the node or, without names, its other inputs."""
 
     def rule(node: Node, values: Sequence[Value]) -> list[Value]:
         check(node, values, (0,))
         given = [node.attribute(name) for name in attributes] if attributes else list(values[1:])
-        return elementwise(make(*given))(node, values)
+        return elementwise(lambda a, b: secant(a, b, *given))(node, values)
 
     rule.by_element = True
     return rule

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from .graph import Node
-from .kinds import Rule
+from .kinds import Rule, Secant
 from .pairs import CREDIT, Pair, Value, attach, base, detach, settle, test
 from .rules import RULES
-from .secants import Secant
 
 TEST = 0
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import tensorflow as tf
 
-from . import secants
+from .formulas import secants
 from .graph import Node
 from .kinds import linear, refuse
 from .pairs import Pair, Value, attach, detach, weighed

@@ -8,10 +8,12 @@ run.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import tensorflow as tf
 
-from . import circular, discrete, maximum, normal, orders, products, reductions, scales, secants, special, writes
+from . import arrays, discrete, maximum, normal, orders, products, reductions, scales, writes
+from .formulas import secants, two_players
 from .kinds import BinarySecant, Rule, averaged, bilinear, binary, elementwise, linear, movement, parametrised
 
 
@@ -33,24 +35,6 @@ _safe_quotient = binary(
 _squared_difference = binary(lambda a, a_, b, b_: (a - b) + (a_ - b_), lambda a, a_, b, b_: (b - a) + (b_ - a_))
 
 
-def _factor_or_zero(values: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """Multiplier of x in ``x·g(y)``, which is 0 for ``x = 0`` even where ``g(y)`` is not finite."""
-
-    def slope(a: tf.Tensor, a_: tf.Tensor, b: tf.Tensor, b_: tf.Tensor) -> tf.Tensor:
-        middle = _mean(values(b), values(b_)) + tf.zeros_like(a)
-        return tf.where(tf.math.is_finite(middle) | ~secants.is_still(a, a_), middle, tf.zeros_like(middle))
-
-    return slope
-
-
-def _weighted(values: Callable[[tf.Tensor], tf.Tensor], secant: secants.Secant) -> Rule:
-    """``x·g(y)`` by the value of g in the middle and its secant; ``secant`` counts for nothing where x is 0 twice."""
-    return binary(
-        _factor_or_zero(values),
-        lambda a, a_, b, b_: tf.math.multiply_no_nan(secant(b, b_) + tf.zeros_like(a), _mean(a, a_) + tf.zeros_like(b)),
-    )
-
-
 def _factor_of_none(a: tf.Tensor, a_: tf.Tensor, b: tf.Tensor, b_: tf.Tensor) -> tf.Tensor:
     """Multiplier of the factor by which ``MulNoNan`` hides what is no number: there all of the change is its own."""
     y, y_base = tf.math.multiply_no_nan(a, b), tf.math.multiply_no_nan(a_, b_)
@@ -64,19 +48,15 @@ _safe_product = binary(
 )
 
 
-def _upper(other: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Secant of ``max(other, ·)``."""
-    return secants.relu(a - other, b - other)
-
-
-def _lower(other: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Secant of ``min(other, ·)``."""
-    return secants.relu(other - a, other - b)
-
-
 def _both(first: Callable[..., tf.Tensor], second: Callable[..., tf.Tensor] | None = None) -> Rule:
     """A function of two arguments by its secants in each, with the other held."""
     return binary(averaged(first, second=False), averaged(second or first, second=True))
+
+
+def _power_base(exponent: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """With one exponent as a number, for which whole ones have a form of their own."""
+    one = float(tf.reshape(exponent, ())) if exponent.shape.num_elements() == 1 else exponent
+    return two_players.power_base(one, a, b)
 
 
 def _angle(slope: BinarySecant, *, second: bool) -> BinarySecant:
@@ -86,9 +66,9 @@ def _angle(slope: BinarySecant, *, second: bool) -> BinarySecant:
 
     def of(a: tf.Tensor, a_: tf.Tensor, b: tf.Tensor, b_: tf.Tensor) -> tf.Tensor:
         (moved, moved_), (held, held_) = ((b, b_), (a, a_)) if second else ((a, a_), (b, b_))
-        turned = (held == held_) & (secants.is_negative(held) != secants.is_negative(held_))
+        turned = (held == held_) & (arrays.signbit(held) != arrays.signbit(held_))
         whole = (tf.atan2(a, b) - tf.atan2(a_, b_)) / (moved - moved_)
-        return tf.where(turned & ~secants.is_still(moved, moved_), whole, slope(a, a_, b, b_))
+        return tf.where(turned & ~arrays.is_still(moved, moved_), whole, slope(a, a_, b, b_))
 
     return of
 
@@ -173,63 +153,63 @@ RULES: dict[str, Rule] = {
     "Mul": scales.product(_product),
     # Two inputs that broadcast
     "Atan2": binary(
-        _angle(averaged(circular.atan2_numerator, second=False), second=False),
-        _angle(averaged(circular.atan2_denominator, second=True), second=True),
+        _angle(averaged(two_players.atan2_numerator, second=False), second=False),
+        _angle(averaged(two_players.atan2_denominator, second=True), second=True),
     ),
     "DivNoNan": scales.quotient(_safe_quotient),
     "FloorDiv": writes.corners,
-    "FloorMod": writes.remainder,
-    "Maximum": _both(_upper),
-    "Minimum": _both(_lower),
-    "Pow": _both(secants.power, secants.exponent),
+    "FloorMod": _both(two_players.remainder_number, two_players.remainder_divisor),
+    "Maximum": _both(two_players.maximum),
+    "Minimum": _both(two_players.minimum),
+    "Pow": _both(_power_base, two_players.power_exponent),
     "MulNoNan": _safe_product,
     "RealDiv": scales.quotient(_quotient),
     "SquaredDifference": _squared_difference,
-    "Xdivy": _weighted(tf.math.reciprocal, secants.reciprocal),
-    "Xlog1py": _weighted(tf.math.log1p, secants.log1p),
-    "Xlogy": _weighted(tf.math.log, secants.log),
+    "Xdivy": _both(two_players.xdivy_number, two_players.xdivy_divisor),
+    "Xlog1py": _both(two_players.xlog1py_number, two_players.xlog1py_logarithm),
+    "Xlogy": _both(two_players.xlogy_number, two_players.xlogy_logarithm),
     # One input, element by element
     "Abs": elementwise(secants.absolute),
-    "Acos": elementwise(circular.acos),
-    "Acosh": elementwise(circular.acosh),
-    "Asin": elementwise(circular.asin),
-    "Asinh": elementwise(circular.asinh),
-    "Atan": elementwise(circular.atan),
-    "Atanh": elementwise(circular.atanh),
-    "Ceil": elementwise(secants.step(tf.math.ceil)),
-    "ClipByValue": parametrised(secants.clip),
-    "Cos": elementwise(circular.cos),
+    "Acos": elementwise(secants.acos),
+    "Acosh": elementwise(secants.acosh),
+    "Asin": elementwise(secants.asin),
+    "Asinh": elementwise(secants.asinh),
+    "Atan": elementwise(secants.atan),
+    "Atanh": elementwise(secants.atanh),
+    "Ceil": elementwise(partial(secants.step, tf.math.ceil)),
+    "ClipByValue": parametrised(secants.clamp),
+    "Cos": elementwise(secants.cos),
     "Cosh": elementwise(secants.cosh),
-    "Digamma": elementwise(special.digamma),
+    "Digamma": elementwise(secants.digamma),
     "Elu": elementwise(secants.elu),
-    "Erf": elementwise(special.erf),
-    "Erfc": elementwise(special.erfc),
-    "Erfinv": elementwise(special.erfinv),
+    "Erf": elementwise(secants.erf),
+    "Erfc": elementwise(secants.erfc),
+    "Erfinv": elementwise(secants.erfinv),
     "Exp": elementwise(secants.exp),
     "Expm1": elementwise(secants.exp),
-    "Floor": elementwise(secants.step(tf.math.floor)),
+    "Floor": elementwise(partial(secants.step, tf.math.floor)),
     "Inv": elementwise(secants.reciprocal),
     "LeakyRelu": parametrised(secants.leaky_relu, "alpha"),
-    "Lgamma": elementwise(special.lgamma),
+    "Lgamma": elementwise(secants.lgamma),
     "Log": elementwise(secants.log),
     "Log1p": elementwise(secants.log1p),
-    "Ndtri": elementwise(special.ndtri),
+    "Ndtri": elementwise(secants.ndtri),
     "Reciprocal": elementwise(secants.reciprocal),
     "Relu": elementwise(secants.relu),
     "Relu6": elementwise(secants.relu6),
-    "Rint": elementwise(secants.step(tf.math.rint)),
-    "Round": elementwise(secants.step(tf.math.round)),
+    "Rint": elementwise(partial(secants.step, tf.math.rint)),
+    "Round": elementwise(partial(secants.step, tf.math.round)),
     "Rsqrt": scales.finite(elementwise(secants.rsqrt)),
     "Selu": elementwise(secants.selu),
     "Sigmoid": elementwise(secants.sigmoid),
-    "Sign": elementwise(secants.step(tf.math.sign)),
-    "Sin": elementwise(circular.sin),
+    "Sign": elementwise(partial(secants.step, tf.math.sign)),
+    "Sin": elementwise(secants.sin),
     "Sinh": elementwise(secants.sinh),
     "Softplus": elementwise(secants.softplus),
     "Softsign": elementwise(secants.softsign),
     "Sqrt": elementwise(secants.sqrt),
     "Square": elementwise(secants.square),
-    "Tan": elementwise(circular.tan),
+    "Tan": elementwise(secants.tan),
     "Tanh": elementwise(secants.tanh),
     # Over an axis
     "CumulativeLogsumexp": normal.cumulative_log_sum_exp,

@@ -43,32 +43,17 @@ overwrite.is_linear = True
 
 def corners(node: Node, values: Sequence[Value]) -> list[Value]:
     """A function of two arguments by its values at the four corners: two-player Shapley values, divided by Δ."""
-    return _by_corners(node, values, lambda values: [0.0, 0.0])
-
-
-def remainder(node: Node, values: Sequence[Value]) -> list[Value]:
-    """``x mod y = x - y·floor(x/y)``: one in x and minus the whole part in y where both members share that."""
-
-    def slopes(given: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        return [tf.ones_like(given[0] + given[1]), -tf.math.floordiv(given[0], given[1])]
-
-    return _by_corners(node, values, slopes)
-
-
-def _by_corners(node: Node, values: Sequence[Value], derivatives) -> list[Value]:
     if any(isinstance(value, Discrete) for value in values):
         return elementwise_discrete(node, values)
     tests, bases = [detach(test(v)) for v in values], [base(v) for v in values]
     (y,), (y_base,) = node.run(tests), node.run(bases)
     (only_a,), (only_b,) = node.run([tests[0], bases[1]]), node.run([bases[0], tests[1]])
     shares = [(y - only_b + only_a - y_base) / 2, (y - only_a + only_b - y_base) / 2]
-    inputs = []
-    for value, share, slope, a, b in zip(values, shares, derivatives(tests), tests, bases, strict=True):
-        if is_paired(value):
-            change = tf.broadcast_to(a - b, y.shape)
-            still = tf.equal(change, 0)
-            quotient = share / tf.where(still, tf.ones_like(change), change)
-            inputs.append((value.test, tf.where(still, tf.broadcast_to(tf.cast(slope, y.dtype), y.shape), quotient)))
+    inputs = [
+        (value.test, tf.math.divide_no_nan(share, tf.broadcast_to(a - b, y.shape)))
+        for value, share, a, b in zip(values, shares, tests, bases, strict=True)
+        if is_paired(value)
+    ]
 
     def backward(dy: tf.Tensor) -> list[tf.Tensor]:
         return [unbroadcast(dy * slope, tensor.shape) for tensor, slope in inputs]

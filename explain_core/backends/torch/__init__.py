@@ -1,5 +1,6 @@
 """The PyTorch backend: capture, paired interpreter, rule table, paired recurrent operations."""
 
+from explain_core.backends.torch.formulas import secants
 from explain_core.backends.torch.kinds import (
     Bilinear,
     Comparison,
@@ -38,4 +39,5 @@ __all__ = [
     "accepts",
     "open_runner",
     "register_rule",
+    "secants",
 ]

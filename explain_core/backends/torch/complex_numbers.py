@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explain_core.backends.torch import secants
+from explain_core.backends.torch.formulas import secants
 from explain_core.backends.torch.kinds import (
     Bilinear,
     Composed,

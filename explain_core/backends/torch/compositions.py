@@ -10,6 +10,7 @@ from torch import Tensor
 
 from explain_core.backends.provenance import INVERSE, STATISTIC
 from explain_core.backends.torch import scales
+from explain_core.backends.torch.formulas import secants
 from explain_core.backends.torch.kinds import Comparison
 from explain_core.backends.torch.normalisations import by_channel
 from explain_core.backends.torch.pairs import (
@@ -29,7 +30,6 @@ from explain_core.backends.torch.pairs import (
     shape_of,
     test_of,
 )
-from explain_core.backends.torch.secants import reciprocal
 from explain_core.backends.torch.softmax import logsumexp_slope, softmax_rule
 from explain_core.backends.torch.writes import place
 from explain_core.errors import UnsupportedOperation
@@ -85,9 +85,9 @@ def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Pair:
             of_a, of_b = scales.of_quotient(a, b, test, base)
         else:
             of_a = (1 / b_test + 1 / b_base) / 2
-            of_b = (a.mean.to(test.dtype) if is_pair(a) else a) * reciprocal(b_test, b_base)
+            of_b = (a.mean.to(test.dtype) if is_pair(a) else a) * secants.reciprocal(b_test, b_base)
         if not ops.infinities.absent(test, base):
-            inverse = ops.infinities.rescaled(torch.reciprocal, b_test, b_base, reciprocal(b_test, b_base))
+            inverse = ops.infinities.rescaled(torch.reciprocal, b_test, b_base, secants.reciprocal(b_test, b_base))
             r_test, r_base, of_r, far = inverse
             if far is not None:
                 test, base = torch.where(far, test_of(a) * r_test, test), torch.where(far, base_of(a) * r_base, base)
@@ -302,6 +302,11 @@ def prelu(ops, x, weight) -> Any:
         weight = by_channel(weight, max(len(shape_of(x)), 2))
     negative = ops(aten.mul.Tensor, weight, ops(aten.relu.default, ops(aten.neg.default, x)))
     return ops(aten.sub.Tensor, ops(aten.relu.default, x), negative)
+
+
+def prelu_secant(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """`secants.leaky_relu` with a constant weight, one or one for each channel (axis 1)."""
+    return secants.leaky_relu(a, b, by_channel(weight, max(a.ndim, 2)) if weight.numel() > 1 else weight)
 
 
 def rrelu(ops, x, lower=1 / 8, upper=1 / 3, training=False, generator=None) -> Any:

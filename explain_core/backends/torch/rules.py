@@ -17,14 +17,12 @@ from explain_core.backends.torch import (
     orders,
     pooling,
     scans,
-    secants,
-    special,
     truths,
-    two_arguments,
     views,
 )
 from explain_core.backends.torch import compositions as composed
 from explain_core.backends.torch import normalisations as norms
+from explain_core.backends.torch.formulas import secants, two_players
 from explain_core.backends.torch.kinds import (
     Bilinear,
     Comparison,
@@ -98,7 +96,8 @@ _ELEMENTWISE = {
     "tanh": secants.tanh, "sigmoid": secants.sigmoid, "relu": secants.relu, "relu6": secants.relu6,
     "leaky_relu": secants.leaky_relu,
     "elu": secants.elu, "selu": secants.selu, "celu": secants.celu, "gelu": secants.gelu, "silu": secants.silu,
-    "mish": secants.mish, "softplus": secants.softplus, "log_sigmoid": secants.log_sigmoid,
+    "mish": secants.mish, "log_sigmoid": secants.log_sigmoid,
+    "softplus": lambda a, b, beta=1.0, threshold=20.0: secants.softplus(a, b, beta, threshold),
     "hardtanh": lambda a, b, low=-1.0, high=1.0: secants.clamp(a, b, low, high),
     "hardsigmoid": secants.hardsigmoid, "hardswish": secants.hardswish, "hardshrink": secants.hardshrink,
     "softshrink": secants.softshrink, "threshold": secants.threshold, "abs": secants.absolute,
@@ -111,12 +110,12 @@ _ELEMENTWISE = {
     "tan": secants.tan, "atan": secants.atan, "arctan": secants.atan, "sinh": secants.sinh, "cosh": secants.cosh,
     "asinh": secants.asinh, "erf": secants.erf, "special_erf": secants.erf, "erfc": secants.erfc,
     "special_expit": secants.sigmoid, "special_expm1": secants.exp, "pow.Tensor_Scalar": secants.power,
-    "asin": special.asin, "arcsin": special.asin, "acos": special.acos, "arccos": special.acos, "acosh": special.acosh,
-    "arccosh": special.acosh, "atanh": special.atanh, "arctanh": special.atanh, "arcsinh": secants.asinh,
-    "logit": special.logit, "special_logit": special.logit, "erfinv": special.erfinv, "special_erfinv": special.erfinv,
-    "lgamma": special.lgamma, "special_gammaln": special.lgamma, "digamma": special.digamma,
-    "special_digamma": special.digamma, "special_psi": special.digamma, "sinc": special.sinc,
-    "special_sinc": special.sinc, "special_exp2": secants.exp2, "special_erfc": secants.erfc,
+    "asin": secants.asin, "arcsin": secants.asin, "acos": secants.acos, "arccos": secants.acos, "acosh": secants.acosh,
+    "arccosh": secants.acosh, "atanh": secants.atanh, "arctanh": secants.atanh, "arcsinh": secants.asinh,
+    "logit": secants.logit, "special_logit": secants.logit, "erfinv": secants.erfinv, "special_erfinv": secants.erfinv,
+    "lgamma": secants.lgamma, "special_gammaln": secants.lgamma, "digamma": secants.digamma,
+    "special_digamma": secants.digamma, "special_psi": secants.digamma, "sinc": secants.sinc,
+    "special_sinc": secants.sinc, "special_exp2": secants.exp2, "special_erfc": secants.erfc,
     "special_log1p": secants.log1p, "special_entr": secants.entropy,
 }  # fmt: skip
 
@@ -134,22 +133,21 @@ _SHAPES = [
     "_assert_tensor_metadata",  # in exports, before a change of dtype
 ]  # fmt: skip
 
+_MAXIMUM = TwoPlayers(two_players.maximum, two_players.maximum)
+_MINIMUM = TwoPlayers(two_players.minimum, two_players.minimum)
+_ANGLE = TwoPlayers(two_players.atan2_numerator, two_players.atan2_denominator)
+_XLOGY = TwoPlayers(two_players.xlogy_number, two_players.xlogy_logarithm)
+
 _TWO_PLAYERS = {
-    "maximum": TwoPlayers(two_arguments.maximum_with, two_arguments.maximum_with),
-    "max.other": TwoPlayers(two_arguments.maximum_with, two_arguments.maximum_with),
-    "fmax": TwoPlayers(two_arguments.maximum_with, two_arguments.maximum_with),
-    "minimum": TwoPlayers(two_arguments.minimum_with, two_arguments.minimum_with),
-    "min.other": TwoPlayers(two_arguments.minimum_with, two_arguments.minimum_with),
-    "fmin": TwoPlayers(two_arguments.minimum_with, two_arguments.minimum_with),
-    "pow": TwoPlayers(lambda p, a, b: secants.power(a, b, p), secants.exponential),
-    "atan2": TwoPlayers(two_arguments.atan2_numerator, two_arguments.atan2_denominator),
-    "arctan2": TwoPlayers(two_arguments.atan2_numerator, two_arguments.atan2_denominator),
-    **dict.fromkeys(["xlogy", "special_xlogy"], TwoPlayers(*two_arguments.times_logarithm(torch.log, secants.log))),
-    "special_xlog1py": TwoPlayers(*two_arguments.times_logarithm(torch.log1p, secants.log1p)),
-    "copysign": TwoPlayers(two_arguments.copysign_number, two_arguments.copysign_sign),
-    "remainder": TwoPlayers(*special.remainder),
-    "fmod": TwoPlayers(*special.fmod),
-}
+    "maximum": _MAXIMUM, "max.other": _MAXIMUM, "fmax": _MAXIMUM,
+    "minimum": _MINIMUM, "min.other": _MINIMUM, "fmin": _MINIMUM,
+    "pow": TwoPlayers(two_players.power_base, two_players.power_exponent),
+    "atan2": _ANGLE, "arctan2": _ANGLE, "xlogy": _XLOGY, "special_xlogy": _XLOGY,
+    "special_xlog1py": TwoPlayers(two_players.xlog1py_number, two_players.xlog1py_logarithm),
+    "copysign": TwoPlayers(two_players.copysign_number, two_players.copysign_sign),
+    "remainder": TwoPlayers(two_players.remainder_number, two_players.remainder_divisor),
+    "fmod": TwoPlayers(two_players.fmod_number, two_players.fmod_divisor),
+}  # fmt: skip
 
 _COMPOSED_PRODUCTS = {
     "mul": composed.multiply, "multiply": composed.multiply, "div": composed.divide, "divide": composed.divide,
@@ -236,7 +234,7 @@ RULES: dict[str, Rule] = {
     **{name: Given(function) for name, function in _GIVEN.items()},
     **{name: Recurrent(function) for name, function in _RECURRENT.items()},
     **_TWO_PLAYERS,
-    "pow.Scalar": Rescale(lambda a, b, base: secants.exponential(base, a, b), argument=1),
+    "pow.Scalar": Rescale(secants.exponential, argument=1),
     "rsub.Scalar": Linear(),
     "any": truths.any_of,
     "all": truths.all_of,
@@ -249,7 +247,7 @@ RULES: dict[str, Rule] = {
     "_unsafe_index_put": place,
     "put": place,
     "linalg_lu_solve": Linear(constant=(0, 1)),
-    **{name: Rescale(secants.prelu, explained=composed.prelu) for name in ("prelu", "_prelu_kernel")},
+    **{name: Rescale(composed.prelu_secant, explained=composed.prelu) for name in ("prelu", "_prelu_kernel")},
     "view.dtype": Composed(views.view_dtype),
     "as_strided": views.Strided(),
     "embedding": Lookup(ids=1),

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from explain_core.backends.torch.compositions import cast
+from explain_core.backends.torch.formulas import secants
 from explain_core.backends.torch.maximum import max_multipliers
 from explain_core.backends.torch.pairs import Pair, apply_linear, apply_multilinear, attach, discrete
-from explain_core.backends.torch.secants import decay, gap
 
 aten = torch.ops.aten
 
@@ -82,8 +82,8 @@ def logcumsumexp(ops, x: Pair, dim: int) -> Pair:
         a, b = x.test.detach().double(), x.base.double()
         run_a, run_b = torch.logcumsumexp(a, -1), torch.logcumsumexp(b, -1)
         top = torch.maximum(run_a, run_b)
-        of_element = torch.exp(_below(torch.maximum(a, b), top)) * decay(gap(a, b))
-        of_step = 1 / decay(gap(run_a, run_b))
+        of_element = torch.exp(_below(torch.maximum(a, b), top)) * secants.decay(secants.gap(a, b))
+        of_step = 1 / secants.decay(secants.gap(run_a, run_b))
         falls = torch.exp(_below(top[..., :-1], top[..., 1:]))
 
     def back(m: Tensor) -> Tensor:

@@ -17,8 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from explain_core.backends.torch import secants
-from explain_core.backends.torch.secants import decay, gap
+from explain_core.backends.torch.formulas import secants
 
 
 def logsumexp_slope(x: Tensor, x_base: Tensor) -> Tensor:
@@ -27,7 +26,7 @@ def logsumexp_slope(x: Tensor, x_base: Tensor) -> Tensor:
     x, x_base = x - shift, x_base - shift
     total, total_base = torch.logsumexp(x, -1, keepdim=True), torch.logsumexp(x_base, -1, keepdim=True)
     weight = torch.exp(torch.maximum(x, x_base) - torch.maximum(total, total_base))
-    return weight * decay(gap(x, x_base)) / decay(gap(total, total_base))
+    return weight * secants.decay(secants.gap(x, x_base)) / secants.decay(secants.gap(total, total_base))
 
 
 def softmax_rule(x: Tensor, x_base: Tensor) -> Callable[[Tensor], Tensor]:

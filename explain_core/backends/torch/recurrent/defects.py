@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explain_core.backends.torch import secants
+from explain_core.backends.torch.formulas import secants
 
 
 def _node(m_out: Tensor, out: Tensor, *inputs: tuple[Tensor, Tensor]) -> Tensor:

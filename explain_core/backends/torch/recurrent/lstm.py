@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from explain_core.backends.torch import secants
+from explain_core.backends.torch.formulas import secants
 from explain_core.backends.torch.pairs import Pair, attach
 from explain_core.backends.torch.recurrent.defects import lstm_parts
 from explain_core.backends.torch.recurrent.weights import (

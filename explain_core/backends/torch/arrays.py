@@ -1,0 +1,97 @@
+"""The array functions of `explain_core.rules.arrays` on PyTorch's tensors. Nothing here records autograd history."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+where, maximum, minimum, clip = torch.where, torch.maximum, torch.minimum, torch.clamp
+signbit, isfinite, isinf, is_still = torch.signbit, torch.isfinite, torch.isinf, torch.eq
+floor, round, remainder, fmod = torch.floor, torch.round, torch.remainder, torch.fmod
+exp, exp2, expm1, log, log1p, sqrt = torch.exp, torch.exp2, torch.expm1, torch.log, torch.log1p, torch.sqrt
+sigmoid, softplus, tanh = torch.sigmoid, torch.nn.functional.softplus, torch.tanh
+sin, cos, tan, asin = torch.sin, torch.cos, torch.tan, torch.asin
+atan, atan2, asinh, hypot = torch.atan, torch.atan2, torch.asinh, torch.hypot
+erfc, erfinv, ndtri = torch.erfc, torch.erfinv, torch.special.ndtri
+lgamma, digamma = torch.lgamma, torch.digamma
+double = torch.Tensor.double
+
+
+def array(value: float | Tensor, like: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device)
+
+
+def cast(x: Tensor, like: Tensor) -> Tensor:
+    return x.to(like.dtype)
+
+
+def tiny(x: Tensor) -> float:
+    return torch.finfo(x.dtype).tiny
+
+
+def eps(x: Tensor) -> float:
+    return torch.finfo(x.dtype).eps
+
+
+def zeta(s: float, x: Tensor) -> Tensor:
+    return torch.special.zeta(s, x)
+
+
+def sum(x: Tensor) -> Tensor:
+    return x.sum(-1, keepdim=True)
+
+
+def max(x: Tensor) -> Tensor:
+    return x.amax(-1, keepdim=True)
+
+
+def logsumexp(x: Tensor) -> Tensor:
+    return torch.logsumexp(x, -1, keepdim=True)
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    return torch.log_softmax(x, -1)
+
+
+def cumsum(x: Tensor) -> Tensor:
+    return x.cumsum(-1)
+
+
+def cumulative_logsumexp(x: Tensor) -> Tensor:
+    return torch.logcumsumexp(x, -1)
+
+
+def flip(x: Tensor) -> Tensor:
+    return x.flip(-1)
+
+
+def sort(x: Tensor) -> Tensor:
+    return torch.sort(x, -1).values
+
+
+def argsort(x: Tensor) -> Tensor:
+    return torch.argsort(x, -1)
+
+
+def take_along(x: Tensor, order: Tensor) -> Tensor:
+    return x.gather(-1, order)
+
+
+def unsort(x: Tensor, order: Tensor) -> Tensor:
+    return torch.empty_like(x).scatter_(-1, order, x)
+
+
+def count_below(ordered: Tensor, x: Tensor, equal: bool) -> Tensor:
+    return torch.searchsorted(ordered, x.contiguous(), right=equal).to(x.dtype)
+
+
+def concat(parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts, -1)
+
+
+def stack(parts: list[Tensor]) -> Tensor:
+    return torch.stack(parts, -1)
+
+
+def unstack(x: Tensor) -> list[Tensor]:
+    return list(x.unbind(-1))

@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import h5py
@@ -23,8 +23,11 @@ import numpy as np
 import xarray as xr
 
 from explain_core.errors import ExplanationFileError
-from explain_core.explanation.result import Explanation, by_name
+from explain_core.explanation.arrays import by_name
 from explain_core.explanation.table_file import from_table, to_table
+
+if TYPE_CHECKING:
+    from explain_core.explanation.result import Explanation
 
 _FORMAT = "pairlift explanation"
 _VERSION, _VERSION_WITH_NAMES = 1, 2
@@ -37,7 +40,7 @@ _NOT_TEXT = re.compile(r"[\0\ud800-\udfff]")  # what text in HDF5 cannot hold
 _REMAKE = "Make a new file with Explanation.save."
 
 
-def save(explanation: Explanation, path: str | os.PathLike) -> None:
+def write(explanation: Explanation, path: str | os.PathLike) -> None:
     """Write ``explanation`` to ``path``; an existing file is replaced only once the new one is complete.
 
     Raises:
@@ -141,8 +144,8 @@ def _written_names(groups: Iterable[xr.Dataset]) -> dict[str, str]:
     return dict(zip(odd, (short for short in free if short not in of_axes and short not in of_groups), strict=False))
 
 
-def load(path: str | os.PathLike) -> Explanation:
-    """Read a file that `save` wrote.
+def read(path: str | os.PathLike) -> dict[str, Any]:
+    """The fields of the `Explanation` in a file that `write` wrote.
 
     Raises:
         ExplanationFileError: the file is missing, damaged, or not one of ours.
@@ -155,7 +158,7 @@ def load(path: str | os.PathLike) -> Explanation:
         raise _error(path, f"The file is damaged: {error}") from error
 
 
-def _read(path: str | os.PathLike) -> Explanation:
+def _read(path: str | os.PathLike) -> dict[str, Any]:
     with xr.open_datatree(
         path, engine="h5netcdf", decode_times=False, decode_timedelta=False, mask_and_scale=False
     ) as tree:
@@ -178,18 +181,18 @@ def _read(path: str | os.PathLike) -> Explanation:
         return arrays if root.attrs["several_inputs"] else next(iter(arrays.values()))
 
     embedded = [group for group in inputs if "embedding_attribution" in group]
-    return Explanation(
-        attributions=one_or_dict("attribution"),
-        inputs=one_or_dict("value"),
-        baselines=one_or_dict("baseline"),
-        prediction=root["prediction"],
-        baseline_prediction=root["baseline_prediction"],
-        gates={str(layer.attrs.pop("name")): layer for layer in gates},
-        embedding_attributions=of_each("embedding_attribution", embedded),
-        notes=json.loads(root["notes"].item()),
-        attrs=json.loads(root["attrs"].item()),
-        diagnostics={str(table.attrs["name"]): to_table(table) for table in tables},
-    )
+    return {
+        "attributions": one_or_dict("attribution"),
+        "inputs": one_or_dict("value"),
+        "baselines": one_or_dict("baseline"),
+        "prediction": root["prediction"],
+        "baseline_prediction": root["baseline_prediction"],
+        "gates": {str(layer.attrs.pop("name")): layer for layer in gates},
+        "embedding_attributions": of_each("embedding_attribution", embedded),
+        "notes": json.loads(root["notes"].item()),
+        "attrs": json.loads(root["attrs"].item()),
+        "diagnostics": {str(table.attrs["name"]): to_table(table) for table in tables},
+    }
 
 
 def _needed_coords(array: xr.DataArray) -> xr.DataArray:
@@ -246,7 +249,7 @@ def _refuse_foreign(path: str | os.PathLike) -> None:
     """Only a file of ours goes on to be read, and only one that does not point at other files.
 
     HDF5 can link to other files, map their bytes into an array, and declare arrays far larger than the file.
-    `save` does none of that.
+    `write` does none of that.
     """
     try:
         with h5py.File(path, "r") as file:

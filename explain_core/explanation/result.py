@@ -12,8 +12,10 @@ import pandas as pd
 import xarray as xr
 
 from explain_core.errors import InputError, TargetError
+from explain_core.explanation.arrays import Arrays, by_name, mapped
 from explain_core.explanation.in_words import described, residual_in_words
 from explain_core.explanation.labels import position_of, positions_of
+from explain_core.explanation.tables import to_dataframe, to_shap
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 #: What rounding alone may leave of ``|residual| / sum|attributions|``, by precision.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
-
-Arrays = xr.DataArray | dict[str, xr.DataArray]
 
 
 @dataclass(eq=False, repr=False)
@@ -142,9 +142,9 @@ class Explanation:
 
         return replace(
             self,
-            attributions=_map(pick, self.attributions),
-            inputs=_map(pick, self.inputs),
-            baselines=_map(pick, self.baselines),
+            attributions=mapped(pick, self.attributions),
+            inputs=mapped(pick, self.inputs),
+            baselines=mapped(pick, self.baselines),
             prediction=self.prediction.isel(indexers),
             baseline_prediction=self.baseline_prediction.isel(indexers),
             gates={name: pick(gates) for name, gates in self.gates.items()},
@@ -196,9 +196,9 @@ class Explanation:
 
     def save(self, path: str | PathLike) -> None:
         """Write everything to a NetCDF 4 file; `load` gives back the same values bit for bit."""
-        from explain_core.explanation.file import save
+        from explain_core.explanation.file import write  # h5py, which is not needed before
 
-        save(self, path)
+        write(self, path)
 
     @classmethod
     def load(cls, path: str | PathLike) -> Explanation:
@@ -207,9 +207,9 @@ class Explanation:
         Raises:
             ExplanationFileError: the file is missing, damaged or was not written by `save`.
         """
-        from explain_core.explanation.file import load
+        from explain_core.explanation.file import read
 
-        return load(path)
+        return cls(**read(path))
 
     def to_shap(self, by: str = "timestep_feature") -> shap.Explanation:
         """As a `shap.Explanation` that shap's own plots accept; needs the package ``shap``.
@@ -222,8 +222,6 @@ class Explanation:
             values (sample, column) or, with several outputs, (sample, column, output), of which shap's plots
             take one: ``result[:, :, 0]`` or ``result[:, :, "label"]``.
         """
-        from explain_core.explanation.tables import to_shap
-
         return to_shap(self, by)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -232,8 +230,6 @@ class Explanation:
         Columns: sample, output, input, the axes of the inputs (time, feature), value, baseline, attribution,
         and share: the attribution over the sum of all |attributions| for that sample and output.
         """
-        from explain_core.explanation.tables import to_dataframe
-
         return to_dataframe(self)
 
     def _sum_of(self, of: Callable[[xr.DataArray], xr.DataArray]) -> xr.DataArray:
@@ -286,41 +282,3 @@ class Explanation:
             for name, part in by_name(self.attributions).items()
         )
         return f"<pre>{html.escape(repr(self))}</pre>{arrays}"
-
-
-def conservation(gates: xr.Dataset) -> xr.DataArray:
-    """What a recurrent layer's steps do not account for, (output,) sample, time; rounding for exact rules.
-
-    ``mass - sum(contribution) - sum(carry)``, summed in float64.
-    """
-    gates = gates.astype(np.float64)
-    given = gates["contribution"].sum(("gate", "unit"), skipna=False)
-    return (gates["mass"] - given - gates["carry"].sum("unit", skipna=False)).rename("conservation")
-
-
-def own_steps(gates: xr.Dataset) -> int:
-    """How many of a recurrent layer's timesteps are a sample's own rather than padding after its end.
-
-    Args:
-        gates: of one sample, of one or several outputs.
-
-    Returns:
-        The length of the sample, where it is known; or up to the last step that any gate had a contribution at, where
-        that is later, as in a model that reads its padding too.
-    """
-    if "length" not in gates.coords:
-        return gates.sizes["time"]
-    given = gates["contribution"] != 0
-    moved = np.flatnonzero(given.any([dim for dim in given.dims if dim != "time"]).values)
-    return max(int(gates["length"]), int(moved[-1]) + 1 if moved.size else 0, 1)
-
-
-def by_name(arrays: Arrays) -> dict[str, xr.DataArray]:
-    """The arrays of one or several inputs as a dict by input name."""
-    return arrays if isinstance(arrays, dict) else {str(arrays.name): arrays}
-
-
-def _map(function: Callable[[xr.DataArray], xr.DataArray], arrays: Arrays) -> Arrays:
-    if isinstance(arrays, dict):
-        return {name: function(array) for name, array in arrays.items()}
-    return function(arrays)

@@ -9,11 +9,13 @@ import pandas as pd
 import xarray as xr
 
 from explain_core.errors import InputError
+from explain_core.explanation.arrays import by_name
 from explain_core.explanation.labels import label_texts
-from explain_core.explanation.result import Explanation, by_name
 
 if TYPE_CHECKING:
     import shap
+
+    from explain_core.explanation.result import Explanation
 
 _TOTALS = {"timestep_feature": None, "feature": "feature", "time": "time"}
 

@@ -26,7 +26,7 @@ import explain_core as xc
 from benchmarks.report import installed_in_words, table, write_json
 from explain_core.backends.protocol import Target
 from explain_core.backends.torch import open_runner
-from explain_core.inputs import read_arguments
+from explain_core.preparation.inputs import read_arguments
 
 SAMPLES, STEPS, FEATURES, HIDDEN = 64, 100, 32, 128
 GRADIENT_STEPS = 50

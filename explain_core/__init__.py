@@ -11,8 +11,8 @@ from explain_core import diagnostics, errors, methods
 from explain_core.explain import explain
 from explain_core.explanation import Explanation
 from explain_core.models import LoadedModel, load_model
+from explain_core.preparation.targets import contrast
 from explain_core.sequences import load_sequences
-from explain_core.targets import contrast
 
 __version__ = "0.1.0"
 

@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from explain_core import degenerate
-from explain_core.as_passed import require_same_as_passed
-from explain_core.axes import Axis
 from explain_core.backends.protocol import Divisor, PairAttribution
-from explain_core.completeness import require_completeness
+from explain_core.checks import degenerate
+from explain_core.checks.as_passed import require_same_as_passed
+from explain_core.checks.completeness import require_completeness
 from explain_core.errors import CompletenessError, ExplainError, InputError, NonFiniteError
 from explain_core.explanation import Explanation
 from explain_core.preparation import Prepared, prepare, refuse_missing
-from explain_core.rows import attribute_rows
+from explain_core.preparation.axes import Axis
+from explain_core.preparation.rows import attribute_rows
 
 Progress = Callable[[float, str], None]
 
@@ -43,14 +43,15 @@ def explain(
     Args:
         model: an ``nn.Module``, an exported program, a Keras model, or what `load_model` returned. Not changed.
         inputs: (sample, time, feature), or whatever the model takes: a tuple for several inputs, nested where the model
-            takes nested ones, or a dict by parameter name. Names of axes and labels stay; see `axes` and `meaning` for
-            what is made of arrays and frames without them. Missing values (NaN) are explained where the model
-            itself replaces them: what is shared out is the step from missing to the baseline's number.
+            takes nested ones, or a dict by parameter name. Names of axes and labels stay; see `axes` and `meaning` in
+            `explain_core.preparation` for what is made of arrays and frames without them. Missing values (NaN) are
+            explained where the model itself replaces them: what is shared out is the step from missing to the
+            baseline's number.
         baselines: "zeros", "mean", "median", "padded-mean", "first", or a number; an array with 1 sample or as many as
             the input, matched by name where it has names; one number for each feature; a function of the input; for
-            several inputs a tuple or dict of these. See `explain_core.baselines.resolve_baselines`.
+            several inputs a tuple or dict of these. See `explain_core.preparation.baselines.resolve_baselines`.
         target: None for every output; a unit; (time, unit) for sequence outputs; a label; `contrast` of two; an array
-            with one for each sample; a list of these. See `explain_core.targets.select_targets`.
+            with one for each sample; a list of these. See `explain_core.preparation.targets.select_targets`.
         backend: "auto", "torch" or "tensorflow".
         device: "auto" (a GPU when there is one), "cpu", "cuda", "cuda:1".
         background: average over the baselines instead of pairing them with the samples.

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import explain_core as xc
-from explain_core import as_passed, rows
+from explain_core.checks import as_passed
+from explain_core.preparation import rows
 
 AT_ONCE = 8
 MANY, STEPS, FEATURES = AT_ONCE + 5, 4, 2

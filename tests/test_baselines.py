@@ -11,9 +11,9 @@ from exactness import Named, Net, draw
 from torch import nn
 
 import explain_core as xc
-from explain_core.baselines import resolve_baselines
 from explain_core.errors import ExplainError, InputError, NonFiniteError
-from explain_core.valid_steps import Form, valid_steps
+from explain_core.preparation.baselines import resolve_baselines
+from explain_core.preparation.valid_steps import Form, valid_steps
 
 N, T, F = 4, 5, 3
 NAMES = ["price", "volume", "rate"]

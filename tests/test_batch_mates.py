@@ -12,9 +12,9 @@ from exactness import Net, draw
 from torch import nn
 
 import explain_core as xc
-from explain_core import rows
 from explain_core.backends import answers
 from explain_core.errors import CaptureError, CompletenessError
+from explain_core.preparation import rows
 
 N, T, F = 5, 6, 4
 

@@ -71,7 +71,7 @@ def test_ids_of_no_row_are_refused_in_a_baseline(way, bad):
 
 
 def test_the_place_is_that_among_all_samples(monkeypatch):
-    monkeypatch.setattr("explain_core.rows.MOST_ROWS", 2)
+    monkeypatch.setattr("explain_core.preparation.rows.MOST_ROWS", 2)
     ids = np.random.default_rng(0).integers(0, WORDS, (5, T))
     ids[4, 1] = WORDS
     with pytest.raises(InputError, match=r"position \(4, 1\)"):

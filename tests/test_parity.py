@@ -12,7 +12,7 @@ from explain_core.diagnostics.plan import Operation, Plan
 from explain_core.diagnostics.plan_torch import build, describe
 from explain_core.diagnostics.two_frameworks import REFEREE, parity, summary
 from explain_core.figures.parity import parity_figure
-from explain_core.inputs import read_arguments
+from explain_core.preparation.inputs import read_arguments
 
 FEATURES, UNITS, STEPS = 3, 4, 6
 

@@ -16,8 +16,8 @@ import explain_core as xc
 from explain_core.backends.protocol import ModelOutput
 from explain_core.errors import TargetError
 from explain_core.preparation import prepare
-from explain_core.rows import attribute_rows
-from explain_core.targets import MOST_OUTPUTS, output_labels, select_targets
+from explain_core.preparation.rows import attribute_rows
+from explain_core.preparation.targets import MOST_OUTPUTS, output_labels, select_targets
 
 STEPS, UNITS = 7, 3
 
@@ -230,7 +230,7 @@ def test_an_array_has_one_target_for_each_sample(own):
 
 
 def test_own_targets_are_of_the_right_sample_in_every_batch_and_over_a_background(monkeypatch):
-    monkeypatch.setattr("explain_core.rows.MOST_ROWS", 2)
+    monkeypatch.setattr("explain_core.preparation.rows.MOST_ROWS", 2)
     net, x, background = heads(), draw(2, 5, 4, 2), draw(3, 3, 4, 2)
     own = np.array([[3, 0], [0, 1], [2, 2], [3, 0], [1, 1]])
     found = xc.explain(net, x, background, target=own, background=True)

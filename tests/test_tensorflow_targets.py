@@ -40,7 +40,7 @@ def test_every_printed_label_is_a_target(heads):
 
 
 def test_own_targets_are_of_the_right_sample_in_every_batch(heads, monkeypatch):
-    monkeypatch.setattr("explain_core.rows.MOST_ROWS", 2)
+    monkeypatch.setattr("explain_core.preparation.rows.MOST_ROWS", 2)
     x, base = draw(2, 5, 4, 2), draw(3, 1, 4, 2)
     own = np.array([[3, 0], [0, 1], [2, 2], [3, 0], [1, 1]])
     found = xc.explain(heads, x, base, target=xc.contrast(own, "price"))

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import explain_core as xc
-from explain_core import rows
+from explain_core.preparation import rows
 
 SAMPLES, STEPS, FEATURES = 3, 6, 4
 X, BASE = draw(0, SAMPLES, STEPS, FEATURES), draw(1, SAMPLES, STEPS, FEATURES)

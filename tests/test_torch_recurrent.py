@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import explain_core as xc
 from explain_core.backends.protocol import Target
 from explain_core.backends.torch import open_runner
-from explain_core.inputs import read_arguments
+from explain_core.preparation.inputs import read_arguments
 
 # Said by PyTorch itself about its own speed whenever a model with proj_size runs.
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")

@@ -31,7 +31,7 @@ def main(answers: str) -> None:
 
     from explain_core.backends.protocol import Target
     from explain_core.backends.torch import open_runner
-    from explain_core.inputs import read_arguments
+    from explain_core.preparation.inputs import read_arguments
 
     class Net(nn.Module):
         def __init__(self, kind: str, layers: int, bidirectional: bool):

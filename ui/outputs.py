@@ -9,7 +9,7 @@ import streamlit as st
 
 from explain_core.backends.protocol import ModelOutput
 from explain_core.errors import InputError
-from explain_core.targets import select_targets
+from explain_core.preparation.targets import select_targets
 from ui.errors import plain
 
 MOST_TOGETHER = 12  # up to so many outputs are explained at once, so that switching between them is instant

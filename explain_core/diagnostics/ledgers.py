@@ -26,7 +26,7 @@ from explain_core.errors import InputError, MethodError
 from explain_core.explanation import Explanation, by_name, own_steps
 from explain_core.explanation.build import time_labels
 from explain_core.preparation import Prepared, prepare
-from explain_core.rows import attribute_rows
+from explain_core.preparation.rows import attribute_rows
 
 Progress = Callable[[float, str], None]
 

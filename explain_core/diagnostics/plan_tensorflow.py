@@ -10,7 +10,7 @@ import numpy as np
 from explain_core.convert import keras_to_torch, obstacles, torch_to_keras
 from explain_core.diagnostics.plan import ACTIVATIONS, Operation, Plan, obstacle
 from explain_core.diagnostics.written_out import Columns, Unrolled, model_of
-from explain_core.inputs import Arguments
+from explain_core.preparation.inputs import Arguments
 
 L = keras.layers
 _CELLS = {L.LSTM: "LSTM", L.GRU: "GRU", L.SimpleRNN: "RNN"}

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from explain_core.backends.torch.capture import capture, private_copy
 from explain_core.backends.torch.one_at_a_time import one_at_a_time
 from explain_core.diagnostics.plan import Operation, Plan, obstacle
-from explain_core.inputs import Arguments
+from explain_core.preparation.inputs import Arguments
 
 _CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
 _IDENTITY = ("alias", "clone", "contiguous", "detach", "dropout", "feature_dropout", "lift_fresh_copy", "to")

@@ -26,10 +26,10 @@ from explain_core.diagnostics.plan import Plan
 from explain_core.errors import BackendError, ExplainError, InputError, JobError
 from explain_core.explain import explain
 from explain_core.explanation import Explanation
-from explain_core.inputs import read_arguments
 from explain_core.methods import explain_with
 from explain_core.preparation import open_on
-from explain_core.targets import select_targets
+from explain_core.preparation.inputs import read_arguments
+from explain_core.preparation.targets import select_targets
 
 OTHER = {"torch": "tensorflow", "tensorflow": "torch"}
 TITLES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}

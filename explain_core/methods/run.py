@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from explain_core.axes import Axis
 from explain_core.backends.protocol import PairAttribution
 from explain_core.errors import InputError, MethodError
 from explain_core.explain import explain
@@ -18,6 +17,7 @@ from explain_core.methods.faults import library_at_work, library_version
 from explain_core.methods.registry import METHODS, Method, method_of
 from explain_core.methods.sample import PlainModel, samples_of
 from explain_core.preparation import Prepared, prepare
+from explain_core.preparation.axes import Axis
 
 Progress = Callable[[float, str], None]
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from explain_core.preparation import Prepared
-from explain_core.rows import STEPS_AT_ONCE
+from explain_core.preparation.rows import STEPS_AT_ONCE
 
 
 @dataclass(frozen=True)

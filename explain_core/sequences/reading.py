@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from explain_core.axis_words import ID_NAMES, TIME_NAMES
 from explain_core.errors import Fix, SequenceFileError
 from explain_core.last_boundary import ending_typed
+from explain_core.preparation.axis_words import ID_NAMES, TIME_NAMES
 from explain_core.sequences import arrays, json_file, parquet, text
 from explain_core.sequences.labelled import label, label_ragged
 from explain_core.sequences.numbers import check_finite, filled, numbers_of, stand_ins

@@ -22,7 +22,7 @@ class OwnModel:
 
     Args:
         model: an ``nn.Module``, a TorchScript module or an exported program; it is not changed.
-        arguments: names, arrays and how to call the model with them (`explain_core.inputs.Arguments`).
+        arguments: names, arrays and how to call the model with them (`explain_core.preparation.inputs.Arguments`).
     """
 
     def __init__(self, model: Any, arguments: Any) -> None:

@@ -54,7 +54,7 @@ def open_runner(
 
     Args:
         model: an ``nn.Module``, a TorchScript module or an exported program; it is not changed.
-        arguments: names, arrays and how to call the model with them (`explain_core.inputs.Arguments`).
+        arguments: names, arrays and how to call the model with them (`explain_core.preparation.inputs.Arguments`).
         sample_axes: the sample axis of each array.
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
         precision: "float32", "float64" or None for the model's own.

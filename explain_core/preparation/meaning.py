@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from explain_core.axes import Axis, OtherNumberError, OtherSamplesError, sample_axes
 from explain_core.backends.protocol import Runner
 from explain_core.errors import ExplainError, InputError
-from explain_core.given import Given
-from explain_core.inputs import Arguments
-from explain_core.rows import Plan
+from explain_core.preparation.axes import Axis, OtherNumberError, OtherSamplesError, sample_axes
+from explain_core.preparation.given import Given
+from explain_core.preparation.inputs import Arguments
+from explain_core.preparation.rows import Plan
 
 
 @dataclass(frozen=True)

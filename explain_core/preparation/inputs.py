@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from explain_core.errors import CaptureError, InputError, NonFiniteError
-from explain_core.given import Given, are_frames, read_given, stacked
-from explain_core.no_arrays import is_no_array
+from explain_core.preparation.given import Given, are_frames, read_given, stacked
+from explain_core.preparation.no_arrays import is_no_array
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from explain_core.axis_words import SAMPLE
 from explain_core.backends.protocol import ModelOutput, Target
 from explain_core.errors import InputError, TargetError
 from explain_core.explanation.labels import sample_order
-from explain_core.given import row_labels, with_coordinates
-from explain_core.no_arrays import require_array
+from explain_core.preparation.axis_words import SAMPLE
+from explain_core.preparation.given import row_labels, with_coordinates
+from explain_core.preparation.no_arrays import require_array
 
 MOST_OUTPUTS = 512
 """With ``target=None`` every output is explained, up to this many."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from explain_core.errors import InputError
 from explain_core.explanation.labels import of_samples, sample_order
-from explain_core.inputs import Arguments
+from explain_core.preparation.inputs import Arguments
 
 Axis = int | str | None
 

@@ -8,12 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from explain_core.baseline_values import WORDS, as_input, from_array, from_word, in_order_of, is_number, lengths_of
 from explain_core.errors import ExplainError, InputError
-from explain_core.given import are_frames, read_given
-from explain_core.inputs import as_array, is_nested
-from explain_core.no_arrays import is_no_array
-from explain_core.valid_steps import Form, valid_steps
+from explain_core.preparation.baseline_values import (
+    WORDS,
+    as_input,
+    from_array,
+    from_word,
+    in_order_of,
+    is_number,
+    lengths_of,
+)
+from explain_core.preparation.given import are_frames, read_given
+from explain_core.preparation.inputs import as_array, is_nested
+from explain_core.preparation.no_arrays import is_no_array
+from explain_core.preparation.valid_steps import Form, valid_steps
 
 
 @dataclass

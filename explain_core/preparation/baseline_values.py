@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explain_core.axis_words import SAMPLE, role_of
 from explain_core.errors import InputError
 from explain_core.explanation.labels import exact_texts, is_count, listed, sample_order
-from explain_core.given import Given, are_frames, read_given, stacked
-from explain_core.inputs import check_finite
-from explain_core.no_arrays import is_no_array
-from explain_core.valid_steps import Form, Valid
+from explain_core.preparation.axis_words import SAMPLE, role_of
+from explain_core.preparation.given import Given, are_frames, read_given, stacked
+from explain_core.preparation.inputs import check_finite
+from explain_core.preparation.no_arrays import is_no_array
+from explain_core.preparation.valid_steps import Form, Valid
 
 WORDS = ("zeros", "mean", "median", "first", "padded-mean")
 """Baselines by name; see `from_word`."""

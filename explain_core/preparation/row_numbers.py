@@ -9,7 +9,7 @@ import numpy as np
 
 from explain_core.backends.protocol import Runner
 from explain_core.errors import CaptureError, SampleAxisError
-from explain_core.rows import Plan
+from explain_core.preparation.rows import Plan
 
 
 class OpenFor(Protocol):

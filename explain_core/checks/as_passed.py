@@ -13,7 +13,7 @@ import numpy as np
 from explain_core.backends.answers import AGREEMENT, ROUNDINGS, attribution_size, moved_by_rounding
 from explain_core.backends.protocol import PairAttribution, Runner, Target
 from explain_core.errors import CompletenessError
-from explain_core.rows import STEPS_AT_ONCE, Plan
+from explain_core.preparation.rows import STEPS_AT_ONCE, Plan
 
 ORDERS = 30
 """How many times `AGREEMENT` two answers may be apart: with another number of rows, sums are added in another order."""

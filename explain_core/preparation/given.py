@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from explain_core.axis_words import SAMPLE, role_of
 from explain_core.errors import InputError
 from explain_core.explanation.labels import exact_texts, is_count, label_array, listed
-from explain_core.no_arrays import require_array
+from explain_core.preparation.axis_words import SAMPLE, role_of
+from explain_core.preparation.no_arrays import require_array
 
 Labels = dict[int, np.ndarray | pd.RangeIndex]
 """By the number of the axis; a ``RangeIndex`` is what pandas counted, and nobody's name for anything."""

@@ -10,22 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from explain_core.axes import ROLES, Axis, axis_names, in_sample_order
 from explain_core.backends import get_backend
 from explain_core.backends.protocol import PairAttribution, Runner, Target
-from explain_core.baseline_values import is_number
-from explain_core.baselines import resolve_baselines
 from explain_core.errors import CaptureError, InputError
 from explain_core.explanation import Explanation
 from explain_core.explanation.build import LabelledInput, build_explanation
 from explain_core.explanation.labels import of_samples
-from explain_core.inputs import Arguments, check_finite, not_a_dict, read_arguments
-from explain_core.meaning import Opened, open_as_meant
-from explain_core.row_numbers import open_plan
-from explain_core.rows import Plan
-from explain_core.steps_read import reads_only
-from explain_core.targets import output_labels, select_targets
-from explain_core.valid_steps import Form, float_masks, require_lengths
+from explain_core.preparation.axes import ROLES, Axis, axis_names, in_sample_order
+from explain_core.preparation.baseline_values import is_number
+from explain_core.preparation.baselines import resolve_baselines
+from explain_core.preparation.inputs import Arguments, check_finite, not_a_dict, read_arguments
+from explain_core.preparation.meaning import Opened, open_as_meant
+from explain_core.preparation.row_numbers import open_plan
+from explain_core.preparation.rows import Plan
+from explain_core.preparation.steps_read import reads_only
+from explain_core.preparation.targets import output_labels, select_targets
+from explain_core.preparation.valid_steps import Form, float_masks, require_lengths
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from explain_core.backends.protocol import Runner, Target
-from explain_core.rows import Plan
+from explain_core.preparation.rows import Plan
 
 _MOST_NUMBERS = 512
 """Outputs of more numbers for each sample are not asked for."""

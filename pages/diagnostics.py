@@ -6,13 +6,13 @@ import pandas as pd
 import streamlit as st
 
 from explain_core.diagnostics.growth import compounding
-from explain_core.diagnostics.jobs import Audit, audit_all, compare_with_shap, together
 from explain_core.diagnostics.ledgers import LEDGER_METHODS, MEANINGS, TITLES
 from explain_core.diagnostics.words import headline, part_in_words, seed_of
 from explain_core.figures.growth import compounding_figure, conservation_figure
 from explain_core.figures.ledger import ledger_figure, ledger_totals_figure, ledger_waterfall_figure
-from explain_core.jobs import Request
-from explain_core.methods.jobs import add_tables, of_output
+from explain_core.jobs.tasks.explaining import Request
+from explain_core.jobs.tasks.ledgers import Audit, audit_all, compare_with_shap, together
+from explain_core.jobs.tasks.methods import add_tables, of_output
 from explain_core.words import signed, size
 from ui import frame
 from ui.errors import plain

@@ -12,8 +12,8 @@ from explain_core.diagnostics import comparison, horizons
 from explain_core.diagnostics.comparison import Comparison, MethodResult
 from explain_core.figures.comparison import comparison_figure, curves_figure
 from explain_core.figures.horizon import horizon_figure
-from explain_core.jobs import Request
-from explain_core.methods.jobs import add_tables, of_output, one_horizon, one_method
+from explain_core.jobs.tasks.explaining import Request
+from explain_core.jobs.tasks.methods import add_tables, of_output, one_horizon, one_method
 from explain_core.methods.registry import METHODS, Cost
 from explain_core.words import signed
 from ui import frame

@@ -4,10 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from explain_core.backends import is_installed
-from explain_core.diagnostics.step_jobs import Process, parity_other, parity_own
 from explain_core.diagnostics.two_frameworks import OTHER, REFEREE, TITLES, summary
 from explain_core.explanation import own_steps
 from explain_core.figures.parity import WORDS, parity_figure
+from explain_core.jobs.tasks.steps import Process, parity_other, parity_own
 from explain_core.words import number, short, size
 from ui import frame
 from ui.errors import plain

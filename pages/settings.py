@@ -8,9 +8,9 @@ import streamlit as st
 from streamlit import config
 
 import explain_core
-from explain_core.limits import Limits, in_gb
+from explain_core.jobs.limits import Limits, in_gb
+from explain_core.jobs.sandbox import status
 from explain_core.models.permission import FLAG, code_is_trusted
-from explain_core.sandbox import status
 from ui import frame
 from ui.errors import plain
 

@@ -7,11 +7,11 @@ from explain_core.backends import is_installed
 from explain_core.diagnostics import published
 from explain_core.diagnostics.measured import METHODS
 from explain_core.diagnostics.one_step import STATES, summary
-from explain_core.diagnostics.step_jobs import Process, against_mean, published_half, step_errors
 from explain_core.figures.steps import steps_figure
-from explain_core.jobs import explain
+from explain_core.jobs.tasks.explaining import explain
+from explain_core.jobs.tasks.methods import add_tables
+from explain_core.jobs.tasks.steps import Process, against_mean, published_half, step_errors
 from explain_core.methods import METHODS as KNOWN
-from explain_core.methods.jobs import add_tables
 from explain_core.words import short
 from ui import frame
 from ui.errors import plain

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from explain_core import jobs
 from explain_core.errors import CaptureError
+from explain_core.jobs.tasks import explaining as jobs
 
 BLOCK = 64 * 2**20  # bytes
 _opened: list[Path] = []

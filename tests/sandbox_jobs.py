@@ -15,7 +15,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from explain_core import wire
+from explain_core.jobs import wire
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _X86 = platform.machine() == "x86_64"

@@ -5,8 +5,8 @@ import sys
 import pytest
 from app_tools import app  # noqa: F401 - a fixture
 
-from explain_core.limits import Limits
-from explain_core.sandbox import Status
+from explain_core.jobs.limits import Limits
+from explain_core.jobs.sandbox import Status
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def settings(app, monkeypatch):  # noqa: F811
     """Draws the page for a sandbox and arguments of the server; what stands on it."""
 
     def draw(sandbox, *arguments):
-        monkeypatch.setattr("explain_core.sandbox.status", lambda: sandbox)
+        monkeypatch.setattr("explain_core.jobs.sandbox.status", lambda: sandbox)
         monkeypatch.setattr(sys, "argv", ["app.py", *arguments])
         app.switch_page("pages/settings.py").run()
         assert not app.exception

@@ -17,9 +17,9 @@ from fuzzing.mutations import Mutator
 from fuzzing.opening import open_all, open_as_model, open_as_sequences
 
 from explain_core.errors import JobError
-from explain_core.limits import GB, Limits
-from explain_core.scheduler import Scheduler
-from explain_core.worker import Worker
+from explain_core.jobs.limits import GB, Limits
+from explain_core.jobs.scheduler import Scheduler
+from explain_core.jobs.worker import Worker
 
 SECONDS = 600  # for one batch; a file that hangs is a failure
 BATCH = 50

@@ -10,7 +10,7 @@ from torch import nn
 import explain_core as xc
 from explain_core.errors import ExplanationFileError
 from explain_core.explanation.table_file import from_table
-from explain_core.methods.jobs import add_tables, of_output
+from explain_core.jobs.tasks.methods import add_tables, of_output
 
 
 @pytest.fixture(scope="module")

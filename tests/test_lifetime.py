@@ -14,9 +14,9 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from benchmarks.tab import SOON, until
 from explain_core.demos import list_demos, load_demo
-from explain_core.jobs import ModelSource
-from explain_core.limits import GB, Limits
-from explain_core.scheduler import Scheduler
+from explain_core.jobs.limits import GB, Limits
+from explain_core.jobs.scheduler import Scheduler
+from explain_core.jobs.tasks.explaining import ModelSource
 from ui import lifetime, turns
 from ui.session import Session
 from ui.uploads import Kept

@@ -30,14 +30,14 @@ from hostile_jobs import (
     sleep_in_native_code,
 )
 
-from explain_core import machine
 from explain_core.demos import list_demos, load_demo
 from explain_core.errors import JobError
-from explain_core.jobs import ModelSource, open_model
-from explain_core.limits import GB, Limits
-from explain_core.scheduler import Scheduler
-from explain_core.worker import UnexpectedFailure, Worker
-from explain_core.workspace import Workspace, remove_abandoned, remove_folder, workspace
+from explain_core.jobs import machine
+from explain_core.jobs.limits import GB, Limits
+from explain_core.jobs.scheduler import Scheduler
+from explain_core.jobs.tasks.explaining import ModelSource, open_model
+from explain_core.jobs.worker import UnexpectedFailure, Worker
+from explain_core.jobs.workspace import Workspace, remove_abandoned, remove_folder, workspace
 
 SOON = 90  # seconds in which a job of these tests surely ends
 LIMITS = Limits(memory=GB, reserve=0, processes=3, jobs=3, seconds=SOON, spares=False, file_bytes=GB // 4)
@@ -157,7 +157,7 @@ def test_a_bug_of_the_scheduler_ends_no_more_than_one_step(scheduler, monkeypatc
     worker = Worker(scheduler=scheduler)
     worker.run(sleep, 0).result(SOON)
     with monkeypatch.context() as broken:
-        broken.setattr("explain_core.scheduler._died", fail)
+        broken.setattr("explain_core.jobs.scheduler._died", fail)
         lost = worker.run(end_quietly)
         until(lambda: not any(seat.process.is_usable for seat in scheduler._seats))
     assert Worker(scheduler=scheduler).run(sleep, 0).result(SOON)
@@ -183,7 +183,7 @@ def test_temporary_files_of_a_crash_are_removed(scheduler):
 def test_the_process_leaves_in_the_middle_of_native_code_when_the_app_is_killed():
     code = (
         "import os, sys, time; sys.path[:0] = ['tests', '.']\n"
-        "from hostile_jobs import *\nfrom explain_core.worker import Worker\n"
+        "from hostile_jobs import *\nfrom explain_core.jobs.worker import Worker\n"
         "if __name__ == '__main__':\n"
         "    worker = Worker(); print(worker.run(pid).result(), flush=True); job = worker.run(sleep_in_native_code)\n"
         "    while job.progress.message != 'Asleep': time.sleep(0.02)\n"
@@ -348,7 +348,7 @@ def test_a_folder_goes_however_deep_and_whatever_its_rights(tmp_path):
 
 def test_folders_of_apps_that_were_killed_go_and_those_in_use_stay(tmp_path):
     code = (
-        "import os, sys; from pathlib import Path; from explain_core.workspace import Workspace\n"
+        "import os, sys; from pathlib import Path; from explain_core.jobs.workspace import Workspace\n"
         "place = Workspace(Path(sys.argv[1])); place.new_folder('session'); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[1], check=False)

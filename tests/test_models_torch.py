@@ -13,10 +13,10 @@ from torch import nn
 
 import explain_core as xc
 from explain_core.errors import CaptureError, InputError, ModelFileError, TargetError, UnsupportedOperation
-from explain_core.jobs import ModelSource, open_kept
+from explain_core.jobs.tasks.explaining import ModelSource, open_kept
+from explain_core.jobs.tasks.preview import preview
 from explain_core.models import load_model
 from explain_core.models.pickles import imported_names
-from explain_core.preview import preview
 
 pytestmark = [  # TorchScript files will be around for long; the exporter's own, on nn.LSTM's flattened weights
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),

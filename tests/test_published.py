@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from explain_core.diagnostics import published, published_cell
-from explain_core.diagnostics.step_jobs import published_half
+from explain_core.jobs.tasks.steps import published_half
 
 
 @pytest.fixture(scope="module")

@@ -25,13 +25,13 @@ from sandbox_jobs import (
 )
 from untrusted_files import Model, script
 
-from explain_core import sandbox
 from explain_core.demos import list_demos, load_demo
 from explain_core.errors import JobError, ModelFileError
-from explain_core.jobs import ModelSource, Request, explain, open_model
-from explain_core.limits import GB, Limits
-from explain_core.scheduler import Scheduler
-from explain_core.worker import UnexpectedFailure, Worker
+from explain_core.jobs import sandbox
+from explain_core.jobs.limits import GB, Limits
+from explain_core.jobs.scheduler import Scheduler
+from explain_core.jobs.tasks.explaining import ModelSource, Request, explain, open_model
+from explain_core.jobs.worker import UnexpectedFailure, Worker
 
 SOON = 120  # seconds in which a job of these tests surely ends
 LIMITS = Limits(memory=4 * GB, reserve=0, processes=3, jobs=3, seconds=SOON, spares=False)
@@ -125,10 +125,10 @@ def test_older_kernels_deny_files_too(tmp_path, version):
     (tmp_path / "secret.txt").write_text("the secret")
     code = f"""
 import os, sys
-sys.path.insert(0, {str(ROOT)!r} + "/explain_core/sandbox/..")
+sys.path.insert(0, {str(ROOT)!r} + "/explain_core/jobs/sandbox/..")
 import importlib.util as u
-spec = u.spec_from_file_location("alone", {str(ROOT / "explain_core/sandbox/__init__.py")!r},
-                                 submodule_search_locations=[{str(ROOT / "explain_core/sandbox")!r}])
+spec = u.spec_from_file_location("alone", {str(ROOT / "explain_core/jobs/sandbox/__init__.py")!r},
+                                 submodule_search_locations=[{str(ROOT / "explain_core/jobs/sandbox")!r}])
 sys.modules["alone"] = u.module_from_spec(spec); spec.loader.exec_module(sys.modules["alone"])
 from alone import landlock, places, seccomp
 landlock.restrict(read=places.to_read(), write=[{str(tmp_path / "own")!r}], devices=places.to_use(), version={version})

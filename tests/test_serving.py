@@ -19,7 +19,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from websockets.exceptions import InvalidStatus
 
 from benchmarks.tab import Tab, served, until
-from explain_core.limits import GB, Limits
+from explain_core.jobs.limits import GB, Limits
 from ui import door, serving, uploads
 from ui.door import Door
 from ui.serving import HEADERS

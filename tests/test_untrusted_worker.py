@@ -12,11 +12,11 @@ from torch import nn
 from untrusted_files import Model, in_code, script
 from untrusted_jobs import open_each, run_unchecked
 
-from explain_core import sandbox
 from explain_core.errors import JobError
-from explain_core.limits import GB, Limits
-from explain_core.scheduler import Scheduler
-from explain_core.worker import Worker
+from explain_core.jobs import sandbox
+from explain_core.jobs.limits import GB, Limits
+from explain_core.jobs.scheduler import Scheduler
+from explain_core.jobs.worker import Worker
 
 SOON = 300  # seconds in which a job of these tests surely ends
 LIMITS = Limits(memory=4 * GB, reserve=0, processes=2, jobs=2, seconds=SOON, spares=False)

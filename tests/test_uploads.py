@@ -15,8 +15,8 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from benchmarks.tab import HEAD, Tab, served, until
 from explain_core.errors import JobError
-from explain_core.limits import Limits
-from explain_core.scheduler import Scheduler
+from explain_core.jobs.limits import Limits
+from explain_core.jobs.scheduler import Scheduler
 from ui import uploads
 from ui.messages import FILES_AT_ONCE, Verdict, judge
 from ui.session import Session

@@ -11,9 +11,10 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explain_core import errors, wire
+from explain_core import errors
 from explain_core.errors import ExplainError, Fix, InputError, SequenceFileError
 from explain_core.explanation.result import Explanation
+from explain_core.jobs import wire
 from explain_core.models import ExpectedInput, LayerSummary, ModelSummary
 from explain_core.preparation.axes import OtherNumberError
 from explain_core.sequences import Options, Scaling, Vocabulary, read_file

@@ -12,8 +12,8 @@ from hostile_jobs import Unreadable, Unsendable, count_openings, let_late_report
 
 from explain_core.demos import list_demos, load_demo
 from explain_core.errors import InputError, JobError, ModelFileError
-from explain_core.jobs import ModelSource, open_model
-from explain_core.worker import Progress, UnexpectedFailure, Worker
+from explain_core.jobs.tasks.explaining import ModelSource, open_model
+from explain_core.jobs.worker import Progress, UnexpectedFailure, Worker
 
 SOON = 60  # seconds in which a job of these tests surely ends
 
@@ -121,7 +121,7 @@ def test_an_argument_that_cannot_be_read_is_a_bug_and_the_worker_goes_on(worker)
 def test_a_job_may_stand_in_the_script_that_runs(tmp_path):
     (tmp_path / "script.py").write_text(
         f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
-        "from explain_core.worker import Worker\n"
+        "from explain_core.jobs.worker import Worker\n"
         "def job(report): return __name__\n"
         "if __name__ == '__main__': print(Worker().run(job).result(60))\n"
     )

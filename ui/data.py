@@ -11,10 +11,10 @@ import streamlit as st
 import xarray as xr
 
 from explain_core.errors import ExplainError, Fix, InputError, SequenceFileError
+from explain_core.jobs.tasks.sequences import WordOptions, describe_vocabulary, read_scaling, read_sequences, read_text
 from explain_core.models import ModelSummary
 from explain_core.sequences import Options, Reading, Scaling, Vocabulary
 from explain_core.sequences.cutting import cut
-from explain_core.sequences.jobs import WordOptions, describe_vocabulary, read_scaling, read_sequences, read_text
 from explain_core.sequences.labelled import lengths_of
 from explain_core.sequences.loading import chosen_columns, last_tokens
 from ui.data_options import choices, choose, widget_key

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from explain_core.errors import JobError
-from explain_core.limits import Limits
+from explain_core.jobs.limits import Limits
 from ui.messages import Verdict, judge
 
 _log = logging.getLogger("pairlift.server")

@@ -20,9 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import cli_util, config, runtime
 from streamlit.web.server import server_util
 
-from explain_core.limits import Limits
-from explain_core.scheduler import shared_scheduler
-from explain_core.workspace import workspace
+from explain_core.jobs.limits import Limits
+from explain_core.jobs.scheduler import shared_scheduler
+from explain_core.jobs.workspace import workspace
 from ui.door import Door
 from ui.uploads import Gate, give_out_marked_ids
 

@@ -18,14 +18,14 @@ from typing import Any
 
 import pandas as pd
 
-from explain_core import wire
 from explain_core.errors import ExplainError, InputError, JobError
 from explain_core.explanation import Explanation
-from explain_core.jobs import ModelSource, Request, explain
-from explain_core.limits import in_gb
-from explain_core.scheduler import Scheduler, shared_scheduler
-from explain_core.worker import Job, UnexpectedFailure, Worker
-from explain_core.workspace import workspace
+from explain_core.jobs import wire
+from explain_core.jobs.limits import in_gb
+from explain_core.jobs.scheduler import Scheduler, shared_scheduler
+from explain_core.jobs.tasks.explaining import ModelSource, Request, explain
+from explain_core.jobs.worker import Job, UnexpectedFailure, Worker
+from explain_core.jobs.workspace import workspace
 
 _KEPT_OUTCOMES = 32
 _KEPT_LOADED = 4  # explanations in memory; others are read from their files again

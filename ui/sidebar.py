@@ -11,10 +11,10 @@ import xarray as xr
 from explain_core.backends import is_installed
 from explain_core.demos import Demo, list_demos, load_demo
 from explain_core.errors import ExplainError
-from explain_core.jobs import FRAMEWORKS, ModelSource, OpenedModel, Request, open_model, try_out
+from explain_core.jobs.tasks.explaining import FRAMEWORKS, ModelSource, OpenedModel, Request, open_model, try_out
+from explain_core.jobs.tasks.sequences import read_sequences
 from explain_core.sequences import Options
 from explain_core.sequences.fitting import fit
-from explain_core.sequences.jobs import read_sequences
 from explain_core.sequences.labelled import single
 from ui.data import Data, draw_data
 from ui.data_options import choices

@@ -23,7 +23,7 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec, UploadFileUrlInfo
 
-from explain_core.limits import Limits, in_gb
+from explain_core.jobs.limits import Limits, in_gb
 
 _log = logging.getLogger("pairlift.uploads")
 _KEY = secrets.token_bytes(32)  # of this server; ids of an earlier one are refused

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from explain_core.errors import ExplainError
-from explain_core.worker_child import resource_error
+from explain_core.jobs.worker_child import resource_error
 
 _FORBIDDEN = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.connect",
               "socket.bind", "urllib.Request", "webbrowser.open", "ctypes.dlopen")  # fmt: skip

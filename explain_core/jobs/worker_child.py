@@ -16,9 +16,9 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from explain_core import wire
 from explain_core.errors import ExplainError, JobError
-from explain_core.limits import in_gb
+from explain_core.jobs import wire
+from explain_core.jobs.limits import in_gb
 from explain_core.models.permission import open_only_data
 
 BEGUN, SAID, DONE, FAILED, BROKE = b"b", b"s", b"d", b"f", b"x"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from explain_core.errors import JobError
-from explain_core.machine import total_memory
+from explain_core.jobs.machine import total_memory
 
 GB = 10**9
 

@@ -33,13 +33,13 @@ from typing import Any
 
 import psutil
 
-from explain_core import wire
 from explain_core.errors import ExplainError, JobError
-from explain_core.limits import Limits
+from explain_core.jobs import wire
+from explain_core.jobs.limits import Limits
+from explain_core.jobs.sandbox import boot, places, status
+from explain_core.jobs.worker_child import BEGUN, BROKE, DONE, FAILED, LENGTH, SAID
+from explain_core.jobs.workspace import remove_folder
 from explain_core.models.permission import FLAG, code_is_trusted
-from explain_core.sandbox import boot, places, status
-from explain_core.worker_child import BEGUN, BROKE, DONE, FAILED, LENGTH, SAID
-from explain_core.workspace import remove_folder
 
 _log = logging.getLogger("pairlift.worker")
 _BOOT = Path(boot.__file__)
@@ -369,7 +369,7 @@ def _put_file(source: str | Path, target: str | Path) -> None:
 @cache
 def _compile_own_code() -> None:
     """Have the code of this package compiled once, since workers cannot write what they compile."""
-    compileall.compile_dir(Path(__file__).parent, quiet=2)
+    compileall.compile_dir(Path(__file__).parents[1], quiet=2)
 
 
 def _printable(text: str) -> str:

@@ -43,7 +43,7 @@ _MOST_CODE, _SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)  # of Unicode; what is in b
 
 # The classes whose objects may be sent, by name; each is a dataclass of values that may be.
 _CLASSES = {
-    "Audit": "explain_core.diagnostics.jobs",
+    "Audit": "explain_core.jobs.tasks.ledgers",
     "ExpectedInput": "explain_core.models.loaded",
     "Explanation": "explain_core.explanation.result",
     "Fix": "explain_core.errors",
@@ -51,8 +51,8 @@ _CLASSES = {
     "MethodResult": "explain_core.diagnostics.comparison",
     "ModelOutput": "explain_core.backends.protocol",
     "ModelSummary": "explain_core.models.loaded",
-    "OpenedModel": "explain_core.jobs",
-    "Preview": "explain_core.preview",
+    "OpenedModel": "explain_core.jobs.tasks.explaining",
+    "Preview": "explain_core.jobs.tasks.preview",
     "Reading": "explain_core.sequences.reading",
     "Scaling": "explain_core.sequences.scaling",
     "Vocabulary": "explain_core.sequences.vocabulary",

@@ -14,8 +14,8 @@ from explain_core.diagnostics.one_step import steps_of
 from explain_core.diagnostics.published import half
 from explain_core.diagnostics.two_frameworks import Answers, answer, compare, write_plan
 from explain_core.explanation import Explanation
-from explain_core.jobs import FRAMEWORKS, Request, open_kept
-from explain_core.worker import Report
+from explain_core.jobs.tasks.explaining import FRAMEWORKS, Request, open_kept
+from explain_core.jobs.worker import Report
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from explain_core.backends.protocol import ModelOutput
 from explain_core.errors import ModelFileError
 from explain_core.explain import explain as run
 from explain_core.explanation import Explanation
+from explain_core.jobs.worker import Report
 from explain_core.models import LoadedModel, ModelSummary, framework_of, load_model
 from explain_core.models.permission import FLAG, code_is_trusted, may_open_programs
 from explain_core.preparation import open_on
-from explain_core.worker import Report
 
 FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 #: What is said while a framework is imported: most of the waiting for a first result.

@@ -11,9 +11,9 @@ from explain_core.diagnostics.cuts import conservation
 from explain_core.diagnostics.ledgers import LEDGER_METHODS, audit_prepared
 from explain_core.errors import ExplainError
 from explain_core.explanation import Explanation
-from explain_core.jobs import Request, open_kept
+from explain_core.jobs.tasks.explaining import Request, open_kept
+from explain_core.jobs.worker import Report
 from explain_core.preparation import prepare
-from explain_core.worker import Report
 
 
 @dataclass(frozen=True)

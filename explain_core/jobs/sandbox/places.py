@@ -11,7 +11,7 @@ from glob import glob
 from pathlib import Path
 
 _LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")  # of `sysconfig`'s names for folders
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parents[2]
 
 _SYSTEM = (
     "/usr", "/lib", "/lib32", "/lib64", "/opt/cuda", "/opt/rocm",

@@ -39,8 +39,8 @@ def main() -> None:
     resources.look_after(orders["parent"])
     sys.argv[1:] = orders["arguments"]
     # Not found by its name: the folder that it is in may be a person's, and is not to be read.
-    package = _load_alone("explain_core", Path(__file__).parents[1])
-    child = importlib.import_module(f"{package}.worker_child")
+    package = _load_alone("explain_core", Path(__file__).parents[2])
+    child = importlib.import_module(f"{package}.jobs.worker_child")
     child.serve(orders["memory"], orders["answer_bytes"], sandboxed=orders["sandboxed"])
 
 

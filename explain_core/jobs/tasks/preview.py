@@ -8,10 +8,10 @@ from itertools import islice
 import numpy as np
 
 from explain_core.backends.protocol import Target
-from explain_core.jobs import ModelSource, open_kept
+from explain_core.jobs.tasks.explaining import ModelSource, open_kept
+from explain_core.jobs.worker import Report
 from explain_core.models import ExpectedInput
 from explain_core.preparation import open_on
-from explain_core.worker import Report
 
 STEPS = 10
 """Timesteps of the zeros that are given to a model that takes any number of them."""

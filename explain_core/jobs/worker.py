@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from explain_core.backends import NAMES
 from explain_core.errors import JobError
-from explain_core.worker_process import UnexpectedFailure
+from explain_core.jobs.worker_process import UnexpectedFailure
 
 if TYPE_CHECKING:
-    from explain_core.scheduler import Scheduler
+    from explain_core.jobs.scheduler import Scheduler
 
 __all__ = ["Job", "Progress", "Report", "UnexpectedFailure", "Worker"]
 
@@ -130,7 +130,7 @@ class Worker:
     def __init__(
         self, framework: str | None = None, *, time_limit: float | None = None, scheduler: Scheduler | None = None
     ) -> None:
-        from explain_core.scheduler import shared_scheduler
+        from explain_core.jobs.scheduler import shared_scheduler
 
         if framework not in (None, *NAMES):
             raise ValueError(f"There is no framework {framework!r}.")

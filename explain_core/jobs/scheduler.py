@@ -20,15 +20,15 @@ from threading import Thread
 
 from explain_core.backends import is_installed
 from explain_core.errors import JobError
-from explain_core.jobs import STARTING, warm_up
-from explain_core.limits import Limits, in_gb
-from explain_core.machine import available_memory
-from explain_core.sandbox import OFF, status
-from explain_core.sandbox.boot import CANNOT
-from explain_core.worker import Job, Progress, Worker
-from explain_core.worker_child import too_much_memory
-from explain_core.worker_process import ProcessEndedError, WorkerProcess
-from explain_core.workspace import workspace
+from explain_core.jobs.limits import Limits, in_gb
+from explain_core.jobs.machine import available_memory
+from explain_core.jobs.sandbox import OFF, status
+from explain_core.jobs.sandbox.boot import CANNOT
+from explain_core.jobs.tasks.explaining import STARTING, warm_up
+from explain_core.jobs.worker import Job, Progress, Worker
+from explain_core.jobs.worker_child import too_much_memory
+from explain_core.jobs.worker_process import ProcessEndedError, WorkerProcess
+from explain_core.jobs.workspace import workspace
 
 _log = logging.getLogger("pairlift.scheduler")
 

@@ -1,0 +1,1 @@
+"""What workers do for the app: functions of a `Report` and plain values. Frameworks are imported with the model."""

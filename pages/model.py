@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from explain_core.demos import Demo
-from explain_core.jobs.tasks.explaining import ModelSource
+from explain_core.jobs.tasks.opening import ModelSource
 from explain_core.jobs.tasks.preview import Preview, preview
 from explain_core.models import ModelSummary
 from explain_core.models.hints import ASSUMED

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from explain_core.errors import CaptureError
-from explain_core.jobs.tasks import explaining as jobs
+from explain_core.jobs.tasks import opening
 
 BLOCK = 64 * 2**20  # bytes
 _opened: list[Path] = []
@@ -94,13 +94,13 @@ def sleep(report, seconds):
 
 def count_openings(report):
     """From now on remember which model files this process opens."""
-    opener = jobs.load_model
+    opener = opening.load_model
 
     def load_model(path, **options):
         _opened.append(path)
         return opener(path, **options)
 
-    jobs.load_model = load_model
+    opening.load_model = load_model
 
 
 def openings(report):
@@ -117,7 +117,7 @@ def spin_until(report, file):
 
 def models_here(report):
     """How many models this process holds."""
-    return len(jobs._models)
+    return len(opening._models)
 
 
 def end_by_an_unnamed_signal(report):

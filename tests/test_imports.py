@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 import explain_core
 
@@ -36,14 +33,3 @@ def test_import_brings_no_framework():
 
 def test_explaining_a_torch_model_brings_no_other_framework():
     assert loaded_after(EXPLAIN_A_TORCH_MODEL) & set(HEAVY) == {"torch"}
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_no_module_imports_the_app(path):
-    imported = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            imported.add(node.module.partition(".")[0])
-    assert not imported & {"streamlit", "ui", "pages", "app"}

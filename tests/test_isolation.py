@@ -22,7 +22,8 @@ from explain_core.demos import list_demos, load_demo
 from explain_core.errors import InputError, JobError
 from explain_core.jobs.limits import GB, Limits
 from explain_core.jobs.scheduler import Scheduler
-from explain_core.jobs.tasks.explaining import ModelSource, Request, open_model
+from explain_core.jobs.tasks.explaining import Request
+from explain_core.jobs.tasks.opening import ModelSource, open_model
 from ui.session import Session
 from ui.subjects import request_key
 

@@ -16,7 +16,7 @@ from benchmarks.tab import SOON, until
 from explain_core.demos import list_demos, load_demo
 from explain_core.jobs.limits import GB, Limits
 from explain_core.jobs.scheduler import Scheduler
-from explain_core.jobs.tasks.explaining import ModelSource
+from explain_core.jobs.tasks.opening import ModelSource
 from ui import lifetime, turns
 from ui.session import Session
 from ui.uploads import Kept

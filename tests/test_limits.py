@@ -35,7 +35,7 @@ from explain_core.errors import JobError
 from explain_core.jobs import machine
 from explain_core.jobs.limits import GB, Limits
 from explain_core.jobs.scheduler import Scheduler
-from explain_core.jobs.tasks.explaining import ModelSource, open_model
+from explain_core.jobs.tasks.opening import ModelSource, open_model
 from explain_core.jobs.worker import UnexpectedFailure, Worker
 from explain_core.jobs.workspace import Workspace, remove_abandoned, remove_folder, workspace
 

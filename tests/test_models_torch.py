@@ -13,7 +13,7 @@ from torch import nn
 
 import explain_core as xc
 from explain_core.errors import CaptureError, InputError, ModelFileError, TargetError, UnsupportedOperation
-from explain_core.jobs.tasks.explaining import ModelSource, open_kept
+from explain_core.jobs.tasks.opening import ModelSource, open_kept
 from explain_core.jobs.tasks.preview import preview
 from explain_core.models import load_model
 from explain_core.models.pickles import imported_names

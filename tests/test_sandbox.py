@@ -30,7 +30,8 @@ from explain_core.errors import JobError, ModelFileError
 from explain_core.jobs import sandbox
 from explain_core.jobs.limits import GB, Limits
 from explain_core.jobs.scheduler import Scheduler
-from explain_core.jobs.tasks.explaining import ModelSource, Request, explain, open_model
+from explain_core.jobs.tasks.explaining import Request, explain
+from explain_core.jobs.tasks.opening import ModelSource, open_model
 from explain_core.jobs.worker import UnexpectedFailure, Worker
 
 SOON = 120  # seconds in which a job of these tests surely ends

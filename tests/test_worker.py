@@ -12,7 +12,7 @@ from hostile_jobs import Unreadable, Unsendable, count_openings, let_late_report
 
 from explain_core.demos import list_demos, load_demo
 from explain_core.errors import InputError, JobError, ModelFileError
-from explain_core.jobs.tasks.explaining import ModelSource, open_model
+from explain_core.jobs.tasks.opening import ModelSource, open_model
 from explain_core.jobs.worker import Progress, UnexpectedFailure, Worker
 
 SOON = 60  # seconds in which a job of these tests surely ends

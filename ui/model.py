@@ -9,7 +9,8 @@ from pathlib import Path
 import streamlit as st
 
 from explain_core.errors import JobError
-from explain_core.jobs.tasks.explaining import FRAMEWORKS, ModelSource, framework_of_file, open_model
+from explain_core.jobs.frameworks import FRAMEWORKS
+from explain_core.jobs.tasks.opening import ModelSource, framework_of_file, open_model
 from explain_core.models.permission import code_is_trusted
 from ui.session import Outcome, Session
 

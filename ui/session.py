@@ -23,7 +23,8 @@ from explain_core.explanation import Explanation
 from explain_core.jobs import wire
 from explain_core.jobs.limits import in_gb
 from explain_core.jobs.scheduler import Scheduler, shared_scheduler
-from explain_core.jobs.tasks.explaining import ModelSource, Request, explain
+from explain_core.jobs.tasks.explaining import Request, explain
+from explain_core.jobs.tasks.opening import ModelSource
 from explain_core.jobs.worker import Job, UnexpectedFailure, Worker
 from explain_core.jobs.workspace import workspace
 

@@ -11,7 +11,9 @@ import xarray as xr
 from explain_core.backends import is_installed
 from explain_core.demos import Demo, list_demos, load_demo
 from explain_core.errors import ExplainError
-from explain_core.jobs.tasks.explaining import FRAMEWORKS, ModelSource, OpenedModel, Request, open_model, try_out
+from explain_core.jobs.frameworks import FRAMEWORKS
+from explain_core.jobs.tasks.explaining import Request, try_out
+from explain_core.jobs.tasks.opening import ModelSource, OpenedModel, open_model
 from explain_core.jobs.tasks.sequences import read_sequences
 from explain_core.sequences import Options
 from explain_core.sequences.fitting import fit

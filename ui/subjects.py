@@ -18,7 +18,8 @@ import xarray as xr
 from explain_core.demos import Demo
 from explain_core.errors import InputError
 from explain_core.explanation.own_units import OFFSET
-from explain_core.jobs.tasks.explaining import ModelSource, Request
+from explain_core.jobs.tasks.explaining import Request
+from explain_core.jobs.tasks.opening import ModelSource
 from explain_core.models import ModelSummary
 from explain_core.sequences import Scaling, single
 from explain_core.sequences.fitting import fit, scaled_values

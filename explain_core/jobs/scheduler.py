@@ -17,18 +17,22 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cache, partial
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from explain_core.backends import is_installed
 from explain_core.errors import JobError
+from explain_core.jobs.frameworks import STARTING, warm_up
+from explain_core.jobs.job import Job, Progress
 from explain_core.jobs.limits import Limits, in_gb
 from explain_core.jobs.machine import available_memory
 from explain_core.jobs.sandbox import OFF, status
 from explain_core.jobs.sandbox.boot import CANNOT
-from explain_core.jobs.tasks.explaining import STARTING, warm_up
-from explain_core.jobs.worker import Job, Progress, Worker
 from explain_core.jobs.worker_child import too_much_memory
 from explain_core.jobs.worker_process import ProcessEndedError, WorkerProcess
 from explain_core.jobs.workspace import workspace
+
+if TYPE_CHECKING:
+    from explain_core.jobs.worker import Worker
 
 _log = logging.getLogger("pairlift.scheduler")
 

@@ -51,7 +51,7 @@ _CLASSES = {
     "MethodResult": "explain_core.diagnostics.comparison",
     "ModelOutput": "explain_core.backends.protocol",
     "ModelSummary": "explain_core.models.loaded",
-    "OpenedModel": "explain_core.jobs.tasks.explaining",
+    "OpenedModel": "explain_core.jobs.tasks.opening",
     "Preview": "explain_core.jobs.tasks.preview",
     "Reading": "explain_core.sequences.reading",
     "Scaling": "explain_core.sequences.scaling",

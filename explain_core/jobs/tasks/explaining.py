@@ -1,58 +1,19 @@
-"""The jobs that a worker process runs for the app. Frameworks are imported here, inside the functions."""
+"""Explaining in a worker."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import sys
-from collections import OrderedDict
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from explain_core.backends.protocol import ModelOutput
-from explain_core.errors import ModelFileError
 from explain_core.explain import explain as run
 from explain_core.explanation import Explanation
-from explain_core.jobs.worker import Report
-from explain_core.models import LoadedModel, ModelSummary, framework_of, load_model
-from explain_core.models.permission import FLAG, code_is_trusted, may_open_programs
+from explain_core.jobs.job import Report
+from explain_core.jobs.tasks.opening import ModelSource, open_kept
 from explain_core.preparation import open_on
-
-FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
-#: What is said while a framework is imported: most of the waiting for a first result.
-STARTING = {"torch": "Starting PyTorch", "tensorflow": "Starting TensorFlow, about 10 seconds the first time"}
-_KEPT_MODELS = 2
-_models: OrderedDict[tuple, LoadedModel] = OrderedDict()  # of this process, by content and options
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """A model file and, for a state dict, what completes it.
-
-    Attributes:
-        path: the file.
-        architecture: what a state dict does not say, by the names of `explain_core.models.options.Options`.
-        code: a Python file with the model's class.
-        framework: what opens it, "torch" or "tensorflow", as `framework_of_file` found; a process is to import one of
-            them only. Empty where that is left to the process.
-    """
-
-    path: Path
-    architecture: dict[str, str] = field(default_factory=dict)
-    code: Path | None = None
-    framework: str = ""
-
-
-@dataclass(frozen=True)
-class OpenedModel:
-    """What the app learns of a model: its summary, and the devices that can run it (id and name)."""
-
-    summary: ModelSummary
-    devices: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -79,34 +40,6 @@ class Request:
         }
 
 
-def warm_up(report: Report, framework: str = "torch") -> None:
-    """Import the framework ahead of the first job, which is most of the waiting."""
-    if framework in sys.modules:
-        return
-    report(0.05, STARTING[framework])
-    if framework == "torch":
-        import torch
-
-        torch.zeros(1)
-    else:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # it reports its own start otherwise
-        import tensorflow as tf
-
-        tf.zeros(1)
-
-
-def framework_of_file(report: Report, path: Path) -> str:
-    """The framework that opens a model file, found out in a process that has imported none."""
-    report(0.1, f"Looking at {path.name}")
-    return framework_of(path)
-
-
-def open_model(report: Report, source: ModelSource) -> OpenedModel:
-    """Open a model and keep it for later jobs."""
-    model = open_kept(report, source)
-    return OpenedModel(model.summary, _devices(model.framework))
-
-
 def try_out(report: Report, source: ModelSource, inputs: Any) -> tuple[ModelOutput, ...]:
     """Run the model once and say what it returns, so that an output can be chosen before explaining."""
     model = open_kept(report, source)
@@ -127,47 +60,3 @@ def explain(report: Report, request: Request) -> Explanation:
     )
     explanation.notes.extend(model.notes)
     return explanation
-
-
-def open_kept(report: Report, source: ModelSource) -> LoadedModel:
-    """The model, which stays open in this process for the jobs that come next.
-
-    Raises:
-        ModelFileError: also where code came with the model and this server was not started to trust it.
-    """
-    if source.code is not None and not code_is_trusted():
-        raise ModelFileError(
-            "Python code came with the model, and this server does not run any.",
-            where=source.code.name,
-            hint=f"Start the app with {FLAG} to allow it: streamlit run app.py -- {FLAG}",
-        )
-    code = None if source.code is None else _digest(source.code)
-    key = (_digest(source.path), tuple(sorted(source.architecture.items())), code)
-    if key not in _models:
-        warm_up(report, source.framework or framework_of(source.path))
-        report(0.05, "Opening the model")
-        _models[key] = load_model(
-            source.path, architecture=source.architecture, code=source.code, data_only=not may_open_programs()
-        )
-        while len(_models) > _KEPT_MODELS:
-            _models.popitem(last=False)
-    _models.move_to_end(key)
-    return _models[key]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _devices(framework: str) -> tuple[tuple[str, str], ...]:
-    if framework == "torch":
-        import torch
-
-        cards = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    else:
-        import tensorflow as tf
-
-        found = tf.config.list_physical_devices("GPU")
-        cards = [tf.config.experimental.get_device_details(card).get("device_name", card.name) for card in found]
-    return (("cpu", "Processor (CPU)"), *((f"cuda:{i}", name) for i, name in enumerate(cards)))

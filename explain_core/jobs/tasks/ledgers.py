@@ -11,8 +11,9 @@ from explain_core.diagnostics.cuts import conservation
 from explain_core.diagnostics.ledgers import LEDGER_METHODS, audit_prepared
 from explain_core.errors import ExplainError
 from explain_core.explanation import Explanation
-from explain_core.jobs.tasks.explaining import Request, open_kept
-from explain_core.jobs.worker import Report
+from explain_core.jobs.job import Report
+from explain_core.jobs.tasks.explaining import Request
+from explain_core.jobs.tasks.opening import open_kept
 from explain_core.preparation import prepare
 
 

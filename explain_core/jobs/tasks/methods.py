@@ -7,8 +7,9 @@ import pandas as pd
 from explain_core.diagnostics.comparison import MethodResult, run_method
 from explain_core.diagnostics.horizons import cut_sequence, horizon_of
 from explain_core.explanation import Explanation
-from explain_core.jobs.tasks.explaining import Request, open_kept
-from explain_core.jobs.worker import Report
+from explain_core.jobs.job import Report
+from explain_core.jobs.tasks.explaining import Request
+from explain_core.jobs.tasks.opening import open_kept
 
 _ABOUT = ("output", "layer", "state")
 """Columns that say what a row is about, of which a person may look at one after the other."""

@@ -8,8 +8,8 @@ from itertools import islice
 import numpy as np
 
 from explain_core.backends.protocol import Target
-from explain_core.jobs.tasks.explaining import ModelSource, open_kept
-from explain_core.jobs.worker import Report
+from explain_core.jobs.job import Report
+from explain_core.jobs.tasks.opening import ModelSource, open_kept
 from explain_core.models import ExpectedInput
 from explain_core.preparation import open_on
 

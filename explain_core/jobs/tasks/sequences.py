@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from explain_core.jobs.worker import Report
+from explain_core.jobs.job import Report
 from explain_core.sequences.loading import read_words
 from explain_core.sequences.options import Options
 from explain_core.sequences.reading import Reading, read_file

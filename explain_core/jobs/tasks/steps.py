@@ -14,8 +14,10 @@ from explain_core.diagnostics.one_step import steps_of
 from explain_core.diagnostics.published import half
 from explain_core.diagnostics.two_frameworks import Answers, answer, compare, write_plan
 from explain_core.explanation import Explanation
-from explain_core.jobs.tasks.explaining import FRAMEWORKS, Request, open_kept
-from explain_core.jobs.worker import Report
+from explain_core.jobs.frameworks import FRAMEWORKS
+from explain_core.jobs.job import Report
+from explain_core.jobs.tasks.explaining import Request
+from explain_core.jobs.tasks.opening import open_kept
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import weakref
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ import tensorflow as tf
 
 import explain_core as xc
 from explain_core.backends.protocol import Target
-from explain_core.backends.tensorflow import accepts
+from explain_core.backends.tensorflow import accepts, own_answers
+from explain_core.backends.tensorflow.devices import full_precision
 from explain_core.errors import (
     BackendError,
     CaptureError,
@@ -667,3 +669,41 @@ def test_shap_says_the_same_of_a_cell_written_out_by_hand(steps):
         theirs = shap.DeepExplainer(model, base).shap_values(test, check_additivity=True)[..., 0]
         ours = explain(model, [test], [np.repeat(base, 3, 0)]).attributions[0][0]
     assert distance(ours, theirs) <= 1e-5  # measured: at most 7e-15
+
+
+def test_the_last_of_several_runs_puts_the_precision_back():
+    setting = tf.config.experimental
+    kept = setting.tensor_float_32_execution_enabled()
+    try:
+        setting.enable_tensor_float_32_execution(True)
+        first, second = full_precision(), full_precision()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert not setting.tensor_float_32_execution_enabled()
+        second.__exit__(None, None, None)
+        assert setting.tensor_float_32_execution_enabled()
+    finally:
+        setting.enable_tensor_float_32_execution(kept)
+
+
+def test_a_coarser_answer_of_the_own_call_is_said(monkeypatch):
+    """As on a GPU: where TensorFloat-32 is on, the model's answers are rounded."""
+
+    class OfTheCard(tf.Module):
+        def __call__(self, x):
+            is_coarse = tf.executing_eagerly() and setting.tensor_float_32_execution_enabled()
+            return tf.round(x[:, 0] * 2.0**10) / 2.0**10 if is_coarse else x[:, 0]
+
+    @contextmanager
+    def as_given():
+        setting.enable_tensor_float_32_execution(True)
+        yield True
+        setting.enable_tensor_float_32_execution(False)
+
+    setting = tf.config.experimental
+    monkeypatch.setattr(own_answers, "coarse_as_given", as_given)
+    runner = runner_of(OfTheCard(), pair()[0])
+    runner.attribute(*pair(), first_targets(runner), gates=False, embeddings=False)
+    (note,) = runner.notes
+    assert "TF32 in matrix products" in note

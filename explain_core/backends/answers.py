@@ -211,7 +211,7 @@ class OwnAnswers(ABC):
     def __init__(self, sample_axes: Sequence[int | None]) -> None:
         self._sample_axes = sample_axes
         self._known: dict[str, tuple[list[np.ndarray], Outputs]] = {}
-        self._compared_rows = False
+        self._compared_rows = self._compared_settings = False
         self.notes: list[str] = []
 
     @abstractmethod
@@ -233,6 +233,13 @@ class OwnAnswers(ABC):
     @abstractmethod
     def _follow(self, arrays: Arrays, dtype: str) -> Outputs | None:
         """What is followed step by step gives in "float32" or "float64", without a baseline; None where it cannot."""
+
+    def _as_set(self, arrays: Arrays) -> tuple[Outputs, str] | None:
+        """What the model returns under settings of the process that make answers coarser, and what these are called.
+
+        None where there are none.
+        """
+        return None
 
     def answer(self, arrays: Arrays, targets: Sequence[Target]) -> np.ndarray | None:
         """The model's predictions (K, N) for any number of rows; None where it does not take that many."""
@@ -264,9 +271,31 @@ class OwnAnswers(ABC):
                 own, noise = self._number(outputs, target), self._noise(arrays, target, dtype)
                 said = require_own_answer(own, followed[k], size[k], dtype, member, noise)
                 self.notes += [note for note in said if note not in self.notes]
+        if not self._compared_settings:
+            self.notes += self._of_settings(test, targets, size, dtype)
+            self._compared_settings = True
         if not self._compared_rows and self._sample_axes[0] is not None and size.shape[1] > 1:
             self._require_own_rows(test, baseline, targets, size, dtype)
             self._compared_rows = True
+
+    def _of_settings(self, test: Arrays, targets: Sequence[Target], size: np.ndarray, dtype: str) -> list[str]:
+        """Where the person's own call answers differently from what is explained, in which settings are left out."""
+        found = self._as_set(test)
+        if found is None:
+            return []
+        (outputs, settings), exact = found, self._known["the input"][1]
+        worst = None
+        for k, target in enumerate(targets):
+            own, given = self._number(exact, target), self._number(outputs, target)
+            for row in rows_apart(own, given, size[k], dtype, self._noise(test, target, dtype)):
+                if worst is None or abs(own[row] - given[row]) > abs(worst[0] - worst[1]):
+                    worst = own[row], given[row]
+        if worst is None:
+            return []
+        return [
+            f"The settings of this process ({settings}) make the model's own predictions coarser: where "
+            f"{worst[0]:.6g} is explained, a call under them gives {worst[1]:.6g}. It is explained without them."
+        ]
 
     def _require_own_rows(
         self, test: Arrays, baseline: Arrays, targets: Sequence[Target], size: np.ndarray, dtype: str

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from explain_core.backends.protocol import Target
 from explain_core.backends.tensorflow.calling import entry, named_outputs
+from explain_core.backends.tensorflow.devices import full_precision
 from explain_core.methods.sample import Sample
 from explain_core.preparation import Prepared
 
@@ -28,9 +29,11 @@ class TensorFlowModel:
         self.takes_many = True
         self.notes: list[str] = []
 
-    def at_work(self) -> AbstractContextManager:
-        """Where the model runs."""
-        return tf.device(self._place)
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Where the model runs, in full precision."""
+        with tf.device(self._place), full_precision():
+            yield
 
     def use(self, sample: Sample) -> None:
         """See `PlainModel`."""
@@ -48,12 +51,12 @@ class TensorFlowModel:
 
     def predict(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         """See `PlainModel`."""
-        with tf.device(self._place):
+        with self.at_work():
             return self.columns([tf.constant(leaf) for leaf in rows]).numpy()
 
     def gradients(self, rows: Sequence[np.ndarray], output: int) -> list[np.ndarray]:
         """The slope of one output for each row and input, in the shape of the rows."""
-        with tf.device(self._place), tf.GradientTape(watch_accessed_variables=False) as tape:
+        with self.at_work(), tf.GradientTape(watch_accessed_variables=False) as tape:
             given = [tf.constant(leaf) for leaf in rows]
             tape.watch(given)
             column = self.columns(given)[:, output]

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from explain_core.backends.protocol import Target
 from explain_core.backends.torch.capture import private_copy
+from explain_core.backends.torch.one_at_a_time import one_at_a_time
 from explain_core.errors import MethodError
 from explain_core.methods.sample import Sample
 from explain_core.preparation import Prepared
@@ -45,8 +46,13 @@ class TorchModel(nn.Module):
     @contextmanager
     def at_work() -> Iterator[None]:
         """Slopes wherever this is called, and without cuDNN, whose recurrent layers have none in evaluation mode."""
-        with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-            yield
+        with one_at_a_time(), torch.enable_grad():
+            before = torch.backends.cudnn.enabled
+            torch.backends.cudnn.enabled = False
+            try:
+                yield
+            finally:
+                torch.backends.cudnn.enabled = before
 
     def use(self, sample: Sample) -> None:
         """See `PlainModel`."""
@@ -70,7 +76,7 @@ class TorchModel(nn.Module):
 
     def predict(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         """See `PlainModel`."""
-        with torch.no_grad():
+        with one_at_a_time(), torch.no_grad():
             return self(*map(self.tensor, rows)).cpu().numpy()
 
     def forward(self, *given: Tensor) -> Tensor:

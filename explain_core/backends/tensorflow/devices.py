@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,12 +28,39 @@ def device_of(name: str) -> str:
     return f"/GPU:{place}"
 
 
+_SWITCH = threading.RLock()
+_runs = 0
+_given = True  # what the process had set before the first of the runs that are going on
+
+
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Matrix products in the full precision of their type: TensorFloat-32 rounds to three digits."""
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+    """Matrix products in the full precision of their type: TensorFloat-32 rounds to three digits.
+
+    The switch belongs to the process and runs may go on in several threads: the last to end puts it back.
+    """
+    global _runs, _given
+    with _SWITCH:
+        if not _runs:
+            _given = tf.config.experimental.tensor_float_32_execution_enabled()
+            tf.config.experimental.enable_tensor_float_32_execution(False)
+        _runs += 1
     try:
         yield
     finally:
-        tf.config.experimental.enable_tensor_float_32_execution(before)
+        with _SWITCH:
+            _runs -= 1
+            if not _runs:
+                tf.config.experimental.enable_tensor_float_32_execution(_given)
+
+
+@contextmanager
+def coarse_as_given() -> Iterator[bool]:
+    """Within a run, TensorFloat-32 as the process had it, and whether it is on: only on a GPU, and in one run alone."""
+    with _SWITCH:
+        is_on = _given and _runs == 1 and "GPU" in tf.constant(0.0).device
+        tf.config.experimental.enable_tensor_float_32_execution(is_on)
+        try:
+            yield is_on
+        finally:
+            tf.config.experimental.enable_tensor_float_32_execution(False)

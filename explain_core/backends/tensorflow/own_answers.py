@@ -20,6 +20,7 @@ from ..answers import AGREEMENT, Arrays, OwnAnswers
 from ..protocol import Target
 from .calling import cause, entry, named_outputs
 from .capture import MODEL_ERRORS, Arguments, Captured
+from .devices import coarse_as_given
 from .graph import Precision, compile_graph
 from .interpreter import Interpreter
 from .layers import compiling
@@ -70,6 +71,10 @@ class TensorFlowAnswers(OwnAnswers):
             return follow(self._captured, arrays, Precision(dtype))
         except tf.errors.OpError:  # an operation without double precision
             return None
+
+    def _as_set(self, arrays: Arrays) -> tuple[list[np.ndarray], str] | None:
+        with coarse_as_given() as is_coarse:
+            return (self._call(arrays), "TF32 in matrix products and convolutions") if is_coarse else None
 
     def _of(self, arrays: Arrays, member: str) -> Arrays:
         outputs = super()._of(arrays, member)

@@ -26,6 +26,7 @@ from explain_core.backends.torch.infinities import Infinities
 from explain_core.backends.torch.ledger import books
 from explain_core.backends.torch.methods import PAIRED, Method
 from explain_core.backends.torch.pairs import Pair, is_pair, is_whole, pairs_in, pick
+from explain_core.backends.torch.precision import in_one_order
 from explain_core.backends.torch.recorder import Recorder
 from explain_core.errors import CaptureError, UnsupportedOperation
 
@@ -96,7 +97,8 @@ class PairOps:
             return self._take_apart(op, args, kwargs)
         name = _name(op)
         self.divisors.look(name, self.where, self.operation or name, args)
-        result = rules.for_numbers(rule, op, (args, kwargs))(self, op, args, kwargs)
+        with in_one_order(op, pairs_in((args, kwargs))[0].test.device):
+            result = rules.for_numbers(rule, op, (args, kwargs))(self, op, args, kwargs)
         scales.mark(rule, name, args, kwargs, result)
         return result
 

@@ -8,15 +8,17 @@ from contextlib import contextmanager
 
 import torch
 
+from explain_core.backends.torch.precision import full_precision
+
 _LOCK = threading.RLock()
 
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Alone, and where a tape can be kept, even if `explain` was called in inference mode.
+    """Alone, where a tape can be kept, even if `explain` was called in inference mode, and in full precision.
 
-    The modes of `make_fx`, the switch of the fast path of transformers, dynamo's settings and the filters of warnings
-    belong to the process and not to the thread.
+    The modes of `make_fx`, the switch of the fast path of transformers, dynamo's settings, the filters of warnings and
+    the precision of products belong to the process and not to the thread.
     """
-    with _LOCK, torch.inference_mode(False):
+    with _LOCK, torch.inference_mode(False), full_precision():
         yield

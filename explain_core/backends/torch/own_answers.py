@@ -12,6 +12,7 @@ from explain_core.backends.answers import Arrays, OwnAnswers, mixes, rows_apart
 from explain_core.backends.protocol import Target
 from explain_core.backends.torch.draws import Draws
 from explain_core.backends.torch.pairs import is_whole
+from explain_core.backends.torch.precision import as_given, given_settings
 from explain_core.errors import CaptureError, CompletenessError
 
 Column = Callable[[Sequence[Tensor], Target], Tensor]
@@ -25,6 +26,7 @@ class TorchAnswers(OwnAnswers):
         column: the explained number of each row, (N,), in what it returned.
         follow: runs the recorded model on arrays in another type.
         sample_axes: of each array; None for a model without one.
+        device: the type of device that the model itself is on.
         arrays, outputs: a call that was made already.
         alone: whether a row is to have the same answer by itself. Where there are inputs that are not explained, such
             as lengths, it may not: a model that takes the longest of a batch does what it was told with others.
@@ -36,12 +38,13 @@ class TorchAnswers(OwnAnswers):
         column: Column,
         follow: Callable[[Arrays, torch.dtype], Sequence[Tensor]],
         sample_axes: Sequence[int | None],
+        device: str,
         arrays: Arrays,
         outputs: Sequence[Tensor],
         alone: bool = True,
     ) -> None:
         super().__init__(sample_axes)
-        self._alone = alone
+        self._alone, self._device = alone, device
         self._run, self._column, self._run_recorded = call, column, follow
         self._known["the input"] = list(arrays), outputs
 
@@ -53,6 +56,13 @@ class TorchAnswers(OwnAnswers):
 
     def _follow(self, arrays: Arrays, dtype: str) -> Sequence[Tensor]:
         return self._run_recorded(arrays, getattr(torch, dtype))
+
+    def _as_set(self, arrays: Arrays) -> tuple[Sequence[Tensor], str] | None:
+        settings = given_settings().in_words(self._device)
+        if not settings:
+            return None
+        with as_given():
+            return self._run(arrays), settings
 
     def _require_own_rows(self, test, baseline, targets, size, dtype) -> None:
         try:

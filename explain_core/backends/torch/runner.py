@@ -127,6 +127,7 @@ class TorchRunner:
             lambda outputs, target: column_of(outputs, target, self._output_axes),
             self._follow,
             self._sample_axes,
+            leaves[0].device.type,
             arguments.leaves,
             captured.values,
             alone=all(self.explained),

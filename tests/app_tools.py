@@ -6,16 +6,36 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from explain_core.jobs.worker import Worker
+
 ROOT = Path(__file__).parents[1]
 SOON = 180  # seconds in which every job of these tests surely ends
 
 
+@pytest.fixture(scope="module")
+def workers():
+    """By framework, what does the jobs of all tests in a file: importing a framework takes longer than most jobs."""
+    workers = {}
+    yield workers
+    for worker in workers.values():
+        worker.close()
+
+
 @pytest.fixture
-def app(monkeypatch):
+def app(monkeypatch, workers):
+    """The app, in a session of its own that does its jobs where the sessions before have done theirs."""
+
+    def worker_of(framework, *, scheduler):
+        if framework not in workers:
+            workers[framework] = Worker(framework, scheduler=scheduler)
+        return workers[framework]
+
+    monkeypatch.setattr("ui.session.Worker", worker_of)
     monkeypatch.chdir(ROOT)
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=SOON)
     yield app
     if "session" in app.session_state:
+        app.session_state["session"].workers.clear()
         app.session_state["session"].close()
 
 

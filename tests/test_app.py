@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from app_jobs import imported_frameworks
-from app_tools import ROOT, SOON, app, wait
+from app_tools import ROOT, SOON, app, wait, workers
 from torch import nn
 
 from explain_core.demos import list_demos, load_demo
@@ -19,7 +19,7 @@ from explain_core.sequences.labelled import label
 from ui.picture import pair_picture
 from ui.subjects import upload_baselines
 
-__all__ = ["app"]  # the fixture
+__all__ = ["app", "workers"]  # the fixtures
 
 PAGES = ["pages/explanation.py", "pages/layers.py", "pages/model.py", "pages/how.py"]
 
@@ -126,8 +126,8 @@ def test_the_keras_demo_on_every_page_with_the_other_engine_and_as_a_file(app):
     wait(app)
     assert app.title[0].value == "own.keras"
     assert "Adds up" in text(app)
-    workers = app.session_state["session"].workers
-    imported = {name: worker.run(imported_frameworks).result(SOON) for name, worker in workers.items()}
+    found = app.session_state["session"].workers
+    imported = {name: worker.run(imported_frameworks).result(SOON) for name, worker in found.items()}
     assert imported == {"torch": ["torch"], "tensorflow": ["keras", "tensorflow"], None: []}
 
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from app_tools import ROOT, SOON, app, wait
+from app_tools import ROOT, SOON, app, wait, workers
 from streamlit.testing.v1 import AppTest
 from test_app import CSV, exported, state_dict, text, upload
 from torch import nn
@@ -15,7 +15,7 @@ from explain_core.errors import JobError
 from explain_core.explanation.own_units import in_own_units
 from ui.model import _known
 
-__all__ = ["app"]  # the fixture
+__all__ = ["app", "workers"]  # the fixtures
 
 
 def press(app, label):

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from app_tools import app  # noqa: F401 - a fixture
+from app_tools import app, workers  # noqa: F401 - fixtures
 
 from explain_core.jobs.limits import Limits
 from explain_core.jobs.sandbox import Status

@@ -3,11 +3,11 @@
 import io
 
 import torch
-from app_tools import app, wait
+from app_tools import app, wait, workers
 from test_app import text, upload
 from torch import nn
 
-__all__ = ["app"]  # the fixture
+__all__ = ["app", "workers"]  # the fixtures
 
 TABLE = "a,b,c\n" + "\n".join(f"{i},{i * i % 7},{i % 3}" for i in range(4))
 

@@ -1,12 +1,12 @@
 """The page that compares methods: rows as they come, failures as rows, tables that are kept."""
 
 import pytest
-from app_tools import SOON, app, wait
+from app_tools import SOON, app, wait, workers
 
 from explain_core.diagnostics import comparison, horizons
 from ui.subjects import request_key
 
-__all__ = ["app"]  # the fixture
+__all__ = ["app", "workers"]  # the fixtures
 
 
 def wait_without_error(app):

@@ -15,7 +15,7 @@ app: $(VENV)/.app-ready ## open the dashboard; APP_FLAGS="--server.headless true
 
 # One run for each framework, since the two must not share a process. With flags that select none of a run's
 # tests, pytest's exit status 5 is no failure.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 NONE_IS_FINE := $(if $(TEST_FLAGS),|| [ $$? = 5 ])
 
 test: $(VENV)/.dev-ready ## all tests; TEST_FLAGS="-k worker" for some

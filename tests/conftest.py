@@ -1,14 +1,29 @@
 """Which tests need a process without PyTorch: TensorFlow, once loaded, makes the processor round denormal numbers
-to zero, and PyTorch's own results then differ. `make test` therefore runs the two groups one after the other."""
+to zero, and PyTorch's own results then differ. `make test` therefore runs the two groups one after the other.
+
+With several processes a file is run by one of them, the longest files first: one that came last would run alone.
+"""
 
 import os
+from collections import Counter
 
 import pytest
 
 os.environ.setdefault("PAIRLIFT_SPARES", "0")  # processes that get ready for nobody slow down the tests
 
+# Files that take longer than the number of their tests lets expect. The others go by that.
+LONG = (
+    *("test_random_graphs", "test_app", "test_docs", "test_isolation", "test_app_browser", "test_methods_page"),
+    *("test_app_data", "test_conformance", "test_app_browser_server", "test_axes_app", "test_peers", "test_packaging"),
+    *("test_tensorflow_random_graphs", "test_tensorflow_conformance", "test_tensorflow_parity"),
+)
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if any(word in item.nodeid for word in ("tensorflow", "keras_model", "test_models_keras")):
             item.add_marker("tensorflow")
+    if hasattr(config, "workerinput"):  # one of several processes
+        tests = Counter(item.path for item in items)
+        places = {name: place for place, name in enumerate(LONG)}
+        items.sort(key=lambda item: (places.get(item.path.stem, len(LONG)), -tests[item.path], item.path))

@@ -183,9 +183,8 @@ def load_demo(slug: str, root: Path = DEMO_ROOT) -> Demo:
     manifest = _manifest(folder / MANIFEST)
     inputs, outputs = manifest["inputs"], manifest["outputs"]
     features = tuple(Feature(**feature) for feature in inputs["features"])
-    held_out = tuple(
-        HeldOutSequence(**{**sequence, "predicted": tuple(sequence["predicted"])}) for sequence in manifest["held_out"]
-    )
+    told: list[dict[str, Any]] = [{**each, "predicted": tuple(each["predicted"])} for each in manifest["held_out"]]
+    held_out = tuple(HeldOutSequence(**each) for each in told)
     sequences_path = folder / manifest["sequences"]
     x, lengths, times = _read_sequences(
         sequences_path,
@@ -200,7 +199,8 @@ def load_demo(slug: str, root: Path = DEMO_ROOT) -> Demo:
         )
     with np.load(folder / manifest["background"], allow_pickle=False) as arrays:
         background, feature_mean = arrays["background"], arrays["feature_mean"]
-    metrics = manifest["metrics"]
+    metrics: dict[str, Any] = manifest["metrics"]
+    metrics["references"] = tuple(Reference(**reference) for reference in metrics["references"])
     return Demo(
         **{key: manifest[key] for key in ("slug", "title", "description", "task", "framework")},
         **{key: manifest[key] for key in ("default_target", "default_baseline", "default_sequence")},
@@ -222,7 +222,7 @@ def load_demo(slug: str, root: Path = DEMO_ROOT) -> Demo:
         output_label=outputs["label"],
         output_names=tuple(outputs["names"]),
         output_unit=outputs["unit"],
-        metrics=Metrics(**{**metrics, "references": tuple(Reference(**r) for r in metrics["references"])}),
+        metrics=Metrics(**metrics),
     )
 
 

@@ -42,7 +42,7 @@ class ExplainError(Exception):
         hint = f"\n{self.hint}" if self.hint else ""
         return f"{self.what}{where}{hint}"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.what, self.where, self.hint, self.fixes)
 
 

@@ -7,7 +7,7 @@ case, so people are told that, with the reader and the original error; for devel
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from explain_core.errors import ExplainError
@@ -22,7 +22,7 @@ _OF_MACHINE = frozenset(
 
 
 @contextmanager
-def ending_typed(kind: type[ExplainError], form: str, where: str) -> Iterator[None]:
+def ending_typed(kind: type[ExplainError], form: str, where: str) -> Generator[None]:
     """Turn what is raised inside, and was not raised on purpose, into the error of the file.
 
     Errors of the machine (memory, disk, permissions) and of the installation (a package that is missing) stay.

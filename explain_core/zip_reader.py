@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import SEEK_END, BytesIO
@@ -136,7 +136,7 @@ class ZipReader:
 
 
 @contextmanager
-def open_zip(source: str | PathLike[str] | bytes) -> Iterator[ZipReader]:
+def open_zip(source: str | PathLike[str] | bytes) -> Generator[ZipReader]:
     """An archive, by its path or its content.
 
     Raises:

@@ -30,8 +30,8 @@ WORTH_SAYING = 1e-3
 
 def attribution_size(result: PairAttribution) -> np.ndarray:
     """All attribution of each explained output and row, ``Σ|φ|``, (K, N)."""
-    parts = (part for part in result.attributions if part is not None)
-    return sum(np.abs(part).sum(tuple(range(2, part.ndim)), dtype=float) for part in parts)
+    parts = [part for part in result.attributions if part is not None]
+    return np.sum([np.abs(part).sum(tuple(range(2, part.ndim)), dtype=float) for part in parts], axis=0)
 
 
 Arrays = Sequence[np.ndarray]
@@ -112,7 +112,7 @@ def _patterns(rows: int) -> list[np.ndarray]:
 
 
 def other_mates(
-    test: Arrays, baseline: Arrays, axes: Sequence[int | None]
+    test: Arrays, baseline: Arrays, axes: Sequence[int | None], rows: int
 ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
     """Batches with about half of their rows from the baseline: rows that stay where they were, among others.
 
@@ -123,7 +123,7 @@ def other_mates(
     Yields:
         The arrays, and which rows are the baseline's, (N,).
     """
-    for of_baseline in _patterns(test[0].shape[axes[0]]):
+    for of_baseline in _patterns(rows):
         mixed = []
         for a, b, axis in zip(test, baseline, axes, strict=True):
             if axis is None:
@@ -138,7 +138,7 @@ def require_same_among_others(
     outputs: tuple[Outputs, Outputs, Outputs],
     of_baseline: np.ndarray,
     number: Callable[[Outputs, Target], np.ndarray],
-    follow: Callable[[], tuple[Outputs, Outputs, Outputs] | None],
+    follow: Callable[[], tuple[Outputs, ...] | None],
     targets: Sequence[Target],
     size: np.ndarray,
 ) -> None:
@@ -158,14 +158,16 @@ def require_same_among_others(
     if [found.shape for found in mixed] != [found.shape for found in of_test]:
         return
 
-    def answers(target: Target, three: tuple[Outputs, Outputs, Outputs]) -> tuple[np.ndarray, np.ndarray]:
+    def answers(target: Target, three: tuple[Outputs, ...]) -> tuple[np.ndarray, np.ndarray]:
         among, test, base = (number(found, target) for found in three)
         return np.where(of_baseline, base, test), among
 
     if all(np.array_equal(*answers(target, outputs)) for target in targets):
         return
     followed = follow()
-    for k, target in enumerate(targets if followed is not None else ()):
+    if followed is None:
+        return
+    for k, target in enumerate(targets):
         require_own_rows(*answers(target, followed), size[k], "among others")
 
 
@@ -301,13 +303,13 @@ class OwnAnswers(ABC):
         self, test: Arrays, baseline: Arrays, targets: Sequence[Target], size: np.ndarray, dtype: str
     ) -> None:
         """Refuse a model whose answer to one row depends on the other rows; a framework may look further."""
-        for mixed, of_baseline in other_mates(test, baseline, self._sample_axes):
+        for mixed, of_baseline in other_mates(test, baseline, self._sample_axes, size.shape[1]):
             try:
                 among = self._call(mixed)
             except CaptureError:  # it takes rows of the input, or of the baseline, but not both in one batch
                 continue
             of_test, of_base = (self._known[member][1] for member in ("the input", "the baseline"))
-            follow = partial(self._followed, *((arrays, "float64") for arrays in (mixed, test, baseline)))
+            follow = partial(self._followed, (mixed, "float64"), (test, "float64"), (baseline, "float64"))
             three = among, of_test, of_base
             require_same_among_others(three, of_baseline, self._number, follow, targets, size)
 
@@ -323,8 +325,9 @@ class OwnAnswers(ABC):
 
     def _followed(self, *runs: tuple[Arrays, str]) -> tuple[Outputs, ...] | None:
         """What is followed gives for all of these arrays and types; None where it cannot for one."""
-        outputs = tuple(self._follow(arrays, dtype) for arrays, dtype in runs)
-        return None if any(found is None for found in outputs) else outputs
+        outputs = [self._follow(arrays, dtype) for arrays, dtype in runs]
+        known = tuple(found for found in outputs if found is not None)
+        return known if len(known) == len(runs) else None
 
     def _noise(self, arrays: Arrays, target: Target, dtype: str) -> Noise | None:
         """How far rounding in ``dtype`` moves each prediction, measured by following it in single and in double."""
@@ -335,6 +338,7 @@ class OwnAnswers(ABC):
             outputs = self._followed((arrays, "float32"), (arrays, "float64"))
             if outputs is None:  # nobody knows, and nothing is allowed for it
                 return np.zeros(1)
-            return moved_by_rounding(*(self._number(found, target) for found in outputs), dtype)
+            single, double = (self._number(found, target) for found in outputs)
+            return moved_by_rounding(single, double, dtype)
 
         return measure

@@ -62,7 +62,7 @@ class Target:
         """What is explained, and then what is taken from it, if anything is."""
         return (self,) if self.against is None else (self, self.against)
 
-    def of_rows(self, samples: Sequence[int]) -> Target:
+    def of_rows(self, samples: Sequence[int] | np.ndarray) -> Target:
         """The same for rows that are of these samples."""
         index = tuple(tuple(i[n] for n in samples) if isinstance(i, tuple) else i for i in self.index)
         return replace(self, index=index, against=self.against and self.against.of_rows(samples))

@@ -176,10 +176,10 @@ def _within_rounding(explanation: Explanation, sums: Sums) -> Explanation:
 
 def _rounding_in_double(single: Explanation, double: Explanation) -> np.ndarray:
     """What rounding may have left of the sums in float64, (N, K), by how far it moved everything in float32."""
-    moved = sum(np.abs(getattr(single, p).values - getattr(double, p).values) for p in _PREDICTIONS)
+    moved = np.sum([np.abs(getattr(single, p).values - getattr(double, p).values) for p in _PREDICTIONS], axis=0)
     others = by_name(double.attributions)
     for name, part in by_name(single.attributions).items():
-        gap = np.abs(part.astype(np.float64) - others[name].values)
+        gap = abs(part.astype(np.float64) - others[name].values)
         gap = gap if "output" in gap.dims else gap.expand_dims(output=single.prediction["output"])
         moved = (
             moved + gap.sum([d for d in gap.dims if d not in ("sample", "output")]).transpose("sample", "output").values
@@ -198,7 +198,7 @@ def _or_nothing(again: Again, precision: str, sample: int | None) -> Explanation
         return None
 
 
-def _worst(sums: Sums) -> tuple[int, int]:
+def _worst(sums: Sums) -> tuple[int, ...]:
     """Where the residual is furthest beyond what it is summed from; first where it is not clear of the change."""
     beyond = sums.residual / np.where(sums.roundings == 0, 1.0, sums.roundings)
     return tuple(int(v) for v in np.unravel_index(np.where(sums.clear, beyond, np.inf).argmax(), beyond.shape))
@@ -209,7 +209,7 @@ def _named(explanation: Explanation, n: int, k: int) -> str:
 
 
 def _incomplete(
-    explanation: Explanation, sums: Sums, place: tuple[int, int], other: np.ndarray | None, why: str = ""
+    explanation: Explanation, sums: Sums, place: tuple[int, ...], other: np.ndarray | None, why: str = ""
 ) -> CompletenessError:
     """The error for a residual that is no rounding; ``other`` are the residuals in the other precision."""
     off, size = sums.residual[place], sums.size[place]

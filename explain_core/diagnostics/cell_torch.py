@@ -104,9 +104,10 @@ def cell_weights(model: Any, layer: str) -> dict[str, np.ndarray]:
         InputError: the model's weights do not have such names.
     """
     state = model.state_dict() if callable(getattr(model, "state_dict", None)) else dict(model.state_dict)
-    path, suffix = re.fullmatch(r"(.*?)(?:\.(l\d+(?:_reverse)?))?", layer).groups()
+    numbered = re.search(r"\.(l\d+(?:_reverse)?)\Z", layer)
+    path, suffix = (layer[: numbered.start()], numbered[1]) if numbered else (layer, "l0")
     for prefix in (f"{path}.", ""):  # a module that is the model itself has no path
-        for ending in (f"_{suffix or 'l0'}", ""):
+        for ending in (f"_{suffix}", ""):
             names = {part: f"{prefix}{part}{ending}" for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
             if names["weight_ih"] in state:
                 return {part: state[name].detach().cpu().numpy() for part, name in names.items() if name in state}

@@ -51,24 +51,22 @@ class MethodResult:
             "library": "",
             "message": self.message,
         }
-        if self.explanation is None:
+        found = self.explanation
+        if found is None:
             return row
-        residual = self.explanation.residual.values
+        residual = found.residual.values
         worst = np.unravel_index(np.abs(residual).argmax(), residual.shape)
-        moved = self.explanation.prediction.values - self.explanation.baseline_prediction.values
+        moved = found.prediction.values - found.baseline_prediction.values
         area = areas(self.curves).mean() if self.curves is not None else {}
         all_samples, all_outputs = range(residual.shape[0]), range(residual.shape[1])
         return row | {
-            "adds_up": all(self.explanation.adds_up(*self._label(n, k)) for n in all_samples for k in all_outputs),
+            "adds_up": all(found.adds_up(found.samples[n], found.outputs[k]) for n in all_samples for k in all_outputs),
             "error": float(residual[worst]),
             "relative_error": float(np.abs(residual).max() / np.abs(moved).max()) if moved.any() else np.nan,
             "deletion": float(area.get("deletion", np.nan)),
             "insertion": float(area.get("insertion", np.nan)),
-            "library": self.explanation.attrs["library"],
+            "library": found.attrs["library"],
         }
-
-    def _label(self, n: int, k: int) -> tuple[Any, str]:
-        return self.explanation.samples[n], self.explanation.outputs[k]
 
 
 @dataclass

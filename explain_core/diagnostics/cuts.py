@@ -54,7 +54,7 @@ def _table(explanation: Explanation, layer: str, gates: xr.Dataset, row: int, co
     one = one.isel(output=column) if "output" in one.dims else one
     mass = one["mass"].values.astype(np.float64)
     residual = left_over(one).values
-    lost = np.flatnonzero(np.abs(residual) > _ROUNDING * np.abs(one["carry"]).sum("unit").values)
+    lost = np.flatnonzero(np.abs(residual) > _ROUNDING * abs(one["carry"]).sum("unit").values)
     own = slice(0, max(shown, int(lost[-1]) + 1 if lost.size else 0))
     mass, residual = mass[own], residual[own]
     return pd.DataFrame(

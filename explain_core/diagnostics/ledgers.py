@@ -83,7 +83,13 @@ def ledger(
         MethodError: the method does not exist for this model; says why.
         ExplainError: as `explain_core.explain` raises.
     """
-    shared = {"device": device, "precision": precision, "background": background, "progress": progress, **options}
+    shared: dict[str, Any] = {
+        "device": device,
+        "precision": precision,
+        "background": background,
+        "progress": progress,
+        **options,
+    }
     return audit(model, inputs, baselines, target, method, **shared).diagnostics["ledger"]
 
 
@@ -145,14 +151,16 @@ def audit_prepared(ready: Prepared, method: str, say: Progress) -> Explanation:
     result = attribute_rows(
         ready.runner, ready.plan, ready.targets, True, False, lambda f, m: say(0.9 * f, m), ledger=method
     )
+    ledger = result.ledger
+    assert ledger is not None  # it was asked for
     say(0.9, "Writing the ledger")
     found = ready.label(result, {"method": TITLES[method], "ledger_method": method}, started)
     labels = _Labels(found, ready.keep_output)
-    times = {name: _times(layer, found.gates.get(name), found) for name, layer in result.ledger.layers.items()}
-    defects = labels.table(_defects(result.ledger, times), ["layer", "time", "part", "defect"])
-    sums = _totals(found, result.ledger)
+    times = {name: _times(layer, found.gates.get(name), found) for name, layer in ledger.layers.items()}
+    defects = labels.table(_defects(ledger, times), ["layer", "time", "part", "defect"])
+    sums = _totals(found, ledger)
     defects.attrs = {"method": method, "dtype": ready.runner.dtype, "totals": sums.to_dict("records")}
-    steps = labels.table(_steps(result.ledger, times), ["layer", "time", "multiplier", "change", "backwards"])
+    steps = labels.table(_steps(ledger, times), ["layer", "time", "multiplier", "change", "backwards"])
     steps.attrs = {"method": method}
     found.diagnostics = {"ledger": defects, "steps": steps, "totals": sums}
     say(1.0, "Done")

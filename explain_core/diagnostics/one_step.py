@@ -306,8 +306,9 @@ def _sequences(
     initial = [state[0, 0] for state in run.before]
     failed: Measured | None = None
     for step in at:
-        if failed is None:
+        found = failed
+        if found is None:
             model = cell.sequence(variant, place, direction[step], initial, step + 1)
             found = measure(method, model, run.x[:1, : step + 1], run.x[1:, : step + 1])
             failed = None if found.size else found  # what stops a method stops it at every length
-        yield int(step), failed or found
+        yield int(step), found

@@ -45,7 +45,8 @@ def weights() -> dict[str, np.ndarray]:
 
 def sequence() -> tuple[np.ndarray, np.ndarray]:
     """The single step's input at each of three steps, and the baseline's: both (1, 3, 3)."""
-    return tuple(np.repeat(row[:, None, :INPUTS], STEPS, 1) for row in (TEST, BASELINE))
+    test, baseline = (np.repeat(row[:, None, :INPUTS], STEPS, 1) for row in (TEST, BASELINE))
+    return test, baseline
 
 
 @dataclass(frozen=True)

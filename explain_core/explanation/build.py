@@ -91,7 +91,7 @@ def build_explanation(
         attributions[item.name] = by_output(item.attributions, item.dims, axes, item.name)
         values[item.name] = xr.DataArray(item.values, plain, dims, item.name)
         baselines[item.name] = xr.DataArray(item.baseline, plain, dims, item.name)
-        if item.name in (embedding_attributions or {}):
+        if embedding_attributions and item.name in embedding_attributions:
             array = embedding_attributions[item.name]
             labels = {**axes, "embedding": np.arange(array.shape[-1])}
             embeddings[item.name] = by_output(array, (*item.dims, "embedding"), labels, item.name)

@@ -200,7 +200,7 @@ def _needed_coords(array: xr.DataArray) -> xr.DataArray:
     return array.drop_vars([name for name, coord in array.coords.items() if not set(coord.dims) <= set(array.dims)])
 
 
-def _encode(dataset: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
+def _encode(dataset: xr.Dataset, names: Mapping[Any, str]) -> xr.Dataset:
     """In types that NetCDF has, each with its original type as an attribute, and under names that it carries."""
     encoded = {names.get(name, name): _encode_variable(v, names) for name, v in dataset.variables.items()}
     coords = {short: encoded.pop(short) for short in (names.get(name, name) for name in dataset.coords)}
@@ -212,7 +212,7 @@ def _renamed(attrs: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
     return {key: names.get(str(value), value) if key == "name" else value for key, value in attrs.items()}
 
 
-def _encode_variable(variable: xr.Variable, names: Mapping[str, str]) -> xr.Variable:
+def _encode_variable(variable: xr.Variable, names: Mapping[Any, str]) -> xr.Variable:
     data, attrs = variable.values, {_DTYPE: variable.dtype.str}
     if data.dtype.kind in "mM":
         unit = _CF_UNITS[np.datetime_data(data.dtype)[0]]
@@ -226,7 +226,7 @@ def _encode_variable(variable: xr.Variable, names: Mapping[str, str]) -> xr.Vari
     return xr.Variable([names.get(dim, dim) for dim in variable.dims], data, attrs)
 
 
-def _decode(dataset: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
+def _decode(dataset: xr.Dataset, names: Mapping[Any, str]) -> xr.Dataset:
     """Undo `_encode`; also takes everything into memory."""
     decoded = {}
     for name, variable in dataset.variables.items():

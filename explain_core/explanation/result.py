@@ -78,7 +78,7 @@ class Explanation:
     @property
     def relative_residual(self) -> xr.DataArray:
         """``|residual| / sum|attributions|``, (sample, output); 0 where both are 0."""
-        size, off = self.attribution_size, np.abs(self.residual)
+        size, off = self.attribution_size, abs(self.residual)
         nothing = (size == 0) & (off == 0)
         with np.errstate(divide="ignore"):
             return (off / size.where(~nothing, 1.0)).rename("relative_residual")
@@ -272,7 +272,7 @@ class Explanation:
     def __repr__(self) -> str:
         worst = None
         if self.prediction.size:
-            row, column = np.unravel_index(self.relative_residual.values.argmax(), self.prediction.shape)
+            row, column = map(int, np.unravel_index(self.relative_residual.values.argmax(), self.prediction.shape))
             worst = self._one(row, column)
         return described(self, by_name(self.attributions), worst)
 

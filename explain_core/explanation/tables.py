@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ def to_dataframe(explanation: Explanation) -> pd.DataFrame:
     size = explanation.attribution_size.values[..., None]
     tables = []
     for name, part in by_name(explanation.attributions).items():
-        axes = values[name].dims[1:]
+        axes = [str(axis) for axis in values[name].dims[1:]]
         dims = ("sample", "output", *axes)
         whole = _with_output(part, explanation).transpose(*dims)
 
@@ -34,7 +34,7 @@ def to_dataframe(explanation: Explanation) -> pd.DataFrame:
             return array.broadcast_like(whole).transpose(*whole.dims).values.ravel()
 
         flat = whole.values.astype(np.float64).reshape(*whole.shape[:2], -1)
-        columns = {dim: column(whole[dim]) for dim in ("sample", "output")}
+        columns: dict[str, Any] = {dim: column(whole[dim]) for dim in ("sample", "output")}
         columns["input"] = name
         columns |= {axis: column(whole[axis]) for axis in axes}
         columns |= {extra: column(whole[extra]) for extra in ("time_label", "token") if extra in whole.coords}
@@ -51,16 +51,17 @@ def to_shap(explanation: Explanation, by: str) -> shap.Explanation:
     """See `Explanation.to_shap`."""
     if by not in _TOTALS:
         raise InputError(f"to_shap cannot group by {by!r}.", hint=f"Choose one of {', '.join(_TOTALS)}.")
-    if _TOTALS[by] is not None:
-        explanation.require_axis(_TOTALS[by])
+    total = _TOTALS[by]
+    if total is not None:
+        explanation.require_axis(total)
     import shap
 
     several = len(explanation.input_names) > 1
     columns, data, shown, names = [], [], [], []
     for name, part in by_name(explanation.attributions).items():
         value = by_name(explanation.inputs)[name]
-        axes, tokens = value.dims[1:], value.coords.get("token")
-        kept = list(axes) if _TOTALS[by] is None else [axis for axis in axes if axis == _TOTALS[by]]
+        axes, tokens = [str(axis) for axis in value.dims[1:]], value.coords.get("token")
+        kept = axes if total is None else [axis for axis in axes if axis == total]
         summed = [axis for axis in axes if axis not in kept]
         whole = _with_output(part, explanation).sum(summed, skipna=False)
         whole = whole.transpose("sample", *kept, "output")

@@ -76,6 +76,7 @@ def attribution_figure(
 
 
 def _sequence(panel: Panel, theme: Theme, zmax: float | None, steps: tuple[int, int]) -> tuple[go.Figure, int]:
+    assert panel.time is not None
     shown = slice(steps[0], steps[1] + 1)
     F = len(panel.features)
     axis = time_axis(panel.time[shown])

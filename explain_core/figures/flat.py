@@ -17,7 +17,9 @@ _TOKENS_PER_ROW = 12
 
 
 def token_figure(panel: Panel, theme: Theme, zmax: float | None) -> tuple[go.Figure, int]:
-    """Tokens in reading order, a few to a row, each on its colour."""
+    """Tokens in reading order, a few to a row, each on its colour; of a panel that has tokens."""
+    assert panel.tokens is not None
+    assert panel.time is not None
     T = len(panel.tokens)
     width = min(_TOKENS_PER_ROW, T)
     rows = -(-T // width)

@@ -65,7 +65,7 @@ def panel_of(
     value, baseline = (by_name(each)[name].isel(sample=row) for each in (explanation.inputs, explanation.baselines))
 
     one = explanation.sel(slice(row, row + 1), slice(column, column + 1))
-    axes = [axis for axis in value.dims if axis != "time"]
+    axes = [str(axis) for axis in value.dims if axis != "time"]
     arrays = [_flat(array, axes) for array in (attribution, in_own_units(value), in_own_units(baseline))]
     steps = arrays[0].shape[0] if whole else _steps_to_show(arrays[0], value)
     labels, names = _feature_names(value, axes, name, units or {})

@@ -116,6 +116,7 @@ def _totals(panel: Panel, by: str, *, several: bool) -> list[tuple[str, float]]:
 
 
 def _step_names(panel: Panel) -> list[str]:
+    assert panel.time is not None
     times = label_texts(panel.time)
     if panel.tokens:
         return [f"{token} ({time})" for token, time in zip(panel.tokens, times, strict=True)]

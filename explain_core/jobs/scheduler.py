@@ -310,7 +310,7 @@ class Scheduler:
     def _end(self, seat: _Seat, error: JobError | None = None) -> None:
         self._seats.remove(seat)
         if seat.job is not None:
-            seat.job.fail(error)
+            seat.job.fail(error or _closed())
             seat.job = None
         self._ending += 1
         seat.process.end(then=lambda: self._inbox.put(self._count_end))
@@ -336,7 +336,7 @@ class Scheduler:
     def _watch_job(self, seat: _Seat, job: Job, now: float) -> None:
         if seat.process.memory > self.limits.memory:
             self._stop_job(seat, too_much_memory(self.limits.memory))
-        elif now - job.started > job.time_limit:
+        elif job.started is not None and now - job.started > job.time_limit:
             self._stop_job(seat, _too_long(job.time_limit))
 
     def _make_memory(self) -> None:

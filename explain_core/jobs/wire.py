@@ -90,7 +90,7 @@ def dump(value: Any) -> Iterator[bytes | memoryview]:
     yield len(text).to_bytes(_LENGTH, "little")
     yield text
     for array in packer.arrays:
-        yield memoryview(array.reshape(-1).view(np.uint8))
+        yield array.reshape(-1).view(np.uint8).data
 
 
 def load(stream: Stream, most: int) -> tuple[Any, int]:
@@ -130,7 +130,7 @@ def _exactly(stream: Stream, size: int) -> bytes:
 
 
 def _fill(stream: Stream, array: np.ndarray) -> None:
-    view = memoryview(array)
+    view = array.data
     while view:
         count = stream.readinto(view)
         if not count:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import version
 
@@ -42,7 +42,7 @@ _KNOWN = (
 
 
 @contextmanager
-def library_at_work(method: str, library: str) -> Iterator[None]:
+def library_at_work(method: str, library: str) -> Generator[None]:
     """Turn whatever a package raises into a `MethodError`.
 
     Raises:

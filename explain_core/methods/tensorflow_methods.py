@@ -4,7 +4,7 @@ since captum is for PyTorch. Each returns (K, ...) for every explained input; se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -88,7 +88,7 @@ def _outputs(model: TensorFlowModel, sample: Sample) -> int:
 
 
 @contextmanager
-def _recording_restored() -> Iterator[None]:
+def _recording_restored() -> Generator[None]:
     """Undo what shap's DeepExplainer leaves behind when it fails: its own function for recording operations.
 
     Every later gradient in the process would fail of it, PairLift's own included.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -44,7 +44,7 @@ class TorchModel(nn.Module):
 
     @staticmethod
     @contextmanager
-    def at_work() -> Iterator[None]:
+    def at_work() -> Generator[None]:
         """Slopes wherever this is called, and without cuDNN, whose recurrent layers have none in evaluation mode."""
         with one_at_a_time(), torch.enable_grad():
             before = torch.backends.cudnn.enabled

@@ -40,7 +40,7 @@ class Architecture:
     """
 
     before: tuple[Layer, ...]
-    head: tuple[Linear | Norm, ...]
+    head: tuple[Embedding | Linear | Norm, ...]
     options: Options
     widths: float = 1
     order_is_told: bool = True
@@ -58,7 +58,8 @@ class Architecture:
 
     @property
     def input_size(self) -> int:
-        return (self.before or self.head)[0].input_size
+        first = (self.before or self.head)[0]
+        return first.tokens if isinstance(first, Embedding) else first.input_size
 
     @property
     def timesteps(self) -> int | None:
@@ -202,19 +203,21 @@ def infer(shapes: Shapes, options: Options, where: str, *, ordered: bool = True)
     return replace(architecture, options=options)
 
 
-def _in_lists(head: Sequence[Linear | Norm]) -> list[Linear]:
+def _in_lists(head: Sequence[Layer]) -> list[Linear]:
     """The Linear layers whose numbers go on without a gap below one path, with nothing else there."""
     found: list[Linear] = []
     for parent in {layer.path.rpartition(".")[0] for layer in head}:
         parts = [layer for layer in head if layer.path.rpartition(".")[0] == parent]
         numbers = [layer.path.rpartition(".")[2] for layer in parts]
-        if numbers == [str(i) for i in range(len(parts))] and all(isinstance(layer, Linear) for layer in parts):
-            found += parts
+        linear = [layer for layer in parts if isinstance(layer, Linear)]
+        if numbers == [str(i) for i in range(len(parts))] and len(linear) == len(parts):
+            found += linear
     return found
 
 
 def _split(order: Sequence[Layer], options: Options, order_is_told: bool) -> Architecture:
     last = max((i for i, layer in enumerate(order) if isinstance(layer, Recurrent)), default=-1)
-    before, head = tuple(order[: last + 1]), tuple(order[last + 1 :])
+    before = tuple(order[: last + 1])
+    head = tuple(layer for layer in order[last + 1 :] if not isinstance(layer, Recurrent))
     widths = multiple(head[0], before) if before and head else 1
     return Architecture(before, head, options, widths or 1, order_is_told)

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from explain_core.errors import ModelFileError
 from explain_core.zip_reader import DamagedZipError, ZipError, open_zip
@@ -78,7 +78,7 @@ def pack(entries: Mapping[str, bytes]) -> io.RawIOBase:
     It shares the memory of the entries, which may be a model of gigabytes.
     """
     sink = _Sink()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(cast(Any, sink), "w", zipfile.ZIP_STORED) as archive:
         for name, data in entries.items():
             archive.writestr(f"{_ROOT}/{name}", data)
     return _Joined(sink.parts)

@@ -89,7 +89,7 @@ def initial_state(names: Sequence[str], shapes: Shapes, layers: Sequence[Layer],
 
 
 def _forms(states: int, size: int) -> list[tuple[int, ...]]:
-    forms = [(states, 1, size), (states, size)]
+    forms: list[tuple[int, ...]] = [(states, 1, size), (states, size)]
     return [*forms, (size,)] if states == 1 else forms
 
 
@@ -107,7 +107,7 @@ def positions_of(names: Sequence[str], shapes: Shapes, before: Sequence[Layer], 
         what = "another table of positions" if len(names) > 1 else "no recurrent layer"
         raise cannot_tell(f"there is {what} beside {names[0]!r}", where)
     places = [layer.path for layer in before[:first] if layer.output_size == size]
-    if not first and before[0].input_size == size:
+    if isinstance(before[0], Recurrent) and before[0].input_size == size:
         return Positions(names[0], steps, size, None)
     if len(places) != 1:
         raise cannot_tell(f"{names[0]!r} ({steps} × {size}) could be added in {len(places)} places", where)

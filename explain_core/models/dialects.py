@@ -58,6 +58,7 @@ def _operations(stream: BinaryIO) -> Iterator[_Operation]:
     start = stream.tell()
     places = []
     for opcode, argument, place in pickletools.genops(stream):
+        assert place is not None  # the stream can tell
         places.append((opcode.name, argument, place - start))
         if len(places) > _MAX_OPERATIONS:
             raise ValueError("more operations than real files have")

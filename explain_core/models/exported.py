@@ -7,7 +7,6 @@ PyTorch gets a fresh archive of only what was checked.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Mapping
@@ -126,7 +125,7 @@ def _as_json(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-def _load(buffer: io.BytesIO, name: str) -> torch.export.ExportedProgram:
+def _load(buffer: Any, name: str) -> torch.export.ExportedProgram:
     try:
         return torch.export.load(buffer)
     except _ERRORS as error:
@@ -141,9 +140,11 @@ def _refuse_training_mode(program: torch.export.ExportedProgram, where: str) -> 
     """A program keeps the mode that it was exported in, and no flag can change it later."""
     for node in program.graph.nodes:
         schema = getattr(node.target, "_schema", None)
-        arguments = {} if schema is None else {a.name: v for a, v in zip(schema.arguments, node.args, strict=False)}
+        if schema is None:
+            continue
+        arguments = {a.name: v for a, v in zip(schema.arguments, node.args, strict=False)}
         is_random = arguments.get("train") and (arguments.get("p") or arguments.get("dropout"))
-        if is_random or (schema is not None and "norm" in schema.name and arguments.get("training")):
+        if is_random or ("norm" in schema.name and arguments.get("training")):
             raise ModelFileError(
                 "The model was exported in training mode, with dropout or batch statistics on: it answers "
                 "differently each time.",

@@ -335,7 +335,7 @@ def _type(key: str, argument: Any) -> str:
 
 
 def _call(operation: str, schema: Any, made_safe: tuple[str, Callable[[Tensor], Tensor]] | None) -> str:
-    argument, function = made_safe or ("", None)
-    given = (f"{function.__name__}({a.name})" if a.name == argument else a.name for a in schema.arguments)
+    argument, function = ("", "") if made_safe is None else (made_safe[0], made_safe[1].__name__)
+    given = (f"{function}({a.name})" if a.name == argument else a.name for a in schema.arguments)
     parts = (f"{a.name}={value}" if a.kwarg_only else value for a, value in zip(schema.arguments, given, strict=True))
     return f"torch.{operation}({', '.join(parts)})"

@@ -7,7 +7,7 @@ plain arrays of numbers and attributes of bounded size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
@@ -165,7 +165,7 @@ class Hdf5File:
 
 
 @contextmanager
-def opened(source: Path | bytes, where: str) -> Iterator[Hdf5File]:
+def opened(source: Path | bytes, where: str) -> Generator[Hdf5File]:
     """An HDF5 file, looked through.
 
     Raises:
@@ -214,7 +214,7 @@ def _is_unicode(text: str) -> bool:
 
 
 @contextmanager
-def reading(where: str) -> Iterator[None]:
+def reading(where: str) -> Generator[None]:
     """Errors of the HDF5 library as errors for people."""
     try:
         yield

@@ -32,7 +32,7 @@ EXPORT_HINT = """In Python, these lines write a file that opens as it is:
     torch.export.save(program, "model.pt2")"""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException | str) -> str:
     """The first line of a framework's message, which is the one for people; its type where there is none."""
     lines = str(error).strip().splitlines()
     if isinstance(error, LookupError) or not lines:  # of a dictionary's it is the key alone

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._weights_only_unpickler
 from torch import nn
 
 from explain_core.errors import ModelFileError
@@ -105,6 +106,8 @@ class Recorded:
     """What a pickle said of one object: the name of its class, and what the class was to be handed."""
 
     path = ""  # of the class, "module.name"
+    args: tuple[Any, ...]
+    state: Any
 
     def __new__(cls, *args: Any) -> Recorded:
         made = super().__new__(cls)
@@ -153,7 +156,7 @@ def read(path: Path, classes: Iterable[str] = ()) -> Any:
         ModelFileError: damaged, or asks for something that is on no list; the error names it.
     """
     classes = tuple(classes)
-    stand_ins = [*_STAND_INS, (_module_class, MODULE_CLASS), *(_stand_in(name) for name in classes)]
+    stand_ins: list[Any] = [*_STAND_INS, (_module_class, MODULE_CLASS), *(_stand_in(name) for name in classes)]
     if zipfile.is_zipfile(path):
         entries = read_entries(path, rewrite="torch.save")
         _require_measure(entries.get("data.pkl", b""), 1, path)

@@ -57,7 +57,7 @@ def _of_program(model: LoadedModel) -> tuple[tuple[str, ...], dict[str, Any]] | 
         floats = all(spec.dtype.startswith(("float", "bfloat")) and spec.shape for spec in parts)
         if not parts or not floats or not is_state_name(name):
             continue
-        zeros = tuple(Zeros(spec.shape, getattr(torch, spec.dtype)) for spec in parts)
+        zeros = tuple(Zeros(spec.shape, getattr(torch, spec.dtype)) for spec in parts if spec.shape)
         states[name] = zeros[0] if parts[0].name == name else zeros
     return (names, states) if states else None
 
@@ -92,7 +92,8 @@ def _state(layer: Recurrent) -> tuple[int | None, ...]:
 def _required(module: Any) -> list[str]:
     """Parameters of ``forward`` without a default."""
     if isinstance(module, torch.jit.ScriptModule):
-        arguments = module.forward.schema.arguments[1:]
+        forward: Any = module.forward
+        arguments = forward.schema.arguments[1:]
         return [argument.name for argument in arguments if not argument.has_default_value()]
     if not isinstance(module, nn.Module):
         return []

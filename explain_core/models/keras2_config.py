@@ -65,7 +65,7 @@ class Converter:
     # Models
 
     def _model(self, description: Config, outermost: bool = False) -> Config:
-        config = description.get("config")
+        config: Any = description.get("config")
         if description["class_name"] == "Sequential":
             return self._sequential(config, outermost)
         if not _is_functional(config):

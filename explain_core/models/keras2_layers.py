@@ -276,7 +276,7 @@ def _restore_defaults(name: str, fitted: Config, era: Era, where: str) -> None:
 
 
 def _gate_default(kind: str, era: Era, where: str) -> str | Config:
-    is_old = era.is_multi_backend and era.version < _SIGMOID_GATES
+    is_old = era.version is not None and era.is_multi_backend and era.version < _SIGMOID_GATES
     if is_old or (kind.startswith("ConvLSTM") and not era.is_keras3):
         return _hard_sigmoid("recurrent_activation", era, where)
     if era.version is not None and (era.is_multi_backend or era.version >= (2, 4)):

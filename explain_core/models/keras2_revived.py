@@ -43,7 +43,7 @@ class Keras2Function(keras.layers.Layer):
         if self.function == SLICING:
             index = named["slice_spec"]
             return argument[tuple(index) if isinstance(index, list) else index]
-        function = reduce(getattr, _EXPORTED.get(self.function, self.function).split("."), tf)
+        function: Any = reduce(getattr, _EXPORTED.get(self.function, self.function).split("."), tf)
         name, *_ = inspect.signature(function).parameters
         return function(**{name: argument, **named})
 
@@ -102,6 +102,8 @@ class MergedMask(keras.Operation):
 
 class _Merge:
     """What Keras 2's merging layers did with masks."""
+
+    name: str  # of the Keras layer that this is mixed into
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -9,7 +9,7 @@ import copy
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from math import prod
 from typing import Any
@@ -54,7 +54,7 @@ def _other_backend(name: str) -> BackendError:
 
 
 @contextmanager
-def building(where: str, version: str) -> Iterator[list[str]]:
+def building(where: str, version: str) -> Generator[list[str]]:
     """Keras's errors as ours, and its warnings in the list that this gives. It knows its own classes and ours."""
     import keras
     import tensorflow as tf

@@ -155,10 +155,11 @@ def _misfit(order: Sequence[Layer]) -> str:
     for position, layer in enumerate(order):
         if multiple(layer, order[:position]) is None:
             before = order[position - 1]
-            rivals = [x.path for x in order if isinstance(x, Linear) and x.input_size == layer.input_size]
-            if isinstance(layer, Linear) and len(rivals) > 1:
-                listed = " and ".join(map(repr, rivals[:3]))
-                return f"it has more than one branch: {listed} each take {layer.input_size} values"
+            if isinstance(layer, Linear):
+                rivals = [x.path for x in order if isinstance(x, Linear) and x.input_size == layer.input_size]
+                if len(rivals) > 1:
+                    listed = " and ".join(map(repr, rivals[:3]))
+                    return f"it has more than one branch: {listed} each take {layer.input_size} values"
             return (
                 f"{layer.path or 'a layer'!r} takes {getattr(layer, 'input_size', 'token')} values, but "
                 f"{before.output_size} come out before it, of {before.path or 'a layer'!r}"

@@ -43,7 +43,7 @@ def imported_names(data: bytes, pickles: int = 1) -> tuple[str, ...]:
     left = MAX_OPERATIONS
     for _ in range(pickles):
         strings: list[str] = []  # what STACK_GLOBAL takes its two names from
-        memo: dict[int, str] = {}
+        memo: dict[Any, str] = {}
         try:
             for opcode, argument, _ in pickletools.genops(stream):
                 left -= 1

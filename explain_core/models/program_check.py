@@ -239,10 +239,10 @@ def _is_small_power(base: ast.AST, exponent: ast.AST) -> bool:
         exponent = exponent.args[0]
     if isinstance(exponent, ast.UnaryOp):
         exponent = exponent.operand
-    small = isinstance(exponent, ast.Constant) and isinstance(exponent.value, (int, float))
+    number = exponent.value if isinstance(exponent, ast.Constant) else None
     inside = list(ast.walk(base))
     nested = any(isinstance(node, ast.Pow) or (isinstance(node, ast.Name) and node.id in _POWERS) for node in inside)
-    return small and abs(exponent.value) <= _MOST_POWER and not nested
+    return isinstance(number, (int, float)) and abs(number) <= _MOST_POWER and not nested
 
 
 def _is_plain_tree(text: str) -> bool:

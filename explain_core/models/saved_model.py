@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -69,7 +69,7 @@ def open_model(path: Path, architecture: Mapping[str, Any]) -> LoadedModel:
 
 
 @contextmanager
-def _unpacked(path: Path) -> Iterator[Path]:
+def _unpacked(path: Path) -> Generator[Path]:
     """The graph and the variables, and nothing else of the archive, in a folder."""
     if path.is_dir():
         _check_folder(path)

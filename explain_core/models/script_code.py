@@ -156,7 +156,7 @@ class Code(Literals):
     def _arguments(self, node: ast.Call) -> str:
         if any(isinstance(item, ast.Starred) for item in node.args) or any(item.arg is None for item in node.keywords):
             raise self.refused("a call with * or **", node)
-        named = (f"{self._name(item.arg, node)}={self._expression(item.value)}" for item in node.keywords)
+        named = (f"{self._name(item.arg, node)}={self._expression(item.value)}" for item in node.keywords if item.arg)
         return ", ".join((*map(self._expression, node.args), *named))
 
     def _printed_call(self, node: ast.Call, name: str) -> str:
@@ -182,14 +182,16 @@ class Code(Literals):
 
     def _of_type(self, node: ast.expr) -> str:
         """The value that a type is given to; ``x.tolist()`` has no other form."""
-        function = getattr(node, "func", None)
-        if isinstance(function, ast.Attribute) and function.attr == "tolist" and not node.args and not node.keywords:
-            return f"({self._expression(function.value)}).tolist()"
+        if isinstance(node, ast.Call) and not node.args and not node.keywords:
+            function = node.func
+            if isinstance(function, ast.Attribute) and function.attr == "tolist":
+                return f"({self._expression(function.value)}).tolist()"
         return self._expression(node)
 
     def _odd_member(self, value: ast.expr, name: ast.Constant) -> str:
         """``getattr(layers, "0")``: a part whose name is no identifier."""
-        if path_of(value).partition(".")[0] in ("torch", "ops", ARCHIVE, "CONSTANTS") or DUNDER.fullmatch(name.value):
+        owner = path_of(value).partition(".")[0]
+        if owner in ("torch", "ops", ARCHIVE, "CONSTANTS") or DUNDER.fullmatch(str(name.value)):
             raise self.refused(f"getattr with {name.value!r}", name)
         return f"getattr({self._expression(value)}, {self._constant(name)})"
 

@@ -98,7 +98,7 @@ class _Definitions(Code):
             if isinstance(part, ast.FunctionDef):
                 self._function(part, 1)
             elif isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
-                self._attribute(part, types)
+                self._attribute(part.target.id, part, types)
             elif isinstance(part, ast.Assign) and len(part.targets) == 1:
                 self._of_class(part, types)
             elif isinstance(part, ast.Pass):
@@ -108,8 +108,8 @@ class _Definitions(Code):
         if not node.body:
             self._line(1, "pass")
 
-    def _attribute(self, node: ast.AnnAssign, types: dict[str, ast.expr]) -> None:
-        name = self._own(node.target.id, node)
+    def _attribute(self, name: str, node: ast.AnnAssign, types: dict[str, ast.expr]) -> None:
+        name = self._own(name, node)
         text = f"{name} : {self._type(node.annotation)}"
         if name in types:
             raise self.refused(f"the attribute {name!r}, which is there twice,", node)
@@ -122,19 +122,21 @@ class _Definitions(Code):
     def _of_class(self, node: ast.Assign, types: dict[str, ast.expr]) -> None:
         """``__parameters__ = ["weight", ]`` and ``__annotations__["first-head"] = Type``."""
         target = node.targets[0]
-        names = isinstance(node.value, ast.List) and all(is_string(item) for item in node.value.elts)
+        listed = node.value.elts if isinstance(node.value, ast.List) else []
+        names = isinstance(node.value, ast.List) and all(is_string(item) for item in listed)
         if isinstance(target, ast.Name) and target.id in ("__parameters__", "__buffers__", "__annotations__") and names:
-            self._line(1, f"{target.id} = [{''.join(f'{self._literal(item)}, ' for item in node.value.elts)}]")
+            self._line(1, f"{target.id} = [{''.join(f'{self._literal(item)}, ' for item in listed)}]")
         elif (
             isinstance(target, ast.Subscript)
             and isinstance(target.value, ast.Name)
             and target.value.id == "__annotations__"
             and is_string(target.slice)
         ):
-            if DUNDER.fullmatch(target.slice.value):
-                raise self.refused(f"the attribute {target.slice.value!r}", node)
-            if types.setdefault(target.slice.value, node.value) is not node.value:
-                raise self.refused(f"the attribute {target.slice.value!r}, which is there twice,", node)
+            name = str(target.slice.value)
+            if DUNDER.fullmatch(name):
+                raise self.refused(f"the attribute {name!r}", node)
+            if types.setdefault(name, node.value) is not node.value:
+                raise self.refused(f"the attribute {name!r}, which is there twice,", node)
             self._line(1, f"__annotations__[{self._literal(target.slice)}] = {self._type(node.value)}")
         else:
             raise self.refused(f"{ast.unparse(target)[:60]!r} in a class", node)

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from explain_core.errors import ModelFileError
 from explain_core.models.program_check import refuse_code
@@ -160,11 +161,10 @@ class Literals:
             return f"[{', '.join(map(each, node.elts))}]"
         if isinstance(node, ast.Tuple):
             return f"({''.join(f'{each(item)}, ' for item in node.elts)})" if node.elts else "()"
-        if None in node.keys:
+        pairs = [(key, value) for key, value in zip(node.keys, node.values, strict=True) if key is not None]
+        if len(pairs) < len(node.keys):
             raise self.refused("** in a dictionary", node)
-        return (
-            f"{{{', '.join(f'{each(key)}: {each(value)}' for key, value in zip(node.keys, node.values, strict=True))}}}"
-        )
+        return f"{{{', '.join(f'{each(key)}: {each(value)}' for key, value in pairs)}}}"
 
     def _constant(self, node: ast.Constant) -> str:
         value = node.value
@@ -212,7 +212,7 @@ def is_constant(node: ast.Attribute) -> bool:
     return re.fullmatch(r"CONSTANTS\.c\d+", path_of(node), re.ASCII) is not None
 
 
-def is_string(node: ast.expr) -> bool:
+def is_string(node: ast.expr) -> TypeGuard[ast.Constant]:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 

@@ -121,7 +121,7 @@ def _kinds(architecture: Architecture) -> dict[str, str]:
 
 def _options(architecture: Architecture) -> dict[str, tuple[str, ...]]:
     """The choices by option, the one in use first."""
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for name, values in architecture.choices.items():
         used = getattr(architecture.options, name)
         found[name] = (used, *(value for value in values if value != used))

@@ -27,7 +27,7 @@ _COUNTER = "num_batches_tracked"
 _MOST_MODULES = 10_000
 _DEEPEST = 50
 _RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
-_MORE_ARGUMENTS = {
+_MORE_ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.LSTM: (*_RECURRENT, "proj_size"),
     nn.GRU: _RECURRENT,
     nn.RNN: (*_RECURRENT, "nonlinearity"),
@@ -104,7 +104,7 @@ class _Builder:
         )
 
 
-def _construct(kind: type[nn.Module], value: Recorded, children: Mapping[str, nn.Module]) -> nn.Module:
+def _construct(kind: type[nn.Module], value: Recorded, children: Mapping[str, Any]) -> nn.Module:
     if kind is nn.Sequential:
         return nn.Sequential(OrderedDict(children))
     if kind is nn.ModuleList:
@@ -112,13 +112,13 @@ def _construct(kind: type[nn.Module], value: Recorded, children: Mapping[str, nn
     if kind is nn.ModuleDict:
         return nn.ModuleDict(children)
     if kind is nn.TransformerEncoderLayer:
-        attention, wide = children["self_attn"], children["linear1"]
+        attention, wide, norm = (children[name] for name in ("self_attn", "linear1", "norm1"))
         made = kind(
             attention.embed_dim,
             attention.num_heads,
             wide.out_features,
             activation=_activation(value.attributes.get("activation")),
-            layer_norm_eps=children["norm1"].eps,
+            layer_norm_eps=norm.eps,
             batch_first=attention.batch_first,
             norm_first=value.attributes.get("norm_first", False),
             bias=wide.bias is not None,

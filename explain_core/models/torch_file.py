@@ -72,7 +72,7 @@ def _take_samples_first(module: nn.Module) -> list[str]:
 
     Only where every other layer acts on each step alone, so that the order of the axes changes nothing.
     """
-    parts = [part for part in module.modules() if getattr(part, "batch_first", None) is False]
+    parts: list[Any] = [part for part in module.modules() if getattr(part, "batch_first", None) is False]
     if not parts:
         return []
     if not all(isinstance(part, _OF_EACH_STEP) or hasattr(part, "batch_first") for part in module.modules()):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.jit._recursive
 
 from explain_core.errors import ModelFileError
 from explain_core.models import guards, operators
@@ -113,12 +114,13 @@ def _guards(script: Script) -> dict[str, bytes]:
 
 def _load(entries: Mapping[str, bytes], name: str) -> tuple[torch.jit.ScriptModule, list[Any]]:
     """The module, and every function and method that was compiled with it."""
-    unit = torch._C.CompilationUnit()
+    native: Any = torch._C  # its stubs are behind what it has
+    unit = native.CompilationUnit()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript files remain, whatever the future
             data = pack(entries).read()
-            module = torch._C.import_ir_module_from_buffer(unit, data, torch.device("cpu"), {}, False)
+            module = native.import_ir_module_from_buffer(unit, data, torch.device("cpu"), {}, False)
             return torch.jit._recursive.wrap_cpp_module(module), unit.get_functions()
     except READER_ERRORS as error:
         raise ModelFileError(
@@ -136,7 +138,7 @@ def _describe(module: torch.jit.ScriptModule, where: str, notes: tuple[str, ...]
             hint="Save a module that has one.",
         )
     shapes = {name: tuple(tensor.shape) for name, tensor in module.named_parameters()}
-    kinds = {name: part.original_name for name, part in module.named_modules()}
+    kinds = {name: str(part.original_name) for name, part in module.named_modules()}
     layers = describe_layers(shapes, kinds)
     notes += () if any(layer.recurrent for layer in layers) else (NO_RECURRENT,)
     summary = ModelSummary(
@@ -151,7 +153,8 @@ def _describe(module: torch.jit.ScriptModule, where: str, notes: tuple[str, ...]
 
 def _inputs(module: torch.jit.ScriptModule, shapes: Mapping[str, tuple[int, ...]]) -> tuple[ExpectedInput, ...]:
     """What `forward` takes. Sizes are known only where the first layer with parameters is a recurrent one."""
-    names = [argument.name for argument in module.forward.schema.arguments[1:]]
+    forward: Any = module.forward
+    names = [argument.name for argument in forward.schema.arguments[1:]]
     recurrent = find_recurrent(shapes)
     first = next(iter(shapes), "").rpartition(".")[0]
     starts_recurrent = bool(recurrent) and recurrent[0].path == first

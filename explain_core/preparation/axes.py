@@ -48,8 +48,8 @@ def sample_axes(arguments: Arguments, sample_axis: Axis | Mapping[str, Axis]) ->
     for argument in [name for name in given if name not in arguments.names]:  # an argument of several arrays
         parts = [name for name in arguments.names if name.startswith(f"{argument}.")]
         if parts:
-            own = given.pop(argument)
-            given |= {name: own for name in parts if name not in given}
+            axis = given.pop(argument)
+            given |= {name: axis for name in parts if name not in given}
     unknown = [name for name in given if name not in arguments.names]
     if unknown:
         raise InputError(f"sample_axis names {unknown[0]!r}, which is no input", hint=f"They are {arguments.names}.")
@@ -159,14 +159,19 @@ def in_sample_order(arguments: Arguments, axes: Sequence[int | None]) -> Argumen
     Raises:
         OtherSamplesError: two have other labels, so that it cannot be told which samples belong together.
     """
-    labels = {i: one.labels[axes[i]] for i, one in enumerate(arguments.given) if axes[i] in one.labels}
+    labels = {
+        i: one.labels[axis]
+        for i, one in enumerate(arguments.given)
+        if (axis := axes[i]) is not None and axis in one.labels
+    }
     wanted = of_samples(labels.values())
     if wanted is None:
         return arguments
     first, found = next(arguments.names[i] for i, own in labels.items() if own is wanted), []
     for i, (name, one) in enumerate(zip(arguments.names, arguments.given, strict=True)):
         order = sample_order(labels.get(i), wanted, repr(name), repr(first), where=name, error=OtherSamplesError)
-        found.append(one if order is None else one.in_order(axes[i], order))
+        axis = axes[i]
+        found.append(one if order is None or axis is None else one.in_order(axis, order))
     return arguments.with_given(found)
 
 
@@ -193,7 +198,7 @@ def axis_names(
         InputError: the person's name is one that results use themselves.
     """
     others = [axis for axis in range(len(given)) if axis != sample_axis]
-    names: dict[int, str] = {axis: given[axis] for axis in others if given[axis] is not None}
+    names = {axis: name for axis in others if (name := given[axis]) is not None}
     for axis, name in names.items():
         if name in TAKEN:
             raise InputError(
@@ -205,8 +210,9 @@ def axis_names(
     if twice:
         raise InputError(f"two axes are called {twice[0]!r}", where=where)
     for axis in others:
-        if axis not in names and told[axis] is not None and told[axis] not in names.values():
-            names[axis] = told[axis]
+        name = told[axis]
+        if axis not in names and name is not None and name not in names.values():
+            names[axis] = name
     missing = [axis for axis in others if axis not in names]
     rest = {"time", "feature"} - set(names.values())
     if missing and len(others) == 2 and len(missing) == 1 and len(rest) == 1:

@@ -252,8 +252,9 @@ def _first(array: np.ndarray, which: np.ndarray) -> str:
 def _misfit(read: Given, form: Form, background: bool) -> InputError:
     sizes, samples = form.values.shape[1:], "any number" if background else f"1 or {len(form.values)}"
     hint = f"It needs {samples} of samples, each of shape {sizes} {form.dims}"
-    if form.axis_of("feature") is not None and len(sizes) > 1:
-        hint += f", or one number for each of the {form.values.shape[form.axis_of('feature')]} features"
+    feature = form.axis_of("feature")
+    if feature is not None and len(sizes) > 1:
+        hint += f", or one number for each of the {form.values.shape[feature]} features"
     if read.array.shape == (form.steps,) and len(sizes) > 1:
         by_step = tuple(form.steps if role == "time" else 1 for role in form.roles)
         hint += f"; one number for each step has the shape {by_step}"
@@ -297,7 +298,7 @@ def _by_names(read: Given, form: Form) -> tuple[np.ndarray, dict[int, int]] | No
             where=form.name,
             hint="Rename or drop axes, so that each is one of the input's.",
         )
-    order = sorted(places, key=places.get)
+    order = sorted(places, key=places.__getitem__)
     array = read.array.transpose(order)
     missing = tuple(axis for axis in range(form.values.ndim) if axis not in places.values())
     return np.expand_dims(array, missing), places

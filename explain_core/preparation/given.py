@@ -19,6 +19,9 @@ from explain_core.preparation.no_arrays import require_array
 Labels = dict[int, np.ndarray | pd.RangeIndex]
 """By the number of the axis; a ``RangeIndex`` is what pandas counted, and nobody's name for anything."""
 
+Along = dict[str, tuple[tuple[int, ...], np.ndarray]]
+"""Coordinates by name: the axes that one lies along, and its values."""
+
 
 @dataclass(frozen=True)
 class Given:
@@ -38,7 +41,7 @@ class Given:
     array: np.ndarray
     dims: tuple[str | None, ...]
     labels: Labels = field(default_factory=dict)
-    along: dict[str, tuple[tuple[int, ...], np.ndarray]] = field(default_factory=dict)
+    along: Along = field(default_factory=dict)
     form: str = "array"
 
     @property
@@ -267,7 +270,7 @@ def _of_panel(value: pd.DataFrame, array: np.ndarray, name: str) -> Given:
     own = times[at]
     same = all(np.array_equal(own[0], other) for other in own)
     labels |= {1: own[0]} if same else {}
-    along = {} if same else {"times": ((0, 1), own)}
+    along: Along = {} if same else {"times": ((0, 1), own)}
     return Given(array[at], ("sample", "time", "feature"), labels, along)
 
 
@@ -346,7 +349,7 @@ def stacked(values: Sequence[Any], name: str) -> Given:
     times = _times_of(parts, name)
     same = all(_same(own, times[0]) for own in times)
     labels |= {1: first.labels[0]} if same else {}
-    along = {} if same else {"times": ((0, 1), np.stack(times))}
+    along: Along = {} if same else {"times": ((0, 1), np.stack(times))}
     return Given(np.stack([part.array for part in parts]), ("sample", "time", "feature"), labels, along)
 
 

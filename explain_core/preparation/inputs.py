@@ -198,7 +198,7 @@ def _is_one_argument(model: Any, inputs: Mapping) -> bool:
     )
 
 
-def _function(model: Any) -> Callable | None:
+def _function(model: Any) -> Any:
     return getattr(model, "forward", None) or getattr(model, "call", None)
 
 
@@ -223,7 +223,7 @@ def _required(model: Any) -> list[inspect.Parameter]:
 
 def _parameter_names(model: Any, count: int) -> list[str]:
     """Names for ``count`` positional arguments: a functional Keras model's own, or those of the parameters."""
-    own = [getattr(tensor, "name", None) for tensor in getattr(model, "inputs", None) or ()]
+    own: list[Any] = [getattr(tensor, "name", None) for tensor in getattr(model, "inputs", None) or ()]
     if count > 1 and len(own) == count and all(own):
         return own
     plain = [p.name for p in _parameters(model) if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]

@@ -99,6 +99,7 @@ def _one_sequence(arguments: Arguments, axis: int, attempt: Callable[[Arguments,
     if arguments.given[0].array.ndim == 1 and arguments.given[0].dims != ("feature",):
         forms.append(arguments.with_given([arguments.given[0].as_column(), *arguments.given[1:]]))
     for form in forms:
+        found: Opened | None = None
         for place in dict.fromkeys((axis, 1 if axis == 0 else 0)):
             found = attempt(_as_one(form, place), place)
             if found is None or not found.reads_along_samples:
@@ -127,7 +128,7 @@ def _as_rows(arguments: Arguments, axis: int) -> Arguments:
 def _require_agreement(opened: Opened) -> None:
     """Refuse a sequence that the model reads along another axis than the one that is called time."""
     name, dims = opened.arguments.names[0], opened.arguments.given[0].dims
-    called = dims[opened.time_axis]
+    called = None if opened.time_axis is None else dims[opened.time_axis]
     if "time" in dims and called != "time":
         at = dims.index("time")
         raise InputError(

@@ -78,7 +78,7 @@ def _require_layout(
     for other in (place for place in range(ndim) if place != axis):
         moves = [other if (leaf.ndim, own) == (ndim, axis) else own for leaf, own in zip(leaves, axes, strict=True)]
         moved = [
-            leaf if own is None else np.ascontiguousarray(np.moveaxis(leaf, own, to))
+            leaf if own is None or to is None else np.ascontiguousarray(np.moveaxis(leaf, own, to))
             for leaf, own, to in zip(leaves, axes, moves, strict=True)
         ]
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -212,7 +213,9 @@ class _Mean:
             self._total[:, samples[first:end]] += part[:, first:end]
 
     def value(self) -> np.ndarray:
-        return (self._total / self._rows_of_each).astype(self._dtype) if self._rows_of_each > 1 else self._total
+        total = self._total
+        assert total is not None  # a part was added
+        return (total / self._rows_of_each).astype(self._dtype) if self._rows_of_each > 1 else total
 
 
 def _filled_up(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -284,6 +287,9 @@ def attribute_rows(
     def gather(kind: str) -> dict[int, np.ndarray]:
         return {key[1]: mean.value() for key, mean in means.items() if key[0] == kind}
 
+    def gates_of(name: str) -> dict[str, Any]:
+        return {part: means[key].value() if (key := ("gates", name, part)) in means else None for part in GATE_PARTS}
+
     attributions = gather("attributions")
     return PairAttribution(
         prediction=means[("prediction",)].value(),
@@ -294,10 +300,7 @@ def attribute_rows(
                 trace.kind,
                 trace.gates,
                 backwards=trace.backwards,
-                **{
-                    part: means[("gates", name, part)].value() if ("gates", name, part) in means else None
-                    for part in GATE_PARTS
-                },
+                **gates_of(name),
             )
             for name, trace in kinds.items()
         },
@@ -322,7 +325,12 @@ def _ledger(layers: dict[str, LayerDefects], values: dict[tuple, np.ndarray]) ->
     return LedgerTrace(
         nodes={key[1:]: value for key, value in values.items() if key[0] == "node"},
         layers={
-            name: replace(layer, **{part: values["layer", name, part] for part in ("defect", "multiplier", "change")})
+            name: replace(
+                layer,
+                defect=values["layer", name, "defect"],
+                multiplier=values["layer", name, "multiplier"],
+                change=values["layer", name, "change"],
+            )
             for name, layer in layers.items()
         },
     )

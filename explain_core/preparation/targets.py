@@ -80,8 +80,8 @@ def select_targets(
     if names:
         _require_count(names, outputs)
     numbers = [_whole(name) for name in names or ()]
-    names = names and [str(name) for name in names]
-    chooser = _Chooser(outputs, names, samples, sample_labels, sample_name, numbers)
+    own = None if names is None else [str(name) for name in names]
+    chooser = _Chooser(outputs, own, samples, sample_labels, sample_name, numbers)
     if target is None:
         total = sum(int(np.prod(o.shape)) for o in outputs)
         if total > MOST_OUTPUTS:

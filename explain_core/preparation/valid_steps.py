@@ -59,6 +59,13 @@ class Form:
         return 1 + self.roles.index(role) if role in self.roles else None
 
     @property
+    def by_step(self) -> np.ndarray:
+        """The values with the time axis behind that of the samples, (N, T, ...); of an input that has one."""
+        time = self.axis_of("time")
+        assert time is not None
+        return np.moveaxis(self.values, time, 1)
+
+    @property
     def steps(self) -> int | None:
         """How many timesteps there are."""
         time = self.axis_of("time")
@@ -105,7 +112,7 @@ def valid_steps(form: Form, others: Sequence[Form]) -> Valid:
     for read in (_by_lengths, _by_mask):
         found = []
         for i, other in enumerate(others):
-            told = None if other.is_explained else read(form, other)
+            told = None if other.is_explained else read(form, steps, other)
             if told is None:
                 continue
             mask, what = told
@@ -117,7 +124,7 @@ def valid_steps(form: Form, others: Sequence[Form]) -> Valid:
                 found.append(Valid(None, i))
         if found and all(_same(found[0].mask, each.mask) for each in found):
             return found[0]
-        unclear += [others[each.source].name for each in found]
+        unclear += [others[each.source].name for each in found if each.source is not None]
     if unclear:
         return Valid(
             note=f"It cannot be told whether {', '.join(map(repr, dict.fromkeys(unclear)))} says which steps of "
@@ -141,7 +148,7 @@ def _by_own_mask(form: Form, own: OwnMask) -> Valid:
             note=f"The model leaves out steps of {form.name!r} by a mask that it computes on the way, and it cannot be "
             "told which steps are padding: all steps were counted."
         )
-    values = np.moveaxis(form.values, form.axis_of("time"), 1)
+    values = form.by_step
     mask = (values != own.padding).reshape(*values.shape[:2], -1).any(-1)
     what = f"Steps of {form.name!r} that are {own.padding:g} throughout are padding, as in the model"
     if not mask.any():
@@ -153,8 +160,8 @@ _Told = tuple[np.ndarray | None, str] | None
 """The real steps (N, T), None where it cannot be told, and what as; or that it is none of the kind."""
 
 
-def _by_lengths(form: Form, other: Form) -> _Told:
-    samples, steps, lengths = len(form.values), form.steps, other.values.reshape(-1)
+def _by_lengths(form: Form, steps: int, other: Form) -> _Told:
+    samples, lengths = len(form.values), other.values.reshape(-1)
     is_candidate = other.values.dtype.kind in "iu" and steps > 1 and other.values.shape[:1] == lengths.shape
     if not is_candidate or len(lengths) != samples or (lengths < 0).any():
         return None
@@ -173,8 +180,8 @@ def _by_lengths(form: Form, other: Form) -> _Told:
     return next((r for r, is_read in zip(readings, answers, strict=True) if is_read), None), "the lengths"
 
 
-def _by_mask(form: Form, other: Form) -> _Told:
-    true = _one_for_each_step(other.values, len(form.values), form.steps)
+def _by_mask(form: Form, steps: int, other: Form) -> _Told:
+    true = _one_for_each_step(other.values, len(form.values), steps)
     if true is None:
         return None
     if not true.size:
@@ -216,7 +223,7 @@ def _one_for_each_step(values: np.ndarray, samples: int, steps: int) -> np.ndarr
 
 def _is_constant(form: Form, where: np.ndarray) -> bool:
     """Whether the steps (N, T) that are chosen all hold one value."""
-    chosen = np.moveaxis(form.values, form.axis_of("time"), 1)[where]
+    chosen = form.by_step[where]
     return bool(chosen.size) and bool((chosen == chosen.flat[0]).all())
 
 

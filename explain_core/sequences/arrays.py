@@ -223,18 +223,19 @@ def _without_gaps(values: np.ndarray, axes: int, where: str, options: Options) -
 
 
 def _from_fields(values: np.ndarray, where: str) -> np.ndarray:
-    kinds = {values.dtype[name] for name in values.dtype.names}
+    names = values.dtype.names or ()
+    kinds = {values.dtype[name] for name in names}
     if values.ndim != 1 or any(kind.kind not in "fiub" or kind.shape for kind in kinds):
         raise SequenceFileError(
             f"The array is a record of {values.dtype}.", where=where, hint="Save a plain array of numbers."
         )
-    return np.stack([values[name] for name in values.dtype.names], axis=1)
+    return np.stack([values[name] for name in names], axis=1)
 
 
 def _as_table(values: np.ndarray, where: str) -> Table:
     """Records as a table, whose fields may be times and names as well as numbers."""
     columns = {}
-    for name in values.dtype.names:
+    for name in values.dtype.names or ():
         cells = values[name]
         if cells.ndim > 1 or cells.dtype.kind not in "fiubMUS":
             raise SequenceFileError(

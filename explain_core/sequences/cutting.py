@@ -79,7 +79,7 @@ def without_padding(sequences: xr.DataArray, kind: str) -> xr.DataArray:
     Raises:
         InputError: a sequence is nothing but padding, or has missing values before its end.
     """
-    empty = (np.isnan(sequences.values) if kind == "nan" else sequences.values == 0).all(axis=2)
+    empty = np.all(np.isnan(sequences.values) if kind == "nan" else sequences.values == 0, axis=2)
     lengths = np.where(empty.all(axis=1), 0, empty.shape[1] - np.argmin(empty[:, ::-1], axis=1))
     lengths = np.minimum(lengths, lengths_of(sequences))
     names = sequences["sample"].values

@@ -50,7 +50,7 @@ def fit(
         one = _tokens(one, first, where, pad_tokens)
         length = int(one["length"][0]) if "length" in one.coords else one.sizes["time"]
     elif first.shape is not None and len(first.shape) == 2:
-        return _flat(one, first, where, scaling)
+        return _flat(one, first, first.shape[1], where, scaling)
     else:
         length = one.sizes["time"]
         one = _series(one, first, where, scaling, may_pad=bool(others))
@@ -98,9 +98,9 @@ def _series(
         )
     steps, features = one.sizes["time"], one.sizes["feature"]
     if spec.features is not None and spec.features != features:
-        raise _wrong_features(one, spec, where)
+        raise _wrong_features(one, spec, spec.features, where)
     if spec.timesteps is not None and spec.timesteps != steps and not (may_pad and steps < spec.timesteps):
-        raise _wrong_steps(one, spec, where)
+        raise _wrong_steps(one, spec.timesteps, where)
     one = one if scaling is None else scaled(one, scaling)
     if may_pad and spec.timesteps is not None:
         coords = {name: one[name] for name in (OFFSET, SCALE) if name in one.coords}
@@ -110,9 +110,11 @@ def _series(
     return one.astype(_float(spec))
 
 
-def _flat(one: xr.DataArray, spec: ExpectedInput, where: str, scaling: Scaling | None) -> xr.DataArray:
+def _flat(
+    one: xr.DataArray, spec: ExpectedInput, width: int | None, where: str, scaling: Scaling | None
+) -> xr.DataArray:
     """For models that take (sample, numbers) and reshape inside: all timesteps side by side."""
-    width, steps, features = spec.shape[1], one.sizes["time"], one.sizes["feature"]
+    steps, features = one.sizes["time"], one.sizes["feature"]
     if one.ndim == 2 or (width is not None and steps * features != width):
         fixes = []
         if width is not None and features == width:
@@ -176,14 +178,18 @@ def _padded_tokens(one: xr.DataArray, wanted: int, padding: int, where: str) -> 
     values = np.pad(one.values, ((0, 0), at), constant_values=padding)
     words = one["token"].values if "token" in one.coords else one.values.astype(str)
     tokens = np.pad(words.astype(object), ((0, 0), at), constant_values="·").astype(str)
-    coords = {"sample": one["sample"].values, "time": np.arange(1, wanted + 1), "token": (("sample", "time"), tokens)}
+    coords: dict[str, Any] = {
+        "sample": one["sample"].values,
+        "time": np.arange(1, wanted + 1),
+        "token": (("sample", "time"), tokens),
+    }
     if where == "end":
         coords["length"] = ("sample", [steps])
     return xr.DataArray(values, coords, ("sample", "time"), one.name)
 
 
-def _wrong_features(one: xr.DataArray, spec: ExpectedInput, where: str) -> InputError:
-    wanted, steps, names = spec.features, one.sizes["time"], [str(name) for name in one["feature"].values]
+def _wrong_features(one: xr.DataArray, spec: ExpectedInput, wanted: int, where: str) -> InputError:
+    steps, names = one.sizes["time"], [str(name) for name in one["feature"].values]
     found = len(names)
     fixes: list[Fix] = []
     if steps == wanted and (spec.timesteps is None or found >= spec.timesteps):
@@ -257,8 +263,8 @@ def _listed(names: list[str]) -> str:
     return ", ".join(repr(name) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _wrong_steps(one: xr.DataArray, spec: ExpectedInput, where: str) -> InputError:
-    wanted, steps = spec.timesteps, one.sizes["time"]
+def _wrong_steps(one: xr.DataArray, wanted: int, where: str) -> InputError:
+    steps = one.sizes["time"]
     fixes: tuple[Fix, ...]
     if steps > wanted:
         fixes = (Fix(f"Take the last {wanted} timesteps", {"last": wanted}), _windows(steps, wanted))

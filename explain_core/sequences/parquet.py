@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -65,7 +65,7 @@ def _as_table(table: pa.Table, where: str) -> Table:
     return Table(frame, where)
 
 
-def _check_size(metadata: object, where: str) -> None:
+def _check_size(metadata: Any, where: str) -> None:
     rows, columns = metadata.num_rows, metadata.num_columns
     check_columns(columns, where)
     bytes_declared = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))

@@ -103,7 +103,7 @@ def scaled(sequences: xr.DataArray, scaling: Scaling) -> xr.DataArray:
     Raises:
         InputError: the scaling is of other features.
     """
-    matched = scaling.matched(sequences["feature"].values)
+    matched = scaling.matched(list(sequences["feature"].values))
     values = matched.apply(sequences.values)
     if "length" in sequences.coords:
         real = np.arange(sequences.sizes["time"]) < sequences["length"].values[:, None]

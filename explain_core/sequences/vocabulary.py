@@ -159,11 +159,13 @@ def _from_lines(text: str, where: str, notes: list[str]) -> Vocabulary:
         lines.pop()
     pairs = [_WORD_AND_ID.fullmatch(line) for line in lines[:50]]
     if lines and all(pairs):  # a word and its id; counts are refused later, since ids all differ
-        found = [_WORD_AND_ID.fullmatch(line) for line in lines]
-        if not all(found):
-            row = next(i for i, each in enumerate(found) if not each)
-            raise SequenceFileError("The row is no word with its id.", where=f"{where}, row {row + 1}", hint=_HINT)
-        return _made({each[1]: int(each[2]) for each in found}, where, notes)
+        ids: dict[str, int] = {}
+        for row, line in enumerate(lines):
+            pair = _WORD_AND_ID.fullmatch(line)
+            if pair is None:
+                raise SequenceFileError("The row is no word with its id.", where=f"{where}, row {row + 1}", hint=_HINT)
+            ids[pair[1]] = int(pair[2])
+        return _made(ids, where, notes)
     twice = _first_twice(lines)
     if twice is not None:
         raise SequenceFileError(
@@ -232,9 +234,9 @@ def _made(ids: dict[str, Any], where: str, notes: list[str]) -> Vocabulary:
     for word, number in ids.items():
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**31:
             raise SequenceFileError(f"The id of {word[:40]!r} is {str(number)[:40]}.", where=where, hint=_HINT)
-    if len(set(ids.values())) < len(ids):
-        numbers = list(ids.values())
-        twice = _first_twice([str(number) for number in numbers])
+    numbers = [str(number) for number in ids.values()]
+    twice = _first_twice(numbers)
+    if twice is not None:
         raise SequenceFileError(
             f"Two words have the id {numbers[twice]}.",
             where=where,

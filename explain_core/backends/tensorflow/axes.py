@@ -138,12 +138,13 @@ def _say_product(node: Node, given: Flows, known: Known, votes: Votes) -> None:
 
 def _say_einsum(node: Node, given: Flows, known: Known, votes: Votes) -> None:
     terms = einsum_terms(node)
-    if terms is not None and not node.parts and len(given) == 2 and all(given):
-        votes.say_contracted(*terms, given)
+    flows = [flow for flow in given if flow]
+    if terms is not None and not node.parts and len(given) == len(flows) == 2:
+        votes.say_contracted(*terms, flows)
 
 
 def _say_table(node: Node, given: Flows, known: Known, votes: Votes) -> None:
-    if node.type == "OneHot":
+    if node.type == "OneHot" and given[0] is not None:
         votes.say_ids(given[0])
     elif given[0] is None and given[1] is not None:
         votes.say_ids(given[1])

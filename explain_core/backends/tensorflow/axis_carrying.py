@@ -49,11 +49,11 @@ def shape_of(node: Node, given: Flows) -> list[int]:
     shape = _static(node)
     if shape is None:
         shape = [None] * max(flow.rank for flow in given if flow)
-    for at, size in enumerate(shape):
-        back = len(shape) - at
-        if size is None:
-            shape[at] = max((axis_flow.size(f.axes[-back]) for f in given if f and f.rank >= back), default=OPEN)
-    return shape
+    backs = range(len(shape), 0, -1)
+    of_given = (
+        max((axis_flow.size(f.axes[-back]) for f in given if f and f.rank >= back), default=OPEN) for back in backs
+    )
+    return [own if size is None else size for size, own in zip(shape, of_given, strict=True)]
 
 
 def _kept(node: Node, given: Flows, known: Known) -> Flow | None:
@@ -91,6 +91,7 @@ def _expanded(node: Node, given: Flows, known: Known) -> Flow | None:
 
 def _squeezed(node: Node, given: Flows, known: Known) -> Flow | None:
     x = given[0]
+    assert x is not None  # its one input
     gone = [axis % x.rank for axis in node.attribute("squeeze_dims")] or [
         axis for axis in range(x.rank) if axis_flow.size(x.axes[axis]) == 1
     ]
@@ -154,9 +155,9 @@ def _one_hot(node: Node, given: Flows, known: Known) -> Flow | None:
 
 
 def _stacked(node: Node, given: Flows, known: Known) -> Flow | None:
-    known = next(flow for flow in given if flow)
-    axis = node.attribute("axis") % (known.rank + 1)
-    sizes = [axis_flow.size(a) for a in known.axes]
+    like = next(flow for flow in given if flow)
+    axis = node.attribute("axis") % (like.rank + 1)
+    sizes = [axis_flow.size(a) for a in like.axes]
     return axis_flow.stacked(given, axis, [*sizes[:axis], len(given), *sizes[axis:]])
 
 
@@ -228,7 +229,9 @@ def _parts(node: Node, given: Flows, known: Known) -> Flows:
 
 
 def _unstacked(node: Node, given: Flows, known: Known) -> Flows:
-    return [axis_flow.picked(given[0], node.attribute("axis"), i) for i in range(len(node.outputs))]
+    x = given[0]
+    assert x is not None  # its one input
+    return [axis_flow.picked(x, node.attribute("axis"), i) for i in range(len(node.outputs))]
 
 
 CARRYING: dict[str, Carry] = {

@@ -102,6 +102,7 @@ def capture(
                 failure = failure or error
             else:
                 return traces[key]
+    assert failure is not None  # each of the four has failed
     raise _untraceable(model, leaves, failure) from failure
 
 

@@ -192,7 +192,7 @@ def gather(node: Node, values: Sequence[Value]) -> list[Value]:
 def find(node: Node, values: Sequence[Value]) -> list[Value]:
     """A table with keys: what is found, integers or floats, changes by its own key alone."""
     (found,) = elementwise_discrete(node, values)
-    if not is_paired(found) or not found.test.dtype.is_floating:
+    if not isinstance(found, Discrete) or not found.test.dtype.is_floating:
         return [found]
     change = found.test - found.base
     return [Pair(attach([found.credit], found.test, lambda dy: dy * change), found.base)]

@@ -110,7 +110,8 @@ class Program:
 
     def everything(self) -> Iterator[Program]:
         """This program and those of all functions that are called in it, each once."""
-        waiting, seen = [self], set()
+        waiting: list[Program] = [self]
+        seen: set[str] = set()
         while waiting:
             program = waiting.pop()
             yield program
@@ -226,7 +227,7 @@ def _as_it_is(run: Run, operation: tf.Operation, precision: Precision) -> Run:
     return own
 
 
-def _bound(operation: tf.Operation, raw: Callable[..., Any] | None, precision: Precision) -> Run:
+def _bound(operation: tf.Operation, raw: Any, precision: Precision) -> Run:
     plan: tuple[list[tuple[str, int | None]], dict[str, Any]] | None = None
 
     def run(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:

@@ -106,8 +106,9 @@ def _from_the_end(program: Program) -> Iterator[tf.Operation]:
         if node.type not in ("Select", "SelectV2") or not node.operation.outputs[0].dtype.is_integer:
             continue
         condition, moved = (made.get(slot) for slot in node.inputs[:2])
-        kinds = [each and each.type for each in (condition, moved)]
-        if kinds == ["Less", "AddV2"] and condition.inputs[0] == moved.inputs[0] == node.inputs[2]:
+        if condition is None or moved is None or (condition.type, moved.type) != ("Less", "AddV2"):
+            continue
+        if condition.inputs[0] == moved.inputs[0] == node.inputs[2]:
             yield node.operation
 
 

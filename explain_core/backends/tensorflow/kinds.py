@@ -8,6 +8,7 @@ derivatives; see `pairs.attach`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -37,6 +38,12 @@ BinarySecant = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 def carries(rule: Rule) -> bool:
     """Whether what a rule gives is a statistic if what it is given is: it moves values, or goes element by element."""
     return getattr(rule, "is_linear", False) or getattr(rule, "by_element", False)
+
+
+def marked(rule: Rule, **marks: Any) -> Rule:
+    """The rule with marks on it: ``is_linear``, ``by_element``, or its ``secant``."""
+    rule.__dict__.update(marks)
+    return rule
 
 
 def refuse(node: Node, why: str) -> UnsupportedOperation:
@@ -77,8 +84,7 @@ def linear(*positions: int, among: slice | None = None) -> Rule:
         tests, bases = node.run([test(v) for v in values]), node.run([base(v) for v in values])
         return [Pair(t, b) for t, b in zip(tests, bases, strict=True)]
 
-    rule.is_linear = True
-    return rule
+    return marked(rule, is_linear=True)
 
 
 def movement(*positions: int, among: slice | None = None) -> Rule:
@@ -94,14 +100,13 @@ def movement(*positions: int, among: slice | None = None) -> Rule:
         tests, bases = node.run([test(v) for v in values]), node.run([base(v) for v in values])
         credits = node.run(
             [
-                v.credit if is_paired(v) else tf.zeros(v.shape, CREDIT) if number in moved else v
+                v.credit if isinstance(v, Discrete) else tf.zeros(v.shape, CREDIT) if number in moved else v
                 for number, v in enumerate(values)
             ]
         )
         return [settle(t, b, c, leaf=_unchanged(discrete, t, b)) for t, b, c in zip(tests, bases, credits, strict=True)]
 
-    rule.is_linear = True
-    return rule
+    return marked(rule, is_linear=True)
 
 
 def _unchanged(discrete: list[Discrete], t: tf.Tensor, b: tf.Tensor) -> Leaf | None:
@@ -116,10 +121,9 @@ def _unchanged(discrete: list[Discrete], t: tf.Tensor, b: tf.Tensor) -> Leaf | N
 
 def elementwise_discrete(node: Node, values: Sequence[Value]) -> list[Value]:
     """Any function of the elements of one `Discrete`: an output's change is due to the element it came from."""
-    discrete = [value for value in values if is_paired(value)]
-    if len(discrete) != 1 or len(node.outputs) != 1:
+    only, *others = [value for value in values if is_paired(value)]
+    if others or not isinstance(only, Discrete) or len(node.outputs) != 1:
         raise refuse(node, "there is no rule for it on integers or masks in which test and baseline differ")
-    (only,) = discrete
     (t,), (b,) = node.run([test(v) for v in values]), node.run([base(v) for v in values])
     given = [1] * (t.shape.rank - only.test.shape.rank) + list(only.test.shape)
     if len(given) > t.shape.rank or any(a not in (1, b) for a, b in zip(given, t.shape, strict=True)):
@@ -183,9 +187,7 @@ def elementwise(secant: Secant) -> Rule:
         slope = secant(a, b)
         return [Pair(attach([values[0].test], y, lambda dy: weighed(dy, slope)), y_base)]
 
-    rule.secant = secant
-    rule.by_element = True
-    return rule
+    return marked(rule, secant=secant, by_element=True)
 
 
 def parametrised(secant: Secant, *attributes: str) -> Rule:
@@ -196,8 +198,7 @@ def parametrised(secant: Secant, *attributes: str) -> Rule:
         given = [node.attribute(name) for name in attributes] if attributes else list(values[1:])
         return elementwise(lambda a, b: secant(a, b, *given))(node, values)
 
-    rule.by_element = True
-    return rule
+    return marked(rule, by_element=True)
 
 
 def binary(first: BinarySecant, second: BinarySecant) -> Rule:
@@ -224,8 +225,7 @@ def binary(first: BinarySecant, second: BinarySecant) -> Rule:
 
         return [Pair(attach([tensor for tensor, _ in inputs], y, backward), y_base)]
 
-    rule.by_element = True
-    return rule
+    return marked(rule, by_element=True)
 
 
 def averaged(secant: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor], *, second: bool) -> BinarySecant:

@@ -20,7 +20,8 @@ def own_mask(program: Program, argument: int, are_ids: bool) -> OwnMask | None:
     `Masking` compares numbers (sample, time, feature) with one value and takes any that differs along the last axis;
     ``Embedding(mask_zero=True)`` compares ids (sample, time) with 0.
     """
-    found = list(dict.fromkeys(_masks(program, *[{program.arguments[argument]}] * 2, are_ids)))
+    own = {program.arguments[argument]}
+    found = list(dict.fromkeys(_masks(program, own, own, are_ids)))
     if not found:
         return None
     return OwnMask(found[0] if len(found) == 1 else None)

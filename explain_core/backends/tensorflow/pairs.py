@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import tensorflow as tf
 
@@ -77,7 +77,7 @@ Value = tf.Tensor | Pair | Discrete | Elements
 VJP = Callable[..., tf.Tensor | list[tf.Tensor]]
 
 
-def is_paired(value: Value) -> bool:
+def is_paired(value: Any) -> TypeGuard[Pair | Discrete]:
     return isinstance(value, (Pair, Discrete))
 
 

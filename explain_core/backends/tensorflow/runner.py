@@ -59,7 +59,7 @@ class _Input:
 
     def __init__(self, given: np.ndarray, baseline: np.ndarray, explained: bool, precision: Precision) -> None:
         self.leaf = Leaf()
-        self.source: tf.Tensor | None = None  # its gradient is a multiplier, or for ids a contribution
+        self.source: Any = None  # its gradient is a multiplier, or for ids a contribution
         here, there = (precision.cast(tf.constant(array)) for array in (given, baseline))
         self.difference: tf.Tensor | float = 1.0
         self.value: Value = here  # what is not explained is the same for both members
@@ -130,7 +130,7 @@ class TensorFlowRunner:
         traced = self._traced_shapes(leaves, rows)
         self._output_axes = [self._sample_axis(shape, rows) for shape in traced]
         self.outputs = tuple(
-            ModelOutput(name, tuple(size for axis, size in enumerate(shape) if axis != sample))
+            ModelOutput(name, tuple(size for axis, size in enumerate(shape) if axis != sample and size is not None))
             for (name, _, _), shape, sample in zip(
                 self._captured.outputs, self._output_shapes(traced, leaves), self._output_axes, strict=True
             )
@@ -355,7 +355,7 @@ class TensorFlowRunner:
 
     def _require_rows(self, needed: int | None, rows: int) -> None:
         """The number of samples that a model is fixed to."""
-        if needed in (None, rows):
+        if needed is None or needed == rows:
             return
         if self._states:
             raise InputError(
@@ -439,8 +439,9 @@ class TensorFlowRunner:
             embeddings=[np.concatenate(parts, -1) if parts else None for parts in embeddings],
         )
 
-    def _by_sample(self, arrays: Sequence[np.ndarray], leaf: int) -> np.ndarray:
-        stacked, axis = np.stack(arrays).astype(self.dtype), self._sample_axes[leaf]
+    def _by_sample(self, arrays: Sequence[np.ndarray | None], leaf: int) -> np.ndarray:
+        stacked = np.stack([array for array in arrays if array is not None]).astype(self.dtype)
+        axis = self._sample_axes[leaf]
         return stacked[:, None] if axis is None else np.moveaxis(stacked, axis + 1, 1)
 
     def _names(self, layers: Iterable[FusedLayer]) -> list[str]:

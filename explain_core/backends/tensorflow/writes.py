@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from .graph import Node
-from .kinds import check, elementwise_discrete, refuse
+from .kinds import check, elementwise_discrete, marked, refuse
 from .pairs import Discrete, Pair, Value, attach, base, detach, is_paired, test, unbroadcast
 
 
@@ -38,7 +38,7 @@ def overwrite(node: Node, values: Sequence[Value]) -> list[Value]:
     return [Pair(attach([v.test for v in (tensor, updates) if is_paired(v)], y, backward), y_base)]
 
 
-overwrite.is_linear = True
+marked(overwrite, is_linear=True)
 
 
 def corners(node: Node, values: Sequence[Value]) -> list[Value]:

@@ -68,7 +68,8 @@ def native_multi_head_attention(
         # A mask of truths says what to leave out; one of numbers is added.
         mask = ~mask if mask.dtype == torch.bool else mask
         mask = mask[:, None, None, :] if mask_type == 1 else mask
-    mixed = attention(ops, *parts, mask)
+    query, key, value = parts
+    mixed = attention(ops, query, key, value, mask)
     joined = apply_linear(lambda v: v.transpose(1, 2).flatten(-2), mixed)
     return ops(aten.linear.default, joined, out_weight, out_bias), None
 

@@ -21,6 +21,8 @@ from explain_core.backends.torch.decisions import PACKED, keep
 from explain_core.backends.torch.draws import NAMES, Repeated
 from explain_core.errors import CaptureError
 
+_TENSOR: Any = Tensor  # whose stubs do not have the descriptor `data`
+
 
 class CallsMode(TorchFunctionMode):
     """While active, packing and unpacking are recorded as index operations, and no explained value leaves unseen.
@@ -36,7 +38,7 @@ class CallsMode(TorchFunctionMode):
         self._batch_sizes: list[Tensor] = []
         self._sorted: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def __torch_function__(self, func, types, args=(), kwargs=None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name in _LEAVING:
@@ -50,9 +52,9 @@ class CallsMode(TorchFunctionMode):
         if name in _SHOWING:
             with disable_proxy_modes_tracing():
                 return func(*args, **kwargs)
-        if func == torch.Tensor.data.__get__:
+        if func == _TENSOR.data.__get__:
             return args[0].detach()
-        if func == torch.Tensor.data.__set__ and _alike(*args):
+        if func == _TENSOR.data.__set__ and _alike(*args):
             return args[0].detach().copy_(args[1])
         if name == "_pack_padded_sequence":
             lengths = args[1]

@@ -10,7 +10,7 @@ import copy
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
@@ -136,7 +136,8 @@ def _as_of(model: nn.Module, hook: Callable[..., Any]) -> Callable[..., Any]:
     def as_positions(copied: nn.Module, args: tuple, kwargs: Mapping[str, Any] | None = None) -> Any:
         if kwargs is None:
             return hook(model, args)
-        named = model._in_spec.child(1).context
+        layout: Any = model._in_spec
+        named = layout.child(1).context
         return hook(model, args, kwargs) if named else hook(model, (*args, *kwargs.values()), {})
 
     return as_positions
@@ -255,7 +256,7 @@ def run(call: Callable[..., Any], tensors: Sequence[Tensor], model: nn.Module, n
 
 
 @contextmanager
-def _as_written() -> Iterator[None]:
+def _as_written() -> Generator[None]:
     """What ``torch.compile`` has wrapped inside a model runs as it was written, and so does TorchScript.
 
     What PyTorch makes of a script to run it faster takes longer than the run or two that it would be for, and recurses
@@ -299,7 +300,7 @@ def _path_name(path: tuple) -> str:
 
 
 @contextmanager
-def _recording(model: nn.Module) -> Iterator[list[tuple[str, Any]]]:
+def _recording(model: nn.Module) -> Generator[list[tuple[str, Any]]]:
     """Label nodes with their module's path and the calls that they are in (see `loops`), keep transformers off their
     fast path, and put all of it back.
 

@@ -116,7 +116,7 @@ def polar(ops, size: Any, turn: Any) -> Pair:
     return ops(aten.complex.default, *parts)
 
 
-def whole_power(ops, z: Pair, exponent: float) -> Pair:
+def whole_power(ops, z: Pair, exponent: float) -> Any:
     """``z ** n`` for whole numbers up to 16, as a sum of products."""
     if not float(exponent).is_integer() or abs(exponent) > 16:
         return Refused(f"the power {exponent} of complex numbers has no rule")(ops, aten.pow.Tensor_Scalar, (), {})

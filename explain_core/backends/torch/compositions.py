@@ -72,7 +72,7 @@ def divide_or_multiply_linear(op, a: Any, b: Any) -> Pair:
     return apply_linear(op, a, b)
 
 
-def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Pair:
+def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Any:
     """``a / b`` as ``a · (1/b)``, with the quotient itself as its value; by a statistic as in `scales`."""
     if rounding_mode is not None:
         return Comparison()(ops, aten.div.Tensor_mode, (a, b), {"rounding_mode": rounding_mode})
@@ -99,14 +99,14 @@ def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Pair:
     return Pair(attach([test], back, *tapes), base)
 
 
-def where(ops, condition: Any, a: Any, b: Any) -> Pair:
+def where(ops, condition: Any, a: Any, b: Any) -> Pair | Tensor:
     """``c·a + (1 - c)·b``; where the condition differs in the pair it gets ``mean(a) - mean(b)``.
 
     Where a value that is not taken is none (``where(x > 0, log(x), 0)``) there is no mean, and only the two values that
     are taken can be compared: all of their difference is the condition's.
     """
     if not is_pair(condition):
-        dtype = torch.result_type(*(v if isinstance(v, (int, float, complex, Tensor)) else v.test for v in (a, b)))
+        dtype = torch.result_type(*(v.test if is_pair(v) else v for v in (a, b)))
         a, b = (v.as_float(dtype) if is_pair(v) and not is_whole(dtype) and not v.is_float else v for v in (a, b))
         like = next(p.test for p in pairs_in((a, b)))
         a, b = (v if is_pair(v) else torch.as_tensor(v, dtype=dtype, device=like.device) for v in (a, b))
@@ -153,7 +153,7 @@ def where(ops, condition: Any, a: Any, b: Any) -> Pair:
     return discrete(test, base, attach([test.to(number)], back, *tapes))
 
 
-def masked_fill(ops, x: Any, mask: Any, value: Any) -> Pair:
+def masked_fill(ops, x: Any, mask: Any, value: Any) -> Pair | Tensor:
     """`where` with the value on the mask."""
     return where(ops, mask, value, x)
 

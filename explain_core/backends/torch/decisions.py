@@ -71,8 +71,8 @@ class Decisions(WeightsAreKept):
         for target in {node.target for node in graph.graph.find_nodes(op="get_attr")}:
             value = getattr(graph, target)
             if isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and has_memory(value):
-                memory, before = self._before.get(value.untyped_storage().data_ptr(), (None, None))
-                if memory is not None:
+                _, before = self._before.get(value.untyped_storage().data_ptr(), (None, None))
+                if before is not None:
                     own = torch.empty(0, dtype=value.dtype, device=value.device)
                     setattr(graph, target, own.set_(before, value.storage_offset(), value.shape, value.stride()))
 
@@ -192,7 +192,7 @@ class DisagreeError(CaptureError):
     source: fx.Node | None = None
     differing: Tensor | None = None
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return CaptureError.__reduce__(CaptureError(self.what, where=self.where, hint=self.hint, fixes=self.fixes))
 
 
@@ -233,9 +233,10 @@ def in_sample(error: DisagreeError, axis: int | None, count: int) -> DisagreeErr
 
     It can where every value on the way from the inputs has the samples along ``axis``.
     """
-    if axis is None or count < 2 or error.source is None or not _has_rows(error.source, axis, count):
+    source, differing = error.source, error.differing
+    if axis is None or count < 2 or source is None or differing is None or not _has_rows(source, axis, count):
         return error
-    rows = error.differing.movedim(axis, 0).reshape(count, -1).any(1).nonzero()
+    rows = differing.movedim(axis, 0).reshape(count, -1).any(1).nonzero()
     if not len(rows):
         return error
     return DisagreeError(f"{error.what}; first in sample {int(rows[0])} of these", where=error.where, hint=error.hint)

@@ -65,7 +65,8 @@ def cdist(ops, a: Any, b: Any, order: float = 2.0, compute_mode: int | None = No
 
 def pdist(ops, x: Pair, order: float = 2.0) -> Pair:
     """The distances of all rows to those after them."""
-    first, second = torch.triu_indices(*[shape_of(x)[0]] * 2, 1, device=x.test.device)
+    rows = shape_of(x)[0]
+    first, second = torch.triu_indices(rows, rows, 1, device=x.test.device)
     return vector_norm(ops, apply_linear(lambda v: v[first] - v[second], x), order, [-1])
 
 

@@ -24,8 +24,9 @@ def failure(
         given: the inputs by name.
     """
     where = where or _innermost(error, model)
-    if isinstance(failure_seen(), OutsideTableError):  # inside a script
-        raise failure_seen()
+    seen = failure_seen()
+    if isinstance(seen, OutsideTableError):  # inside a script
+        raise seen
     text = str(error).strip().splitlines()
     first = text[0] if text else type(error).__name__
     if isinstance(error, torch.jit.Error) or "TorchScript interpreter" in first:  # its trace, the cause last

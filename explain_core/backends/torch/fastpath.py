@@ -8,7 +8,7 @@ too. The recording goes the ordinary way, and so puts those zeros where the mode
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Generator, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,7 +60,7 @@ def zeroed_calls(model: nn.Module, run: Callable[[], Any]) -> set[tuple[str, int
 
 
 @contextmanager
-def padding_zeroed(model: nn.Module, calls: Calls) -> Iterator[None]:
+def padding_zeroed(model: nn.Module, calls: Calls) -> Generator[None]:
     """While active, the last layer of an encoder gives zeros at padded timesteps, in the ``calls`` that say so."""
     handles, called = [], Counter()
     for path, part in encoders(model).items() if calls else ():

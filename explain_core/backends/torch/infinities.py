@@ -9,6 +9,7 @@ choices take it for the infinity that it stands for.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import starmap
 
 import torch
 from torch import Tensor
@@ -88,7 +89,7 @@ class Infinities:
         far_a, far_b = ([self.restored(x) for x in one] for one in (a, b))
         corners = [[value(x, y) for y in far_b] for x in far_a]
         pairs = zip((*far_a, *far_b), (*a, *b), strict=True)
-        moved = sum(_differs(far, near) for far, near in pairs).bool() if self.met else None
+        moved = torch.stack([*starmap(_differs, pairs)]).any(0) if self.met else None
         found = self.stood_in(corners[0][0], corners[1][1], moved)
         if found is None:
             return None

@@ -202,9 +202,11 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
     aside = sidelined(graph.graph)
     last_use = _last_uses(graph.graph, handed_on)
     env: dict[fx.Node, Any] = {}
+    value: Any
     written = scales.Written(roots.memory)
     for node in graph.graph.nodes:
         for state, of_call in handed_on.get(node, ()):
+            assert ledger is not None
             env[state] = ledger.hand_on(env[state], of_call)
         if node.op == "placeholder":
             value = next(given)
@@ -358,11 +360,12 @@ def _moves_nothing(op: Any) -> bool:
 def _view(op: Callable, args: tuple, kwargs: dict) -> Any:
     """A view of whole numbers that are written to: it stays a pair where they agree, with a view of their flow."""
     whole, *rest = args
-    parts = [None if member is None else op(member, *rest, **kwargs) for member in (whole.test, whole.base, whole.flow)]
-    if isinstance(parts[0], Tensor):
-        return Pair(*parts, whole.scale)
-    flows = parts[2] or [None] * len(parts[0])
-    return tuple(Pair(*members, whole.scale) for members in zip(parts[0], parts[1], flows, strict=True))
+    test, base = op(whole.test, *rest, **kwargs), op(whole.base, *rest, **kwargs)
+    flow = None if whole.flow is None else op(whole.flow, *rest, **kwargs)
+    if isinstance(test, Tensor):
+        return Pair(test, base, flow, whole.scale)
+    flows = flow or [None] * len(test)
+    return tuple(Pair(t, b, f, whole.scale) for t, b, f in zip(test, base, flows, strict=True))
 
 
 def _settled(values: Any) -> Any:
@@ -377,10 +380,11 @@ def _settled(values: Any) -> Any:
 def _single_views(whole: Pair, parts: Sequence[Pair]) -> tuple[Pair, ...]:
     """The parts of ``split`` and its like as views one by one, which PyTorch allows to be written to."""
 
-    def single(of: Tensor | None, part: Tensor | None) -> Tensor | None:
-        return part if part is None else of.as_strided(part.shape, part.stride(), part.storage_offset())
+    def single(of: Tensor, part: Tensor) -> Tensor:
+        return of.as_strided(part.shape, part.stride(), part.storage_offset())
 
-    return tuple(Pair(single(whole.test, p.test), p.base, single(whole.flow, p.flow), p.scale) for p in parts)
+    flows = [None if whole.flow is None or p.flow is None else single(whole.flow, p.flow) for p in parts]
+    return tuple(Pair(single(whole.test, p.test), p.base, f, p.scale) for p, f in zip(parts, flows, strict=True))
 
 
 def _out_of_place(op: torch._ops.OpOverload) -> torch._ops.OpOverload:

@@ -152,6 +152,9 @@ class TwoPlayers:
                 for operand in args[:2]
                 for v in (test_of(operand), base_of(operand))
             )
+            far: Any = None
+            far_a: Any = None
+            far_b: Any = None
             found = None
             if not ops.infinities.absent(test, base):
                 found = ops.infinities.two_players(_of_two(op, args, kwargs), (a, a_base), (b, b_base))
@@ -161,12 +164,12 @@ class TwoPlayers:
             if isinstance(args[0], Pair):
                 slope = (self.first(b, a, a_base) + self.first(b_base, a, a_base)) / 2
                 slope = torch.where(_turned(b, b_base) & (a != a_base), (test - base) / (a - a_base), slope)
-                slopes.append(slope if found is None else torch.where(far, far_a, slope))
+                slopes.append(slope if far is None else torch.where(far, far_a, slope))
                 tapes.append(args[0].tape)
             if isinstance(args[1], Pair):
                 slope = (self.second(a, b, b_base) + self.second(a_base, b, b_base)) / 2
                 slope = torch.where(_turned(a, a_base) & (b != b_base), (test - base) / (b - b_base), slope)
-                slopes.append(slope if found is None else torch.where(far, far_b, slope))
+                slopes.append(slope if far is None else torch.where(far, far_b, slope))
                 tapes.append(args[1].tape)
         shapes = [tape.shape for tape in tapes]
         back = lambda m: tuple(unbroadcast(scaled(m, s), shape) for s, shape in zip(slopes, shapes, strict=True))  # noqa: E731

@@ -46,7 +46,7 @@ class Watching(PairOps):
             return "", ""
         said = f": it comes up in {_placed(self._first[kind])}"
         infinite = self._first.get("infinity")
-        if kind == "NaN" and infinite not in (None, self._first[kind]) and not self._is_empty:
+        if kind == "NaN" and infinite is not None and infinite != self._first[kind] and not self._is_empty:
             said += f", of the infinity that {_placed(infinite)} gives"
         if kind == "NaN" and self._is_empty:
             hint = "Does a sample consist of padding only? Leave it out."

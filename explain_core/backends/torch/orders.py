@@ -59,8 +59,8 @@ def order_rule(test: Tensor, base: Tensor, ranks: Tensor) -> Callable[[Tensor], 
     move = torch.where(test == base, 0.0, (test - base).abs())
 
     def back(m: Tensor) -> Tensor:
-        sums = [_range_sums((part @ m.double().unsqueeze(-1)).squeeze(-1), start, stop) for part in (up, down)]
-        return torch.where(move == 0, 0.0, torch.where(rises, *sums) / move).to(dtype)
+        risen, fallen = (_range_sums((part @ m.double().unsqueeze(-1)).squeeze(-1), start, stop) for part in (up, down))
+        return torch.where(move == 0, 0.0, torch.where(rises, risen, fallen) / move).to(dtype)
 
     return back
 

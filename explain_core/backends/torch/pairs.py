@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -94,7 +94,7 @@ class Pair:
         return Pair(self.tape.to(dtype), self.base.to(dtype), scale=self.kind)
 
 
-def is_pair(value: Any) -> bool:
+def is_pair(value: Any) -> TypeGuard[Pair]:
     return isinstance(value, Pair)
 
 

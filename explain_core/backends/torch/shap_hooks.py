@@ -131,7 +131,7 @@ def _rescaled(x: Tensor, out: Tensor, m: Tensor, derivative: Callable[[], Tensor
     return torch.where(_twice(change).abs() < _NEAR, derivative(), m * _twice((y - y_base) / change))
 
 
-def _shared_out(module: nn.Module, x: Tensor, out: Tensor, m: Tensor) -> Tensor:
+def _shared_out(module: Any, x: Tensor, out: Tensor, m: Tensor) -> Tensor:
     """shap's ``maxpool``: the part of each window's change that either run's largest value made goes to its place.
 
     shap hands windows back without their dilation, and the last of overlapping ones decides; so does this.
@@ -171,23 +171,26 @@ def doubled(test: Arrays, baseline: Arrays, axes: Sequence[int | None]) -> tuple
 def second_half(result: PairAttribution, rows: int) -> PairAttribution:
     """What came of `doubled`, of the rows whose members differ; ``rows`` is how many these are."""
 
-    def half(array: np.ndarray | None) -> np.ndarray | None:
-        return array[:, rows:] if array is not None and array.shape[1] == 2 * rows else array
+    def half(array: np.ndarray) -> np.ndarray:
+        return array[:, rows:] if array.shape[1] == 2 * rows else array
 
     def of_gates(trace: GateTrace) -> GateTrace:
-        arrays = {name: value for name, value in vars(trace).items() if isinstance(value, np.ndarray)}
-        return replace(trace, **{name: half(value) for name, value in arrays.items()})
+        arrays: dict[str, Any] = {name: half(v) for name, v in vars(trace).items() if isinstance(v, np.ndarray)}
+        return replace(trace, **arrays)
 
     def of_layer(layer: LayerDefects) -> LayerDefects:
         differs = (layer.change != 0).any(-1, keepdims=True)  # also where a layer has not one row for each sample
         layer = replace(layer, multiplier=layer.multiplier * differs)
-        return replace(layer, **{name: half(getattr(layer, name)) for name in ("defect", "multiplier", "change")})
+        defect, multiplier, change = (half(part) for part in (layer.defect, layer.multiplier, layer.change))
+        return replace(layer, defect=defect, multiplier=multiplier, change=change)
 
+    ledger = result.ledger
+    assert ledger is not None  # the method is one of ledgers only
     return replace(
         result,
         prediction=half(result.prediction),
         baseline_prediction=half(result.baseline_prediction),
-        attributions=[half(values) for values in result.attributions],
+        attributions=[values if values is None else half(values) for values in result.attributions],
         gates={name: of_gates(trace) for name, trace in result.gates.items()},
-        ledger=replace(result.ledger, layers={name: of_layer(layer) for name, layer in result.ledger.layers.items()}),
+        ledger=replace(ledger, layers={name: of_layer(layer) for name, layer in ledger.layers.items()}),
     )

@@ -20,7 +20,7 @@ def _extreme(sign: int):
             x = ops(aten.ne.Scalar, x, 0)
         if not is_pair(x):
             return op(x, *rest, **kwargs)
-        most = Maximum(sign)(ops, op, (x.as_float(torch.float64), *rest), kwargs)
+        most: Any = Maximum(sign)(ops, op, (x.as_float(torch.float64), *rest), kwargs)
         test, base = most.test.detach() > 0, most.base > 0
         # One that stays moves nothing, whatever its elements do: alone in its batch it would be a constant.
         return discrete(test, base, torch.where(test == base, most.test.detach(), most.test))

@@ -7,7 +7,7 @@ their identity on the way, and so their part in the outer recording.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,14 +25,15 @@ def is_inside() -> bool:
 
 
 @contextmanager
-def vmap_unfolded() -> Iterator[None]:
+def vmap_unfolded() -> Generator[None]:
     """While active, a call of what ``torch.vmap`` returned is recorded as operations on whole batches."""
-    own = functorch.vmap_impl
-    functorch.vmap_impl = lambda func, *settings_and_args, **kwargs: _unfold(own, func, settings_and_args, kwargs)
+    patched: Any = functorch
+    own = patched.vmap_impl
+    patched.vmap_impl = lambda func, *settings_and_args, **kwargs: _unfold(own, func, settings_and_args, kwargs)
     try:
         yield
     finally:
-        functorch.vmap_impl = own
+        patched.vmap_impl = own
 
 
 def _unfold(own: Callable, func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:

@@ -59,7 +59,7 @@ class Taint(Watching):
         self._sources: dict[int, frozenset[int]] = {id(t): frozenset((i,)) for i, t in inputs.items()}
         self._alive: list[Tensor] = list(inputs.values())  # so that no id is used twice
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         result = self.run(func, args, kwargs)
         tensors = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)]
         sources = frozenset().union(*(self._sources.get(id(t), ()) for t in tensors))
@@ -89,7 +89,7 @@ class ChangesWeightError(CaptureError):
         )
         self.name = name
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return ChangesWeightError, (self.name,)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from functools import cache
 
@@ -89,7 +89,7 @@ def _allow(ruleset: int, place: str, rights: int) -> None:
 
 
 @contextmanager
-def _opened(place: str) -> Iterator[int | None]:
+def _opened(place: str) -> Generator[int | None]:
     try:
         descriptor = os.open(place, os.O_PATH | os.O_CLOEXEC)
     except OSError:  # not on this machine, or not for this user

@@ -135,8 +135,8 @@ def _filter(column: int, machine: int, own: int) -> Iterator[_Instruction]:
     yield (_LOAD, 0, 0, _NUMBER)
     yield from ((_AT_LEAST, 0, 1, _OTHER_ABI), (_RETURN, 0, 0, _DENY))
     for numbers in _DENIED.values():
-        if numbers[column] is not None:
-            yield from ((_EQUAL, 0, 1, numbers[column]), (_RETURN, 0, 0, _DENY))
+        if (number := numbers[column]) is not None:
+            yield from ((_EQUAL, 0, 1, number), (_RETURN, 0, 0, _DENY))
     # The C library asks for a process or thread by clone3 first, whose flags a filter cannot see, and then by clone.
     yield from ((_EQUAL, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _NOT_THERE))
     yield from _where(_CLONE[column], [_argument(0), (_ANY_BIT, 1, 0, _NEW_THREAD)])
@@ -149,9 +149,9 @@ def _filter(column: int, machine: int, own: int) -> Iterator[_Instruction]:
     yield from _where(_IOCTL[column], _unless_one_of(1, _MARKS))
     truncating = os.O_TRUNC | os.O_WRONLY | os.O_RDWR  # "for reading only, and cut off": it is cut off all the same
     for numbers, place in ((_OPEN, 1), (_OPENAT, 2)):
-        if numbers[column] is not None:
+        if (number := numbers[column]) is not None:
             test = [_argument(place), (_AND, 0, 0, truncating), (_EQUAL, 0, 1, os.O_TRUNC)]
-            yield from _where(numbers[column], test)
+            yield from _where(number, test)
     yield (_RETURN, 0, 0, _ALLOW)
 
 

@@ -44,8 +44,8 @@ def preview(report: Report, source: ModelSource) -> Preview | None:
         ExplainError: the model cannot be run or explained; also where an operation has no rule.
     """
     model = open_kept(report, source)
-    zeros = [_zeros(spec) for spec in model.summary.inputs]
-    if not zeros or any(array is None for array in zeros):
+    zeros = [array for spec in model.summary.inputs if (array := _zeros(spec)) is not None]
+    if not zeros or len(zeros) < len(model.summary.inputs):
         return None
     report(0.5, "Trying the model on zeros")
     inputs = zeros[0] if len(zeros) == 1 else tuple(zeros)

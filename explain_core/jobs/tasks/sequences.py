@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from explain_core.jobs.job import Report
 from explain_core.sequences.loading import read_words
@@ -55,7 +56,7 @@ def read_scaling(report: Report, path: Path) -> Scaling:
 
 def with_options(vocabulary: Vocabulary, words: WordOptions) -> Vocabulary:
     """The vocabulary with what a person says about it."""
-    given = {
+    given: dict[str, Any] = {
         "lower": words.lower,
         "unknown": words.unknown,
         "padding": words.padding,

@@ -164,8 +164,8 @@ def test_every_batch_is_compared_with_the_models_own_call(member, monkeypatch):
     monkeypatch.setattr(TurnsWrong, "seen", [])
     x, baselines = draw(0, 12, T, F), draw(1, 12, T, F)
     baselines[8:] = 0
+    xc.explain(TurnsWrong(member).double().eval(), x, baselines=baselines)
     model = TurnsWrong(member).double().eval()
-    xc.explain(model, x, baselines=baselines)
     model.after = len(TurnsWrong.seen) - 3
     TurnsWrong.seen.clear()
     with pytest.raises(CaptureError, match=f"for {member} of row"):

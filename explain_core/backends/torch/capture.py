@@ -189,7 +189,7 @@ def capture(
 
     def flat(*tensors: Tensor) -> list[Tensor]:
         decisions.begin()
-        outputs, found = _tensors(call(*tensors))
+        outputs, found = tensors_of(call(*tensors))
         names[:], values[:] = found, outputs
         return outputs
 
@@ -248,7 +248,7 @@ def run(call: Callable[..., Any], tensors: Sequence[Tensor], model: nn.Module, n
     """Run ``call(*tensors)`` without recording: what ``model`` returns; ``names`` are those of the inputs."""
     with torch.no_grad(), _as_written():
         try:
-            return _tensors(call(*tensors))[0]
+            return tensors_of(call(*tensors))[0]
         except (ExplainError, OutsideTableError):
             raise
         except Exception as error:
@@ -270,7 +270,8 @@ def _as_written() -> Generator[None]:
             yield
 
 
-def _tensors(output: Any) -> tuple[list[Tensor], list[str]]:
+def tensors_of(output: Any) -> tuple[list[Tensor], list[str]]:
+    """The tensors that a model returned, and their names: the way to each."""
     paths, _ = pytree.tree_flatten_with_path(_plain(output))
     found = [(_path_name(path), value) for path, value in paths if isinstance(value, Tensor)]
     if not found:

@@ -9,11 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from explain_core.backends.torch.capture import model_device, model_dtype, private_copy, run, token_inputs, trains
+from explain_core.backends.torch.capture import (
+    model_device,
+    model_dtype,
+    private_copy,
+    run,
+    tensors_of,
+    token_inputs,
+    trains,
+)
 from explain_core.backends.torch.checks import check_layers
 from explain_core.backends.torch.completed import Completed
 from explain_core.backends.torch.interpreter import HALF
+from explain_core.backends.torch.one_piece import recurrent_in_one_piece
 from explain_core.backends.torch.repeating import Start
+from explain_core.backends.torch.trace import Trace
 from explain_core.backends.torch.watching import ChangesWeightError, WeightsAreKept
 
 
@@ -43,18 +53,36 @@ class OwnModel:
         double_input = bool(floats) and all(dtype == np.float64 for dtype in floats)
         self.dtype = model_dtype(self.module, otherwise=torch.float64 if double_input else torch.float32)
 
-    def first_run(self, leaves: Sequence[Tensor]) -> tuple[set[int], list[Tensor]]:
-        """Which inputs are token ids, and the model's answers; also shows what it keeps or changes between calls."""
-        tokens = self.owning(lambda: token_inputs(self.module, self.call, leaves, self._arguments.names))
-        answers = self.run(leaves)
+    def first_run(self, leaves: Sequence[Tensor]) -> tuple[list[Tensor], int | None]:
+        """The model's answers, and the digest of what it did; also shows what it keeps or changes between calls."""
+        trace = Trace(self.module, leaves)
+
+        def call(*tensors: Tensor) -> Any:
+            returned = self.call(*tensors)
+            trace.given("returned", *tensors_of(returned))
+            return returned
+
+        answers = self.run(leaves, call, trace)
+        trace.end()
         self.start.restore()
-        return tokens, answers
+        return answers, None if self.start.weights else trace.digest
 
-    def run(self, leaves: Sequence[Tensor]) -> list[Tensor]:
-        """The model's own answers."""
-        return self.owning(lambda: run(self.call, leaves, self.module, self._arguments.names))
+    def tokens(self, leaves: Sequence[Tensor]) -> set[int]:
+        """Which inputs are token ids."""
+        return self.owning(lambda: token_inputs(self.module, self.call, leaves, self._arguments.names))
 
-    def owning(self, action: Callable[[], Any]) -> Any:
+    def run(
+        self, leaves: Sequence[Tensor], call: Callable[..., Any] | None = None, trace: Trace | None = None
+    ) -> list[Tensor]:
+        """The model's own answers; ``call`` is `call` with something around it."""
+
+        def action() -> list[Tensor]:
+            with recurrent_in_one_piece(self.module, trace):
+                return run(call or self.call, leaves, self.module, self._arguments.names)
+
+        return self.owning(action, trace)
+
+    def owning(self, action: Callable[[], Any], trace: Trace | None = None) -> Any:
         """What runs the model; before the first write to one of its weights, that becomes a copy and it runs again.
 
         Raises:
@@ -62,7 +90,7 @@ class OwnModel:
         """
         while True:
             try:
-                with WeightsAreKept(self.module, self.start.weights):
+                with WeightsAreKept(self.module, self.start.weights, trace):
                     result = action()
                 changed = self.start.changed_weight
                 if changed is not None:

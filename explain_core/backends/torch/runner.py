@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -18,6 +19,7 @@ from explain_core.backends.torch.checks import check_attributions, check_finite,
 from explain_core.backends.torch.columns import column_of
 from explain_core.backends.torch.decisions import DecidedOtherwiseError, DisagreeError, in_sample, is_guard
 from explain_core.backends.torch.interpreter import HALF, PairOps, Place, run_graph
+from explain_core.backends.torch.kept import Kept, Opened, contents
 from explain_core.backends.torch.layer_names import layer_names
 from explain_core.backends.torch.ledger import Ledger
 from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
@@ -32,7 +34,7 @@ from explain_core.backends.torch.recorder import Recorder
 from explain_core.backends.torch.recordings import Recordings
 from explain_core.backends.torch.repeating import require_same_answers
 from explain_core.backends.torch.shap_hooks import OTHER_LEDGERS, doubled, second_half, shap_fallback
-from explain_core.errors import BackendError, CaptureError, InputError, UnsupportedOperation
+from explain_core.errors import BackendError, CaptureError, ExplainError, InputError, UnsupportedOperation
 
 _METHODS = {method.name: method for method in (PAIRED, GRADIENT, RESCALE_ONLY)}
 
@@ -87,25 +89,36 @@ class TorchRunner:
         device: torch.device,
         precision: str | None,
     ) -> None:
+        self._given, self._arguments, self._sample_axes = weakref.ref(model), arguments, sample_axes
+        self._wanted = None if precision is None else getattr(torch, precision)
+        self._place = Place(device, self._wanted)
+        self._kept = Kept(model, arguments, (sample_axes, str(device), precision))
+        self._open(model, self._kept.get())
+
+    def _open(self, model: Any, kept: Opened | None) -> None:
+        """Find out what the model does, or take it from memory where it does the same as then."""
+        arguments, sample_axes, device = self._arguments, self._sample_axes, self._place.device
         self._model = OwnModel(model, arguments)
-        self._arguments = arguments
-        self._sample_axes = sample_axes
         own = torch.float32 if self._model.dtype in HALF else self._model.dtype
-        wanted = None if precision is None else getattr(torch, precision)
-        self._place = Place(device, wanted)
-        self._dtype = wanted or own
+        self._dtype = self._wanted or own
         self.device, self.dtype = str(device), str(self._dtype).removeprefix("torch.")
 
         self._narrowest = max(own, self._dtype, key=lambda dtype: torch.finfo(dtype).eps)
         require_fit(arguments.leaves, arguments.names, "input", self._narrowest)
         leaves = self._model.leaves(arguments.leaves)
+        shared = [axis is None and sample_axes[0] is not None for axis in sample_axes]
         try:
-            tokens, first_answers = self._model.first_run(leaves)
+            answers, digest = self._model.first_run(leaves)
+            if kept is None or not kept.is_of(digest, self._model.module, arguments.leaves):
+                kept = None
+                tokens = self._model.tokens(leaves)
         except OutsideTableError as error:
             raise error.of({"input": arguments.leaves}, arguments.names) from None
-        shared = [axis is None and sample_axes[0] is not None for axis in sample_axes]
-        self.explained = tuple(
-            (leaf.is_floating_point() or i in tokens) and not shared[i] for i, leaf in enumerate(leaves)
+        self._is_from_memory = kept is not None
+        self.explained = (
+            kept.explained
+            if kept
+            else tuple((leaf.is_floating_point() or i in tokens) and not shared[i] for i, leaf in enumerate(leaves))
         )
         if not any(self.explained):
             raise InputError(
@@ -114,14 +127,18 @@ class TorchRunner:
             )
         self.own_masks = (None,) * len(leaves)  # no module of PyTorch makes one
         self._recorded = Recordings(self._model, self.explained)
+        if kept:
+            self._recorded.start_from(kept.captured, arguments.leaves, kept.zeroed)
         captured = self._recorded.of(arguments.leaves)
         check_weights(self._model.module, captured.used_weights)
-        require_same_answers(first_answers, captured.values, captured.graph)
+        if not kept:
+            require_same_answers(answers, captured.values, captured.graph)
         self._is_single_in_part = self._dtype is torch.float64 and torch.float32 in captured.dtypes
-        if self._is_single_in_part:  # its rounding is larger than what a sum in float64 may be off by
-            self._place = Place(device, torch.float64)
-        found = find_output_axes(self._model.run, captured.values, leaves, sample_axes)
+        # Where a part is in single precision, its rounding is larger than what a sum in float64 may be off by.
+        self._place = Place(device, torch.float64 if self._is_single_in_part else self._wanted)
+        found = kept.axes if kept else find_output_axes(self._model.run, captured.values, leaves, sample_axes)
         self._output_axes = found.axes
+        self._opened = kept or self._recorded.opened(digest, found)
         self._answers = TorchAnswers(
             lambda arrays: self._model.run(self._model.leaves(arrays)),
             lambda outputs, target: column_of(outputs, target, self._output_axes),
@@ -129,8 +146,10 @@ class TorchRunner:
             self._sample_axes,
             leaves[0].device.type,
             arguments.leaves,
-            captured.values,
-            alone=all(self.explained),
+            answers if kept else captured.values,
+            all(self.explained),
+            lambda: contents(self._model.module),
+            self._opened.compared if self._opened is not None else set(),
         )
         rows = layers_of_states(captured.graph.graph)
         self.outputs = tuple(
@@ -229,6 +248,38 @@ class TorchRunner:
     ) -> PairAttribution:
         """Explain by a recording in which the model decided as it does for these rows."""
         try:
+            return self._attribute_as_recorded(test, baseline, targets, recorder, method)
+        except ExplainError:
+            if not self._is_from_memory or self._given() is None:
+                raise
+            self._open_anew()
+            return self._attribute_as_recorded(test, baseline, targets, recorder, method)
+
+    def _open_anew(self) -> None:
+        """Forget what was in memory.
+
+        Raises:
+            CaptureError: the model returns other tensors now, or reads other inputs.
+        """
+        model, before = self._given(), (self.explained, self.outputs)
+        self._kept.remove()
+        self._open(model, None)
+        if (self.explained, self.outputs) != before:
+            raise CaptureError(
+                "the model was changed while it was explained: its inputs or outputs are others now",
+                hint="Explain it again, and change it only afterwards.",
+            )
+
+    def _attribute_as_recorded(
+        self,
+        test: Sequence[np.ndarray],
+        baseline: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        recorder: Callable[[], Recorder],
+        method: Method,
+    ) -> PairAttribution:
+        """Explain, recorded anew where the model decides otherwise for these rows."""
+        try:
             try:
                 return self._explain(test, baseline, targets, recorder(), method)
             except DecidedOtherwiseError:
@@ -302,8 +353,15 @@ class TorchRunner:
             ledger=recorder.defects(len(targets)),
             divisors=list(ops.divisors.found.values()),
         )
-        self._answers.require(test, baseline, result, targets, self.coarsest)
+        self._require_own_answers(test, baseline, result, targets)
         return result
+
+    def _require_own_answers(self, test, baseline, result: PairAttribution, targets: Sequence[Target]) -> None:
+        """See `answers.OwnAnswers.require`; a recording by which a batch was explained is kept."""
+        opened = self._opened if self._opened is not None and self._opened.captured is self._recorded.last else None
+        self._answers.require(test, baseline, result, targets, self.coarsest)
+        if opened is not None:
+            self._kept.put(opened)
 
     def _half_notes(self) -> list[str]:
         """That the model, or a part of it, computes in fewer digits than it is explained in."""

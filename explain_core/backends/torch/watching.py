@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from explain_core.backends.torch.ids import require_in_table
+from explain_core.backends.torch.trace import Trace
 from explain_core.errors import CaptureError
 
 aten = torch.ops.aten
@@ -97,10 +98,14 @@ class WeightsAreKept(Watching):
     """While active, what would write to the model's weights is an error, before it is done, and so are ids of no row.
 
     The copy that runs shares their memory with the user's model, but for those that ``owned`` names.
+
+    Args:
+        trace: where each operation is noted.
     """
 
-    def __init__(self, model: nn.Module, owned: Container[str] = ()) -> None:
+    def __init__(self, model: nn.Module, owned: Container[str] = (), trace: Trace | None = None) -> None:
         super().__init__()
+        self._trace = trace
         shared = {name: weight for name, weight in model.named_parameters() if name not in owned and weight.numel()}
         self._names = {_memory(weight): name for name, weight in shared.items()}
 
@@ -112,7 +117,12 @@ class WeightsAreKept(Watching):
                     self.failed = ChangesWeightError(name)
                     raise self.failed
         require_in_table(func, args)
-        return self.run(func, args, kwargs)
+        if self._trace is None:
+            return self.run(func, args, kwargs)
+        self._trace.given(func, args, kwargs)
+        result = self.run(func, args, kwargs)
+        self._trace.made(result)
+        return result
 
 
 def _memory(tensor: Tensor) -> int:

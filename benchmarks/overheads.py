@@ -1,0 +1,133 @@
+"""What `explain` costs beside the engine: a second call on the same model, in turns with the model's own two passes.
+
+The unit is the model's forward and backward pass on the doubled batch, the engine is `Runner.attribute` on a runner
+that is open, and `explain` is called on a model that it has explained before, whose own call on both members it
+compares with. Figures are medians of the processor's time, on one thread.
+
+    python -m benchmarks.overheads [--framework torch|tensorflow] [--cell LSTM|GRU] [--rounds N] [--markdown]
+        [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import explain_core as xc
+from benchmarks.report import installed_in_words, table, write_json
+from explain_core.backends import get_backend
+from explain_core.backends.protocol import Target
+from explain_core.inputs import read_arguments
+
+SHAPES = ((1, 100, 8, 32), (16, 200, 9, 64), (64, 100, 32, 128))
+"""(sample, time, feature, hidden)."""
+
+UNIT = "forward + backward"
+ENGINE, PLAIN, GATES = "engine", "explain, no gates", "explain, gates"
+
+
+def torch_model(cell: str, features: int, hidden: int) -> tuple[Any, Callable[[np.ndarray], Any]]:
+    """A recurrent layer and a Linear layer on its last step, and its two passes on an array."""
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = getattr(nn, cell)(features, hidden, batch_first=True)
+            self.head = nn.Linear(hidden, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.rnn(x)[0][:, -1])
+
+    model = Model().eval().requires_grad_(False)
+
+    def passes(array: np.ndarray) -> Any:
+        x = torch.from_numpy(array).requires_grad_()
+        return torch.autograd.grad(model(x).sum(), x)
+
+    return model, passes
+
+
+def tensorflow_model(cell: str, features: int, hidden: int) -> tuple[Any, Callable[[np.ndarray], Any]]:
+    """The same in Keras; its two passes are compiled."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((None, features)), getattr(keras.layers, cell)(hidden), keras.layers.Dense(1)]
+    model = keras.Sequential(layers)
+
+    @tf.function
+    def passes(x: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.reduce_sum(model(x, training=False))
+        return tape.gradient(y, x)
+
+    return model, lambda array: passes(tf.constant(array)).numpy()
+
+
+MODELS = {"torch": torch_model, "tensorflow": tensorflow_model}
+
+
+def measure(framework: str, cell: str, shape: tuple[int, int, int, int], rounds: int) -> dict[str, float]:
+    """Median milliseconds of the unit, the engine, and a second `explain` without gates and with them."""
+    samples, steps, features, hidden = shape
+    model, passes = MODELS[framework](cell, features, hidden)
+    x = np.random.default_rng(0).normal(size=(samples, steps, features)).astype(np.float32)
+    base = np.zeros_like(x)
+    doubled = np.concatenate([x, base])
+    runner = get_backend(framework, model).open_runner(model, read_arguments(model, x), sample_axes=(0,), device="cpu")
+    runs = {
+        UNIT: lambda: passes(doubled),
+        ENGINE: lambda: runner.attribute([x], [base], [Target(0, (0,), "0")], gates=False, embeddings=False),
+        PLAIN: lambda: xc.explain(model, x, baselines=base, device="cpu", keep_gates=False),
+        GATES: lambda: xc.explain(model, x, baselines=base, device="cpu"),
+    }
+    for run in runs.values():
+        run()
+        run()
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            started = time.process_time()
+            run()
+            found[name].append(1000 * (time.process_time() - started))
+    return {name: statistics.median(times) for name, times in found.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overheads", description=__doc__)
+    parser.add_argument("--framework", choices=[*MODELS], default="torch")
+    parser.add_argument("--cell", default="LSTM", help="LSTM, GRU")
+    parser.add_argument("--rounds", type=int, default=15, help="how often each is timed")
+    parser.add_argument("--markdown", action="store_true", help="the table as in the documentation")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    options = parser.parse_args(arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = {shape: measure(options.framework, options.cell, shape, options.rounds) for shape in SHAPES}
+    rows = [
+        [str(shape), *(f"{ms:.1f}" for ms in times.values()), f"{times[PLAIN] - times[ENGINE]:.1f}",
+         f"{times[GATES] / times[PLAIN]:.2f}"]
+        for shape, times in found.items()
+    ]  # fmt: skip
+    columns = ["(sample, time, feature, hidden)", UNIT, ENGINE, PLAIN, GATES, "explain - engine", "gates / no gates"]
+    print(table(columns, rows, options.markdown))
+    print(f"\nmilliseconds; {options.framework} {options.cell}, {options.rounds} rounds; {installed_in_words()}.")
+    write_json(options.json, {str(shape): times for shape, times in found.items()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""PyTorch's own recurrent layers, run in one piece while modes watch the rest of a model operation by operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import nn
+from torch.utils._python_dispatch import _disable_current_modes
+
+from explain_core.backends.torch.trace import Trace
+
+_LAYERS = (nn.LSTM, nn.GRU, nn.RNN)
+
+
+@contextmanager
+def recurrent_in_one_piece(model: nn.Module, trace: Trace | None) -> Iterator[None]:
+    """While active, no mode looks into ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN``: they write to no weight.
+
+    Without a kernel for a whole sequence they are a dozen operations a timestep, each of which would wait for Python.
+
+    Args:
+        model: a private copy.
+        trace: what the layers did is noted there, each as one operation.
+    """
+    handles = []
+    inside: list[ExitStack] = []
+
+    def enter(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        if trace is not None:
+            trace.given((type(module), *_options(module)), args, kwargs, list(module._flat_weights))
+        inside.append(ExitStack())
+        inside[-1].enter_context(_disable_current_modes())
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        if not inside:  # another hook before the layer failed
+            return
+        inside.pop().close()
+        if trace is not None:
+            trace.made(output)
+
+    for module in model.modules():
+        if type(module) in _LAYERS and "forward" not in vars(module) and _is_stock(type(module).forward):
+            handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+            handles.append(module.register_forward_hook(leave, prepend=True, always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _is_stock(forward: Any) -> bool:
+    return getattr(forward, "__module__", "") == nn.LSTM.__module__
+
+
+def _options(layer: nn.Module) -> tuple:
+    return tuple((name, value) for name, value in vars(layer).items() if isinstance(value, (bool, int, float, str)))

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Hashable, Iterator
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -81,36 +82,79 @@ def marking() -> Iterator[dict[str, Layer]]:
         yield marks
 
 
-@contextmanager
-def compiling(loops: dict[Hashable, Callable], any_rows: bool) -> Iterator[None]:
-    """Run the loops of recurrent layers as graphs in a call that is eager around them, for step by step they take long.
+class Loops:
+    """The loops of a model's recurrent layers as graphs, for step by step they take long; kept while the model lives.
 
-    Only those that `_describe` knows: they do what their description says, so a loop is traced again when it changes.
+    A loop is traced again when its layer, its weights or an option of either is another one than when it was traced.
+    """
+
+    MOST = 32
+
+    def __init__(self) -> None:
+        self._traced: dict[Hashable, tuple[tuple, Callable]] = {}
+
+    @classmethod
+    def of(cls, model: Any) -> Loops:
+        """Those that belong to a model."""
+        with _patching:
+            return _loops.setdefault(model, cls())
+
+    def run(self, original: Loop, layer: Any, described: Layer, given: Sequence[tf.Tensor], any_rows: bool) -> list:
+        """What the loop gives: the last output, all outputs and the last states.
+
+        Args:
+            original: the loop as Keras has it.
+            given: sequences, states and, where the layer is masked, the mask.
+            any_rows: whether to trace for any number of rows.
+        """
+        specs = [tf.TensorSpec([None if any_rows else t.shape[0], *t.shape[1:]], t.dtype) for t in given]
+        cell, this = layer.cell, weakref.ref(layer)
+        weights = described.kernel, described.recurrent_kernel, described.bias
+        options = [value for value in vars(described).values() if isinstance(value, str | bool)]
+        code = original, type(layer), type(cell).__call__, type(cell).call
+        key = id(layer), *map(id, weights), *options, *code, _plain(layer), _plain(cell), *specs
+
+        def loop(sequences, *rest):
+            *states, there = rest if described.masked else (*rest, None)
+            last, outputs, new_states = original(this(), sequences, states, there, False)
+            return [last, outputs, *new_states]
+
+        found = self._traced.get(key)
+        if found is None or found[0][0]() is not layer:  # another object may have got the same id
+            # The weights are kept with it, so that theirs are nobody else's.
+            found = (this, *weights), tf.function(loop, autograph=False).get_concrete_function(*specs)
+            self._traced[key] = found
+            for oldest in list(self._traced)[: -self.MOST]:
+                del self._traced[oldest]
+        return found[1](*given)
+
+
+_loops: weakref.WeakKeyDictionary[Any, Loops] = weakref.WeakKeyDictionary()
+
+
+def _plain(part: Any) -> tuple:
+    """The options of a layer or cell: its attributes that are plain values."""
+    return tuple((name, value) for name, value in vars(part).items() if isinstance(value, bool | int | float | str))
+
+
+@contextmanager
+def compiling(loops: Loops, any_rows: bool) -> Iterator[None]:
+    """Run the loops of recurrent layers as graphs in a call that is eager around them.
+
+    Only those that `_describe` knows, of cells that nobody gave another ``call``: they do what their description says.
 
     Args:
-        loops: what was traced so far; goes on from call to call.
+        loops: of the model that is called.
         any_rows: whether to trace for any number of rows.
     """
 
     def compiled(original: Loop, plain_loop: Loop, layer: Any, sequences, initial_state, mask, training):
         described = _describe(layer, mask) if tf.executing_eagerly() else None
-        if described is None or training or layer.unroll:
+        if described is None or training or layer.unroll or not {"call", "__call__"}.isdisjoint(vars(layer.cell)):
             return original(layer, sequences, initial_state, mask, training)
         states = tf.nest.flatten(initial_state)
         given = [tf.convert_to_tensor(t) for t in (sequences, *states, *([] if mask is None else [mask]))]
-        specs = [tf.TensorSpec([None if any_rows else t.shape[0], *t.shape[1:]], t.dtype) for t in given]
-
-        def loop(sequences, *rest):
-            there = rest[len(states)] if described.masked else None
-            last, outputs, new_states = original(layer, sequences, list(rest[: len(states)]), there, training)
-            return [last, outputs, *new_states]
-
-        weights = ("kernel", "recurrent_kernel", "bias")
-        options = [value for name, value in vars(described).items() if name not in weights]
-        key = id(layer), *(id(getattr(described, name)) for name in weights), *options, *specs
-        if key not in loops:
-            loops[key] = tf.function(loop, autograph=False).get_concrete_function(*specs)
-        last, outputs, *new_states = loops[key](*given)
+        last, outputs, *new_states = loops.run(original, layer, described, given, any_rows)
         return last, outputs, new_states
 
     with _looping(compiled):

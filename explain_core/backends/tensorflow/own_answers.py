@@ -2,13 +2,13 @@
 
 A trace holds the structure that a model had, and what its Python computed then. The model's own call, eagerly and in
 its own types, is what people see: where it differs, the trace is outdated or the model answers differently each time.
-Only the loops inside known recurrent layers are compiled for it, anew for each explanation.
+Only the loops inside known recurrent layers are compiled for it, anew when one of their options changes.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -23,7 +23,7 @@ from .capture import MODEL_ERRORS, Arguments, Captured
 from .devices import coarse_as_given
 from .graph import Precision, compile_graph
 from .interpreter import Interpreter
-from .layers import compiling
+from .layers import Loops, compiling
 from .recurrent import FusedLayer
 
 Column = Callable[[Arrays, Target], np.ndarray]
@@ -53,7 +53,7 @@ class TensorFlowAnswers(OwnAnswers):
     def __init__(self, model: Any, arguments: Arguments, sample_axes: Sequence[int | None], column: Column) -> None:
         super().__init__(sample_axes)
         self._model, self._arguments, self._column = model, arguments, column
-        self._loops: dict[Hashable, Callable] = {}
+        self._loops = Loops.of(model) if "keras" in sys.modules else None
 
     def use(self, captured: Captured) -> None:
         """Compare with this trace from now on, also for rows that were asked for before."""
@@ -107,17 +107,18 @@ class TensorFlowAnswers(OwnAnswers):
 
     def _compiled(self, captured: Captured) -> AbstractContextManager[None]:
         any_rows = captured.rows is None and self._sample_axes[0] is not None
-        return compiling(self._loops, any_rows) if "keras" in sys.modules else nullcontext()
+        return nullcontext() if self._loops is None else compiling(self._loops, any_rows)
 
     def is_current(self, captured: Captured) -> bool:
-        """Whether a trace that was kept says what the model says now: of one row, and of one of no regularity.
+        """Whether a trace that was kept says what the model says now, of a row of no regularity.
 
-        On values that are equal, such as a constant sequence, models that are not the same may agree.
+        On values that are equal, such as a constant sequence, models that are not the same may agree. The rows
+        themselves are compared when they are explained.
         """
         arrays = [np.asarray(leaf) for leaf in self._arguments.leaves]
         if captured.rows is None:
             arrays = [a if axis is None else np.take(a, [0], axis) for a, axis in self._with_axes(arrays)]
-        return self._is_answer(arrays, captured) and self._is_answer(_irregular(arrays), captured)
+        return self._is_answer(_irregular(arrays), captured)
 
     def _is_answer(self, arrays: Arrays, captured: Captured) -> bool:
         try:

@@ -24,7 +24,7 @@ import explain_core as xc
 from benchmarks.report import installed_in_words, table, write_json
 from explain_core.backends import get_backend
 from explain_core.backends.protocol import Target
-from explain_core.inputs import read_arguments
+from explain_core.preparation.inputs import read_arguments
 
 SHAPES = ((1, 100, 8, 32), (16, 200, 9, 64), (64, 100, 32, 128))
 """(sample, time, feature, hidden)."""

@@ -18,7 +18,7 @@ from explain_core.backends.protocol import Target
 from explain_core.backends.torch import open_runner, recordings, watching
 from explain_core.backends.torch.kept import MOST, Kept
 from explain_core.errors import CaptureError, CompletenessError, NonFiniteError, UnsupportedOperation
-from explain_core.inputs import read_arguments
+from explain_core.preparation.inputs import read_arguments
 
 N, T, F = 3, 5, 4
 SETTING = {"power": 1.0, "column": 0}

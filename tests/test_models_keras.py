@@ -17,7 +17,7 @@ from keras import layers
 from explain_core.errors import BackendError, ModelFileError
 from explain_core.explain import explain
 from explain_core.models import framework_of, load_model
-from explain_core.models.keras_check import REFUSED_LAYERS
+from explain_core.models.keras.check import REFUSED_LAYERS
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, while saving
 ROOT = Path(__file__).parents[1]

@@ -25,8 +25,8 @@ from explain_core.backends.tensorflow.cells import ACTIVATIONS
 from explain_core.errors import ModelFileError
 from explain_core.explain import explain
 from explain_core.models import framework_of, load_model
-from explain_core.models.hdf5 import _check_texts
-from explain_core.models.keras2_functions import FUNCTIONS, SLICING
+from explain_core.models.keras.hdf5 import _check_texts
+from explain_core.models.keras.keras2_functions import FUNCTIONS, SLICING
 
 # The formulas are in double precision and the models in single. Measured: at most 2e-7.
 CLOSE = 2e-6

@@ -11,7 +11,7 @@ import pytest
 from keras import layers as L
 
 from explain_core import errors, load_model
-from explain_core.models.keras2_layers import LAYERS
+from explain_core.models.keras.keras2_layers import LAYERS
 
 # Keras hands its variables to h5py, and NumPy 2 warns of how.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

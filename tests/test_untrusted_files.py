@@ -24,13 +24,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explain_core import json_reader, zip_reader
 from explain_core.errors import InputError, ModelFileError, SequenceFileError
-from explain_core.last_boundary import ending_typed
 from explain_core.models import framework_of, load_model, require_data_only
 from explain_core.models.archive import pack, read_entries
 from explain_core.sequences import Scaling, Vocabulary, read_file
 from explain_core.sequences.loading import read_words
+from explain_core.untrusted import json_reader, zip_reader
+from explain_core.untrusted.last_boundary import ending_typed
 
 MB = 2**20
 WORDS = Vocabulary({"a": 1}, unknown=0)

@@ -14,7 +14,8 @@ from untrusted_files import RESULT, WEIGHTS, Model, export, in_code, said_apart,
 
 import explain_core as xc
 from explain_core.errors import ModelFileError
-from explain_core.models import guards, load_model, operators
+from explain_core.models import load_model
+from explain_core.models.torch_programs import guards, operators
 
 pytestmark = [  # TorchScript files will be around for long; the exporter's own, on nn.LSTM's flattened weights
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),

@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from explain_core.errors import ModelFileError
 from explain_core.explain import explain
 from explain_core.models import load_model
-from explain_core.models.saved_model_check import choose_signature, reachable, read_program
+from explain_core.models.saved_model.check import choose_signature, reachable, read_program
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow, while saving
 X = np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
@@ -259,7 +259,7 @@ def test_a_hint_of_shapes_that_is_none_is_left_out(good):
 
 
 def test_a_graph_of_gigabytes_is_not_parsed(good, monkeypatch):
-    monkeypatch.setattr("explain_core.models.saved_model_check._MOST_PROGRAM", 100)
+    monkeypatch.setattr("explain_core.models.saved_model.check._MOST_PROGRAM", 100)
     assert "the limit is 100" in refusal(good)
 
 

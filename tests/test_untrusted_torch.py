@@ -11,9 +11,10 @@ from untrusted_files import RESULT, Model, edited, in_code, script
 
 import explain_core as xc
 from explain_core.errors import ExplainError, ModelFileError
-from explain_core.models import load_model, torchscript
+from explain_core.models import load_model
 from explain_core.models.archive import read_entries
-from explain_core.models.script_graphs import check_functions
+from explain_core.models.torch_programs import torchscript
+from explain_core.models.torch_programs.script_graphs import check_functions
 
 pytestmark = [  # TorchScript files will be around for long; the exporter's own, on nn.LSTM's flattened weights
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),

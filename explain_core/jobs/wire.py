@@ -29,7 +29,7 @@ import xarray as xr
 
 from explain_core import errors
 from explain_core.errors import ExplainError
-from explain_core.json_reader import measured, read_json
+from explain_core.untrusted.json_reader import measured, read_json
 
 _MOST_HEAD = 32 * 2**20  # bytes; heads have labels, notes and the texts in tables
 _MOST_VALUES = 10**6  # in a head: each takes up to 100 bytes of memory, however few it has there

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from explain_core.errors import ModelFileError
-from explain_core.last_boundary import ending_typed
 from explain_core.models.detect import detect_format
 from explain_core.models.hints import EXPORT_HINT
 from explain_core.models.loaded import ExpectedInput, LayerSummary, LoadedModel, ModelSummary
+from explain_core.untrusted.last_boundary import ending_typed
 
 __all__ = [
     "ExpectedInput",
@@ -29,13 +29,13 @@ __all__ = [
 ]
 
 _OPENERS = {
-    "torch.export": "explain_core.models.exported",
-    "torchscript": "explain_core.models.torchscript",
-    "state dict": "explain_core.models.torch_file",
-    "safetensors": "explain_core.models.safetensors_file",
-    "keras": "explain_core.models.keras_file",
-    "keras h5": "explain_core.models.keras_h5",
-    "saved model": "explain_core.models.saved_model",
+    "torch.export": "explain_core.models.torch_programs.exported",
+    "torchscript": "explain_core.models.torch_programs.torchscript",
+    "state dict": "explain_core.models.torch.torch_file",
+    "safetensors": "explain_core.models.torch.safetensors_file",
+    "keras": "explain_core.models.keras.keras_file",
+    "keras h5": "explain_core.models.keras.h5_file",
+    "saved model": "explain_core.models.saved_model.opener",
 }
 _OF_TENSORFLOW = ("keras", "keras h5", "saved model")
 _TITLES = {  # for people, with their articles
@@ -96,8 +96,8 @@ def load_model(
         path: PyTorch: a `.pt2` file from ``torch.export.save``, a TorchScript archive, what ``torch.save`` wrote (a
             state dict, a checkpoint around one, a pickled model of stock layers), or a `.safetensors` file. Keras:
             `.keras`, `.h5`, or a SavedModel as a folder or a zip archive.
-        architecture: what a state dict cannot say about its model; see `explain_core.models.options.Options` for the
-            names. With ``code``, the arguments of the model's class by name.
+        architecture: what a state dict cannot say about its model; see `explain_core.models.torch.options.Options` for
+            the names. With ``code``, the arguments of the model's class by name.
         code: a Python file with the model's class, for what ``torch.save`` wrote of it. It is run: give it only where
             you trust it.
         data_only: refuse formats that are programs, which are screened but not data: TorchScript and SavedModel.
@@ -117,7 +117,7 @@ def load_model(
                 where=path.name,
                 hint="Open it without code.",
             )
-        trusted = import_module("explain_core.models.trusted_code")
+        trusted = import_module("explain_core.models.torch.trusted_code")
         return trusted.open_model(path, Path(code), architecture or {})
     with ending_typed(ModelFileError, _TITLES[kind], path.name):
         opener = import_module(_OPENERS[kind])

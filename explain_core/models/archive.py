@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from explain_core.errors import ModelFileError
-from explain_core.zip_reader import DamagedZipError, ZipError, open_zip
+from explain_core.untrusted.zip_reader import DamagedZipError, ZipError, open_zip
 
 MAX_UNPACKED_BYTES = 4 * 2**30
 _ROOT = "model"  # the one folder that PyTorch expects around all entries

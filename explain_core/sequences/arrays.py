@@ -18,7 +18,7 @@ from explain_core.sequences.numbers import fill_fixes, filled, further
 from explain_core.sequences.options import MAX_BYTES, MAX_CELLS, Options
 from explain_core.sequences.table import Table, row_numbers
 from explain_core.sequences.times import OUT_OF_CALENDAR, in_calendar
-from explain_core.zip_reader import ZipError, open_zip
+from explain_core.untrusted.zip_reader import ZipError, open_zip
 
 _USUAL = ("x", "sequences", "sequence", "data", "inputs", "input", "values", "features", "series", "arr_0")
 _MASKS = ("mask", "masks", "attention_mask", "valid")

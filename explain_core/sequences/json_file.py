@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from explain_core import json_reader
 from explain_core.errors import Fix, SequenceFileError
 from explain_core.sequences.arrays import as_sequences
 from explain_core.sequences.labelled import label_ragged, numbered
 from explain_core.sequences.options import MAX_CELLS, MAX_TEXT_CELLS, Options
 from explain_core.sequences.table import Table, check_columns, row_numbers
 from explain_core.sequences.times import is_date
+from explain_core.untrusted import json_reader
 
 _LISTS = ("sequences", "sequence", "data", "inputs", "instances", "x", "values", "series", "rows", "records")
 _NAMES = ("features", "feature_names", "columns")

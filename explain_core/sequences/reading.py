@@ -12,7 +12,6 @@ import pandas as pd
 import xarray as xr
 
 from explain_core.errors import Fix, SequenceFileError
-from explain_core.last_boundary import ending_typed
 from explain_core.preparation.axis_words import ID_NAMES, TIME_NAMES
 from explain_core.sequences import arrays, json_file, parquet, text
 from explain_core.sequences.labelled import label, label_ragged
@@ -20,6 +19,7 @@ from explain_core.sequences.numbers import check_finite, filled, numbers_of, sta
 from explain_core.sequences.options import MAX_BYTES, MAX_CELLS, Options
 from explain_core.sequences.table import Table
 from explain_core.sequences.times import Times, holds_dates, of_calendar, with_clock_times
+from explain_core.untrusted.last_boundary import ending_typed
 
 _UNNAMED = ("", "unnamed: 0", "index", "no", "row", "row_number")
 

@@ -17,13 +17,13 @@ import xarray as xr
 
 from explain_core.errors import InputError, SequenceFileError
 from explain_core.explanation.own_units import OFFSET, SCALE
-from explain_core.last_boundary import ending_typed
 from explain_core.sequences.json_file import parse_json
 from explain_core.sequences.labelled import valid_steps
 from explain_core.sequences.numbers import check_finite, numbers_of
 from explain_core.sequences.options import Options
 from explain_core.sequences.reading import read_bytes
 from explain_core.sequences.text import decode, read_text
+from explain_core.untrusted.last_boundary import ending_typed
 
 _OFFSETS = ("mean", "offset", "center", "average", "mu", "mean_", "center_")
 _SCALES = ("scale", "std", "sd", "stddev", "sigma", "standard deviation", "scale_")

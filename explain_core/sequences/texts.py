@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from explain_core.errors import SequenceFileError
-from explain_core.last_boundary import ending_typed
 from explain_core.preparation.axis_words import ID_NAMES
 from explain_core.sequences import json_file, parquet
 from explain_core.sequences.options import Options
 from explain_core.sequences.reading import looks_like_json, read_bytes, refuse_others
 from explain_core.sequences.text import decode, read_text
+from explain_core.untrusted.last_boundary import ending_typed
 
 _TEXT_NAMES = ("text", "sentence", "review", "document", "comment", "tweet", "message", "content", "body", "tokens")
 _MOST_TEXTS = 100_000

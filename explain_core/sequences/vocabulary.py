@@ -14,11 +14,11 @@ import numpy as np
 import xarray as xr
 
 from explain_core.errors import InputError, SequenceFileError
-from explain_core.last_boundary import ending_typed
 from explain_core.sequences.json_file import parse_json
 from explain_core.sequences.options import MAX_TEXT_CELLS
 from explain_core.sequences.reading import read_bytes
 from explain_core.sequences.text import decode
+from explain_core.untrusted.last_boundary import ending_typed
 
 KERAS_FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 _UNKNOWN = ("<unk>", "[UNK]", "<UNK>", "<OOV>", "<oov>", "UNK", "unk", "[unk]")

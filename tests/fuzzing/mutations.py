@@ -22,7 +22,7 @@ from typing import Any
 import h5py
 from fuzzing import structures
 
-from explain_core.models.hdf5 import opened
+from explain_core.models.keras.hdf5 import opened
 
 Mutation = Callable[[bytes, random.Random], bytes]
 

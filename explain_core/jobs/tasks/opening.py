@@ -23,7 +23,7 @@ class ModelSource:
 
     Attributes:
         path: the file.
-        architecture: what a state dict does not say, by the names of `explain_core.models.options.Options`.
+        architecture: what a state dict does not say, by the names of `explain_core.models.torch.options.Options`.
         code: a Python file with the model's class.
         framework: what opens it, "torch" or "tensorflow", as `framework_of_file` found; a process is to import one of
             them only. Empty where that is left to the process.

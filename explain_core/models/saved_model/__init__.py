@@ -1,0 +1,1 @@
+"""TensorFlow SavedModels, looked through before anything of them runs."""

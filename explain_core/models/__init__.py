@@ -7,6 +7,7 @@ by the name of the entry that carries it. No framework is imported before a file
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -28,28 +29,35 @@ __all__ = [
     "require_data_only",
 ]
 
-_OPENERS = {
-    "torch.export": "explain_core.models.torch_programs.exported",
-    "torchscript": "explain_core.models.torch_programs.torchscript",
-    "state dict": "explain_core.models.torch.torch_file",
-    "safetensors": "explain_core.models.torch.safetensors_file",
-    "keras": "explain_core.models.keras.keras_file",
-    "keras h5": "explain_core.models.keras.h5_file",
-    "saved model": "explain_core.models.saved_model.opener",
-}
-_OF_TENSORFLOW = ("keras", "keras h5", "saved model")
-_TITLES = {  # for people, with their articles
-    "torch.export": "a .pt2 file",
-    "torchscript": "a TorchScript model",
-    "state dict": "what torch.save writes",
-    "safetensors": "a .safetensors file",
-    "keras": "a .keras file",
-    "keras h5": "a Keras .h5 file",
-    "saved model": "a TensorFlow SavedModel",
-}
-_PROGRAMS = {  # formats that are programs and no data, and how to write the model as data
-    "torchscript": "Give the model as .pt2. " + EXPORT_HINT,
-    "saved model": 'Give the model as .keras: in Python, model.save("model.keras").',
+
+@dataclass(frozen=True)
+class _Format:
+    """How a format opens.
+
+    Attributes:
+        title: for people, with its article.
+        framework: "torch" or "tensorflow".
+        opener: the module below this one that has ``open_model(path, architecture)``.
+        as_data: of a format that is a program and no data, how to write the model as data; empty for data.
+    """
+
+    title: str
+    framework: str
+    opener: str
+    as_data: str = ""
+
+
+_KERAS = 'Give the model as .keras: in Python, model.save("model.keras").'
+_FORMATS = {  # by the names that `detect_format` gives them
+    "torch.export": _Format("a .pt2 file", "torch", "torch_programs.exported"),
+    "torchscript": _Format(
+        "a TorchScript model", "torch", "torch_programs.torchscript", f"Give the model as .pt2. {EXPORT_HINT}"
+    ),
+    "state dict": _Format("what torch.save writes", "torch", "torch.torch_file"),
+    "safetensors": _Format("a .safetensors file", "torch", "torch.safetensors_file"),
+    "keras": _Format("a .keras file", "tensorflow", "keras.keras_file"),
+    "keras h5": _Format("a Keras .h5 file", "tensorflow", "keras.h5_file"),
+    "saved model": _Format("a TensorFlow SavedModel", "tensorflow", "saved_model.opener", _KERAS),
 }
 
 
@@ -59,7 +67,7 @@ def framework_of(path: str | PathLike[str]) -> str:
     Looks at the head of the file and an archive's table of contents only, of bounded sizes, and imports no framework.
     """
     try:
-        return "tensorflow" if _format_of(Path(path)) in _OF_TENSORFLOW else "torch"
+        return _FORMATS[_format_of(Path(path))].framework
     except ModelFileError:  # opening it says why
         return "torch"
 
@@ -74,12 +82,12 @@ def require_data_only(kind: str, name: str) -> None:
     Raises:
         ModelFileError: says why, and the ways to open the model all the same.
     """
-    if kind in _PROGRAMS:
+    if as_data := _FORMATS[kind].as_data:
         raise ModelFileError(
-            f"This is {_TITLES[kind]}: a program, and not only numbers. There is no sandbox on this system to open it "
-            "in, so only files of data are opened here.",
+            f"This is {_FORMATS[kind].title}: a program, and not only numbers. There is no sandbox on this system to "
+            "open it in, so only files of data are opened here.",
             where=name,
-            hint=f"{_PROGRAMS[kind]}\nOr start PairLift with --trust-code, if everyone who can reach it may run code.",
+            hint=f"{as_data}\nOr start PairLift with --trust-code, if everyone who can reach it may run code.",
         )
 
 
@@ -117,10 +125,10 @@ def load_model(
                 where=path.name,
                 hint="Open it without code.",
             )
-        trusted = import_module("explain_core.models.torch.trusted_code")
+        trusted = import_module(f"{__name__}.torch.trusted_code")
         return trusted.open_model(path, Path(code), architecture or {})
-    with ending_typed(ModelFileError, _TITLES[kind], path.name):
-        opener = import_module(_OPENERS[kind])
+    with ending_typed(ModelFileError, _FORMATS[kind].title, path.name):
+        opener = import_module(f"{__name__}.{_FORMATS[kind].opener}")
         return opener.open_model(path, architecture or {})
 
 

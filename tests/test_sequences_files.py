@@ -285,7 +285,7 @@ def test_the_declared_size_of_a_table_is_checked_before_it_is_read(write, monkey
     assert "more than 10 cells" in fixes_of(write("a,b\n" + "1,2\n" * 9)).what
     monkeypatch.setattr("explain_core.sequences.parquet.MAX_CELLS", 10)
     assert "the limit is 10 cells" in fixes_of(write(parquet(pd.DataFrame({"v": np.ones(11)})))).what
-    monkeypatch.setattr("explain_core.sequences.reading.MAX_BYTES", 3)
+    monkeypatch.setattr("explain_core.sequences.contents.MAX_BYTES", 3)
     assert "the limit is 3" in fixes_of(write("a,b\n1,2\n")).what
 
 

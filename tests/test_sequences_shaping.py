@@ -16,9 +16,9 @@ from explain_core.models.loaded import ExpectedInput
 from explain_core.sequences import Options, Scaling, Vocabulary, single
 from explain_core.sequences.cutting import cut
 from explain_core.sequences.fitting import fit
+from explain_core.sequences.formats import read_file
 from explain_core.sequences.labelled import label, label_ragged
 from explain_core.sequences.loading import chosen_columns
-from explain_core.sequences.reading import read_file
 from explain_core.sequences.scaling import scaled
 from explain_core.sequences.vocabulary import encode_texts
 

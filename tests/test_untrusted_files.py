@@ -347,7 +347,7 @@ def test_every_public_reader_has_the_boundary(reader, write, monkeypatch):
     def broken(*_, **__):
         raise KeyError("nobody foresaw this")
 
-    for name in ("models.detect_format", "sequences.reading.read_bytes", "sequences.scaling.read_bytes"):
+    for name in ("models.detect_format", "sequences.formats.read_bytes", "sequences.scaling.read_bytes"):
         monkeypatch.setattr(f"explain_core.{name}", broken)
     for name in ("vocabulary", "texts"):
         monkeypatch.setattr(f"explain_core.sequences.{name}.read_bytes", broken)

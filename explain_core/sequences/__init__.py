@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from explain_core.errors import Fix
 from explain_core.explanation.own_units import in_own_units
+from explain_core.sequences.formats import read_file
 from explain_core.sequences.labelled import single
 from explain_core.sequences.loading import load_sequences
 from explain_core.sequences.options import Options
-from explain_core.sequences.reading import Reading, read_file
+from explain_core.sequences.reading import Reading
 from explain_core.sequences.scaling import Scaling
 from explain_core.sequences.vocabulary import Vocabulary
 

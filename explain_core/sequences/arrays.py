@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from explain_core.errors import Fix, SequenceFileError
+from explain_core.sequences.contents import Contents, Found
 from explain_core.sequences.labelled import label, label_ragged, numbered
 from explain_core.sequences.numbers import fill_fixes, filled, further
 from explain_core.sequences.options import MAX_BYTES, MAX_CELLS, Options
@@ -32,18 +33,18 @@ _MOST_AXES = 32
 _LONGEST_HEADER = 2**20  # bytes; NumPy itself takes 10,000
 
 
-def read_npy(data: bytes, where: str, stem: str, options: Options) -> xr.DataArray | Table:
+def read_npy(file: Contents, options: Options) -> Found:
     """The array of an NPY file as sequences (sample, time, feature); one of records with names as a table.
 
     Raises:
         SequenceFileError: it is damaged, holds objects, or is of a shape that no sequences have.
     """
-    values = read_array(data, where)
+    values = read_array(file.data, file.where)
     is_table = values.dtype.names and values.ndim == 1 and values.size
-    return _as_table(values, where) if is_table else as_sequences(values, where, stem, options)
+    return Found(_as_table(values, file.where) if is_table else as_sequences(values, file.where, file.stem, options))
 
 
-def read_npz(data: bytes, where: str, stem: str, options: Options) -> tuple[xr.DataArray, tuple[str, ...], list[str]]:
+def read_npz(file: Contents, options: Options) -> Found:
     """The sequences of an NPZ file, the names of the arrays to choose among, and what was noteworthy.
 
     A mask (sample, time), lengths (sample,), and names of features, samples and timesteps are taken by their names.
@@ -51,7 +52,8 @@ def read_npz(data: bytes, where: str, stem: str, options: Options) -> tuple[xr.D
     Raises:
         SequenceFileError: it is damaged, too large, holds objects, or it cannot be told which array is meant.
     """
-    arrays = _entries(data, where)
+    where = file.where
+    arrays = _entries(file.data, where)
     chosen = _choose(arrays, where, options)
     values = arrays[chosen]
     used = {chosen}
@@ -73,7 +75,7 @@ def read_npz(data: bytes, where: str, stem: str, options: Options) -> tuple[xr.D
             f"A length is {int(lengths[(lengths < 1) | (lengths > steps)][0])}, and the array has {steps} timesteps.",
             where=where,
         )
-    found = as_sequences(values, where, stem, options, lengths)
+    found = as_sequences(values, where, file.stem, options, lengths)
     names = take(_FEATURE_NAMES, (features,), kind="SU")
     if names is not None and len(set(texts := _texts(names, where))) == features:
         found = found.assign_coords(feature=texts)
@@ -88,7 +90,7 @@ def read_npz(data: bytes, where: str, stem: str, options: Options) -> tuple[xr.D
         found = found.assign_coords(time=_dates(times, where) if times.dtype.kind == "M" else times)
     unused = [name for name in arrays if name not in used]
     notes = [f"Not used of the file: {', '.join(unused[:8])}{', ...' if len(unused) > 8 else ''}."] if unused else []
-    return found, tuple(name for name, array in arrays.items() if _may_be_sequences(array)), notes
+    return Found(found, tuple(name for name, array in arrays.items() if _may_be_sequences(array)), tuple(notes))
 
 
 def read_array(data: bytes | memoryview, where: str) -> np.ndarray:

@@ -13,9 +13,11 @@ import xarray as xr
 
 from explain_core.errors import Fix, SequenceFileError
 from explain_core.sequences.arrays import as_sequences
+from explain_core.sequences.contents import Contents, Found
 from explain_core.sequences.labelled import label_ragged, numbered
 from explain_core.sequences.options import MAX_CELLS, MAX_TEXT_CELLS, Options
 from explain_core.sequences.table import Table, check_columns, row_numbers
+from explain_core.sequences.text import decode
 from explain_core.sequences.times import is_date
 from explain_core.untrusted import json_reader
 
@@ -27,13 +29,24 @@ _DEEPEST_JSON = 100  # with what stands beside the lists
 _HINT = "PairLift reads a list of numbers, of rows or of records, a list for each column, or a list of sequences."
 
 
-def read_json(data: str, where: str, stem: str, options: Options) -> Table | xr.DataArray:
+def looks_like_json(data: bytes) -> bool:
+    """Whether the first character is a bracket of JSON."""
+    head = data[:200].removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").removeprefix(b"\xff\xfe").lstrip()
+    return head.startswith((b"{", b"["))
+
+
+def read_json(file: Contents, options: Options) -> Found:
     """What a JSON file holds: a table, or sequences (sample, time, feature).
 
     Raises:
         SequenceFileError: no JSON, nested too deep, too large, or nothing that could be sequences.
     """
-    value = _parse(data, where)
+    notes: list[str] = []
+    value = _parse(decode(file.data, file.where, notes), file.where)
+    return Found(_values(value, file.where, file.stem, options), notes=tuple(notes))
+
+
+def _values(value: Any, where: str, stem: str, options: Options) -> Table | xr.DataArray:
     extra: Mapping[str, Any] = {}
     if isinstance(value, dict):
         value, extra = _unwrap(value, where, options)

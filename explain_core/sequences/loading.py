@@ -11,8 +11,9 @@ import xarray as xr
 
 from explain_core.errors import InputError, SequenceFileError
 from explain_core.sequences.cutting import cut
+from explain_core.sequences.formats import read_file
 from explain_core.sequences.options import Options
-from explain_core.sequences.reading import Reading, read_file
+from explain_core.sequences.reading import Reading
 from explain_core.sequences.scaling import Scaling, scaled
 from explain_core.sequences.texts import read_texts
 from explain_core.sequences.vocabulary import Vocabulary, encode_texts

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from explain_core.errors import SequenceFileError
-from explain_core.sequences.options import MAX_BYTES, MAX_CELLS
+from explain_core.sequences.contents import Contents, Found
+from explain_core.sequences.options import MAX_BYTES, MAX_CELLS, Options
 from explain_core.sequences.table import Table, check_columns, row_numbers
 from explain_core.sequences.times import OUT_OF_CALENDAR, in_calendar
 
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 _MOST_TEXT = 128 * 2**20
 
 
-def read_parquet(data: bytes, where: str) -> Table:
+def read_parquet(file: Contents, options: Options) -> Found:
     """The table in a Parquet file.
 
     Raises:
         SequenceFileError: it is damaged, too large, or has columns of lists or records.
     """
+    data, where = file.data, file.where
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -43,9 +45,9 @@ def read_parquet(data: bytes, where: str) -> Table:
             )
         texts = [f.name for f in schema if _is_text(f.type)]
         # Text stays as a dictionary of distinct values, or a short file could hold one long text a million times.
-        file = pq.ParquetFile(io.BytesIO(data), read_dictionary=texts, arrow_extensions_enabled=False)
-        _check_size(file.metadata, where)
-        return _as_table(file.read(), where)
+        parquet = pq.ParquetFile(io.BytesIO(data), read_dictionary=texts, arrow_extensions_enabled=False)
+        _check_size(parquet.metadata, where)
+        return Found(_as_table(parquet.read(), where))
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         line = (str(error).splitlines() or ["it cannot be read"])[0][:200]
         raise SequenceFileError(f"The Parquet file is damaged or cut off: {line}", where=where) from None

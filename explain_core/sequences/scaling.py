@@ -17,11 +17,11 @@ import xarray as xr
 
 from explain_core.errors import InputError, SequenceFileError
 from explain_core.explanation.own_units import OFFSET, SCALE
+from explain_core.sequences.contents import Contents, read_bytes
 from explain_core.sequences.json_file import parse_json
 from explain_core.sequences.labelled import valid_steps
 from explain_core.sequences.numbers import check_finite, numbers_of
 from explain_core.sequences.options import Options
-from explain_core.sequences.reading import read_bytes
 from explain_core.sequences.text import decode, read_text
 from explain_core.untrusted.last_boundary import ending_typed
 
@@ -118,7 +118,7 @@ def _read(path: Path) -> Scaling:
     data = read_bytes(path, _MAX_BYTES)
     if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
         return _from_json(parse_json(decode(data, path.name, []), path.name, _MOST_VALUES), path.name)
-    table, _ = read_text(data, path.name, Options())
+    table = read_text(Contents(data, path.name, path.stem), Options()).values
     by_lower = {str(name).strip().lower(): name for name in table.frame.columns}
     known = {*_OFFSETS, *_SCALES, *_LOWS, *_HIGHS}
     columns = [name for lower, name in by_lower.items() if lower in known]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from explain_core.errors import Fix, SequenceFileError
+from explain_core.sequences.contents import Contents, Found
 from explain_core.sequences.numbers import is_number
 from explain_core.sequences.options import MAX_TEXT_CELLS, Options
 from explain_core.sequences.table import Table, check_columns
@@ -29,14 +30,15 @@ _BOMS = (
 )
 
 
-def read_text(data: bytes, where: str, options: Options) -> tuple[Table, str]:
+def read_text(file: Contents, options: Options) -> Found:
     """The table in a CSV, TSV or similar file, and its format in words.
 
     Raises:
         SequenceFileError: says the row and the column.
     """
     notes: list[str] = []
-    text = decode(data, where, notes)
+    where = file.where
+    text = decode(file.data, where, notes)
     lines = _Lines(text, where)
     separator = lines.separator or _separator(lines)
     rows = _without_remarks(_without_title(_rows(lines, separator, where), notes), notes)
@@ -55,7 +57,7 @@ def read_text(data: bytes, where: str, options: Options) -> tuple[Table, str]:
     _check_names(header, where)
     names = {",": "CSV", "\t": "Tab-separated text"}
     words = names.get(separator, f"Text separated by {_SEPARATORS[separator]}")
-    return Table(frame, where, tuple(notes)), words
+    return Found(Table(frame, where, tuple(notes)), format=words)
 
 
 def decode(data: bytes, where: str, notes: list[str]) -> str:

@@ -10,8 +10,9 @@ import pandas as pd
 from explain_core.errors import SequenceFileError
 from explain_core.preparation.axis_words import ID_NAMES
 from explain_core.sequences import json_file, parquet
+from explain_core.sequences.contents import Contents, read_bytes
+from explain_core.sequences.foreign import refuse_others
 from explain_core.sequences.options import Options
-from explain_core.sequences.reading import looks_like_json, read_bytes, refuse_others
 from explain_core.sequences.text import decode, read_text
 from explain_core.untrusted.last_boundary import ending_typed
 
@@ -36,25 +37,26 @@ def read_texts(path: str | PathLike[str], column: str | None = None) -> tuple[li
 
 def _read(path: Path, column: str | None) -> tuple[list[str], list[str], list[str]]:
     data = read_bytes(path)
+    file = Contents(data, path.name, path.stem)
     refuse_others(data, path.name)
     notes: list[str] = []
     frame = None
     if data.startswith(b"PAR1"):
-        frame = parquet.read_parquet(data, path.name).frame
+        frame = parquet.read_parquet(file, Options()).values.frame
     else:
         text = decode(data, path.name, notes)
-        if looks_like_json(data):
+        if json_file.looks_like_json(data):
             try:
                 found = json_file.texts_of_json(text, path.name)
                 if found is not None:
                     return _checked(*found, notes, path.name)
-                table = json_file.read_json(text, path.name, path.stem, Options())
+                table = json_file.read_json(file, Options()).values
                 frame = getattr(table, "frame", None)
             except SequenceFileError:
                 if not text.lstrip().startswith("["):
                     raise  # a text may begin with "[CLS]"
         elif _has_header(text, column):
-            frame = read_text(data, path.name, Options(header=True))[0].frame
+            frame = read_text(file, Options(header=True)).values.frame
     if frame is None:
         lines = [line.strip() for line in text.splitlines()]
         kept = {i + 1: line for i, line in enumerate(lines) if line}

@@ -14,9 +14,9 @@ import numpy as np
 import xarray as xr
 
 from explain_core.errors import InputError, SequenceFileError
+from explain_core.sequences.contents import read_bytes
 from explain_core.sequences.json_file import parse_json
 from explain_core.sequences.options import MAX_TEXT_CELLS
-from explain_core.sequences.reading import read_bytes
 from explain_core.sequences.text import decode
 from explain_core.untrusted.last_boundary import ending_typed
 

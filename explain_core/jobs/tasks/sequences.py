@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from explain_core.jobs.job import Report
+from explain_core.sequences.formats import read_file
 from explain_core.sequences.loading import read_words
 from explain_core.sequences.options import Options
-from explain_core.sequences.reading import Reading, read_file
+from explain_core.sequences.reading import Reading
 from explain_core.sequences.scaling import Scaling
 from explain_core.sequences.vocabulary import KERAS_FILTERS, Vocabulary
 

@@ -8,18 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from explain_core import errors
 from explain_core.errors import ExplainError, Fix, InputError, SequenceFileError
-from explain_core.explanation.result import Explanation
+from explain_core.explanation import Explanation
 from explain_core.jobs import wire
 from explain_core.models import ExpectedInput, LayerSummary, ModelSummary
 from explain_core.preparation.axes import OtherNumberError
 from explain_core.sequences import Options, Scaling, Vocabulary, read_file
 
 MOST = 10**8
+SLOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}  # where others use the machine too
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 values = st.recursive(
@@ -54,6 +55,7 @@ def alike(a, b):
     return a == b
 
 
+@settings(**SLOW)
 @given(values)
 def test_plain_values_arrive_as_they_were(value):
     assert alike(there_and_back(value), value)
@@ -202,7 +204,7 @@ def test_a_value_that_is_cut_off_is_an_end():
             decoded(data[:length])
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, **SLOW)
 @given(st.data())
 def test_a_spoiled_value_is_a_value_or_an_error_of_this_format(data):
     table = pd.DataFrame({"a": ["x", None], "b": [1.5, 2.5]})

@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from explain_core.diagnostics.growth import compounding
+from explain_core.diagnostics.in_words import headline, part_in_words, seed_of
 from explain_core.diagnostics.ledgers import LEDGER_METHODS, MEANINGS, TITLES
-from explain_core.diagnostics.words import headline, part_in_words, seed_of
 from explain_core.figures.growth import compounding_figure, conservation_figure
 from explain_core.figures.ledger import ledger_figure, ledger_totals_figure, ledger_waterfall_figure
 from explain_core.jobs.tasks.explaining import Request
@@ -16,9 +16,9 @@ from explain_core.jobs.tasks.methods import add_tables, of_output
 from explain_core.words import signed, size
 from ui import frame
 from ui.errors import plain
+from ui.in_words import Shown, share
 from ui.parts import chart, csv_button
 from ui.subjects import request_key
-from ui.words import Shown, share
 
 VIEWS = {"time": "Over time", "total": "In total", "way": "On the way to the prediction"}
 

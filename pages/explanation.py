@@ -8,8 +8,8 @@ from explain_core.words import number, signed
 from ui import frame
 from ui.downloads import offer_downloads
 from ui.errors import code_in, plain
+from ui.in_words import Shown, headline, share, strongest
 from ui.parts import chart
-from ui.words import Shown, headline, share, strongest
 
 EXPORT_CODE = "import torch\n\n" + code_in(EXPORT_HINT)
 TOTALS = {"feature": "By feature", "time": "By timestep"}

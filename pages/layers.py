@@ -4,8 +4,8 @@ import streamlit as st
 
 from explain_core.figures import gate_activation_figure, gate_figure
 from ui import frame
+from ui.in_words import LAYER_WORDS, Shown
 from ui.parts import chart
-from ui.words import LAYER_WORDS, Shown
 
 BY = {"gate": "Per gate", "unit": "Per unit"}
 

@@ -18,11 +18,11 @@ from explain_core.methods.registry import METHODS, Cost
 from explain_core.words import signed
 from ui import frame
 from ui.errors import plain
+from ui.in_words import Shown
 from ui.parts import chart, csv_button
 from ui.progressive import gather, wait_for, words_of
 from ui.session import Outcome
 from ui.subjects import request_key
-from ui.words import Shown
 
 SPLICED = "Here the model always gets its full length: the first timesteps are the sequence's, the rest the baseline's."
 CUT = "Here the sequence ends after so many timesteps."

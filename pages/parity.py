@@ -11,9 +11,9 @@ from explain_core.jobs.tasks.steps import Process, parity_other, parity_own
 from explain_core.words import number, short, size
 from ui import frame
 from ui.errors import plain
+from ui.in_words import Shown
 from ui.parts import chart, csv_button
 from ui.subjects import request_key
-from ui.words import Shown
 
 
 def draw() -> None:
@@ -42,8 +42,8 @@ def draw_parity(shown: Shown) -> None:
     if first.value is None:
         frame.wait_or_say(first)
         return
-    own, _, plan = first.value
-    second = session.outcome(("parity with", key), Process(other), parity_other, own, framework, other, plan)
+    own, _, blueprint = first.value
+    second = session.outcome(("parity with", key), Process(other), parity_other, own, framework, other, blueprint)
     if second.value is None:
         frame.wait_or_say(second)
         return

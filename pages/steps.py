@@ -5,20 +5,20 @@ import streamlit as st
 
 from explain_core.backends import is_installed
 from explain_core.diagnostics import published
-from explain_core.diagnostics.measured import METHODS
+from explain_core.diagnostics.measured import STEP_METHODS
 from explain_core.diagnostics.one_step import STATES, summary
 from explain_core.figures.steps import steps_figure
 from explain_core.jobs.tasks.explaining import explain
 from explain_core.jobs.tasks.methods import add_tables
 from explain_core.jobs.tasks.steps import Process, against_mean, published_half, step_errors
-from explain_core.methods import METHODS as KNOWN
+from explain_core.methods import METHODS
 from explain_core.words import short
 from ui import frame
 from ui.errors import plain
+from ui.in_words import Shown
 from ui.parts import chart, csv_button
 from ui.progressive import gather, wait_for, words_of
 from ui.subjects import request_key
-from ui.words import Shown
 
 STATE_WORDS = {"cell": "Cell state", "hidden": "Hidden state"}
 MODEL_WORDS = {"built-in": "the framework's own", "written out": "written out by hand"}
@@ -66,7 +66,7 @@ def draw_steps(shown: Shown) -> None:
             frame.wait_or_say(outcome)
             return
         explanation = outcome.value
-    methods = [name for name in METHODS if request.model.framework in KNOWN[name].frameworks]
+    methods = [name for name in STEP_METHODS if request.model.framework in METHODS[name].frameworks]
     found, pending = gather(
         "steps",
         key,
@@ -78,7 +78,7 @@ def draw_steps(shown: Shown) -> None:
     wait_for("steps", pending, len(found), len(methods))
     for method, outcome in found.items():
         if outcome.value is None:
-            st.caption(f":material/error: {KNOWN[method].name}: {plain(words_of(outcome))}")
+            st.caption(f":material/error: {METHODS[method].name}: {plain(words_of(outcome))}")
     parts = [outcome.value for outcome in found.values() if outcome.value is not None]
     if not parts:
         return

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from explain_core.diagnostics.growth import compounded
-from explain_core.diagnostics.words import headline, seed_of
+from explain_core.diagnostics.in_words import headline, seed_of
 from explain_core.errors import InputError
 from explain_core.figures.growth import compounding_figure, conservation_figure
 from explain_core.figures.ledger import ledger_figure, ledger_totals_figure, ledger_waterfall_figure

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import explain_core as xc
-from explain_core.diagnostics.plan import Operation, Plan
-from explain_core.diagnostics.plan_torch import build, describe
+from explain_core.diagnostics.blueprint import Blueprint, Operation
+from explain_core.diagnostics.blueprint_torch import build, describe
 from explain_core.diagnostics.two_frameworks import REFEREE, parity, summary
 from explain_core.figures.parity import parity_figure
 from explain_core.preparation.inputs import read_arguments
@@ -44,8 +44,8 @@ def test_a_model_from_a_state_dict_is_a_chain_though_its_final_state_goes_unread
     net = made(lambda: nn.ModuleDict({"rnn": kind(FEATURES, UNITS, batch_first=True), "fc": nn.Linear(UNITS, 1)}))
     torch.save(net.state_dict(), tmp_path / "weights.pth")
     module = xc.load_model(tmp_path / "weights.pth").module
-    plan = describe(module, read_arguments(module, pair()[0]))
-    assert [operation.kind for operation in plan.operations] == ["recurrent", "pick", "dense"]
+    blueprint = describe(module, read_arguments(module, pair()[0]))
+    assert [operation.kind for operation in blueprint.operations] == ["recurrent", "pick", "dense"]
 
 
 def test_the_engines_agree_and_shap_is_the_referee():
@@ -88,11 +88,11 @@ def test_stacked_and_both_ways_agree_without_a_referee():
         lambda: Net(nn.GRU(FEATURES, UNITS, batch_first=True, bidirectional=True), nn.Sigmoid()),
     ],
 )
-def test_a_plan_does_what_its_model_does(make, tmp_path):
+def test_a_blueprint_does_what_its_model_does(make, tmp_path):
     net, (x, _) = made(make), pair(3)
-    plan = describe(net, read_arguments(net, x))
-    plan.save(tmp_path / "plan.npz", beside=x)
-    again, beside = Plan.load(tmp_path / "plan.npz")
+    blueprint = describe(net, read_arguments(net, x))
+    blueprint.save(tmp_path / "blueprint.npz", beside=x)
+    again, beside = Blueprint.load(tmp_path / "blueprint.npz")
     np.testing.assert_array_equal(beside["beside"], x)
     with torch.no_grad():
         np.testing.assert_allclose(build(again)(torch.from_numpy(x)), net(torch.from_numpy(x)), atol=1e-6)
@@ -233,14 +233,18 @@ def test_what_cannot_be_converted_says_why(make, words):
 
 def test_a_difference_is_found(monkeypatch):
     """A weight that gets lost on the way shows: the comparison can fail."""
-    saved = Plan.save
+    saved = Blueprint.save
 
-    def spoiled(plan, path, **arrays):
-        first, *rest = plan.operations
+    def spoiled(blueprint, path, **arrays):
+        first, *rest = blueprint.operations
         weights = {name: array * 1.01 for name, array in first.weights.items()}
-        saved(Plan(plan.steps, plan.features, (Operation(first.kind, first.options, weights), *rest)), path, **arrays)
+        saved(
+            Blueprint(blueprint.steps, blueprint.features, (Operation(first.kind, first.options, weights), *rest)),
+            path,
+            **arrays,
+        )
 
-    monkeypatch.setattr(Plan, "save", spoiled)
+    monkeypatch.setattr(Blueprint, "save", spoiled)
     table = parity(made(lambda: Net(nn.GRU(FEATURES, UNITS, batch_first=True))), *pair(), target=0)
     found = summary(table).set_index(["quantity", "compared_with"])["difference"]
     assert found[("attribution", "TensorFlow")] > 1e-3

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import explain_core as xc
-from explain_core.diagnostics.cell_torch import cell_weights
+from explain_core.diagnostics.lone_layer_torch import cell_weights
 from explain_core.diagnostics.one_step import ONE_STEP, SEQUENCE, steps, summary
 from explain_core.figures.steps import steps_figure
 

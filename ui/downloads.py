@@ -10,7 +10,7 @@ import streamlit as st
 
 from explain_core.explanation import Explanation
 from ui.csv_file import csv_bytes
-from ui.words import Shown
+from ui.in_words import Shown
 
 
 def offer_downloads(shown: Shown) -> None:

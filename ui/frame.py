@@ -12,11 +12,11 @@ from streamlit.navigation.page import StreamlitPage
 
 from ui import uploads
 from ui.errors import boundary, plain, show
+from ui.in_words import Shown
 from ui.lifetime import close_with_browser
 from ui.session import Outcome, Session
 from ui.sidebar import Choice, draw
 from ui.subjects import request_key
-from ui.words import Shown
 
 _inside = ContextVar("inside", default=False)  # whether a page is being drawn beside the sidebar
 _KEPT = ("option ", "confirmed ", "output names", "output tensor", "sequence files", "baseline files", "words ")

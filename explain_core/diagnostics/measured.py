@@ -13,7 +13,7 @@ from explain_core.explanation import Explanation
 from explain_core.methods import explain_with
 
 #: The methods that are compared where one step is set beside the sequence: ids of `explain_core.methods.METHODS`.
-METHODS = ("pairlift", "gradient_difference", "deep_explainer", "deep_lift")
+STEP_METHODS = ("pairlift", "gradient_difference", "deep_explainer", "deep_lift")
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from explain_core.diagnostics.layer_run import LayerRun, layer_run
-from explain_core.diagnostics.measured import METHODS, Measured, measure
+from explain_core.diagnostics.measured import STEP_METHODS, Measured, measure
 from explain_core.errors import InputError
 from explain_core.explain import explain
 from explain_core.explanation import Explanation
-from explain_core.methods import METHODS as KNOWN
+from explain_core.methods import METHODS
 
 ONE_STEP, SEQUENCE = "one step", "whole sequence"
 STATES = ("hidden", "cell")
@@ -35,7 +35,7 @@ COLUMNS = (
 )
 
 
-class Cell(Protocol):
+class LoneLayer(Protocol):
     """A recurrent layer taken out of its model, in one framework.
 
     ``place`` is 0 for the hidden state and 1 for the cell state. ``variants`` are the ways it is there: as the
@@ -55,9 +55,9 @@ class Cell(Protocol):
         """A model of (N, steps, I) to (N, 1): the state after the last step along the direction."""
 
 
-_CELLS = {
-    "torch": ("explain_core.diagnostics.cell_torch", "TorchCell"),
-    "tensorflow": ("explain_core.diagnostics.cell_tensorflow", "TensorFlowCell"),
+_LONE_LAYERS = {
+    "torch": ("explain_core.diagnostics.lone_layer_torch", "TorchLoneLayer"),
+    "tensorflow": ("explain_core.diagnostics.lone_layer_tensorflow", "TensorFlowLoneLayer"),
 }
 
 
@@ -71,7 +71,7 @@ def steps(
     state: str | None = None,
     unit: int | None = None,
     sample: Any = None,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] = STEP_METHODS,
     most_steps: int = 500,
     most_sequences: int = 10,
     progress: Callable[[float, str], None] | None = None,
@@ -129,7 +129,7 @@ def steps_of(
     state: str | None = None,
     unit: int | None = None,
     sample: Any = None,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] = STEP_METHODS,
     most_steps: int = 500,
     most_sequences: int = 10,
     progress: Callable[[float, str], None] | None = None,
@@ -138,9 +138,9 @@ def steps_of(
     _check(methods)
     say = progress or (lambda fraction, message: None)
     run = layer_run(explanation, layer, sample)
-    module, name = _CELLS[explanation.attrs["framework"]]
+    module, name = _LONE_LAYERS[explanation.attrs["framework"]]
     module = getattr(importlib.import_module(module), name)
-    cell: Cell = module(getattr(model, "module", model) if hasattr(model, "framework") else model, run)
+    cell: LoneLayer = module(getattr(model, "module", model) if hasattr(model, "framework") else model, run)
     run, notes = _repeated(run, cell)
     place = _place(run, state)
     direction = _direction(run, place, unit)
@@ -158,7 +158,7 @@ def steps_of(
             one = (found.attributed[row], found.expected[row], found.error[row])
             with np.errstate(divide="ignore", invalid="ignore"):
                 relative = one[2] / abs(one[1]) if one[2] else 0.0 * one[2]
-            values = [step, run.times[step], scope, variant, KNOWN[method].name, *one, relative]
+            values = [step, run.times[step], scope, variant, METHODS[method].name, *one, relative]
             shares = [found.seconds / len(at), found.says]
             rows.append(shared | dict(zip(COLUMNS[5:], [*values, *shares], strict=True)))
 
@@ -167,7 +167,7 @@ def steps_of(
     some = _spread(len(run.times), min(most_steps, ONE_BY_ONE))
     plan = [(variant, method) for variant in cell.variants for method in methods if _is_tried(cell, variant, method)]
     for number, (variant, method) in enumerate(plan):
-        words = f"{KNOWN[method].name}" + ("" if variant == "built-in" else f", cell {variant}")
+        words = f"{METHODS[method].name}" + ("" if variant == "built-in" else f", cell {variant}")
         say(0.1 + 0.9 * number / len(plan), f"{words}: each step by itself")
         at = single if method == "pairlift" else some if _is_quick(cell, method) else chosen
         at = at if variant == "built-in" else _fewer(chosen)
@@ -212,17 +212,17 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def _check(methods: Sequence[str]) -> None:
     for method in methods:
-        if method not in KNOWN:
-            raise InputError(f"There is no method {method!r}.", hint=f"Choose one of {', '.join(KNOWN)}.")
+        if method not in METHODS:
+            raise InputError(f"There is no method {method!r}.", hint=f"Choose one of {', '.join(METHODS)}.")
 
 
-def _is_tried(cell: Cell, variant: str, method: str) -> bool:
+def _is_tried(cell: LoneLayer, variant: str, method: str) -> bool:
     """The cell written out is there for shap, which is exact on it, and to check this engine."""
-    there = cell.framework in KNOWN[method].frameworks
+    there = cell.framework in METHODS[method].frameworks
     return there and (variant == "built-in" or method in ("pairlift", "deep_explainer"))
 
 
-def _repeated(run: LayerRun, cell: Cell) -> tuple[LayerRun, list[str]]:
+def _repeated(run: LayerRun, cell: LoneLayer) -> tuple[LayerRun, list[str]]:
     """The steps that the cell alone repeats: all but those that a mask left out.
 
     Raises:
@@ -288,20 +288,20 @@ def _fewer(steps: np.ndarray) -> np.ndarray:
     return steps[np.unique(np.linspace(0, len(steps) - 1, min(WRITTEN_OUT_AT, len(steps))).round().astype(int))]
 
 
-def _is_quick(cell: Cell, method: str) -> bool:
+def _is_quick(cell: LoneLayer, method: str) -> bool:
     """Whether a step by itself takes little; shap traces a TensorFlow model for each of them."""
     return cell.framework == "torch" or method == "gradient_difference"
 
 
 def _one_step(
-    cell: Cell, variant: str, method: str, run: LayerRun, place: int, direction: np.ndarray, at: np.ndarray
+    cell: LoneLayer, variant: str, method: str, run: LayerRun, place: int, direction: np.ndarray, at: np.ndarray
 ) -> Measured:
     test, base = (np.concatenate([rows[at], direction[at]], -1) for rows in run.rows)
     return measure(method, cell.one_step(variant, place), test, base)
 
 
 def _sequences(
-    cell: Cell, variant: str, method: str, run: LayerRun, place: int, direction: np.ndarray, at: np.ndarray
+    cell: LoneLayer, variant: str, method: str, run: LayerRun, place: int, direction: np.ndarray, at: np.ndarray
 ) -> Iterator[tuple[int, Measured]]:
     initial = [state[0, 0] for state in run.before]
     failed: Measured | None = None

@@ -12,7 +12,7 @@ from explain_core.diagnostics import published_cell as given
 from explain_core.diagnostics.measured import measure
 from explain_core.diagnostics.written_out import Columns, Step, Unrolled, model_of
 
-METHODS = ("deep_explainer", "pairlift")
+COMPARED = ("deep_explainer", "pairlift")
 
 
 class BuiltIn(keras.layers.Layer):
@@ -35,7 +35,7 @@ def half() -> dict[str, Any]:
     rows = []
 
     def add(experiment: str, name: str, model: keras.Model, test: np.ndarray, base: np.ndarray) -> None:
-        for method in METHODS:
+        for method in COMPARED:
             rows.append(given.row(experiment, "tensorflow", name, method, measure(method, model, test, base)))
 
     width = given.INPUTS + 2 * units

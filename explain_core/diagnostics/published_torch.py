@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from explain_core.diagnostics import published_cell as given
 from explain_core.diagnostics.measured import measure
 
-METHODS = ("deep_explainer", "deep_lift", "pairlift")
+COMPARED = ("deep_explainer", "deep_lift", "pairlift")
 
 
 class OneStep(nn.Module):
@@ -71,7 +71,7 @@ def half() -> dict[str, Any]:
     rows = []
 
     def add(experiment: str, model: str, net: nn.Module, test: np.ndarray, base: np.ndarray) -> None:
-        for method in METHODS:
+        for method in COMPARED:
             rows.append(given.row(experiment, "torch", model, method, measure(method, net.eval(), test, base)))
 
     one = OneStep(known_cell())

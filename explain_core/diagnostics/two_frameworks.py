@@ -1,10 +1,10 @@
 """`parity`: the same weights in PyTorch and in TensorFlow, and how far apart the two engines' results are.
 
-The frameworks never share a process. The model's own process explains it and writes a `Plan`; a second process builds
-the plan in the other framework, explains it there, and writes what it found. Where the model is one recurrent layer
+The frameworks never share a process. The model's own process explains it and writes a `Blueprint`; a second process
+builds that in the other framework, explains it there, and writes what it found. Where the model is one recurrent layer
 and what follows, shap's TensorFlow explainer on that layer written out by hand is a referee of both.
 
-    python -m explain_core.diagnostics.two_frameworks plan.npz answers.npz tensorflow
+    python -m explain_core.diagnostics.two_frameworks blueprint.npz answers.npz tensorflow
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from explain_core.backends import is_installed
-from explain_core.diagnostics.plan import Plan
+from explain_core.diagnostics.blueprint import Blueprint
 from explain_core.errors import BackendError, ExplainError, InputError, JobError
 from explain_core.explain import explain
 from explain_core.explanation import Explanation
@@ -68,16 +68,16 @@ def parity(
     """
     say = progress or (lambda fraction, message: None)
     with tempfile.TemporaryDirectory(prefix="pairlift-") as folder:
-        plan_file, answers_file = Path(folder, "plan.npz"), Path(folder, "answers.npz")
+        blueprint_file, answers_file = Path(folder, "blueprint.npz"), Path(folder, "answers.npz")
         say(0.05, "Explaining the model in its own framework")
-        own, framework = write_plan(model, inputs, baselines, target, plan_file)
+        own, framework = write_blueprint(model, inputs, baselines, target, blueprint_file)
         say(0.4, f"The same weights in {TITLES[OTHER[framework]]}")
-        _in_own_process(OTHER[framework], plan_file, answers_file)
+        _in_own_process(OTHER[framework], blueprint_file, answers_file)
         return compare(own, answers_file, framework)
 
 
-def write_plan(model: Any, inputs: Any, baselines: Any, target: Any, path: Path) -> tuple[Answers, str]:
-    """The model's own answers and its framework; the plan, with what is to be explained, goes to the file.
+def write_blueprint(model: Any, inputs: Any, baselines: Any, target: Any, path: Path) -> tuple[Answers, str]:
+    """The model's own answers and its framework; the blueprint, with what is to be explained, goes to the file.
 
     Raises:
         InputError, BackendError: see `parity`.
@@ -94,8 +94,8 @@ def write_plan(model: Any, inputs: Any, baselines: Any, target: Any, path: Path)
     if explanation.attrs.get("baseline_count", 1) > 1:
         raise InputError("Gates averaged over baselines are no run of the layer.", hint="Explain with one baseline.")
     module = getattr(model, "module", model) if hasattr(model, "framework") else model
-    describing = importlib.import_module(f"explain_core.diagnostics.plan_{framework}")
-    plan = describing.describe(module, read_arguments(module, inputs))
+    describing = importlib.import_module(f"explain_core.diagnostics.blueprint_{framework}")
+    blueprint = describing.describe(module, read_arguments(module, inputs))
     if not isinstance(target, int | None):
         (chosen, *more), _ = select_targets(target, open_on(model, inputs, device="cpu")[2].outputs)
         if more or chosen.against or chosen.output:
@@ -106,34 +106,34 @@ def write_plan(model: Any, inputs: Any, baselines: Any, target: Any, path: Path)
         "base": np.broadcast_to(explanation.baselines.values, explanation.inputs.shape),
         "target": np.array([] if target is None else np.ravel(target), int),
     }
-    plan.save(path, **beside)
+    blueprint.save(path, **beside)
     own = answers_of(explanation)
     if framework == "tensorflow":
-        own |= referee_of(plan, beside["test"], beside["base"], target)
+        own |= referee_of(blueprint, beside["test"], beside["base"], target)
     return own, framework
 
 
-def answer(framework: str, plan_file: Path, answers_file: Path) -> None:
-    """Build the plan in a framework, in this process, and write what its engine says to the file."""
-    plan, beside = Plan.load(plan_file)
-    building = importlib.import_module(f"explain_core.diagnostics.plan_{framework}")
+def answer(framework: str, blueprint_file: Path, answers_file: Path) -> None:
+    """Build the blueprint in a framework, in this process, and write what its engine says to the file."""
+    blueprint, beside = Blueprint.load(blueprint_file)
+    building = importlib.import_module(f"explain_core.diagnostics.blueprint_{framework}")
     target = tuple(int(i) for i in beside["target"]) or None
-    found = answers_of(explain(building.build(plan), beside["test"], beside["base"], target, device="cpu"))
+    found = answers_of(explain(building.build(blueprint), beside["test"], beside["base"], target, device="cpu"))
     if framework == "tensorflow":
-        found |= referee_of(plan, beside["test"], beside["base"], target)
+        found |= referee_of(blueprint, beside["test"], beside["base"], target)
     np.savez(answers_file, **found)
 
 
-def referee_of(plan: Plan, test: np.ndarray, base: np.ndarray, target: Any) -> Answers:
-    """What shap says about the plan with its recurrent layer written out, in TensorFlow; or why it does not."""
-    building = importlib.import_module("explain_core.diagnostics.plan_tensorflow")
-    why = building.no_referee(plan)
-    if not why and plan.steps > REFEREE_STEPS:
+def referee_of(blueprint: Blueprint, test: np.ndarray, base: np.ndarray, target: Any) -> Answers:
+    """What shap says about the blueprint with its recurrent layer written out, in TensorFlow; or why it does not."""
+    building = importlib.import_module("explain_core.diagnostics.blueprint_tensorflow")
+    why = building.no_referee(blueprint)
+    if not why and blueprint.steps > REFEREE_STEPS:
         why = f"shap's explainer walks through every timestep of it, so it gets at most {REFEREE_STEPS}."
     if why:
         return {"referee says": np.array(why)}
     try:
-        found = explain_with("deep_explainer", building.referee(plan), test, base, target, device="cpu")
+        found = explain_with("deep_explainer", building.referee(blueprint), test, base, target, device="cpu")
     except ExplainError as error:
         return {"referee says": np.array(error.what)}
     return {"referee": _by_output(found)}
@@ -210,8 +210,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _in_own_process(framework: str, plan_file: Path, answers_file: Path) -> None:
-    command = [sys.executable, "-m", "explain_core.diagnostics.two_frameworks", str(plan_file), str(answers_file)]
+def _in_own_process(framework: str, blueprint_file: Path, answers_file: Path) -> None:
+    command = [sys.executable, "-m", "explain_core.diagnostics.two_frameworks", str(blueprint_file), str(answers_file)]
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from explain_core.diagnostics.words import part_in_words
+from explain_core.diagnostics.in_words import part_in_words
 from explain_core.errors import InputError
 from explain_core.figures import style
 from explain_core.figures.time_axis import columns_of, time_axis

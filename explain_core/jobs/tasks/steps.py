@@ -12,7 +12,7 @@ import pandas as pd
 
 from explain_core.diagnostics.one_step import steps_of
 from explain_core.diagnostics.published import half
-from explain_core.diagnostics.two_frameworks import Answers, answer, compare, write_plan
+from explain_core.diagnostics.two_frameworks import Answers, answer, compare, write_blueprint
 from explain_core.explanation import Explanation
 from explain_core.jobs.frameworks import FRAMEWORKS
 from explain_core.jobs.job import Report
@@ -49,23 +49,23 @@ def published_half(report: Report, framework: str) -> dict[str, Any]:
 
 
 def parity_own(report: Report, request: Request) -> tuple[Answers, str, bytes]:
-    """The first half of `parity`, in the process of the model's framework: see `two_frameworks.write_plan`. The plan is
-    returned as well, for the other half."""
+    """The first half of `parity`, in the process of the model's framework: see `two_frameworks.write_blueprint`. The
+    blueprint is returned as well, for the other half."""
     model = open_kept(report, request.model)
     report(0.3, f"Explaining in {FRAMEWORKS[model.framework]}")
     with tempfile.TemporaryDirectory() as folder:
-        plan_file = Path(folder) / "plan.npz"
-        own, framework = write_plan(model, request.inputs, mean_baseline(request), request.target, plan_file)
-        return own, framework, plan_file.read_bytes()
+        blueprint_file = Path(folder) / "blueprint.npz"
+        own, framework = write_blueprint(model, request.inputs, mean_baseline(request), request.target, blueprint_file)
+        return own, framework, blueprint_file.read_bytes()
 
 
-def parity_other(report: Report, own: Answers, framework: str, other: str, plan: bytes) -> pd.DataFrame:
+def parity_other(report: Report, own: Answers, framework: str, other: str, blueprint: bytes) -> pd.DataFrame:
     """The second half, in the process of the other framework: the table."""
     report(0.2, f"The same weights in {FRAMEWORKS[other]}")
     with tempfile.TemporaryDirectory() as folder:
-        plan_file, answers_file = Path(folder) / "plan.npz", Path(folder) / "answers.npz"
-        plan_file.write_bytes(plan)
-        answer(other, plan_file, answers_file)
+        blueprint_file, answers_file = Path(folder) / "blueprint.npz", Path(folder) / "answers.npz"
+        blueprint_file.write_bytes(blueprint)
+        answer(other, blueprint_file, answers_file)
         return compare(own, answers_file, framework)
 
 

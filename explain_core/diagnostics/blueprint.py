@@ -56,7 +56,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Blueprint:
     """Operations in order, from an input (N, steps, features), or token ids (N, steps) where ``features`` is None."""
 
     steps: int
@@ -72,14 +72,14 @@ class Plan:
         kinds = [{"kind": o.kind, "options": o.options} for o in self.operations]
         text = json.dumps({"steps": self.steps, "features": self.features, "operations": kinds})
         weights = {f"{i}/{name}": a for i, o in enumerate(self.operations) for name, a in o.weights.items()}
-        np.savez(path, plan=np.array(text), **weights, **{f"beside/{name}": a for name, a in arrays.items()})
+        np.savez(path, blueprint=np.array(text), **weights, **{f"beside/{name}": a for name, a in arrays.items()})
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> tuple[Plan, dict[str, np.ndarray]]:
-        """The plan and what was saved beside it."""
+    def load(cls, path: str | PathLike[str]) -> tuple[Blueprint, dict[str, np.ndarray]]:
+        """The blueprint and what was saved beside it."""
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        found = json.loads(str(arrays.pop("plan")))
+        found = json.loads(str(arrays.pop("blueprint")))
         by_place: dict[str, dict[str, np.ndarray]] = {}
         for name, array in arrays.items():
             place, _, rest = name.partition("/")

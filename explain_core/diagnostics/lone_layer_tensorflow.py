@@ -60,8 +60,8 @@ class BuiltInSequence(keras.layers.Layer):
         return keras.ops.concatenate(last, -1)
 
 
-class TensorFlowCell:
-    """The layer of a `LayerRun`, found in its model by path; see `one_step.Cell`."""
+class TensorFlowLoneLayer:
+    """The layer of a `LayerRun`, found in its model by path; see `one_step.LoneLayer`."""
 
     framework = "tensorflow"
 

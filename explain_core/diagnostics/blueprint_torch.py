@@ -1,4 +1,4 @@
-"""A `Plan` from a PyTorch model, and a PyTorch model from a `Plan`."""
+"""A `Blueprint` from a PyTorch model, and a PyTorch model from a `Blueprint`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor, fx, nn
 
 from explain_core.backends.torch.capture import capture, private_copy
 from explain_core.backends.torch.one_at_a_time import one_at_a_time
-from explain_core.diagnostics.plan import Operation, Plan, obstacle
+from explain_core.diagnostics.blueprint import Blueprint, Operation, obstacle
 from explain_core.preparation.inputs import Arguments
 
 _CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
 _IDENTITY = ("alias", "clone", "contiguous", "detach", "dropout", "feature_dropout", "lift_fresh_copy", "to")
 
 
-def describe(model: Any, arguments: Arguments) -> Plan:
+def describe(model: Any, arguments: Arguments) -> Blueprint:
     """What the model does with its first argument, recorded on these values.
 
     Raises:
@@ -38,7 +38,7 @@ def describe(model: Any, arguments: Arguments) -> Plan:
         graph = capture(own, call, [leaves[0]]).graph
     graph.graph.eliminate_dead_code()  # such as final states that are arranged and then not read
     _, steps, *features = leaves[0].shape
-    return Plan(steps, features[0] if features else None, tuple(_Chain(graph, leaves[0]).follow()))
+    return Blueprint(steps, features[0] if features else None, tuple(_Chain(graph, leaves[0]).follow()))
 
 
 class _Chain(fx.Interpreter):
@@ -325,19 +325,19 @@ def _affine(name: str, at: int, args: Any, kwargs: Any) -> Operation:
 
 
 class Chain(nn.Module):
-    """A `Plan` in PyTorch: (N, T, F) to the result of its last operation."""
+    """A `Blueprint` in PyTorch: (N, T, F) to the result of its last operation."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, blueprint: Blueprint) -> None:
         super().__init__()
-        self.plan = plan
-        for place, operation in enumerate(plan.operations):
+        self.blueprint = blueprint
+        for place, operation in enumerate(blueprint.operations):
             if operation.kind == "recurrent":
                 setattr(self, f"layer_{place}", _layer(operation))
             for name, array in operation.weights.items() if operation.kind != "recurrent" else ():
                 self.register_buffer(f"{name}_{place}", torch.from_numpy(np.array(array)))
 
     def forward(self, x: Tensor) -> Tensor:
-        for place, operation in enumerate(self.plan.operations):
+        for place, operation in enumerate(self.blueprint.operations):
             x = self._apply(place, operation, x)
         return x
 
@@ -400,6 +400,6 @@ def _layer(operation: Operation) -> nn.RNNBase:
     return layer
 
 
-def build(plan: Plan) -> nn.Module:
-    """The plan as a module in evaluation mode."""
-    return Chain(plan).eval()
+def build(blueprint: Blueprint) -> nn.Module:
+    """The blueprint as a module in evaluation mode."""
+    return Chain(blueprint).eval()

@@ -1,4 +1,4 @@
-"""A `Plan` from a Keras model, and a Keras model from a `Plan`."""
+"""A `Blueprint` from a Keras model, and a Keras model from a `Blueprint`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from explain_core.convert import keras_to_torch, obstacles, torch_to_keras
-from explain_core.diagnostics.plan import ACTIVATIONS, Operation, Plan, obstacle
+from explain_core.diagnostics.blueprint import ACTIVATIONS, Blueprint, Operation, obstacle
 from explain_core.diagnostics.written_out import Columns, Unrolled, model_of
 from explain_core.preparation.inputs import Arguments
 
@@ -28,7 +28,7 @@ _DEFAULTS = {"elu": {"alpha": 1.0}, "leaky_relu": {"negative_slope": 0.2}, "gelu
 """Options of Keras' activations by name."""
 
 
-def describe(model: Any, arguments: Arguments) -> Plan:
+def describe(model: Any, arguments: Arguments) -> Blueprint:
     """What the layers of a Sequential or functional model do, one after the other.
 
     Raises:
@@ -44,7 +44,7 @@ def describe(model: Any, arguments: Arguments) -> Plan:
     for layer in _in_order(model):
         found += _operations(layer)
     _, steps, *features = given.shape
-    return Plan(steps, features[0] if features else None, tuple(found))
+    return Blueprint(steps, features[0] if features else None, tuple(found))
 
 
 def _in_order(model: Any) -> list[Any]:
@@ -225,35 +225,35 @@ class Pick(L.Layer):
         return x[:, self._step]
 
 
-def build(plan: Plan) -> Any:
-    """The plan as a functional Keras model."""
-    return _assembled(plan, [_layer(operation) for operation in plan.operations])
+def build(blueprint: Blueprint) -> Any:
+    """The blueprint as a functional Keras model."""
+    return _assembled(blueprint, [_layer(operation) for operation in blueprint.operations])
 
 
-def no_referee(plan: Plan) -> str:
-    """Why shap is no referee of the plan with its recurrent layer written out; empty if it is one."""
-    if len(plan.recurrent) != 1 or plan.recurrent[0].two_way:
+def no_referee(blueprint: Blueprint) -> str:
+    """Why shap is no referee of the blueprint with its recurrent layer written out; empty if it is one."""
+    if len(blueprint.recurrent) != 1 or blueprint.recurrent[0].two_way:
         return "only a single recurrent layer that reads one way is written out."
-    after = plan.operations[plan.operations.index(plan.recurrent[0]) + 1 :]
-    final = plan.recurrent[0].options["returns"] == "final"
+    after = blueprint.operations[blueprint.operations.index(blueprint.recurrent[0]) + 1 :]
+    final = blueprint.recurrent[0].options["returns"] == "final"
     if not final and not (after and after[0].kind == "pick"):
         return "only a layer that is read at one step is written out."
     others = {"softmax": "softmax", "log_softmax": "softmax", "norm": "normalisation", "max": "the largest of several"}
-    for operation in plan.operations:
+    for operation in blueprint.operations:
         what = "max" if operation.options.get("how") == "max" else operation.kind
         if what in others:
             return f"shap has another rule for {others[what]}, which adds up as well but shares otherwise."
-    if plan.features is None:
+    if blueprint.features is None:
         return "shap's explainer takes no token ids."
     return ""
 
 
-def referee(plan: Plan) -> Any:
-    """The plan with its recurrent layer written out by hand, on which shap's explainer is exact."""
-    (recurrent,) = plan.recurrent
-    place = plan.operations.index(recurrent)
-    after = plan.operations[place + 1 :]
-    steps = plan.steps
+def referee(blueprint: Blueprint) -> Any:
+    """The blueprint with its recurrent layer written out by hand, on which shap's explainer is exact."""
+    (recurrent,) = blueprint.recurrent
+    place = blueprint.operations.index(recurrent)
+    after = blueprint.operations[place + 1 :]
+    steps = blueprint.steps
     if recurrent.options["returns"] == "sequence":
         steps, after = after[0].options["step"] + 1, after[1:]
     units = recurrent.weights["weight_hh_l0"].shape[1]
@@ -264,8 +264,8 @@ def referee(plan: Plan) -> Any:
     cell = recurrent.options["cell"]
     start = np.zeros(units * (2 if cell == "LSTM" else 1), np.float32)
     run = [Steps(steps), Unrolled(cell, weights, start, recurrent.options["activation"]), Columns(0, units)]
-    before = [_layer(operation) for operation in plan.operations[:place]]
-    return _assembled(plan, [*before, *run, *(_layer(operation) for operation in after)])
+    before = [_layer(operation) for operation in blueprint.operations[:place]]
+    return _assembled(blueprint, [*before, *run, *(_layer(operation) for operation in after)])
 
 
 class Steps(L.Layer):
@@ -329,7 +329,7 @@ def _built_recurrent(operation: Operation) -> Any:
     return layer
 
 
-def _assembled(plan: Plan, layers: list[Any]) -> Any:
-    if plan.features is None:
-        return model_of((plan.steps,), *layers, dtype="int64")
-    return model_of((plan.steps, plan.features), *layers)
+def _assembled(blueprint: Blueprint, layers: list[Any]) -> Any:
+    if blueprint.features is None:
+        return model_of((blueprint.steps,), *layers, dtype="int64")
+    return model_of((blueprint.steps, blueprint.features), *layers)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from explain_core.diagnostics.layer_run import LayerRun
 from explain_core.errors import InputError
 
-_CELLS = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}
+_LONE_LAYERS = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}
 _LAYERS = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
 
 
@@ -51,8 +51,8 @@ class Sequence(nn.Module):
         return self.head((last[self.place] if len(first) == 2 else last)[0])
 
 
-class TorchCell:
-    """The layer of a `LayerRun`, found in its model by name; see `one_step.Cell`."""
+class TorchLoneLayer:
+    """The layer of a `LayerRun`, found in its model by name; see `one_step.LoneLayer`."""
 
     framework = "torch"
     variants = ("built-in",)
@@ -63,7 +63,7 @@ class TorchCell:
         options: dict[str, Any] = {"bias": "bias_ih" in weights, "dtype": weights["weight_ih"].dtype}
         if run.kind == "RNN":  # which activation it has does not show in its weights, but in what it did
             options["nonlinearity"] = _activation(weights, run)
-        self.cell = _CELLS[run.kind](inputs, units, **options)
+        self.cell = _LONE_LAYERS[run.kind](inputs, units, **options)
         self.cell.load_state_dict(weights)
         self.layer = _LAYERS[run.kind](inputs, units, batch_first=True, **options)
         self.layer.load_state_dict({f"{name}_l0": weight for name, weight in weights.items()})

@@ -21,6 +21,7 @@ from explain_core.errors import InputError
 from explain_core.explain import explain
 from explain_core.explanation import Explanation
 from explain_core.methods import METHODS
+from explain_core.preparation import framework_model
 
 ONE_STEP, SEQUENCE = "one step", "whole sequence"
 STATES = ("hidden", "cell")
@@ -140,7 +141,7 @@ def steps_of(
     run = layer_run(explanation, layer, sample)
     module, name = _LONE_LAYERS[explanation.attrs["framework"]]
     module = getattr(importlib.import_module(module), name)
-    cell: LoneLayer = module(getattr(model, "module", model) if hasattr(model, "framework") else model, run)
+    cell: LoneLayer = module(framework_model(model), run)
     run, notes = _repeated(run, cell)
     place = _place(run, state)
     direction = _direction(run, place, unit)

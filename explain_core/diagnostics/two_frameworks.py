@@ -27,7 +27,7 @@ from explain_core.errors import BackendError, ExplainError, InputError, JobError
 from explain_core.explain import explain
 from explain_core.explanation import Explanation
 from explain_core.methods import explain_with
-from explain_core.preparation import open_on
+from explain_core.preparation import framework_model, open_on
 from explain_core.preparation.inputs import read_arguments
 from explain_core.preparation.targets import select_targets
 
@@ -93,7 +93,7 @@ def write_blueprint(model: Any, inputs: Any, baselines: Any, target: Any, path: 
         raise InputError("The model has several explained inputs; parity needs one.")
     if explanation.attrs.get("baseline_count", 1) > 1:
         raise InputError("Gates averaged over baselines are no run of the layer.", hint="Explain with one baseline.")
-    module = getattr(model, "module", model) if hasattr(model, "framework") else model
+    module = framework_model(model)
     describing = importlib.import_module(f"explain_core.diagnostics.blueprint_{framework}")
     blueprint = describing.describe(module, read_arguments(module, inputs))
     if not isinstance(target, int | None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,16 +12,15 @@ import numpy as np
 
 from explain_core.backends import get_backend
 from explain_core.backends.protocol import PairAttribution, Runner, Target
-from explain_core.errors import CaptureError, InputError
+from explain_core.errors import InputError
 from explain_core.explanation import Explanation
 from explain_core.explanation.build import LabelledInput, build_explanation
 from explain_core.explanation.labels import of_samples
-from explain_core.preparation.axes import ROLES, Axis, axis_names, in_sample_order
+from explain_core.preparation.axes import ROLES, Axis, axis_names
 from explain_core.preparation.baseline_values import is_number
 from explain_core.preparation.baselines import resolve_baselines
-from explain_core.preparation.inputs import Arguments, check_finite, not_a_dict, read_arguments
-from explain_core.preparation.meaning import Opened, open_as_meant
-from explain_core.preparation.row_numbers import open_plan
+from explain_core.preparation.inputs import Arguments
+from explain_core.preparation.opening import framework_model, open_on
 from explain_core.preparation.rows import Plan
 from explain_core.preparation.steps_read import reads_only
 from explain_core.preparation.targets import output_labels, select_targets
@@ -183,86 +182,13 @@ def prepare(
     )
     plan.set_baselines(base.arrays, runner.explained, background)
     described = str(baselines) if isinstance(baselines, str) or is_number(baselines) else "given"
-    model = _live(model)
+    model = framework_model(model)
     framework = get_backend(backend, model).__name__.rpartition(".")[2]
     return Prepared(model, framework, arguments, axes, runner, plan, base.arrays, described, targets, keep_output)
 
 
-def refuse_missing(model: Any, inputs: Any) -> None:
-    """Where values are missing (NaN) in what was given, say so.
-
-    Raises:
-        NonFiniteError
-    """
-    arguments = read_arguments(_live(model), inputs)
-    for name, leaf in zip(arguments.names, arguments.leaves, strict=True):
-        check_finite(leaf, name, "input")
-
-
-def open_on(
-    model: Any,
-    inputs: Any,
-    *,
-    backend: str = "auto",
-    device: str = "auto",
-    precision: str | None = None,
-    sample_axis: Axis | Mapping[str, Axis] = 0,
-    sample_by_sample: bool = False,
-    missing: bool = False,
-) -> tuple[Arguments, tuple[int | None, ...], Runner, Plan]:
-    """Open a model for these inputs: the arguments, their sample axes, the runner, and which rows go together.
-
-    Raises:
-        ExplainError: something in the inputs does not fit.
-    """
-    if precision not in (None, "float32", "float64"):
-        raise InputError(f"precision is {precision!r}", hint='Use None, "float32" or "float64".')
-    takes, model = fixed_batch(model), _live(model)
-    package = get_backend(backend, model)
-    arguments = read_arguments(model, inputs)
-    for name, leaf in zip(arguments.names, arguments.leaves, strict=True):
-        check_finite(leaf, name, "input", missing=missing and package.REPLACES_MISSING)
-
-    def open_as(meant: Arguments, axes: tuple[int | None, ...]) -> Opened:
-        meant = in_sample_order(meant, axes)
-        if None in axes and axes[0] is not None and not package.TAKES_SHARED:
-            raise InputError(
-                "all samples share it, which models of this framework are not explained with",
-                where=meant.names[axes.index(None)],
-                hint="Give it once for each sample: np.repeat(array[None], samples, axis=0).",
-            )
-
-        def open_for(leaves: list[np.ndarray], axes: Sequence[int | None] = axes) -> Runner:
-            return package.open_runner(
-                model, meant.with_leaves(leaves), sample_axes=axes, device=device, precision=precision
-            )
-
-        plan = Plan(meant.leaves, axes)
-        if sample_by_sample:
-            plan.sample_by_sample()
-        return Opened(meant, axes, open_plan(open_for, plan, takes), plan)
-
-    try:
-        opened = open_as_meant(arguments, sample_axis, open_as)
-    except CaptureError as error:
-        raise not_a_dict(model, inputs, error) or error from error.__cause__
-    return opened.arguments, opened.axes, opened.runner, opened.plan
-
-
 def _shown(value: Any) -> str:
     return repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
-
-
-def _live(model: Any) -> Any:
-    """The framework's own model, of one that `load_model` has opened."""
-    return getattr(model, "module", model) if hasattr(model, "framework") else model
-
-
-def fixed_batch(model: Any) -> int | None:
-    """The one number of samples that an opened model takes; None where it takes any, or its file does not say."""
-    inputs = getattr(getattr(model, "summary", None), "inputs", ())
-    shape = inputs[0].shape if inputs else None
-    return shape[0] if shape else None
 
 
 def _names(arguments: Arguments, axes: tuple[int | None, ...], runner: Runner, i: int) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ from explain_core.backends.protocol import Target
 from explain_core.backends.torch import one_at_a_time as lock
 from explain_core.backends.torch import open_runner
 from explain_core.backends.torch.precision import as_given, full_precision, in_one_order
-from explain_core.preparation.inputs import read_arguments
 from explain_core.methods.torch_model import TorchModel
+from explain_core.preparation.inputs import read_arguments
 
 KEYS = [("generic", "all"), *((b, k) for b in ("cuda", "mkldnn") for k in ("all", "matmul", "conv", "rnn"))]
 PRODUCTS = [key for key in KEYS if key[1] != "all"]

@@ -64,7 +64,7 @@ class Kept:
 
     Args:
         model: as it was given.
-        arguments: what it is called with (`explain_core.inputs.Arguments`).
+        arguments: what it is called with (`explain_core.preparation.inputs.Arguments`).
         options: how it was opened otherwise.
     """
 

@@ -61,7 +61,7 @@ def _require_rows(name: str, args: Sequence[Any]) -> None:
         return
     if rows < 0 or ids.numel() == 0 or ids.is_floating_point():
         return
-    low, high = (int(end) for end in torch.aminmax(ids))
+    low, high = torch.stack(torch.aminmax(ids)).tolist()
     if low < least or high >= rows:
         raise OutsideTableError(low if low < least else high, rows)
 

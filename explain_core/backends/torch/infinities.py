@@ -4,6 +4,10 @@ The change of such a value is infinite, and no multiplier can share it out. But 
 what the model makes of it (a clamp, ``exp(-inf)``, ``1/inf``) is finite. So a number far out stands in its place: the
 rules are followed with that, and complete to its inverse, which is below rounding. Nonlinear functions, comparisons and
 choices take it for the infinity that it stands for.
+
+Asking a GPU whether a result is finite waits for it, operation by operation, and nearly no model has an infinity. So a
+run begins as if there were none, what would say otherwise stays where it is computed, and is asked for once. A run in
+which there was one begins anew and looks at each result.
 """
 
 from __future__ import annotations
@@ -21,15 +25,24 @@ _BEYOND = {torch.float32: 2.0**76, torch.float64: 2.0**330}
 """From where on a number is taken for infinity, once one has been stood in for."""
 
 
+class InfinityMetError(Exception):
+    """A run that took no notice of infinities has met one, or might have, and is to begin anew."""
+
+
 class Infinities:
     """Which infinities there are in a run, and what stands for them.
+
+    Args:
+        looks: whether each result is looked at; else none is taken to be infinite, and `require_none` tells in the end.
 
     Attributes:
         met: whether any came up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, looks: bool = True) -> None:
         self.met = False
+        self._looks = looks
+        self._sums: dict[torch.dtype, list[Tensor]] = {}
 
     def restored(self, x: Tensor) -> Tensor:
         """With infinity where a number stands for it."""
@@ -39,7 +52,22 @@ class Infinities:
 
     def absent(self, test: Tensor, base: Tensor) -> bool:
         """Whether none was met so far, nor is in a result."""
-        return not self.met and all(bool(torch.isfinite(x.sum())) for x in (test, base))
+        if self._looks:
+            return not self.met and all(bool(torch.isfinite(x.sum())) for x in (test, base))
+        for x in (test, base):
+            self._sums.setdefault(x.dtype, []).append(x.detach().sum())
+        return True
+
+    def require_none(self) -> None:
+        """Ask for what a run has left where it was computed.
+
+        Raises:
+            InfinityMetError: a result was not finite.
+        """
+        sums = [torch.stack(of_type) for of_type in self._sums.values()]
+        self._sums.clear()
+        if sums and not torch.stack([torch.isfinite(of_type).all() for of_type in sums]).all():
+            raise InfinityMetError
 
     def stood_in(self, test: Tensor, base: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor] | None:
         """Both members with a number in place of infinity, and where that is or was given; None where it is nowhere.

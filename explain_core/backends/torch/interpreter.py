@@ -59,6 +59,7 @@ class PairOps:
         layer_names: dict[int, str],
         packed_orders: dict[tuple[int, ...], tuple[int, ...]],
         method: Method = PAIRED,
+        infinities: Infinities | None = None,
     ) -> None:
         self.recorder = recorder
         self.method = method
@@ -66,7 +67,7 @@ class PairOps:
         self.operation = ""
         self.divisors = scales.Divisors()
         self.judges = True
-        self.infinities = Infinities()
+        self.infinities = infinities or Infinities()
         self.place: LoopPlace | None = None
         self.packed_orders = packed_orders
         self.cuts: Mapping[fx.Node, str] = {}
@@ -309,6 +310,8 @@ def _run_node(node: fx.Node, op: Any, args: tuple, kwargs: dict, ops: PairOps) -
                     hint="Leave out out=, and use the result.",
                 )
         return ops(op, *_settled(args), **_settled(kwargs))
+    except torch.OutOfMemoryError:  # says itself what is missing
+        raise
     except RuntimeError as error:
         if re.search(
             r"shapes cannot be multiplied|must match the size|must be equal to|[Ee]xpected .*, but got", str(error)

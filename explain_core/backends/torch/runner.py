@@ -18,6 +18,7 @@ from explain_core.backends.torch.axes import axis_names
 from explain_core.backends.torch.checks import check_attributions, check_finite, check_weights, require_fit
 from explain_core.backends.torch.columns import column_of
 from explain_core.backends.torch.decisions import DecidedOtherwiseError, DisagreeError, in_sample, is_guard
+from explain_core.backends.torch.infinities import Infinities, InfinityMetError
 from explain_core.backends.torch.interpreter import HALF, PairOps, Place, run_graph
 from explain_core.backends.torch.kept import Kept, Opened, contents
 from explain_core.backends.torch.layer_names import layer_names
@@ -125,6 +126,7 @@ class TorchRunner:
                 "no input can be explained: there is no floating input and no token ids",
                 hint="Give counts and other whole numbers that the model computes with as floats: x.astype(float).",
             )
+        self._meets_infinities = False
         self.own_masks = (None,) * len(leaves)  # no module of PyTorch makes one
         self._recorded = Recordings(self._model, self.explained)
         if kept:
@@ -281,10 +283,10 @@ class TorchRunner:
         """Explain, recorded anew where the model decides otherwise for these rows."""
         try:
             try:
-                return self._explain(test, baseline, targets, recorder(), method)
+                return self._explain_by_limits(test, baseline, targets, recorder, method)
             except DecidedOtherwiseError:
                 self._recorded.forget()  # recorded anew, from these rows
-                return self._explain(test, baseline, targets, recorder(), method)
+                return self._explain_by_limits(test, baseline, targets, recorder, method)
         except DecidedOtherwiseError as decided:
             raise decided.error() from None
         except OutsideTableError as error:
@@ -293,6 +295,14 @@ class TorchRunner:
         except DisagreeError as error:
             axis = self._sample_axes[0]
             raise in_sample(error, axis, 1 if axis is None else test[0].shape[axis]) from None
+
+    def _explain_by_limits(self, test, baseline, targets, recorder: Callable[[], Recorder], method) -> PairAttribution:
+        """Explain, and look at every result from the first infinity on."""
+        try:
+            return self._explain(test, baseline, targets, recorder(), method)
+        except InfinityMetError:
+            self._meets_infinities = True
+            return self._explain(test, baseline, targets, recorder(), method)
 
     def _explain(
         self,
@@ -313,9 +323,12 @@ class TorchRunner:
             warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
             inputs = [Pair(pair.test.view_as(pair.test), pair.base, pair.flow) for pair, _ in starts]
             recorder.loops = captured.loops
-            ops = PairOps(recorder, names, captured.packed_orders, method)
+            ops = PairOps(recorder, names, captured.packed_orders, method, Infinities(looks=self._meets_infinities))
             ops.cuts = self._cuts()
-            outputs = run_graph(captured.graph, inputs, ops, self._place)
+            try:
+                outputs = run_graph(captured.graph, inputs, ops, self._place)
+            finally:  # what came of an infinity may be what stopped it
+                ops.infinities.require_none()
             prediction, base_prediction, columns = [], [], []
             for target in targets:
                 column = column_of(outputs, target, self._output_axes)
@@ -351,7 +364,7 @@ class TorchRunner:
             gates=recorder.traces(len(targets)),
             embeddings=self._embeddings(recorder.lookups, len(targets)),
             ledger=recorder.defects(len(targets)),
-            divisors=list(ops.divisors.found.values()),
+            divisors=ops.divisors.settle(),
         )
         self._require_own_answers(test, baseline, result, targets)
         return result

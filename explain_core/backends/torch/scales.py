@@ -166,7 +166,26 @@ class Written:
 
 
 class Divisors(WorstDivisors):
-    """Where the baseline is divided by next to nothing, beside what the input is divided by."""
+    """Where the baseline is divided by next to nothing, beside what the input is divided by.
+
+    What is found stays on the device until `settle` asks for all of it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: list[tuple[str, str, bool, float]] = []
+        self._least: list[Tensor] = []  # for each, the least ratio, and what the input and the baseline have there
+
+    def settle(self) -> list[Divisor]:
+        """The worst of each place and operation."""
+        least = torch.stack(self._least).tolist() if self._least else []
+        for (where, operation, is_statistic, power), (ratio, *members) in zip(self._seen, least, strict=True):
+            if min(ratio, 1.0) ** power < NEXT_TO_NOTHING:
+                test, base = (torch.tensor(members, dtype=torch.float64) ** power).tolist()
+                self.add(Divisor(where, operation, test, base, is_statistic))
+        self._seen.clear()
+        self._least.clear()
+        return list(self.found.values())
 
     @torch.no_grad()
     def look(self, name: str, where: str, operation: str, args: tuple) -> None:
@@ -183,17 +202,8 @@ class Divisors(WorstDivisors):
         if not is_pair(by) or not by.test.is_floating_point() or not by.test.numel():
             return
         test, base = by.test.detach().abs(), by.base.abs()
-        ratio = torch.where(test > 0, base / test, torch.inf).flatten()
-        least = int(ratio.argmin())
+        ratio = torch.where(test > 0, base / test, torch.inf)
+        least = ratio.argmin()
         power = 0.5 if short == "rsqrt" else abs(args[1]) if negative else 1.0
-        if not float(ratio[least]) ** power < NEXT_TO_NOTHING:
-            return
-        self.add(
-            Divisor(
-                where,
-                operation.partition(".")[0],
-                float(test.flatten()[least].double() ** power),
-                float(base.flatten()[least].double() ** power),
-                by.kind == STATISTIC,
-            )
-        )
+        self._seen.append((where, operation.partition(".")[0], by.kind == STATISTIC, power))
+        self._least.append(torch.stack([x.take(least).double() for x in (ratio, test, base)]))

@@ -1,0 +1,195 @@
+"""The Triton kernels against plain loops in double precision, on the CPU; a script with its own process.
+
+Triton decides at import whether it interprets.
+
+    TRITON_INTERPRET=1 python triton_kernels.py
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+
+from explain_core.backends.torch import cuda
+
+SIZES = [(3, 3, 2, 7), (2, 1, 1, 1), (1, 2, 2, 33), (1, 1, 1, 130)]
+"""Timesteps, rows, pairs, units."""
+
+ROUNDINGS = 60
+"""How far a kernel may be from the loop, in roundings of the largest number. Measured: up to 20."""
+
+
+def draw(*shape, seed):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
+
+
+def decay(u):
+    return torch.where(u == 0, 1.0, -torch.expm1(-u) / u)
+
+
+def sigmoid_secant(a, b):
+    return decay((a - b).abs()) * torch.sigmoid(torch.maximum(a, b)) * torch.sigmoid(-torch.minimum(a, b))
+
+
+def tanh_secant(a, b):
+    return 4 * sigmoid_secant(2 * a, 2 * b)
+
+
+def relu_secant(a, b):
+    return torch.where(a == b, (a > 0).double(), (torch.relu(a) - torch.relu(b)) / (a - b))
+
+
+class Problem:
+    """One set of sizes: what a layer is given, and multipliers that arrive."""
+
+    def __init__(self, gates, steps, rows, pairs, units):
+        self.x = 2 * draw(steps, rows, gates * units, seed=0)
+        self.w = draw(units, gates * units, seed=1) / units**0.5
+        self.bias = draw(units, seed=2)
+        self.h0, self.c0 = draw(rows, units, seed=3), draw(rows, units, seed=4)
+        self.m_h, self.m_c = draw(steps, pairs, units, seed=5), draw(steps, pairs, units, seed=6)
+        self.test = torch.arange(pairs) % rows
+        self.base = torch.full((pairs,), rows - 1)  # of one pair both members are the same row
+
+    def of(self, values):
+        """A number of each row, (U, ...), in both members of each pair."""
+        return values[self.test], values[self.base]
+
+    def mean(self, values):
+        a, b = self.of(values)
+        return (a + b) / 2
+
+
+def lstm(problem):
+    """States, pre-activations, factors and multipliers by the equations, step by step."""
+    p, h, c, told = problem, problem.h0, problem.c0, []
+    for x in p.x:
+        pre = x + h @ p.w
+        i, f, g, o = pre.chunk(4, -1)
+        before = c
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        factors = [
+            p.mean(torch.tanh(g)) * sigmoid_secant(*p.of(i)),
+            p.mean(before) * sigmoid_secant(*p.of(f)),
+            p.mean(torch.sigmoid(i)) * tanh_secant(*p.of(g)),
+            p.mean(torch.tanh(c)) * sigmoid_secant(*p.of(o)),
+            p.mean(torch.sigmoid(f)),
+            p.mean(torch.sigmoid(o)) * tanh_secant(*p.of(c)),
+        ]
+        told.append((h, c, pre, torch.stack(factors, 1)))
+    m_h, m_c, found = torch.zeros_like(p.m_h[0]), torch.zeros_like(p.m_h[0]), []
+    for t in range(len(p.x) - 1, -1, -1):
+        at_h, at_c = m_h + p.m_h[t], m_c + p.m_c[t]
+        by = told[t][3].unbind(1)
+        m = at_c + at_h * by[5]
+        m_pre = torch.cat([m * by[0], m * by[1], m * by[2], at_h * by[3]], -1)
+        m_h, m_c = m_pre @ p.w.T, m * by[4]
+        found.insert(0, (m_pre, at_h, at_c))
+    return [torch.stack(s) for s in zip(*told, strict=True)], (
+        *(torch.stack(s) for s in zip(*found, strict=True)),
+        m_h,
+        m_c,
+    )
+
+
+def gru(problem):
+    p, h, told = problem, problem.h0, []
+    for x in p.x:
+        (x_r, x_z, x_n), (u_r, u_z, u_n) = x.chunk(3, -1), (h @ p.w).chunk(3, -1)
+        q, a_r, a_z = u_n + p.bias, x_r + u_r, x_z + u_z
+        a_n = x_n + torch.sigmoid(a_r) * q
+        z, n, before = torch.sigmoid(a_z), torch.tanh(a_n), h
+        h = z * h + (1 - z) * n
+        factors = [
+            p.mean(q) * sigmoid_secant(*p.of(a_r)),
+            p.mean(before - n) * sigmoid_secant(*p.of(a_z)),
+            p.mean(1 - z) * tanh_secant(*p.of(a_n)),
+            p.mean(torch.sigmoid(a_r)),
+            p.mean(z),
+        ]
+        told.append((h, torch.cat([a_r, a_z, a_n], -1), torch.stack(factors, 1)))
+    m_h, found = torch.zeros_like(p.m_h[0]), []
+    for t in range(len(p.x) - 1, -1, -1):
+        at = m_h + p.m_h[t]
+        by = told[t][2].unbind(1)
+        m_n, m_z = at * by[2], at * by[1]
+        m_r = m_n * by[0]
+        m_h = at * by[4] + torch.cat([m_r, m_z, m_n * by[3]], -1) @ p.w.T
+        found.insert(0, (torch.cat([m_r, m_z, m_n], -1), at))
+    return [torch.stack(s) for s in zip(*told, strict=True)], (*(torch.stack(s) for s in zip(*found, strict=True)), m_h)
+
+
+def rnn(problem, activation):
+    p, h, told = problem, problem.h0, []
+    value, secant = {"tanh": (torch.tanh, tanh_secant), "relu": (torch.relu, relu_secant)}[activation]
+    for x in p.x:
+        pre = x + h @ p.w
+        h = value(pre)
+        told.append((h, pre, secant(*p.of(pre)).unsqueeze(1)))
+    m_h, found = torch.zeros_like(p.m_h[0]), []
+    for t in range(len(p.x) - 1, -1, -1):
+        at = m_h + p.m_h[t]
+        m_pre = at * told[t][2][:, 0]
+        m_h = m_pre @ p.w.T
+        found.insert(0, (m_pre, at))
+    return [torch.stack(s) for s in zip(*told, strict=True)], (*(torch.stack(s) for s in zip(*found, strict=True)), m_h)
+
+
+def far(found, wanted, dtype):
+    """The largest difference, in roundings of the largest number."""
+    assert found.shape == wanted.shape, (found.shape, wanted.shape)
+    size = wanted.abs().max().clamp(min=1e-30)
+    return float((found.double().cpu() - wanted).abs().max() / size) / torch.finfo(dtype).eps
+
+
+def measure(kind, sizes, dtype, known, device="cpu"):
+    """Names of results of one kind of cell, and how far each is from the loop; equal members are the same bits.
+
+    Args:
+        known: whether the hidden states are given, as from cuDNN.
+    """
+    name, _, activation = kind.partition(" ")
+    problem = Problem({"lstm": 4, "gru": 3, "rnn": 1}[name], *sizes)
+    of = lambda array: array.to(device, dtype)  # noqa: E731
+    p = problem
+    (all_h, *states), back = {"lstm": lstm, "gru": gru, "rnn": lambda q: rnn(q, activation)}[name](problem)
+    h = of(all_h) if known else None
+    if name == "lstm":
+        done = cuda.lstm_forward(of(p.x), of(p.w), of(p.h0), of(p.c0), p.test, p.base, True, h)
+        m = cuda.lstm_back(of(states[2]), of(p.w), of(p.m_h), of(p.m_c), True)
+        found = [done.h, done.c, done.pre, done.factors, m.pre, m.h, m.c, m.first_h, m.first_c]
+        without = cuda.lstm_back(done.factors, of(p.w), of(p.m_h))
+        zero = cuda.lstm_back(done.factors, of(p.w), of(p.m_h), torch.zeros_like(of(p.m_c)))
+        assert torch.equal(without.pre, zero.pre)
+    elif name == "gru":
+        done = cuda.gru_forward(of(p.x), of(p.w), of(p.bias), of(p.h0), p.test, p.base, True, h)
+        m = cuda.gru_back(of(states[1]), of(p.w), of(p.m_h), True)
+        found = [done.h, done.pre, done.factors, m.pre, m.h, m.first_h]
+    else:
+        done = cuda.rnn_forward(of(p.x), of(p.w), of(p.h0), p.test, p.base, activation, True, h)
+        m = cuda.rnn_back(of(states[1]), of(p.w), of(p.m_h), True)
+        found = [done.h, done.pre, done.factors, m.pre, m.h, m.first_h]
+    names = ["h", *["c"][: name == "lstm"], "pre", "factors", "m_pre", "m_h", *["m_c"][: name == "lstm"], "first"]
+    names += ["first_c"][: name == "lstm"]
+    wanted = [all_h, *states, *back]
+    return {n: far(f, v, dtype) for n, f, v in zip(names, found, wanted, strict=True)}
+
+
+KINDS = ("lstm", "gru", "rnn tanh", "rnn relu")
+
+
+def main() -> None:
+    worst = {}
+    ways = ((torch.float32, False), (torch.float32, True), (torch.float64, False))
+    for kind, sizes, (dtype, known) in itertools.product(KINDS, SIZES, ways):
+        for name, apart in measure(kind, sizes, dtype, known).items():
+            assert apart < ROUNDINGS, (kind, sizes, dtype, known, name, apart)
+            worst[kind, name] = max(worst.get((kind, name), 0.0), apart)
+    print(max(worst.items(), key=lambda item: item[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -33,3 +33,18 @@ def test_import_brings_no_framework():
 
 def test_explaining_a_torch_model_brings_no_other_framework():
     assert loaded_after(EXPLAIN_A_TORCH_MODEL) & set(HEAVY) == {"torch"}
+
+
+def test_an_engine_needs_its_framework_and_numpy_alone():
+    program = """
+import sys
+sys.modules.update(dict.fromkeys(["pandas", "xarray"]))
+import explain_core.backends.torch, explain_core.backends.protocol
+try:
+    explain_core.explain
+except ImportError as error:
+    print(error)
+"""
+    run = [sys.executable, "-c", program]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert done.stdout.strip() == "explain_core.explain needs pandas and xarray; explain_core.backends needs neither"

@@ -16,8 +16,8 @@ from tensorflow_rows import ROWS
 
 from explain_core.backends.protocol import Target
 from explain_core.backends.tensorflow import register_rule
+from explain_core.backends.tensorflow.formulas import maximum
 from explain_core.backends.tensorflow.kinds import elementwise
-from explain_core.backends.tensorflow.maximum import shapley_slopes
 from explain_core.backends.tensorflow.rules import RULES
 from explain_core.errors import CaptureError, UnsupportedOperation
 
@@ -47,14 +47,14 @@ def _by_all_orders(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def test_maximum_is_shared_by_shapley_values(seed):
     a, b = draw(2, 5, seed=seed).astype(float)
     b[seed % 5] = a[seed % 5]  # one element that does not change
-    found = shapley_slopes(tf.constant(a), tf.constant(b)).numpy()
+    found = maximum.max_multipliers(tf.constant(a), tf.constant(b)).numpy()
     np.testing.assert_allclose(found * (a - b), _by_all_orders(a, b), atol=1e-14)
     np.testing.assert_allclose(found, shapley_max(a, b), atol=1e-13)
 
 
 def test_maximum_with_ties():
     a, b = np.array([1.0, 1.0, 0.0, 0.0]), np.array([0.0, 1.0, 1.0, 0.0])
-    found = shapley_slopes(tf.constant(a), tf.constant(b)).numpy()
+    found = maximum.max_multipliers(tf.constant(a), tf.constant(b)).numpy()
     np.testing.assert_allclose(found * (a - b), _by_all_orders(a, b), atol=1e-15)
     np.testing.assert_allclose(found, shapley_max(a, b), atol=1e-15)
 
@@ -62,13 +62,13 @@ def test_maximum_with_ties():
 @pytest.mark.parametrize("seed", range(6))
 def test_elements_that_tie_and_stay_share_what_one_would_have(seed):
     a, b = np.random.default_rng(seed).integers(-1, 2, (2, 6)).astype(float)
-    found = shapley_slopes(tf.constant(a), tf.constant(b)).numpy()
+    found = maximum.max_multipliers(tf.constant(a), tf.constant(b)).numpy()
     np.testing.assert_allclose(found, shapley_max(a, b), atol=1e-15)
 
 
 def test_maximum_of_many():
     a, b = draw(2, 3, 3000, seed=5).astype(np.float32)
-    slopes = shapley_slopes(tf.constant(a), tf.constant(b)).numpy()
+    slopes = maximum.max_multipliers(tf.constant(a), tf.constant(b)).numpy()
     np.testing.assert_allclose((slopes * (a - b)).sum(-1), a.max(-1) - b.max(-1), atol=1e-6)
     assert np.all(slopes >= 0)
 

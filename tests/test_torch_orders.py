@@ -16,8 +16,8 @@ from torch import nn
 import explain_core as xc
 from explain_core.backends.torch import counting
 from explain_core.backends.torch.counting import deciding_share
+from explain_core.backends.torch.formulas import softmax
 from explain_core.backends.torch.orders import order_rule
-from explain_core.backends.torch.softmax import logsumexp_slope
 
 
 def exact_share(p: int, q: int, r: int) -> Fraction:
@@ -103,7 +103,7 @@ def test_running_sum_of_exponentials_is_that_of_each_beginning(steps):
     weights = (1 + torch.arange(2 * steps, dtype=torch.float64)).sqrt().view(2, steps) / (2 * steps) ** 0.5
     expected = torch.zeros_like(x)
     for t in range(steps):
-        expected[:, : t + 1] += weights[:, t : t + 1] * logsumexp_slope(x[:, : t + 1], base[:, : t + 1])
+        expected[:, : t + 1] += weights[:, t : t + 1] * softmax.logsumexp_slope(x[:, : t + 1], base[:, : t + 1])
     torch.testing.assert_close(found, expected * (x - base), rtol=0, atol=1e-14 * float(size))
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 import explain_core as xc
 from explain_core.backends.torch import Rescale, Same, rules
-from explain_core.backends.torch.maximum import max_multipliers
+from explain_core.backends.torch.formulas import maximum
 
 RESIDUAL = 1e-12  # measured: 3e-15 at most
 SHAPE = (3, 4, 4)
@@ -371,7 +371,7 @@ def test_maximum_is_the_shapley_value(size):
     for draw_from in (lambda: random.normal(size=size), lambda: random.integers(-1, 2, size).astype(float)):
         for _ in range(10):
             test, base = draw_from(), draw_from()
-            slopes = max_multipliers(torch.from_numpy(test), torch.from_numpy(base)).numpy()
+            slopes = maximum.max_multipliers(torch.from_numpy(test), torch.from_numpy(base)).numpy()
             np.testing.assert_allclose(slopes * (test - base), shapley_by_orderings(test, base), atol=1e-14)
             np.testing.assert_allclose(slopes, shapley_max(test, base), atol=1e-13)
             assert ((slopes >= 0) & (slopes <= 1 + 1e-14)).all()
@@ -388,7 +388,7 @@ def test_a_largest_element_that_stays_passes_on_what_cancels_in_it():
 
 def test_maximum_beside_minus_infinity():
     test, base = np.array([1.0, -np.inf, 0.5, -np.inf]), np.array([-2.0, -np.inf, 0.7, -np.inf])
-    slopes = max_multipliers(torch.from_numpy(test), torch.from_numpy(base)).numpy()
+    slopes = maximum.max_multipliers(torch.from_numpy(test), torch.from_numpy(base)).numpy()
     assert (slopes[[1, 3]] == 0).all()
     test, base = test[[0, 2]], base[[0, 2]]
     np.testing.assert_allclose(slopes[[0, 2]] * (test - base), shapley_by_orderings(test, base), atol=1e-15)

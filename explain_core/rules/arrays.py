@@ -1,12 +1,10 @@
-"""The array functions that formulas are written on, and formulas of one backend.
+"""The array functions that formulas are written on.
 
 What Python's operators do on arrays (``+``, ``abs``, ``**``, ``<``, ``&``, ``~``, ``x[..., 1:]``) is not named here.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from types import ModuleType
 from typing import Any, Protocol
 
 Array = Any
@@ -25,6 +23,7 @@ class Arrays(Protocol):
     def eps(self, x: Array) -> float: ...  # the difference of 1 to the next number of its dtype
 
     def where(self, condition: Array, a: Array | float, b: Array | float) -> Array: ...  # one of the two is an array
+    def weighed(self, m: Array, slope: Array) -> Array: ...  # m·slope, and 0 for 0 times what is not finite
     def is_still(self, a: Array, b: Array) -> Array: ...  # no difference: equal, or what the framework takes for it
     def signbit(self, x: Array) -> Array: ...  # below zero, or -0
     def isfinite(self, x: Array) -> Array: ...  # neither infinite nor NaN
@@ -76,27 +75,3 @@ class Arrays(Protocol):
     def concat(self, parts: list[Array]) -> Array: ...
     def stack(self, parts: list[Array]) -> Array: ...  # along a new last axis
     def unstack(self, x: Array) -> list[Array]: ...  # undoes `stack`
-
-
-class Bound:
-    """Formulas of some modules with the arrays of one backend put in: ``bound.tanh(a, b)`` is ``tanh(xp, a, b)``.
-
-    Args:
-        xp: the backend's arrays.
-        modules: whose functions these are, the first that has one of a name.
-    """
-
-    def __init__(self, xp: Arrays, *modules: ModuleType) -> None:
-        self._xp = xp
-        self._modules = modules
-
-    def __getattr__(self, name: str) -> partial:
-        owner = None if name.startswith("_") else next((m for m in self._modules if hasattr(m, name)), None)
-        if owner is None:
-            raise AttributeError(f"no formula is named {name!r}")
-        formula = partial(getattr(owner, name), self._xp)
-        setattr(self, name, formula)  # one object for each name
-        return formula
-
-    def __dir__(self) -> list[str]:
-        return sorted({name for module in self._modules for name in vars(module) if not name.startswith("_")})

@@ -43,6 +43,11 @@ def where(condition: tf.Tensor, a: tf.Tensor | float, b: tf.Tensor | float) -> t
     return tf.where(condition, array(a, like), array(b, like))
 
 
+def weighed(m: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+    """``m·slope``; what nothing depends on has no part, such as a branch that neither member takes."""
+    return tf.math.multiply_no_nan(tf.cast(slope, m.dtype), m)
+
+
 def is_still(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return (a == b) | (a - b == 0)
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import tensorflow as tf
 
+from .arrays import weighed
 from .graph import Node
 from .kinds import check, elementwise_discrete, linear, movement, refuse
 from .pairs import (
@@ -28,7 +29,6 @@ from .pairs import (
     settle,
     test,
     unbroadcast,
-    weighed,
 )
 
 

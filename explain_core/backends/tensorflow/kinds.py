@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from ...errors import UnsupportedOperation
+from .arrays import weighed
 from .graph import Node
 from .pairs import (
     CREDIT,
@@ -27,7 +28,6 @@ from .pairs import (
     settle,
     test,
     unbroadcast,
-    weighed,
 )
 
 Rule = Callable[[Node, Sequence[Value]], list[Value]]

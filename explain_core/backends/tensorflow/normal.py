@@ -2,88 +2,37 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import tensorflow as tf
 
-from .formulas import secants
+from .formulas import softmax as formulas
 from .graph import Node
-from .kinds import linear, refuse
-from .pairs import Pair, Value, attach, detach, weighed
+from .kinds import Rule, linear, refuse
+from .pairs import Pair, Value, attach, detach
 from .products import running
 
 
-def _share_of_log_sum_exp(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """``ΔL / Δa_i`` for ``L = log Σ exp(a)``: ``secant_log(S, S') · secant_exp(a - c, a' - c)``.
+def _over_last_axis(make_rule: Callable[..., Callable[[tf.Tensor], tf.Tensor]]) -> Rule:
+    """A function of the last axis, whose multipliers ``make_rule(test, baseline)`` takes backward."""
 
-    Any shift c that both members share gives the same. With ``c = max(L, L')`` the first factor is one over
-    the secant of exp between ``L - c`` and ``L' - c``, and nothing overflows however far apart the members
-    are.
-    """
-    top = tf.reduce_max(tf.maximum(a, b), axis=-1, keepdims=True)  # small numbers keep the digits of differences
-    a, b = a - top, b - top
-    total, total_base = (tf.reduce_logsumexp(t, axis=-1, keepdims=True) for t in (a, b))
-    c = tf.maximum(total, total_base)
-    return secants.exp(a - c, b - c) / secants.exp(total - c, total_base - c)
+    def rule(node: Node, values: Sequence[Value]) -> list[Value]:
+        (pair,) = values
+        a, b = detach(pair.test), pair.base
+        (y,), (y_base,) = node.run([a]), node.run([b])
+        return [Pair(attach([pair.test], y, make_rule(a, b)), y_base)]
+
+    return rule
 
 
-def log_softmax(node: Node, values: Sequence[Value]) -> list[Value]:
-    """``y_i = a_i - L``: ``m_a = m_y - (Σ m_y) · m_L``."""
-    (pair,) = values
-    a, b = detach(pair.test), pair.base
-    (y,), (y_base,) = node.run([a]), node.run([b])
-    share = _share_of_log_sum_exp(a, b)
-    out = attach([pair.test], y, lambda dy: dy - weighed(tf.reduce_sum(dy, -1, keepdims=True), share))
-    return [Pair(out, y_base)]
-
-
-def softmax(node: Node, values: Sequence[Value]) -> list[Value]:
-    """``y_i = exp(a_i - L)``: the Rescale rule for exp, then as in `log_softmax`.
-
-    Not ``exp(a_i) / Σ exp(a_j)``: that is complete too, but when all logits move together by D, which
-    changes no probability, it shares out contributions that grow like ``sinh(D)/D``, and their sum drowns
-    in their rounding.
-    """
-    (pair,) = values
-    a, b = detach(pair.test), pair.base
-    (y,), (y_base,) = node.run([a]), node.run([b])
-    slope = secants.exp(tf.nn.log_softmax(a), tf.nn.log_softmax(b))
-    share = _share_of_log_sum_exp(a, b)
-
-    def backward(dy: tf.Tensor) -> tf.Tensor:
-        dz = weighed(dy, slope)
-        return dz - weighed(tf.reduce_sum(dz, -1, keepdims=True), share)
-
-    return [Pair(attach([pair.test], y, backward), y_base)]
+softmax = _over_last_axis(formulas.softmax_rule)
+log_softmax = _over_last_axis(formulas.log_softmax_rule)
 
 
 def cumulative_log_sum_exp(node: Node, values: Sequence[Value]) -> list[Value]:
-    """``L_t = log Σ exp`` of each beginning, each by the rule of `_share_of_log_sum_exp`.
-
-    With c the larger of the members' L and M that of their elements, element i has
-    ``exp(M_i - c_t)·decay(|Δa_i|) / decay(|ΔL_t|)`` of step t. The sum over later steps goes back by
-    ``exp(c_t - c_{t+1})``, which is at most 1.
-    """
-
-    def back(a: tf.Tensor, b: tf.Tensor, m: tf.Tensor) -> tf.Tensor:
-        a, b = tf.cast(a, tf.float64), tf.cast(b, tf.float64)
-        total, total_base = (tf.math.cumulative_logsumexp(v, -1) for v in (a, b))
-        c = tf.maximum(total, total_base)
-        of_element = tf.exp(_below(tf.maximum(a, b), c)) * secants.decay(secants.gap(a, b))
-        falls = tf.unstack(tf.exp(_below(c[..., :-1], c[..., 1:])), axis=-1)
-        steps = tf.unstack(m / secants.decay(secants.gap(total, total_base)), axis=-1)
-        for t in range(len(steps) - 2, -1, -1):
-            steps[t] = steps[t] + falls[t] * steps[t + 1]
-        return of_element * tf.stack(steps, -1)
-
-    return running(node, values, back)
-
-
-def _below(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """``a - b``, and minus infinity below the same infinity."""
-    return tf.where(a == -math.inf, a, a - b)
+    """``log Σ exp`` of each beginning."""
+    return running(node, values, lambda a, b, m: formulas.cumulative_logsumexp_rule(a, b)(m))
 
 
 def batch_norm(node: Node, values: Sequence[Value]) -> list[Value]:

@@ -1,4 +1,4 @@
-"""Sorting, and single elements of the sorted: exact Shapley values, as `maximum` has them.
+"""Sorting, and single elements of the sorted: exact Shapley values, as the maximum has them.
 
 The players are the elements of an axis, each at its test or its baseline value, and the game is their k-th largest,
 ``∫ [at least k elements > t] dt``. At a threshold, p elements lie above it in the test only, q in the baseline only,
@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from .formulas import maximum
 from .graph import Node
 from .kinds import check, refuse
-from .maximum import shapley_slopes
 from .pairs import CREDIT, Pair, Value, attach, base, detach, settle, test
 from .reductions import floats_only
 
@@ -82,7 +82,7 @@ def order_rule(a: tf.Tensor, b: tf.Tensor, ranks: np.ndarray) -> Callable[[tf.Te
     count, kind, shape = a.shape[-1], a.dtype, a.shape
     if ranks.tolist() in ([1], [count]):
         sign = 1 if ranks[0] == 1 else -1
-        slope = shapley_slopes(sign * a, sign * b)
+        slope = maximum.max_multipliers(sign * a, sign * b)
         return lambda m: m * slope
     a, b = (np.reshape(tf.cast(v, tf.float64).numpy(), (-1, count)) for v in (a, b))
     values = np.concatenate([a, b], -1)

@@ -138,13 +138,6 @@ def unbroadcast(gradient: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
     return tf.reshape(tf.reduce_sum(gradient, axis=repeated), shape) if repeated else gradient
 
 
-def weighed(multiplier: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
-    """Their product, and 0 for a multiplier of 0: what nothing depends on may have any slope, such as a branch of a
-    ``where`` that neither member takes.
-    """
-    return tf.math.multiply_no_nan(tf.cast(slope, multiplier.dtype), multiplier)
-
-
 def each(value: Value, linear: Callable[[tf.Tensor], tf.Tensor]) -> Value:
     """A linear function of a floating value, member by member."""
     return Pair(linear(value.test), linear(value.base)) if is_paired(value) else linear(value)

@@ -1,10 +1,4 @@
-"""Products of many factors, by their Shapley values.
-
-With each factor at its test or its baseline value the game is linear in every player, and its Shapley values are the
-mean of the derivative along the straight line between both members (Owen 1972, *Multilinear extensions of games*). Of n
-factors that differ the derivative is a polynomial of degree n - 1 there, for which ⌈n/2⌉ points of Gauss-Legendre
-quadrature are exact: for two factors that is the midpoint.
-"""
+"""Products of many factors, by their Shapley values; see `rules.reductions`."""
 
 from __future__ import annotations
 
@@ -13,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from ...rules.reductions import points_on_the_line
 from .graph import Node
 from .kinds import check, linear, refuse
 from .pairs import Pair, Value, attach, base, detach, is_paired, test
@@ -25,12 +20,11 @@ def _along_the_line(a: tf.Tensor, b: tf.Tensor) -> Iterator[tuple[tf.Tensor, tf.
     a, b = tf.cast(a, tf.float64), tf.cast(b, tf.float64)
     differ = tf.reduce_sum(tf.cast(a != b, tf.int32), -1)
     degree = max(int(tf.reduce_max(differ)) if a.shape.num_elements() else 0, 1)
-    nodes, weights = np.polynomial.legendre.leggauss((degree + 1) // 2)
+    line = np.array(points_on_the_line(degree))
     block = max(_AT_ONCE // max(a.shape.num_elements(), 1), 1)
-    for start in range(0, len(nodes), block):
-        shape = [-1, *[1] * a.shape.rank]
-        share = np.reshape((1 + nodes[start : start + block]) / 2, shape)
-        yield a * share + b * (1 - share), tf.reshape(weights[start : start + block] / 2, shape)
+    for start in range(0, len(line), block):
+        share, weight = np.reshape(line[start : start + block].T, [2, -1, *[1] * a.shape.rank])
+        yield a * share + b * (1 - share), weight
 
 
 def product_slopes(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -54,14 +48,13 @@ def multilinear(node: Node, values: Sequence[Value]) -> list[Value]:
 
     def backward(dy: tf.Tensor) -> list[tf.Tensor]:
         totals = [tf.zeros_like(value.base) for value in paired]
-        for at, weight in zip(*np.polynomial.legendre.leggauss((len(paired) + 1) // 2), strict=True):
-            share = (1 + at) / 2
+        for share, weight in points_on_the_line(len(paired)):
             points = [share * a + (1 - share) * b for a, b in zip(tests, bases, strict=True)]
             sources = [point for point, value in zip(points, values, strict=True) if is_paired(value)]
             with tf.GradientTape() as tape:
                 tape.watch(sources)
                 (product,) = node.run(points)
-            found = tape.gradient(product, sources, output_gradients=weight / 2 * dy)
+            found = tape.gradient(product, sources, output_gradients=weight * dy)
             totals = [total + part for total, part in zip(totals, found, strict=True)]
         return totals
 

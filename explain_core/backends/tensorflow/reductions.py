@@ -1,7 +1,7 @@
 """Many elements that become one: over axes of a tensor, and in groups by constant positions.
 
-Each of these functions of one row has multipliers of its elements, ``slopes(a, b)`` over the last axis: those of the
-maximum are in `maximum`, of the product in `products`, and of the norm here.
+Each of these functions of one row has multipliers of its elements, ``slopes(a, b)`` over the last axis, such as
+``maximum.max_multipliers``.
 """
 
 from __future__ import annotations
@@ -11,24 +11,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from .formulas import reductions
 from .graph import Node
 from .kinds import Rule, check, refuse
-from .maximum import shapley_slopes
 from .pairs import Discrete, Pair, Value, attach, base, detach, is_paired, test
 
 Slopes = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """Multipliers (..., n) of one number that is made of n elements, from the test and baseline values (..., n)."""
 
 
-def lowest_slopes(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """The minimum is minus the maximum of minus its elements, which has the same multipliers."""
-    return shapley_slopes(-a, -b)
-
-
 def norm_slopes(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """``Δ|x| = Σ (a_i + b_i)·Δx_i / (|a| + |b|)``; 0 where both are 0."""
-    total = tf.norm(a, axis=-1, keepdims=True) + tf.norm(b, axis=-1, keepdims=True)
-    return tf.math.divide_no_nan(a + b, total)
+    """Of the Euclidean norm."""
+    return reductions.norm_multipliers(a, b, *(tf.norm(member, axis=-1, keepdims=True) for member in (a, b)))
 
 
 def floats_only(node: Node, values: Sequence[Value]) -> None:

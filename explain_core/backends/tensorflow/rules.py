@@ -12,8 +12,8 @@ from functools import partial
 
 import tensorflow as tf
 
-from . import arrays, discrete, maximum, normal, orders, products, reductions, scales, writes
-from .formulas import secants, two_players
+from . import arrays, discrete, normal, orders, pooling, products, reductions, scales, writes
+from .formulas import maximum, secants, two_players
 from .kinds import BinarySecant, Rule, averaged, bilinear, binary, elementwise, linear, movement, parametrised
 
 
@@ -73,8 +73,8 @@ def _angle(slope: BinarySecant, *, second: bool) -> BinarySecant:
     return of
 
 
-_largest_of = reductions.in_segments(maximum.shapley_slopes, lambda kind: kind.min)
-_smallest_of = reductions.in_segments(reductions.lowest_slopes, lambda kind: kind.max)
+_largest_of = reductions.in_segments(maximum.max_multipliers, lambda kind: kind.min)
+_smallest_of = reductions.in_segments(maximum.min_multipliers, lambda kind: kind.max)
 _product_of = reductions.in_segments(products.product_slopes, lambda kind: 1.0)
 
 
@@ -216,10 +216,10 @@ RULES: dict[str, Rule] = {
     "Cumprod": products.cumprod,
     "EuclideanNorm": reductions.over_axes(reductions.norm_slopes),
     "LogSoftmax": normal.log_softmax,
-    "Max": reductions.over_axes(maximum.shapley_slopes),
-    "MaxPool": maximum.pool,
-    "MaxPool3D": maximum.pool,
-    "Min": reductions.over_axes(reductions.lowest_slopes),
+    "Max": reductions.over_axes(maximum.max_multipliers),
+    "MaxPool": pooling.pool,
+    "MaxPool3D": pooling.pool,
+    "Min": reductions.over_axes(maximum.min_multipliers),
     "NthElement": orders.nth,
     "Prod": reductions.over_axes(products.product_slopes),
     "Softmax": normal.softmax,
@@ -228,8 +228,8 @@ RULES: dict[str, Rule] = {
     "SegmentMax": _largest_of,
     "SegmentMin": _smallest_of,
     "SegmentProd": _product_of,
-    "TensorScatterMax": reductions.written(maximum.shapley_slopes, lambda kind: kind.min),
-    "TensorScatterMin": reductions.written(reductions.lowest_slopes, lambda kind: kind.max),
+    "TensorScatterMax": reductions.written(maximum.max_multipliers, lambda kind: kind.min),
+    "TensorScatterMin": reductions.written(maximum.min_multipliers, lambda kind: kind.max),
     "UnsortedSegmentMax": _largest_of,
     "UnsortedSegmentMin": _smallest_of,
     "UnsortedSegmentProd": _product_of,

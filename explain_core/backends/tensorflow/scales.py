@@ -1,10 +1,8 @@
-"""Division by a scale: what a normalisation divides by, a statistic made by reducing over an axis.
+"""What a value may be divided by: a statistic made by reducing over an axis, or the inverse of one.
 
-The rule is that of ``explain_core.backends.torch.scales``, where it is explained: of the two orders of ``y = a/b``
-each weighs as much as the scale that the numerator moves under, ``|b| : |b'|``, so that
-``Δy = (Δa - mean(y)·Δb) / mean(b)``.
-Keras writes its normalisations as products with ``Rsqrt``, whose terms are then centred; a pair carries whether it is a
-statistic, or the inverse of one, so that they come to the same as a quotient.
+`rules.statistics` has the multipliers of a quotient by one. Keras writes its normalisations as products with ``Rsqrt``,
+whose terms are then centred; a pair carries whether it is a statistic, or the inverse of one, so that they come to the
+same as a quotient.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ import tensorflow as tf
 from ..divisors import NEXT_TO_NOTHING, WorstDivisors
 from ..protocol import Divisor
 from ..provenance import INVERSE, NEUTRAL, OTHER, STATISTIC, carried, divided, reduced, upside_down
+from .formulas import statistics
 from .graph import Node
 from .kinds import Rule, binary, carries
 from .pairs import Discrete, Pair, Value, is_paired, of_kind
@@ -45,39 +44,16 @@ _OF_STATISTICS = frozenset(
 """What makes a statistic of one besides the rules that move values, and those that go element by element."""
 
 
-def _weights(b: tf.Tensor, b_base: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """``|b|`` and ``|b'|`` as shares of their sum; one half each where both are zero."""
-    one, other = abs(b) / 2 + b.dtype.as_numpy_dtype(_LEAST), abs(b_base) / 2 + b.dtype.as_numpy_dtype(_LEAST)
-    return one / (one + other), other / (one + other)
-
-
-_LEAST = 1.2e-38  # the smallest normal number in single precision
-
-
-def _inverses(b: tf.Tensor, b_base: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The two parts of a numerator's multiplier: each order's weight over the scale that it divides by."""
-    under, under_base = _weights(b, b_base)
-    return tf.math.divide_no_nan(under, b), tf.math.divide_no_nan(under_base, b_base)
-
-
 def _of_denominator(a: tf.Tensor, a_base: tf.Tensor, b: tf.Tensor, b_base: tf.Tensor) -> tf.Tensor:
-    first, second = _inverses(b, b_base)
-    return -(first * tf.math.divide_no_nan(a_base, b_base) + second * tf.math.divide_no_nan(a, b))
+    y, y_base = tf.math.divide_no_nan(a, b), tf.math.divide_no_nan(a_base, b_base)
+    return statistics.denominator(y, y_base, b, b_base)
 
 
-def _of_factor(r: tf.Tensor, r_base: tf.Tensor) -> tf.Tensor:
-    under_base, under = _weights(r, r_base)
-    return under * r + under_base * r_base
-
-
-def _of_inverse(a: tf.Tensor, a_base: tf.Tensor, r: tf.Tensor, r_base: tf.Tensor) -> tf.Tensor:
-    under_base, under = _weights(r, r_base)
-    return under * a_base + under_base * a
-
-
-_by_statistic = binary(lambda a, a_, b, b_: sum(_inverses(b, b_)), _of_denominator)
-_times_inverse = binary(lambda a, a_, r, r_: _of_factor(r, r_), _of_inverse)
-_inverse_times = binary(lambda r, r_, a, a_: _of_inverse(a, a_, r, r_), lambda r, r_, a, a_: _of_factor(r, r_))
+_by_statistic = binary(lambda a, a_, b, b_: statistics.numerator(b, b_), _of_denominator)
+_times_inverse = binary(lambda a, a_, r, r_: statistics.factor(r, r_), statistics.inverse)
+_inverse_times = binary(
+    lambda r, r_, a, a_: statistics.inverse(a, a_, r, r_), lambda r, r_, a, a_: statistics.factor(r, r_)
+)
 
 
 def finite(plain: Rule) -> Rule:

@@ -33,6 +33,11 @@ def eps(x: Tensor) -> float:
     return torch.finfo(x.dtype).eps
 
 
+def weighed(m: Tensor, slope: Tensor) -> Tensor:
+    """``m·slope``; what nothing depends on has no part, even where its function has no value (``log(-1)``)."""
+    return torch.where(m == 0, 0.0, m * slope)
+
+
 def zeta(s: float, x: Tensor) -> Tensor:
     return torch.special.zeta(s, x)
 
@@ -82,7 +87,7 @@ def unsort(x: Tensor, order: Tensor) -> Tensor:
 
 
 def count_below(ordered: Tensor, x: Tensor, equal: bool) -> Tensor:
-    return torch.searchsorted(ordered, x.contiguous(), right=equal).to(x.dtype)
+    return torch.searchsorted(ordered.contiguous(), x.contiguous(), right=equal).to(x.dtype)
 
 
 def concat(parts: list[Tensor]) -> Tensor:

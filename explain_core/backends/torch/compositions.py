@@ -10,7 +10,9 @@ from torch import Tensor
 
 from explain_core.backends.provenance import INVERSE, STATISTIC
 from explain_core.backends.torch import scales
-from explain_core.backends.torch.formulas import secants
+from explain_core.backends.torch.arrays import weighed
+from explain_core.backends.torch.formulas import secants, statistics
+from explain_core.backends.torch.formulas import softmax as softmaxes
 from explain_core.backends.torch.kinds import Comparison
 from explain_core.backends.torch.normalisations import by_channel
 from explain_core.backends.torch.pairs import (
@@ -26,11 +28,9 @@ from explain_core.backends.torch.pairs import (
     is_whole,
     onto,
     pairs_in,
-    scaled,
     shape_of,
     test_of,
 )
-from explain_core.backends.torch.softmax import logsumexp_slope, softmax_rule
 from explain_core.backends.torch.writes import place
 from explain_core.errors import UnsupportedOperation
 
@@ -43,7 +43,7 @@ aten = torch.ops.aten
 def multiply(ops, a: Any, b: Any) -> Pair:
     """``a·b``: ``m_a = m·mean(b)`` and ``m_b = m·mean(a)`` where both are paired, else linear.
 
-    Times the inverse of a statistic it is the quotient that `scales` is about.
+    Times the inverse of a statistic it is the quotient that `rules.statistics` is about.
     """
     if len(pairs_in((a, b))) < 2:
         return divide_or_multiply_linear(aten.mul.Tensor, a, b)
@@ -53,13 +53,15 @@ def multiply(ops, a: Any, b: Any) -> Pair:
     with torch.no_grad():
         test, base = a.test.detach() * b.test.detach(), a.base * b.base
         if scales.is_scale(b, INVERSE) and a.is_float and not scales.is_scale(a, INVERSE):
-            mean_b, mean_a = (slope.to(dtype) for slope in scales.of_product(a, b))
+            r, r_base = b.test.detach(), b.base
+            mean_b = statistics.factor(r, r_base).to(dtype)
+            mean_a = statistics.inverse(a.test.detach(), a.base, r, r_base).to(dtype)
         else:
             mean_a, mean_b = a.mean.to(dtype), b.mean.to(dtype)
     tape_a, tape_b = a.tape, b.tape
 
     def back(m: Tensor) -> tuple[Tensor, Tensor]:
-        return onto(scaled(m, mean_b.conj()), tape_a), onto(scaled(m, mean_a.conj()), tape_b)
+        return onto(weighed(m, mean_b.conj()), tape_a), onto(weighed(m, mean_a.conj()), tape_b)
 
     return Pair(attach([test], back, tape_a, tape_b), base)
 
@@ -73,7 +75,7 @@ def divide_or_multiply_linear(op, a: Any, b: Any) -> Pair:
 
 
 def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Any:
-    """``a / b`` as ``a · (1/b)``, with the quotient itself as its value; by a statistic as in `scales`."""
+    """``a / b`` as ``a · (1/b)``, with the quotient itself as its value; by a statistic as in `rules.statistics`."""
     if rounding_mode is not None:
         return Comparison()(ops, aten.div.Tensor_mode, (a, b), {"rounding_mode": rounding_mode})
     if not is_pair(b):
@@ -82,7 +84,8 @@ def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Any:
         test, base = test_of(a) / test_of(b), base_of(a) / base_of(b)
         b_test, b_base = b.test.detach().to(test.dtype), b.base.to(test.dtype)
         if is_pair(a) and scales.is_scale(b, STATISTIC):
-            of_a, of_b = scales.of_quotient(a, b, test, base)
+            of_a = statistics.numerator(b_test, b_base)
+            of_b = statistics.denominator(test, base, b_test, b_base)
         else:
             of_a = (1 / b_test + 1 / b_base) / 2
             of_b = (a.mean.to(test.dtype) if is_pair(a) else a) * secants.reciprocal(b_test, b_base)
@@ -95,7 +98,7 @@ def divide(ops, a: Any, b: Any, rounding_mode: str | None = None) -> Any:
                 of_b = torch.where(far, (a.mean.to(test.dtype) if is_pair(a) else a) * of_r, of_b)
     slopes = [of_a, of_b] if is_pair(a) else [of_b]
     tapes = [p.tape for p in pairs_in((a, b))]
-    back = lambda m: tuple(onto(scaled(m, torch.conj(s)), t) for s, t in zip(slopes, tapes, strict=True))  # noqa: E731
+    back = lambda m: tuple(onto(weighed(m, torch.conj(s)), t) for s, t in zip(slopes, tapes, strict=True))  # noqa: E731
     return Pair(attach([test], back, *tapes), base)
 
 
@@ -146,7 +149,7 @@ def where(ops, condition: Any, a: Any, b: Any) -> Pair | Tensor:
     tapes = [p.tape for p in pairs_in((condition, a, b))]
 
     def back(m: Tensor) -> tuple[Tensor, ...]:
-        return tuple(onto(scaled(m, s.conj()), t) for s, t in zip(slopes, tapes, strict=True))
+        return tuple(onto(weighed(m, s.conj()), t) for s, t in zip(slopes, tapes, strict=True))
 
     if not is_whole(test.dtype):
         return Pair(attach([test], back, *tapes), base)
@@ -202,11 +205,11 @@ def _recode(x: Pair, dtype: torch.dtype) -> Any:
 
 
 def softmax(ops, x: Pair, dim: int, dtype: torch.dtype | None = None) -> Pair:
-    """Softmax over ``dim``; the composed rules in closed form (see `softmax`)."""
+    """Softmax over ``dim``; the composed rules in closed form (see `rules.softmax`)."""
     x = cast(ops, x, dtype or x.test.dtype)
     x = apply_linear(lambda v: v.movedim(dim, -1), x)
     with torch.no_grad():
-        rule = softmax_rule(x.test.detach(), x.base)
+        rule = softmaxes.softmax_rule(x.test.detach(), x.base)
         test, base = torch.softmax(x.test.detach(), -1), torch.softmax(x.base, -1)
         if ops.infinities.met:
             test, base, rule = _where_all_are_masked(x, ops.infinities.restored, test, base, rule)
@@ -235,7 +238,7 @@ def logsumexp(ops, x: Pair, dim: Any, keepdim: bool = False) -> Pair:
     kept = [i for i in range(x.test.ndim) if i not in axes]
     flat = apply_linear(lambda v: v.permute(*kept, *axes).flatten(len(kept)), x)
     with torch.no_grad():
-        slope = logsumexp_slope(flat.test.detach(), flat.base)
+        slope = softmaxes.logsumexp_slope(flat.test.detach(), flat.base)
         test, base = torch.logsumexp(flat.test.detach(), -1), torch.logsumexp(flat.base, -1)
     y = Pair(attach([test], lambda m: m.unsqueeze(-1) * slope, flat.tape), base)
     shape = [1 if i in axes else n for i, n in enumerate(x.test.shape)]

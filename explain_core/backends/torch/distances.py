@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from explain_core.backends.torch.formulas import reductions
 from explain_core.backends.torch.pairs import (
     Pair,
     apply_linear,
@@ -49,9 +50,7 @@ def hypot(ops, a: Any, b: Any) -> Pair:
     """``√(a² + b²)``: ``Δr = ((a + a')·Δa + (b + b')·Δb) / (r + r')``, what its parts give, but without overflow."""
     with torch.no_grad():
         test, base = torch.hypot(test_of(a), test_of(b)), torch.hypot(base_of(a), base_of(b))
-        total = test + base
-        share = lambda v: torch.where(total == 0, 0.0, (v.test.detach() + v.base) / total)  # noqa: E731
-        slopes = [share(p) for p in pairs_in((a, b))]
+        slopes = [reductions.norm_multipliers(p.test.detach(), p.base, test, base) for p in pairs_in((a, b))]
     tapes = [p.tape for p in pairs_in((a, b))]
     back = lambda m: tuple(onto(m * slope, tape) for slope, tape in zip(slopes, tapes, strict=True))  # noqa: E731
     return Pair(attach([test], back, *tapes), base)

@@ -1,10 +1,6 @@
 """The formulas of `explain_core.rules` on PyTorch's tensors: ``secants.tanh(a, b)``."""
 
 from explain_core.backends.torch import arrays
-from explain_core.rules import activations, circular, quotients, special
-from explain_core.rules import secants as plain
-from explain_core.rules import two_players as two_arguments
-from explain_core.rules.arrays import Bound
+from explain_core.rules.bound import bind
 
-secants = Bound(arrays, plain, activations, circular, special, quotients)
-two_players = Bound(arrays, two_arguments)
+secants, two_players, maximum, softmax, reductions, statistics = bind(arrays)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from explain_core.backends.torch.maximum import max_multipliers
+from explain_core.backends.torch.arrays import weighed
+from explain_core.backends.torch.formulas import maximum
 from explain_core.backends.torch.pairs import (
     Pair,
     apply_linear,
@@ -27,7 +28,6 @@ from explain_core.backends.torch.pairs import (
     is_whole,
     pairs_in,
     pick,
-    scaled,
     test_of,
     unbroadcast,
 )
@@ -172,7 +172,7 @@ class TwoPlayers:
                 slopes.append(slope if far is None else torch.where(far, far_b, slope))
                 tapes.append(args[1].tape)
         shapes = [tape.shape for tape in tapes]
-        back = lambda m: tuple(unbroadcast(scaled(m, s), shape) for s, shape in zip(slopes, shapes, strict=True))  # noqa: E731
+        back = lambda m: tuple(unbroadcast(weighed(m, s), shape) for s, shape in zip(slopes, shapes, strict=True))  # noqa: E731
         return Pair(attach([test], back, *tapes), base)
 
 
@@ -231,7 +231,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Maximum:
-    """The largest element over axes, by exact Shapley values of the max game (see `maximum`).
+    """The largest element over axes, by exact Shapley values of the max game (see `rules.maximum`).
 
     ``sign`` is -1 for the smallest. ``indices`` says that the operation also returns where it is.
     """
@@ -253,7 +253,7 @@ class Maximum:
         value = lambda x: x.amax(-1) if self.sign > 0 else x.amin(-1)  # noqa: E731
         with torch.no_grad():
             a, b = last.test.detach(), last.base
-            slope = max_multipliers(self.sign * a, self.sign * b)
+            slope = maximum.max_multipliers(self.sign * a, self.sign * b)
             test, base = value(a), value(b)
         best = Pair(attach([test], lambda m: m.unsqueeze(-1) * slope, last.tape), base)
         if keepdim:

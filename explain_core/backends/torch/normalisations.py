@@ -1,6 +1,6 @@
 """Normalisations and the statistics that they divide by, each a few lines of its own definition.
 
-Division by a statistic has a rule of its own, in `scales`.
+Division by a statistic has a rule of its own, in `rules.statistics`.
 """
 
 from __future__ import annotations

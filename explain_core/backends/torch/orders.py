@@ -2,7 +2,7 @@
 
 The players are the elements of an axis, each at its test or its baseline value, and the game is their ``k``-th largest,
 ``∫ [at least k elements > t] dt``. Each threshold is a simple game in which all rising elements have one share and all
-falling ones another (`counting.deciding_share`). For the first it is the rule of `maximum` (Lundberg & Lee 2017,
+falling ones another (`counting.deciding_share`). For the first it is the rule of `rules.maximum` (Lundberg & Lee 2017,
 section 4.2); an element that is above or below ``t`` in both runs has no part in it. Sorting all values makes the
 integral a sum.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from explain_core.backends.torch.counting import deciding_share
-from explain_core.backends.torch.maximum import max_multipliers
+from explain_core.backends.torch.formulas import maximum
 from explain_core.backends.torch.pairs import Pair, apply_linear, attach, base_of, discrete, pairs_in, test_of
 from explain_core.errors import UnsupportedOperation
 
@@ -37,7 +37,7 @@ def order_rule(test: Tensor, base: Tensor, ranks: Tensor) -> Callable[[Tensor], 
     count = test.shape[-1]
     if ranks.tolist() in ([1], [count]):
         sign = 1 if ranks.tolist() == [1] else -1
-        slope = max_multipliers(sign * test, sign * base)
+        slope = maximum.max_multipliers(sign * test, sign * base)
         return lambda m: m * slope
     dtype, test, base = test.dtype, test.double(), base.double()
     values, order = torch.sort(torch.cat([test, base], -1), -1, descending=True)

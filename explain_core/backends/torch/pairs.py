@@ -12,14 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from explain_core.backends.provenance import NEUTRAL, OTHER, carried
+from explain_core.backends.torch.arrays import weighed
 from explain_core.backends.torch.infinities import Infinities
 from explain_core.errors import UnsupportedOperation
+from explain_core.rules.reductions import points_on_the_line
 
 
 @dataclass(eq=False)
@@ -159,11 +160,6 @@ def attach(values: list[Tensor], multipliers: Multipliers, *inputs: Tensor) -> A
     return _Rule.apply(values, multipliers, *inputs)
 
 
-def scaled(multiplier: Tensor, slope: Tensor) -> Tensor:
-    """``multiplier·slope``; what nothing depends on has no part, even where its function has no value (``log(-1)``)."""
-    return torch.where(multiplier == 0, 0.0, multiplier * slope)
-
-
 def unbroadcast(multiplier: Tensor, shape: torch.Size) -> Tensor:
     """Sum a multiplier over the axes along which an argument of ``shape`` was repeated."""
     return multiplier if multiplier.shape == shape else multiplier.sum_to_size(shape)
@@ -230,10 +226,8 @@ def _zip(make: Callable[..., Any], *results: Any) -> Any:
 def apply_multilinear(function: Callable[..., Tensor], *args: Any, degree: int = 2) -> Pair:
     """Apply a function that is linear in each of its pairs, by their Shapley values.
 
-    With players at their test or baseline values the game is multilinear, and its Shapley value is the mean of its
-    derivative along the straight line between both (Owen 1972, *Multilinear extensions of games*):
-    ``m_a = ∫ ∂f/∂a (base + u·Δ) du``. The derivative is a polynomial in ``u``, so Gauss-Legendre quadrature is exact.
-    For a product of two it is one point: ``Δ(a·b) = Δa·mean(b) + mean(a)·Δb``.
+    They are the mean of its derivative along the straight line between the members, taken at the points of
+    `rules.reductions`; for a product of two that is one point, ``Δ(a·b) = Δa·mean(b) + mean(a)·Δb``.
 
     Args:
         function: of the arguments with tensors in place of pairs.
@@ -242,12 +236,11 @@ def apply_multilinear(function: Callable[..., Tensor], *args: Any, degree: int =
     with torch.no_grad():
         test, base = function(*test_of(args)), function(*base_of(args))
     paired = pairs_in(args)
-    nodes, weights = np.polynomial.legendre.leggauss((degree + 1) // 2)
+    line = points_on_the_line(degree)
     dtypes = [p.test.dtype if p.is_float else test.dtype for p in paired]
 
-    def at(node: float) -> tuple[Tensor, list[Tensor]]:
+    def at(share: float) -> tuple[Tensor, list[Tensor]]:
         """The function and its pairs at one point of the line, on a tape of their own."""
-        share = (1 + node) / 2
         points = [
             (p.test.detach().to(dtype) * share + p.base.to(dtype) * (1 - share)).requires_grad_()
             for p, dtype in zip(paired, dtypes, strict=True)
@@ -256,13 +249,13 @@ def apply_multilinear(function: Callable[..., Tensor], *args: Any, degree: int =
         with torch.enable_grad():
             return function(*pick(args, lambda pair: next(rest))), points
 
-    kept = [at(node) for node in nodes] if len(nodes) <= 2 else None
+    kept = [at(share) for share, _ in line] if len(line) <= 2 else None
 
     def back(m: Tensor) -> tuple[Tensor, ...]:
         totals: list[Any] = [0] * len(paired)
-        for i, weight in enumerate(weights):
-            value, points = at(nodes[i]) if kept is None else kept[i]
-            found = torch.autograd.grad(value, points, m * (weight / 2), retain_graph=kept is not None)
+        for i, (share, weight) in enumerate(line):
+            value, points = at(share) if kept is None else kept[i]
+            found = torch.autograd.grad(value, points, m * weight, retain_graph=kept is not None)
             totals = [total + one for total, one in zip(totals, found, strict=True)]
         return tuple(totals)
 
@@ -277,4 +270,4 @@ def apply_rescale(
     a, b = pair.test.detach(), pair.base
     test, base, slope, _ = infinities.rescaled(value, a, b, secant(a, b))
     with torch.enable_grad():
-        return Pair(attach([test], lambda m: scaled(m, slope.conj()), pair.tape), base)
+        return Pair(attach([test], lambda m: weighed(m, slope.conj()), pair.tape), base)

@@ -1,17 +1,8 @@
-"""Division by a scale: what a normalisation divides by, a statistic made by reducing over an axis.
-
-Two-player Shapley values of ``y = a/b`` weigh the two orders, numerator first and denominator first, alike. With a
-denominator that is near zero in one member, one of the orders passes through ``a/b'``, which no input gives and nothing
-bounds. Here an order weighs as much as the scale that the numerator moves under, ``|b| : |b'|``:
-
-    m_a = 2 / (b + b'),    m_b = -(y + y') / (b + b')      for b, b' of one sign
-
-which is ``Δy = (Δa - mean(y)·Δb) / mean(b)``: the midpoint rule of the product ``a = y·b`` solved for ``Δy``. It is
-complete, within a few times Δy of it everywhere, and nearer to the exact Shapley values of a normalisation's inputs at
-ordinary baselines as well; docs/normalisation.md has the figures.
+"""What a value may be divided by: a statistic made by reducing over an axis, or the inverse of one.
 
 A pair carries whether it is such a *statistic*, or the inverse of one (``rsqrt``), through what is done to it element
-by element, so that all ways of writing a normalisation come to the same.
+by element, so that all ways of writing a normalisation come to the same. `rules.statistics` has the multipliers of a
+quotient by one.
 """
 
 from __future__ import annotations
@@ -44,7 +35,7 @@ from explain_core.backends.torch.kinds import (
     Rule,
     TwoPlayers,
 )
-from explain_core.backends.torch.pairs import Pair, is_pair, pairs_in
+from explain_core.backends.torch.pairs import is_pair, pairs_in
 
 _REDUCTIONS = {
     *(
@@ -74,27 +65,6 @@ _DIVISIONS = {"div", "divide", "true_divide"}
 _ELEMENT_BY_ELEMENT = (Linear, Pick, Rescale, TwoPlayers, Comparison, Product)
 _OF_STATISTICS = {"to", "_to_copy", "softmax", "_softmax", "log_softmax", "_log_softmax"}
 """Compositions that are none of these, and make a statistic of one, for all that they are written with does."""
-
-
-def weights(b: Tensor, b_base: Tensor) -> tuple[Tensor, Tensor]:
-    """``|b|`` and ``|b'|`` as shares of their sum; one half each where both are zero."""
-    least = torch.finfo(b.dtype).tiny
-    one, other = b.abs() / 2 + least, b_base.abs() / 2 + least
-    return one / (one + other), other / (one + other)
-
-
-def of_quotient(a: Pair, b: Pair, y: Tensor, y_base: Tensor) -> tuple[Tensor, Tensor]:
-    """The multipliers of a and b for that of ``y = a/b``, b a statistic."""
-    under, under_base = weights(b.test.detach(), b.base)
-    first, second = under / b.test.detach(), under_base / b.base
-    return first + second, -(first * y_base + second * y)
-
-
-def of_product(a: Pair, r: Pair) -> tuple[Tensor, Tensor]:
-    """The multipliers of a and r for that of ``a·r``, r the inverse of a statistic."""
-    under_base, under = weights(r.test.detach(), r.base)
-    a_test = a.test.detach()
-    return under * r.test.detach() + under_base * r.base, under * a.base + under_base * a_test
 
 
 def is_scale(value: Any, kind: str) -> bool:

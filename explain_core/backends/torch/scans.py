@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from explain_core.backends.torch.compositions import cast
-from explain_core.backends.torch.formulas import secants
-from explain_core.backends.torch.maximum import max_multipliers
+from explain_core.backends.torch.formulas import maximum, softmax
 from explain_core.backends.torch.pairs import Pair, apply_linear, apply_multilinear, attach, discrete
 
 aten = torch.ops.aten
@@ -52,7 +51,7 @@ def _running_extreme(ops, x: Pair, dim: int, sign: int) -> tuple[Pair, Any]:
         for start in range(0, count, block):
             seen = before[start : start + block]
             beginnings = (torch.where(seen, v.unsqueeze(-2), -math.inf) for v in (a, b))
-            total += (max_multipliers(*beginnings) * m[..., start : start + block].unsqueeze(-1)).sum(-2)
+            total += (maximum.max_multipliers(*beginnings) * m[..., start : start + block].unsqueeze(-1)).sum(-2)
         return total.movedim(-1, dim)
 
     return Pair(attach([test], back, x.tape), base), discrete(at_test, at_base, None)
@@ -69,34 +68,12 @@ def cummin(ops, x: Pair, dim: int) -> tuple[Pair, Any]:
 
 
 def logcumsumexp(ops, x: Pair, dim: int) -> Pair:
-    """``log Σ exp`` of each beginning, each by the rule of `softmax.logsumexp_slope`.
-
-    With ``L`` the larger of the members' running values, element ``i`` has ``exp(M[i] - L[t])·φ(|Δx[i]|)/φ(|ΔL[t]|)``
-    of step ``t``. The sum over later steps goes backward by ``exp(L[t] - L[t+1])``, which is at most 1.
-    """
+    """``log Σ exp`` of each beginning, each by the rule of `logsumexp`."""
     if not x.test.ndim:
         return x
     x = apply_linear(lambda v: v.movedim(dim, -1), x)
     with torch.no_grad():
         test, base = (torch.logcumsumexp(v, -1) for v in (x.test.detach(), x.base))
-        a, b = x.test.detach().double(), x.base.double()
-        run_a, run_b = torch.logcumsumexp(a, -1), torch.logcumsumexp(b, -1)
-        top = torch.maximum(run_a, run_b)
-        of_element = torch.exp(_below(torch.maximum(a, b), top)) * secants.decay(secants.gap(a, b))
-        of_step = 1 / secants.decay(secants.gap(run_a, run_b))
-        falls = torch.exp(_below(top[..., :-1], top[..., 1:]))
-
-    def back(m: Tensor) -> Tensor:
-        later = m.double() * of_step
-        steps = list(later.unbind(-1))
-        for t in range(len(steps) - 2, -1, -1):
-            steps[t] = steps[t] + falls[..., t] * steps[t + 1]
-        return (torch.stack(steps, -1) * of_element).to(m.dtype) if steps else m
-
+        back = softmax.cumulative_logsumexp_rule(x.test.detach(), x.base)
     y = Pair(attach([test], back, x.tape), base)
     return apply_linear(lambda v: v.movedim(-1, dim), y)
-
-
-def _below(a: Tensor, b: Tensor) -> Tensor:
-    """``a - b``, and minus infinity below the same infinity."""
-    return torch.where(a == -math.inf, -math.inf, a - b)

@@ -213,7 +213,7 @@ DEFINITIONS: dict[str, Definition | list[Definition]] = {
     ],
     # circular and hyperbolic functions
     "sin": Definition(mpmath.sin, 3, points=WAVES, scale=wave),
-    "cos": Definition(mpmath.cos, 3, points=WAVES, scale=wave),
+    "cos": Definition(mpmath.cos, 3, points=WAVES[::3], scale=wave),
     "tan": Definition(mpmath.tan, 4, points=ANGLES, scale=tan_scale),
     "atan": Definition(mpmath.atan, 4),
     "sinh": Definition(mpmath.sinh, 4),
@@ -228,7 +228,7 @@ DEFINITIONS: dict[str, Definition | list[Definition]] = {
     "erfc": Definition(mpmath.erfc, 4, points=NEAR, scale=tail(lambda a, b: 0)),
     "logit": [
         Definition(lambda x: mpmath.log(x / (1 - x)), 6, points=SHARES),
-        Definition(lambda x, e: logit_within(x, e), 6, args=(0.25,), points=SHARES, kinks=(0.25, 0.75)),
+        Definition(logit_within, 6, args=(0.25,), points=(0.1, 0.25, 0.3, 0.75), kinks=(0.25, 0.75), differences=FEW),
     ],
     "sinc": Definition(lambda x: mpmath.sincpi(x), 8, points=NEAR, scale=lambda a, b, q: max(abs(q), wave(a, b, q))),
     # mpmath takes minutes for these at as many digits as cancel
@@ -315,10 +315,10 @@ DIVIDED = (0.1, 0.7, 1.3, 2.9, 4.1, 7.7)
 SIGNED = (0.1, 3.0, 1e-30, -0.2, -4.0)
 
 TWO = {
-    "maximum": OfTwo(max, 2, ("maximum", "maximum"), (REAL, REAL), ANY, kinks=True),
-    "minimum": OfTwo(min, 2, ("minimum", "minimum"), (REAL, REAL), ANY, kinks=True),
+    "maximum": OfTwo(max, 2, ("maximum", None), (REAL, ()), ANY, kinks=True),
+    "minimum": OfTwo(min, 2, ("minimum", None), (SIGNED, ()), ANY, kinks=True),
     "atan2": OfTwo(angle, 6, ("atan2_numerator", "atan2_denominator"), (TURNED, TURNED), ANY, scale=turn),
-    "pow": OfTwo(lambda x, k: x**k, 6, ("power_base", "power_exponent"), (POSITIVE, REAL), (0.5, 2.0, 2.75)),
+    "pow": OfTwo(lambda x, k: x**k, 6, ("power_base", "power_exponent"), (POSITIVE, TURNED), (0.5, 2.0, 2.75)),
     "pow -1": OfTwo(lambda x, k: x**k, 6, ("power_base", None), (POSITIVE, ()), (-1.0,)),
     "remainder": OfTwo(remainder, 4, ("remainder_number", None), (DIVIDED, ()), (0.5, 3.0)),
     "fmod": OfTwo(fmod, 4, ("fmod_number", None), (DIVIDED, ()), (0.5, 3.0)),
@@ -330,13 +330,14 @@ TWO = {
         (0.5, -3.0),
     ),
     "xlogy": OfTwo(
-        lambda x, y: x * mpmath.log(y), 6, ("xlogy_number", "xlogy_logarithm"), (POSITIVE, POSITIVE), (0.5, 2.0, 3.0)
-    ),
-    "xlog1py": OfTwo(
-        lambda x, y: x * mpmath.log1p(y), 6, ("xlog1py_number", "xlog1py_logarithm"), (POSITIVE, POSITIVE),
+        lambda x, y: x * mpmath.log(y), 6, ("xlogy_number", "xlogy_logarithm"), (POSITIVE, POSITIVE[1::2]),
         (0.5, 2.0, 3.0),
     ),
-    "xdivy": OfTwo(lambda x, y: x / y, 6, ("xdivy_number", "xdivy_divisor"), (REAL, POSITIVE), (0.5, 2.0, -3.0)),
+    "xlog1py": OfTwo(
+        lambda x, y: x * mpmath.log1p(y), 6, ("xlog1py_number", "xlog1py_logarithm"), (POSITIVE, POSITIVE[::2]),
+        (0.5, 2.0, 3.0),
+    ),
+    "xdivy": OfTwo(lambda x, y: x / y, 6, ("xdivy_number", "xdivy_divisor"), (SIGNED, POSITIVE[::2]), (0.5, -3.0)),
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow_tools import runner_of
 
 from explain_core.backends.protocol import Target
-from explain_core.backends.tensorflow.orders import _all_chances, _chance, order_rule
+from explain_core.backends.tensorflow.orders import order_rule
 from explain_core.errors import UnsupportedOperation
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
@@ -140,19 +140,6 @@ def test_the_median_of_ties_and_of_masks():
                 before, now[player] = np.sort(now)[-rank], test[player]
                 game[player] += (np.sort(now)[-rank] - before) / math.factorial(5)
         np.testing.assert_allclose(slope * moved, game, atol=1e-13)
-
-
-@pytest.mark.parametrize("numbers", [(1, 0, 1), (3, 4, 2), (5, 2, 7), (6, 6, 6), (1, 9, 10)])
-def test_chances_by_table_and_by_terms_are_the_same(numbers):
-    table = _all_chances(8, 9, 12)
-    assert table[numbers] == pytest.approx(_chance(*numbers), rel=1e-14)
-
-
-def test_chances_of_many_are_those_of_the_rest():
-    """Somebody decides: what all that rise have less what all that sink have is the change of the game."""
-    for p, q, r in ((700, 300, 350), (300, 700, 350), (500, 500, 501)):
-        won_after, won_before = p >= r, q >= r
-        assert p * _chance(p, q, r) - q * _chance(q, p, r) == pytest.approx(won_after - won_before, abs=1e-12)
 
 
 def test_many_are_sorted():

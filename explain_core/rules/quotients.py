@@ -55,7 +55,7 @@ def step(xp: Arrays, f: Function, a: Array, b: Array) -> Array:
     return quotient(xp, f, a, b, 0.0)
 
 
-def mean_slope(xp: Arrays, derivative: Function, a: Array, b: Array) -> Array:
+def mean_derivative(xp: Arrays, derivative: Function, a: Array, b: Array) -> Array:
     """The mean of a derivative over ``[b, a]``, which is the quotient, by 12-point Gauss-Legendre quadrature."""
     middle, half = (a + b) / 2, gap(xp, a, b) / 2
     return sum(weight / 2 * derivative(middle + node * half) for node, weight in QUADRATURE)

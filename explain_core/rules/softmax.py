@@ -21,7 +21,7 @@ from explain_core.rules.quotients import decay, gap
 from explain_core.rules.secants import exp
 
 
-def logsumexp_slope(xp: Arrays, x: Array, x_base: Array) -> Array:
+def logsumexp_multipliers(xp: Arrays, x: Array, x_base: Array) -> Array:
     """``Δ logsumexp / Δx[i]`` over the last axis, as the composed rules share it out; between 0 and 1."""
     shift = xp.max(xp.maximum(x, x_base))  # near zero, differences of logits keep their digits
     x, x_base = x - shift, x_base - shift
@@ -32,7 +32,7 @@ def logsumexp_slope(xp: Arrays, x: Array, x_base: Array) -> Array:
 
 def log_softmax_rule(xp: Arrays, x: Array, x_base: Array) -> Callable[[Array], Array]:
     """The multipliers of ``x`` for those of its log-softmax over the last axis."""
-    share = logsumexp_slope(xp, x, x_base)
+    share = logsumexp_multipliers(xp, x, x_base)
     return lambda m: m - xp.weighed(xp.sum(m), share)
 
 

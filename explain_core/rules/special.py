@@ -6,7 +6,7 @@ import math
 
 from explain_core.rules.arrays import Array, Arrays
 from explain_core.rules.circular import cos, sin
-from explain_core.rules.quotients import QUADRATURE, Function, gap, inverse_or_zero, mean_slope, quotient, ratio
+from explain_core.rules.quotients import QUADRATURE, Function, gap, inverse_or_zero, mean_derivative, quotient, ratio
 from explain_core.rules.secants import clamp, log
 
 
@@ -14,7 +14,7 @@ def erf(xp: Arrays, a: Array, b: Array) -> Array:
     """By quadrature, exact to rounding for differences up to one half; above, the plain quotient of ``erfc`` on the
     side of its tail.
     """
-    near = mean_slope(xp, lambda x: 2 / math.sqrt(math.pi) * xp.exp(-x * x), a, b)
+    near = mean_derivative(xp, lambda x: 2 / math.sqrt(math.pi) * xp.exp(-x * x), a, b)
     side = xp.where(a + b < 0, xp.array(-1.0, a), 1.0)
     far = (-side * (xp.erfc(side * a) - xp.erfc(side * b))) / (a - b)
     return xp.where(gap(xp, a, b) <= 0.5, near, far)
@@ -74,7 +74,7 @@ def _with_poles(xp: Arrays, f: Function, derivative: Function, a: Array, b: Arra
     x, y = xp.double(a), xp.double(b)
     close = gap(xp, x, y) <= xp.minimum(_to_pole(xp, x), _to_pole(xp, y))
     far = quotient(xp, f, x, y, derivative(x))
-    return xp.cast(xp.where(close, mean_slope(xp, derivative, x, y), far), a)
+    return xp.cast(xp.where(close, mean_derivative(xp, derivative, x, y), far), a)
 
 
 def lgamma(xp: Arrays, a: Array, b: Array) -> Array:

@@ -27,7 +27,7 @@ def _along_the_line(a: tf.Tensor, b: tf.Tensor) -> Iterator[tuple[tf.Tensor, tf.
         yield a * share + b * (1 - share), weight
 
 
-def product_slopes(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+def product_multipliers(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Multipliers of the product over the last axis: the mean product of all others. Nothing is divided."""
     total = tf.zeros(a.shape, tf.float64)
     for x, weight in _along_the_line(a, b):

@@ -1,6 +1,6 @@
 """Many elements that become one: over axes of a tensor, and in groups by constant positions.
 
-Each of these functions of one row has multipliers of its elements, ``slopes(a, b)`` over the last axis, such as
+Each of these functions of one row has multipliers of its elements, ``multipliers(a, b)`` over the last axis, such as
 ``maximum.max_multipliers``.
 """
 
@@ -16,11 +16,11 @@ from .graph import Node
 from .kinds import Rule, check, refuse
 from .pairs import Discrete, Pair, Value, attach, base, detach, is_paired, test
 
-Slopes = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Multipliers = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """Multipliers (..., n) of one number that is made of n elements, from the test and baseline values (..., n)."""
 
 
-def norm_slopes(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+def norm_multipliers(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Of the Euclidean norm."""
     return reductions.norm_multipliers(a, b, *(tf.norm(member, axis=-1, keepdims=True) for member in (a, b)))
 
@@ -31,7 +31,7 @@ def floats_only(node: Node, values: Sequence[Value]) -> None:
         raise refuse(node, "there is no rule for it on integers or masks in which test and baseline differ")
 
 
-def over_axes(slopes: Slopes) -> Rule:
+def over_axes(multipliers: Multipliers) -> Rule:
     """A reduction over axes, such as ``Max``."""
 
     def rule(node: Node, values: Sequence[Value]) -> list[Value]:
@@ -49,7 +49,7 @@ def over_axes(slopes: Slopes) -> Rule:
         def to_rows(tensor: tf.Tensor) -> tf.Tensor:
             return tf.reshape(tf.transpose(tensor, there), [*outer, count])
 
-        found = slopes(to_rows(a), to_rows(b))
+        found = multipliers(to_rows(a), to_rows(b))
         found = tf.transpose(tf.reshape(found, [a.shape[axis] for axis in there]), np.argsort(there))
         broadcast = [1 if axis in reduced else a.shape[axis] for axis in range(a.shape.rank)]
         return [Pair(attach([pair.test], y, lambda dy: tf.reshape(dy, broadcast) * found), y_base)]
@@ -70,7 +70,9 @@ def _members(of: np.ndarray, groups: int) -> np.ndarray:
     return table
 
 
-def _grouped(node: Node, parts: Sequence[Value], table: np.ndarray, slopes: Slopes, neutral: float) -> Callable:
+def _grouped(
+    node: Node, parts: Sequence[Value], table: np.ndarray, multipliers: Multipliers, neutral: float
+) -> Callable:
     """The way back from (groups, ...) to the elements, which are those of all parts (n, ...) in order."""
     counts = [test(part).shape[0] for part in parts]
     inner = test(parts[0]).shape.rank - 1
@@ -83,7 +85,7 @@ def _grouped(node: Node, parts: Sequence[Value], table: np.ndarray, slopes: Slop
 
     if table.size:
         members = [detach(test(part)) for part in parts], [base(part) for part in parts]
-        found = tf.transpose(slopes(*map(to_rows, members)), back_again)
+        found = tf.transpose(multipliers(*map(to_rows, members)), back_again)
     places = np.where(table < 0, sum(counts), table).ravel()
 
     def backward(dy: tf.Tensor) -> list[tf.Tensor]:
@@ -97,7 +99,7 @@ def _grouped(node: Node, parts: Sequence[Value], table: np.ndarray, slopes: Slop
     return backward
 
 
-def in_segments(slopes: Slopes, neutral: Callable[[tf.DType], float]) -> Rule:
+def in_segments(multipliers: Multipliers, neutral: Callable[[tf.DType], float]) -> Rule:
     """``SegmentMax`` and its like: groups by constant ids, which may have several axes."""
 
     def rule(node: Node, values: Sequence[Value]) -> list[Value]:
@@ -108,14 +110,14 @@ def in_segments(slopes: Slopes, neutral: Callable[[tf.DType], float]) -> Rule:
         inner = pair.test.shape[ids.shape.rank :]
         flat = Pair(*(tf.reshape(member, [-1, *inner]) for member in (pair.test, pair.base)))
         table = _members(np.ravel(ids), y.shape[0])
-        back = _grouped(node, [flat], table, slopes, neutral(y.dtype))
+        back = _grouped(node, [flat], table, multipliers, neutral(y.dtype))
         out = attach([pair.test], y, lambda dy: [tf.reshape(part, pair.test.shape) for part in back(dy)])
         return [Pair(out, y_base)]
 
     return rule
 
 
-def written(slopes: Slopes, neutral: Callable[[tf.DType], float]) -> Rule:
+def written(multipliers: Multipliers, neutral: Callable[[tf.DType], float]) -> Rule:
     """``TensorScatterMax`` and its like: each element with the updates that meet it."""
 
     def rule(node: Node, values: Sequence[Value]) -> list[Value]:
@@ -131,7 +133,7 @@ def written(slopes: Slopes, neutral: Callable[[tf.DType], float]) -> Rule:
             Pair(tf.reshape(v.test, [-1]), tf.reshape(v.base, [-1])) if is_paired(v) else tf.reshape(v, [-1])
             for v in (tensor, updates)
         ]
-        back = _grouped(node, parts, table, slopes, neutral(y.dtype))
+        back = _grouped(node, parts, table, multipliers, neutral(y.dtype))
         given = [v.test for v in (tensor, updates) if is_paired(v)]
 
         def backward(dy: tf.Tensor) -> list[tf.Tensor]:

@@ -75,7 +75,7 @@ def _angle(slope: BinarySecant, *, second: bool) -> BinarySecant:
 
 _largest_of = reductions.in_segments(maximum.max_multipliers, lambda kind: kind.min)
 _smallest_of = reductions.in_segments(maximum.min_multipliers, lambda kind: kind.max)
-_product_of = reductions.in_segments(products.product_slopes, lambda kind: 1.0)
+_product_of = reductions.in_segments(products.product_multipliers, lambda kind: 1.0)
 
 
 RULES: dict[str, Rule] = {
@@ -214,14 +214,14 @@ RULES: dict[str, Rule] = {
     # Over an axis
     "CumulativeLogsumexp": normal.cumulative_log_sum_exp,
     "Cumprod": products.cumprod,
-    "EuclideanNorm": reductions.over_axes(reductions.norm_slopes),
+    "EuclideanNorm": reductions.over_axes(reductions.norm_multipliers),
     "LogSoftmax": normal.log_softmax,
     "Max": reductions.over_axes(maximum.max_multipliers),
     "MaxPool": pooling.pool,
     "MaxPool3D": pooling.pool,
     "Min": reductions.over_axes(maximum.min_multipliers),
     "NthElement": orders.nth,
-    "Prod": reductions.over_axes(products.product_slopes),
+    "Prod": reductions.over_axes(products.product_multipliers),
     "Softmax": normal.softmax,
     "TopKV2": orders.top,
     # In groups by constant positions

@@ -238,7 +238,7 @@ def logsumexp(ops, x: Pair, dim: Any, keepdim: bool = False) -> Pair:
     kept = [i for i in range(x.test.ndim) if i not in axes]
     flat = apply_linear(lambda v: v.permute(*kept, *axes).flatten(len(kept)), x)
     with torch.no_grad():
-        slope = softmaxes.logsumexp_slope(flat.test.detach(), flat.base)
+        slope = softmaxes.logsumexp_multipliers(flat.test.detach(), flat.base)
         test, base = torch.logsumexp(flat.test.detach(), -1), torch.logsumexp(flat.base, -1)
     y = Pair(attach([test], lambda m: m.unsqueeze(-1) * slope, flat.tape), base)
     shape = [1 if i in axes else n for i, n in enumerate(x.test.shape)]

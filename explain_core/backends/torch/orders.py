@@ -1,11 +1,4 @@
-"""Sorting, and single elements of the sorted: exact Shapley values, as the maximum has them.
-
-The players are the elements of an axis, each at its test or its baseline value, and the game is their ``k``-th largest,
-``∫ [at least k elements > t] dt``. Each threshold is a simple game in which all rising elements have one share and all
-falling ones another (`counting.deciding_share`). For the first it is the rule of `rules.maximum` (Lundberg & Lee 2017,
-section 4.2); an element that is above or below ``t`` in both runs has no part in it. Sorting all values makes the
-integral a sum.
-"""
+"""Sorting, and single elements of the sorted, by the rule of `rules.orders`."""
 
 from __future__ import annotations
 
@@ -15,66 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explain_core.backends.torch.counting import deciding_share
 from explain_core.backends.torch.formulas import maximum
 from explain_core.backends.torch.pairs import Pair, apply_linear, attach, base_of, discrete, pairs_in, test_of
 from explain_core.errors import UnsupportedOperation
+from explain_core.rules import orders
 
 aten = torch.ops.aten
 
 
-@torch.no_grad()
 def order_rule(test: Tensor, base: Tensor, ranks: Tensor) -> Callable[[Tensor], Tensor]:
-    """The multiplier of each element, given those of some of the sorted ones.
-
-    Args:
-        test, base: (..., n).
-        ranks: (k,): which of the elements, 1 for the largest, n for the smallest.
-
-    Returns:
-        from (..., k) to (..., n).
-    """
-    count = test.shape[-1]
-    if ranks.tolist() in ([1], [count]):
-        sign = 1 if ranks.tolist() == [1] else -1
-        slope = maximum.max_multipliers(sign * test, sign * base)
+    """The multiplier of each element (..., n), given those of some of the sorted ones, (..., k); see `rules.orders`."""
+    if ranks.tolist() in ([1], [test.shape[-1]]):
+        slope = (maximum.max_multipliers if ranks.tolist() == [1] else maximum.min_multipliers)(test, base)
         return lambda m: m * slope
-    dtype, test, base = test.dtype, test.double(), base.double()
-    values, order = torch.sort(torch.cat([test, base], -1), -1, descending=True)
-    place = torch.empty_like(order).scatter_(-1, order, torch.arange(2 * count, device=test.device).expand_as(order))
-    at_test, at_base = place[..., :count], place[..., count:]
-    width = values[..., :-1] - values[..., 1:]
-    # How many are above each gap between neighbours: in the test, in the baseline, and in both.
-    above_test = (order < count).cumsum(-1)[..., :-1].double()
-    above_base = (order >= count).cumsum(-1)[..., :-1].double()
-    lower = torch.zeros_like(values).scatter_(-1, torch.maximum(at_test, at_base), 1.0)
-    both = lower.cumsum(-1)[..., :-1]
-    rising, falling, needed = torch.broadcast_tensors(
-        (above_test - both).unsqueeze(-1), (above_base - both).unsqueeze(-1), ranks.double() - both.unsqueeze(-1)
-    )
-    shares = deciding_share(rising, falling, needed), deciding_share(falling, rising, needed)
-    # The infinities of a mask have no width: nobody is in between.
-    up, down = (torch.where(share > 0, share * width.unsqueeze(-1), 0.0) for share in shares)
-    rises, start, stop = at_test < at_base, torch.minimum(at_test, at_base), torch.maximum(at_test, at_base)
-    move = torch.where(test == base, 0.0, (test - base).abs())
-
-    def back(m: Tensor) -> Tensor:
-        risen, fallen = (_range_sums((part @ m.double().unsqueeze(-1)).squeeze(-1), start, stop) for part in (up, down))
-        return torch.where(move == 0, 0.0, torch.where(rises, risen, fallen) / move).to(dtype)
-
-    return back
-
-
-def _range_sums(values: Tensor, start: Tensor, stop: Tensor) -> Tensor:
-    """``Σ values[start:stop]`` over the last axis, from sums of 1, 2, 4, ... neighbours; nothing is subtracted."""
-    total, at, length, step = torch.zeros_like(start, dtype=values.dtype), start, stop - start, 1
-    while values.shape[-1] and step <= int(length.max()):
-        taken = (length & step) > 0
-        total = total + torch.where(taken, values.gather(-1, at.clamp(max=values.shape[-1] - 1)), 0.0)
-        at = at + torch.where(taken, step, 0)
-        values = values + torch.nn.functional.pad(values[..., step:], (0, min(step, values.shape[-1])))
-        step *= 2
-    return total
+    back = orders.order_rule(*(v.double().cpu().numpy() for v in (test, base)), ranks.cpu().numpy())
+    return lambda m: torch.from_numpy(back(m.double().cpu().numpy())).to(m)
 
 
 def ordered(x: Pair, dim: int, ranks: list[int]) -> Pair:

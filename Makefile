@@ -48,10 +48,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.app-ready: requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m explain_core.kernels
 	@touch $@
 
 $(VENV)/.dev-ready: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -r requirements-dev.txt
+	$(BIN)/python -m explain_core.kernels
 	@touch $@ $(VENV)/.app-ready
 
 clean:

@@ -30,6 +30,7 @@ from explain_core.jobs.sandbox.boot import CANNOT
 from explain_core.jobs.worker_child import too_much_memory
 from explain_core.jobs.worker_process import ProcessEndedError, WorkerProcess
 from explain_core.jobs.workspace import workspace
+from explain_core.kernels.store import compile_in_background
 
 if TYPE_CHECKING:
     from explain_core.jobs.worker import Worker
@@ -354,10 +355,13 @@ def shared_scheduler() -> Scheduler:
     """The one of this process. It stops, and the temporary files go, when the process ends."""
     if not (sandbox := status()).active:
         _log.warning("Workers run without a sandbox, and open data formats only. %s", sandbox.words)
+    compiling = compile_in_background()  # workers may not, and do without until it is done
     scheduler = Scheduler()
     files = workspace()
 
     def leave() -> None:
+        compiling.kill()
+        compiling.wait()
         scheduler.stop()
         files.remove()
 

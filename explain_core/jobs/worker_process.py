@@ -34,6 +34,7 @@ from explain_core.jobs.limits import Limits
 from explain_core.jobs.sandbox import boot, places, status
 from explain_core.jobs.worker_child import BEGUN, BROKE, DONE, FAILED, LENGTH, SAID
 from explain_core.jobs.workspace import remove_folder
+from explain_core.kernels import store
 from explain_core.models.permission import FLAG, code_is_trusted
 
 _log = logging.getLogger("pairlift.worker")
@@ -92,14 +93,14 @@ class WorkerProcess:
             stdout=subprocess.PIPE,
             stderr=printed,
             cwd=own,
-            env=places.environment(own, path),
+            env=places.environment(own, path) | store.for_workers(),
             start_new_session=True,
         )
         printed.close()
         orders = {
             "parent": os.getpid(),
             "write": str(own),
-            "read": [*places.to_read(), *running_script(), str(folder / "files")],
+            "read": [*places.to_read(), str(store.folder()), *running_script(), str(folder / "files")],
             "devices": places.to_use(),
             "sandboxed": status().active,
             "memory": limits.memory,

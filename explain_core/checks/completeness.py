@@ -15,6 +15,7 @@ import numpy as np
 
 from explain_core.errors import CompletenessError, ExplainError
 from explain_core.explanation import TOLERANCE, Explanation, by_name
+from explain_core.explanation.sums import by_sample, summed
 
 ROUNDINGS = 8
 """A residual of so many roundings of the attributions and predictions themselves needs no explaining. Measured in
@@ -45,12 +46,10 @@ class Sums:
 
     @classmethod
     def of(cls, explanation: Explanation) -> Sums:
-        prediction, baseline = (
-            p.values.astype(np.float64) for p in (explanation.prediction, explanation.baseline_prediction)
-        )
+        prediction, baseline = by_sample(explanation.prediction), by_sample(explanation.baseline_prediction)
         return cls(
-            np.abs(explanation.residual.values),
-            explanation.attribution_size.values,
+            np.abs(summed(explanation.attributions) - (prediction - baseline)),
+            summed(explanation.attributions, np.abs),
             np.maximum(np.abs(prediction), np.abs(baseline)),
             np.abs(prediction - baseline),
             explanation.attrs["dtype"],

@@ -86,25 +86,29 @@ def build_explanation(
     attributions, values, baselines, embeddings = {}, {}, {}, {}
     for item in inputs:
         axes = _axis_coords(item, n)
-        plain = {"sample": coords["sample"], **axes}
-        dims = ("sample", *item.dims)
-        attributions[item.name] = by_output(item.attributions, item.dims, axes, item.name)
-        values[item.name] = xr.DataArray(item.values, plain, dims, item.name)
-        baselines[item.name] = xr.DataArray(item.baseline, plain, dims, item.name)
+        one = xr.DataArray(item.values, {"sample": coords["sample"], **axes}, ("sample", *item.dims), item.name)
+        values[item.name] = one
+        baselines[item.name] = one.copy(deep=False, data=item.baseline)  # labels are looked into once
+        if keep_output:
+            attributions[item.name] = by_output(item.attributions, item.dims, axes, item.name)
+        else:
+            attributions[item.name] = one.copy(deep=False, data=item.attributions[0])
         if embedding_attributions and item.name in embedding_attributions:
             array = embedding_attributions[item.name]
             labels = {**axes, "embedding": np.arange(array.shape[-1])}
             embeddings[item.name] = by_output(array, (*item.dims, "embedding"), labels, item.name)
 
     several = len(inputs) > 1
+    explained = xr.DataArray(prediction, coords, ("sample", "output"), "prediction")
+    of_baseline = explained.copy(deep=False, data=baseline_prediction).rename("baseline_prediction")
     return Explanation(
         attributions=attributions if several else attributions[inputs[0].name],
         inputs=values if several else values[inputs[0].name],
         baselines=baselines if several else baselines[inputs[0].name],
-        prediction=xr.DataArray(prediction, coords, ("sample", "output"), "prediction"),
-        baseline_prediction=xr.DataArray(baseline_prediction, coords, ("sample", "output"), "baseline_prediction"),
+        prediction=explained,
+        baseline_prediction=of_baseline,
         gates={
-            name: _gate_dataset(trace, by_output, coords["sample"], time_labels(attributions, trace.mass.shape[-1]))
+            name: _gate_dataset(trace, coords, keep_output, time_labels(attributions, trace.mass.shape[-1]))
             for name, trace in (gates or {}).items()
         },
         embedding_attributions=embeddings,
@@ -159,33 +163,37 @@ def time_labels(attributions: Mapping[str, xr.DataArray], steps: int) -> dict[st
     return {name: found[0][name].variable for name in ("time", "time_label", "length") if name in found[0].coords}
 
 
-def _gate_dataset(trace: GateTrace, by_output: Callable, sample: np.ndarray, time: dict) -> xr.Dataset:
-    gate, unit = {"gate": label_array(trace.gates)}, {"unit": np.arange(trace.carry.shape[-1])}
+def _gate_dataset(
+    trace: GateTrace, coords: Mapping[str, Any], keep_output: bool, time: Mapping[str, Any]
+) -> xr.Dataset:
+    """What one recurrent layer did; ``coords`` are those of samples and outputs, and labels are looked into once."""
+    unit = np.arange(trace.carry.shape[-1])
     if trace.lengths is not None and "length" not in time:
         time = {**time, "length": ("sample", trace.lengths.max(0))}
-    variables = {
-        "contribution": by_output(trace.contribution, ("time", "gate", "unit"), {**time, **gate, **unit}),
-        "carry": by_output(trace.carry, ("time", "unit"), {**time, **unit}),
-        "mass": by_output(trace.mass, ("time",), time),
+    steps, pair = ("sample", "time"), ("member", "sample", "time")
+    variables: dict[str, tuple] = {
+        name: (("output", *dims), array) if keep_output else (dims, array[0])
+        for name, dims, array in (
+            ("contribution", (*steps, "gate", "unit"), trace.contribution),
+            ("carry", (*steps, "unit"), trace.carry),
+            ("mass", steps, trace.mass),
+        )
     }
-    pair = {"member": label_array(["test", "baseline"]), "sample": sample, **time, **unit}
-    dims = ("member", "sample", "time", "unit")
-    variables["activation"] = xr.DataArray(trace.activation, {**pair, **gate}, (*dims[:3], "gate", "unit"))
-    if trace.state.shape[-1] == len(unit["unit"]):
-        variables["state"] = xr.DataArray(trace.state, pair, dims)
-    else:  # a projected LSTM has fewer hidden states than cells
-        plain = {name: label for name, label in pair.items() if name != "unit"}
-        variables["state"] = xr.DataArray(trace.state, plain, (*dims[:3], "projection"))
+    variables["activation"] = (*pair, "gate", "unit"), trace.activation
+    # A projected LSTM has fewer hidden states than cells.
+    variables["state"] = (*pair, "unit" if trace.state.shape[-1] == len(unit) else "projection"), trace.state
     if trace.cell is not None:
-        variables["cell"] = xr.DataArray(trace.cell, pair, dims)
+        variables["cell"] = (*pair, "unit"), trace.cell
     if trace.input is not None:
-        plain = {name: label for name, label in pair.items() if name != "unit"}
-        variables["input"] = xr.DataArray(trace.input, plain, (*dims[:3], "channel"))
+        variables["input"] = (*pair, "channel"), trace.input
     for name, array in (("initial_state", trace.initial_state), ("initial_cell", trace.initial_cell)):
         if array is not None:
-            last = "unit" if array.shape[-1] == len(unit["unit"]) else "projection"
-            variables[name] = xr.DataArray(array, dims=("member", "sample", last))
-    return xr.Dataset(variables, attrs={"kind": trace.kind} | ({"backwards": 1} if trace.backwards else {}))
+            last = "unit" if array.shape[-1] == len(unit) else "projection"
+            variables[name] = ("member", "sample", last), array
+    labels = {"sample": coords["sample"], **time, "gate": label_array(trace.gates), "unit": unit}
+    labels |= {"output": coords["output"]} if keep_output else {}
+    labels |= {"member": label_array(["test", "baseline"])}
+    return xr.Dataset(variables, labels, {"kind": trace.kind} | ({"backwards": 1} if trace.backwards else {}))
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from explain_core.errors import InputError, TargetError
 from explain_core.explanation.arrays import Arrays, by_name, mapped
 from explain_core.explanation.in_words import described, residual_in_words
 from explain_core.explanation.labels import position_of, positions_of
+from explain_core.explanation.sums import by_sample, summed
 from explain_core.explanation.tables import to_dataframe, to_shap
 
 if TYPE_CHECKING:
@@ -67,21 +67,19 @@ class Explanation:
     @property
     def residual(self) -> xr.DataArray:
         """``sum(attributions) - (prediction - baseline_prediction)``, (sample, output), summed in float64."""
-        difference = self.prediction.astype(np.float64) - self.baseline_prediction.astype(np.float64)
-        return (self._sum_of(lambda part: part) - difference).rename("residual")
+        return self._by_sample(summed(self.attributions) - self._changes, "residual")
 
     @property
     def attribution_size(self) -> xr.DataArray:
         """``sum|attributions|``, (sample, output), over all explained inputs, summed in float64."""
-        return self._sum_of(np.abs).rename("attribution_size")
+        return self._by_sample(summed(self.attributions, np.abs), "attribution_size")
 
     @property
     def relative_residual(self) -> xr.DataArray:
         """``|residual| / sum|attributions|``, (sample, output); 0 where both are 0."""
-        size, off = self.attribution_size, abs(self.residual)
-        nothing = (size == 0) & (off == 0)
-        with np.errstate(divide="ignore"):
-            return (off / size.where(~nothing, 1.0)).rename("relative_residual")
+        size, off = summed(self.attributions, np.abs), np.abs(summed(self.attributions) - self._changes)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self._by_sample(np.where((size == 0) & (off == 0), 0.0, off / size), "relative_residual")
 
     @property
     def cancellation(self) -> xr.DataArray:
@@ -89,10 +87,9 @@ class Explanation:
 
         Infinite where there are attributions and no change, 1 where there is neither.
         """
-        size = self.attribution_size
-        change = np.abs(self.prediction.astype(np.float64) - self.baseline_prediction.astype(np.float64))
+        size = summed(self.attributions, np.abs)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return xr.where(size == 0, 1.0, size / change).rename("cancellation")
+            return self._by_sample(np.where(size == 0, 1.0, size / np.abs(self._changes)), "cancellation")
 
     @property
     def tolerance(self) -> float:
@@ -232,13 +229,15 @@ class Explanation:
         """
         return to_dataframe(self)
 
-    def _sum_of(self, of: Callable[[xr.DataArray], xr.DataArray]) -> xr.DataArray:
-        total: Any = 0.0
-        for part in by_name(self.attributions).values():
-            part = part if "output" in part.dims else part.expand_dims(output=self.prediction["output"])
-            rest = [dim for dim in part.dims if dim not in ("sample", "output")]
-            total = total + of(part.astype(np.float64)).sum(rest, skipna=False).reset_coords(drop=True)
-        return total.transpose("sample", "output")
+    @property
+    def _changes(self) -> np.ndarray:
+        """``prediction - baseline_prediction``, (sample, output) in float64."""
+        return by_sample(self.prediction) - by_sample(self.baseline_prediction)
+
+    def _by_sample(self, values: np.ndarray, name: str) -> xr.DataArray:
+        """One number for each sample and output, with their labels."""
+        labels = {dim: self.prediction[dim].variable for dim in ("sample", "output")}
+        return xr.DataArray(values, labels, ("sample", "output"), name)
 
     def require_axis(self, axis: str) -> None:
         """Refuse to total over an axis that no explained input has.

@@ -203,6 +203,9 @@ class _Mean:
         """``part`` (K, R, ...), of which the first rows are of the given samples; the rest is filling."""
         if self._total is None:
             self._dtype = part.dtype
+            if self._rows_of_each == 1 and part.shape[1] == self._samples == len(samples):
+                self._total = part  # all samples, in their order
+                return
             exact = part.dtype if self._rows_of_each == 1 else np.float64
             self._total = np.zeros((part.shape[0], self._samples, *part.shape[2:]), exact)
         if part.shape[2:] != self._total.shape[2:]:  # packed samples run for as long as they are

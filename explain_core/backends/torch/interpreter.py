@@ -25,7 +25,7 @@ from explain_core.backends.torch.ids import require_in_table, require_whole_memb
 from explain_core.backends.torch.infinities import Infinities
 from explain_core.backends.torch.ledger import books
 from explain_core.backends.torch.methods import PAIRED, Method
-from explain_core.backends.torch.pairs import Pair, is_pair, is_whole, pairs_in, pick
+from explain_core.backends.torch.pairs import Pair, each, is_pair, is_whole, pairs_in, pick
 from explain_core.backends.torch.precision import in_one_order
 from explain_core.backends.torch.recorder import Recorder
 from explain_core.errors import CaptureError, UnsupportedOperation
@@ -170,7 +170,7 @@ class Place:
 
     def arguments(self, values: Any) -> Any:
         """Devices and dtypes that were written into the graph."""
-        return pytree.tree_map(self._argument, values, is_leaf=is_pair)
+        return each(values, self._argument)
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, torch.device):

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from explain_core.backends.torch.arrays import weighed
 from explain_core.backends.torch.formulas import maximum
@@ -24,7 +23,6 @@ from explain_core.backends.torch.pairs import (
     attach,
     base_of,
     discrete,
-    is_pair,
     is_whole,
     pairs_in,
     pick,
@@ -73,9 +71,7 @@ class Linear:
         floats = [p for p in pairs_in((args, kwargs)) if p.is_float]
         if floats and len(floats) < len(pairs_in((args, kwargs))):
             dtype = op(*test_of(args), **test_of(kwargs)).dtype
-            args, kwargs = pytree.tree_map(
-                lambda v: v.as_float(dtype) if isinstance(v, Pair) else v, (args, kwargs), is_leaf=is_pair
-            )
+            args, kwargs = pick((args, kwargs), lambda pair: pair.as_float(dtype))
         return apply_linear(lambda a, k: op(*a, **k), args, kwargs)
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.utils import _pytree as pytree
 
 from explain_core.backends.provenance import NEUTRAL, OTHER, carried
@@ -101,12 +102,37 @@ def is_pair(value: Any) -> TypeGuard[Pair]:
 
 def pick(values: Any, choose: Callable[[Pair], Any]) -> Any:
     """``values`` with each `Pair` in it replaced by ``choose(pair)``."""
-    return pytree.tree_map(lambda v: choose(v) if isinstance(v, Pair) else v, values, is_leaf=is_pair)
+    return each(values, lambda v: choose(v) if isinstance(v, Pair) else v)
 
 
 def pairs_in(values: Any) -> list[Pair]:
     """The pairs in nested arguments, in order."""
-    return [v for v in pytree.tree_leaves(values, is_leaf=is_pair) if isinstance(v, Pair)]
+    found: list[Pair] = []
+    each(values, lambda v: found.append(v) if isinstance(v, Pair) else None)
+    return found
+
+
+def each(values: Any, change: Callable[[Any], Any]) -> Any:
+    """``values`` with what is in their tuples, lists and dicts changed.
+
+    PyTorch's own trees know more kinds of containers, and take longer than most operations on small tensors.
+    """
+    kind = type(values)
+    if kind is tuple:
+        return tuple([each(value, change) for value in values])
+    if kind in _LISTS:
+        return kind([each(value, change) for value in values])
+    if kind in _DICTS:
+        return kind({name: each(value, change) for name, value in values.items()})
+    if kind in _LEAVES:
+        return change(values)
+    return pytree.tree_map(change, values, is_leaf=is_pair)
+
+
+_LISTS, _DICTS = (list, immutable_list), (dict, immutable_dict)
+_LEAVES = frozenset(
+    (Pair, Tensor, nn.Parameter, type(None), bool, int, float, str, torch.dtype, torch.device, torch.layout)
+)
 
 
 def test_of(values: Any) -> Any:

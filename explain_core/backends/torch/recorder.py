@@ -192,10 +192,11 @@ def _join(records: list[LayerRecord], backwards: bool, targets: int) -> GateTrac
     first = records[-1 if backwards else 0]  # of the calls
 
     def by_target(part: int) -> np.ndarray:
-        return np.stack([np.concatenate([_part(r, k, part) for r in records], axis=1) for k in range(targets)])
+        of_each = [_joined([_part(r, k, part) for r in records], 1) for k in range(targets)]
+        return np.stack(of_each) if targets > 1 else of_each[0][None]
 
     def along_time(name: str) -> np.ndarray:
-        return np.concatenate([getattr(r, name) for r in records], axis=2)
+        return _joined([getattr(r, name) for r in records], 2)
 
     return GateTrace(
         kind=first.kind,
@@ -212,6 +213,11 @@ def _join(records: list[LayerRecord], backwards: bool, targets: int) -> GateTrac
         lengths=first.lengths() if len(records) == 1 else None,
         backwards=backwards,
     )
+
+
+def _joined(arrays: list[np.ndarray], axis: int) -> np.ndarray:
+    """One after the other along an axis; a single one is not copied."""
+    return np.concatenate(arrays, axis) if len(arrays) > 1 else arrays[0]
 
 
 def _join_defects(records: list[LayerRecord], backwards: bool, targets: int) -> LayerDefects:

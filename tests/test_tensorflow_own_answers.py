@@ -10,6 +10,7 @@ from keras import layers as L
 from tensorflow_tools import double_precision
 
 from explain_core import errors, explain
+from explain_core.backends.tensorflow import capture
 
 N, T, F = 3, 6, 3
 X = np.random.default_rng(0).normal(size=(N, T, F)).astype(np.float32)
@@ -285,3 +286,11 @@ def test_a_layer_turned_round_is_followed_on_a_constant_sequence():
     forwards = explain(model, x, target=0).attributions.values
     model.layers[0].go_backwards = True
     np.testing.assert_allclose(explain(model, x, target=0).attributions, forwards[:, ::-1], rtol=1e-5)
+
+
+def test_few_traces_are_kept(monkeypatch):
+    monkeypatch.setattr(capture, "MOST", 2)
+    model = keras.Sequential([keras.Input((F,)), L.Dense(1)])
+    for precision in (None, "float64", "float32", None):
+        explain(model, X[:, 0], precision=precision)
+    assert len(capture._kept[model]) == 2

@@ -1,7 +1,7 @@
 """Tracing: from a model and the shapes of its inputs to a program that the interpreter can walk.
 
 A trace is kept for as long as its model lives, so the second explanation of the same model and shapes
-traces nothing.
+traces nothing; of one model as many as `MOST`.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class Captured:
     coarsest: str
 
 
+MOST = 16
+
 _kept: weakref.WeakKeyDictionary[Any, dict[Any, Captured]] = weakref.WeakKeyDictionary()
 _tracing = threading.RLock()
 
@@ -96,12 +98,16 @@ def capture(
         with _tracing:
             traces = _kept.setdefault(model, {})
             try:
-                if key not in traces or not is_current(traces[key]):
-                    traces[key] = _trace(model, arguments, specs, precision, rows)
+                known = traces.pop(key, None)
+                if known is None or not is_current(known):
+                    known = _trace(model, arguments, specs, precision, rows)
+                traces[key] = known  # the last one used is the last to go
+                for oldest in list(traces)[:-MOST]:
+                    del traces[oldest]
             except MODEL_ERRORS as error:
                 failure = failure or error
             else:
-                return traces[key]
+                return known
     assert failure is not None  # each of the four has failed
     raise _untraceable(model, leaves, failure) from failure
 

@@ -15,6 +15,7 @@ from explain_core.errors import CaptureError, UnsupportedOperation
 
 _OWN = frozenset(vars(nn.Module())) - {"training"}
 _MOST_LEAVES = 1000
+_PLAIN = (bool, int, float, str, type(None))
 
 
 class Start:
@@ -32,7 +33,9 @@ class Start:
         self.carried: dict[str, None] = {}  # names of what a call was seen to change, in order
         for path, part in model.named_modules():
             for name, value in _carriers(part):
-                kept = pytree.tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, value)
+                kept = value
+                if not isinstance(value, _PLAIN):
+                    kept = pytree.tree_map(lambda x: x.detach().clone() if isinstance(x, Tensor) else x, value)
                 self._saved[path, name] = (part, kept, _fingerprint(value))
             if not isinstance(part, (torch.jit.ScriptModule, fx.GraphModule)):
                 self._names[path] = (part, set(vars(part)))
@@ -102,15 +105,18 @@ def _named_in_code(part: torch.jit.ScriptModule) -> Iterator[str]:
 
 
 def _is_state(value: Any) -> bool:
+    if isinstance(value, _PLAIN):
+        return True
     leaves = pytree.tree_leaves(value) if isinstance(value, (tuple, list, dict)) else [value]
-    plain = (bool, int, float, str, type(None))
     return len(leaves) <= _MOST_LEAVES and all(
-        isinstance(leaf, plain) or (isinstance(leaf, Tensor) and not isinstance(leaf, nn.Parameter)) for leaf in leaves
+        isinstance(leaf, _PLAIN) or (isinstance(leaf, Tensor) and not isinstance(leaf, nn.Parameter)) for leaf in leaves
     )
 
 
 def _fingerprint(value: Any) -> Any:
     """Equal for a value that has not changed, and then only: tensors count their own changes."""
+    if isinstance(value, _PLAIN):
+        return value
     leaves, shape = pytree.tree_flatten(value)
     return shape, [(id(leaf), leaf._version) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
 

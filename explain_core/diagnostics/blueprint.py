@@ -71,8 +71,9 @@ class Blueprint:
         """Write to an NPZ file, with other arrays beside."""
         kinds = [{"kind": o.kind, "options": o.options} for o in self.operations]
         text = json.dumps({"steps": self.steps, "features": self.features, "operations": kinds})
-        weights = {f"{i}/{name}": a for i, o in enumerate(self.operations) for name, a in o.weights.items()}
-        np.savez(path, blueprint=np.array(text), **weights, **{f"beside/{name}": a for name, a in arrays.items()})
+        stored = {f"{i}/{name}": a for i, o in enumerate(self.operations) for name, a in o.weights.items()}
+        stored |= {f"beside/{name}": a for name, a in arrays.items()}
+        np.savez(path, allow_pickle=False, blueprint=np.array(text), **stored)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> tuple[Blueprint, dict[str, np.ndarray]]:

@@ -138,7 +138,7 @@ class _Chain(fx.Interpreter):
             return [_affine(name, at, args, kwargs)]
         if name in _FUNCTIONS and not (self._features_first and name.endswith("softmax")):
             return [_function(name, args, kwargs, value)]
-        whole = self._whole(name, args, given, value, time) if over_time else None
+        whole = self._whole(name, args, given, value, time) if given is not None and over_time else None
         if whole is not None:
             return whole
         if self._features_first or (name == "batch_norm" and not over_time):
@@ -147,7 +147,8 @@ class _Chain(fx.Interpreter):
             found = _of_features_last(name, args, over_time, value)
         if found is not None:
             return found
-        if name in _IDENTITY or (name in ("slice", "expand", "view", "reshape") and value.shape == given.shape):
+        may_keep = given is not None and name in ("slice", "expand", "view", "reshape")
+        if name in _IDENTITY or (may_keep and value.shape == given.shape):
             return []
         raise obstacle(f"the operation {name} has no counterpart in the other framework", where=node.name)
 
@@ -264,7 +265,8 @@ def _of_features_last(name: str, args: Any, over_time: bool, value: Any) -> list
     if name == "embedding" and not (len(args) > 3 and args[3]):
         return [Operation("embedding", weights={"table": args[0].numpy()})]
     if name == "layer_norm" and len(args[1]) == 1:
-        _, _, scale, shift, epsilon = (*args, *(None, None, 1e-5)[len(args) - 2 :])[:5]
+        left_out: tuple[Any, ...] = (None, None, 1e-5)
+        _, _, scale, shift, epsilon = (*args, *left_out[len(args) - 2 :])[:5]
         scale = torch.ones(args[1]) if scale is None else scale
         shift = torch.zeros(args[1]) if shift is None else shift
         return [Operation("norm", {"epsilon": float(epsilon)}, {"scale": scale.numpy(), "shift": shift.numpy()})]
@@ -283,7 +285,8 @@ def _of_features_first(name: str, args: Any) -> list[Operation] | None:
         shift = (0 if shift is None else shift) - mean * scale
         return [Operation("affine", weights={"scale": scale.numpy(), "shift": shift.numpy()})]
     if name == "conv1d":
-        _, weight, bias, stride, padding, dilation, groups = (*args, *(None, [1], [0], [1], 1)[len(args) - 2 :])[:7]
+        left_out: tuple[Any, ...] = (None, [1], [0], [1], 1)
+        _, weight, bias, stride, padding, dilation, groups = (*args, *left_out[len(args) - 2 :])[:7]
         reach = (weight.shape[-1] - 1) * dilation[0]
         if padding in ("same", "valid"):
             before = reach // 2 if padding == "same" else 0
@@ -338,10 +341,10 @@ class Chain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for place, operation in enumerate(self.blueprint.operations):
-            x = self._apply(place, operation, x)
+            x = self._result(place, operation, x)
         return x
 
-    def _apply(self, place: int, operation: Operation, x: Tensor) -> Tensor:
+    def _result(self, place: int, operation: Operation, x: Tensor) -> Tensor:
         kind, options = operation.kind, operation.options
         if kind == "recurrent":
             out, last = getattr(self, f"layer_{place}")(x)
@@ -370,7 +373,8 @@ class Chain(nn.Module):
             return x.mean(1) if kind == "mean" else x.amax(1)
         if kind == "flatten":
             return x.flatten(1)
-        return _APPLIED.get(kind, getattr(nn.functional, kind.replace("hard_", "hard"), None))(x, **_named(options))
+        applied = _APPLIED.get(kind) or getattr(nn.functional, kind.replace("hard_", "hard"))
+        return applied(x, **_named(options))
 
 
 _APPLIED = {

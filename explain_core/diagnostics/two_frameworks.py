@@ -26,6 +26,7 @@ from explain_core.diagnostics.blueprint import Blueprint
 from explain_core.errors import BackendError, ExplainError, InputError, JobError
 from explain_core.explain import explain
 from explain_core.explanation import Explanation
+from explain_core.explanation.arrays import by_name
 from explain_core.methods import explain_with
 from explain_core.preparation import framework_model, open_on
 from explain_core.preparation.inputs import read_arguments
@@ -101,9 +102,10 @@ def write_blueprint(model: Any, inputs: Any, baselines: Any, target: Any, path: 
         if more or chosen.against or chosen.output:
             raise InputError("Parity is of one output of the first tensor.", hint="Choose a unit, or None for all.")
         target = chosen.index
+    (test,), (base,) = (by_name(each).values() for each in (explanation.inputs, explanation.baselines))
     beside = {
-        "test": explanation.inputs.values,
-        "base": np.broadcast_to(explanation.baselines.values, explanation.inputs.shape),
+        "test": test.values,
+        "base": np.broadcast_to(base.values, test.shape),
         "target": np.array([] if target is None else np.ravel(target), int),
     }
     blueprint.save(path, **beside)
@@ -121,7 +123,7 @@ def answer(framework: str, blueprint_file: Path, answers_file: Path) -> None:
     found = answers_of(explain(building.build(blueprint), beside["test"], beside["base"], target, device="cpu"))
     if framework == "tensorflow":
         found |= referee_of(blueprint, beside["test"], beside["base"], target)
-    np.savez(answers_file, **found)
+    np.savez(answers_file, allow_pickle=False, **found)
 
 
 def referee_of(blueprint: Blueprint, test: np.ndarray, base: np.ndarray, target: Any) -> Answers:
@@ -159,7 +161,7 @@ def answers_of(explanation: Explanation) -> Answers:
 
 
 def _by_output(explanation: Explanation) -> np.ndarray:
-    attributions = explanation.attributions
+    (attributions,) = by_name(explanation.attributions).values()
     return (attributions if "output" in attributions.dims else attributions.expand_dims("output")).values
 
 

@@ -73,7 +73,8 @@ class _Packer(pickle.Pickler):
 def running_script() -> list[str]:
     """The script that this process runs, if it does: jobs may stand in it."""
     main = sys.modules["__main__"]
-    return [os.path.abspath(main.__file__)] if main.__spec__ is None and hasattr(main, "__file__") else []
+    path = getattr(main, "__file__", None)
+    return [os.path.abspath(path)] if main.__spec__ is None and path is not None else []
 
 
 def _name_of_main() -> str | None:

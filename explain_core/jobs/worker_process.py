@@ -23,7 +23,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import psutil
 
@@ -108,9 +108,10 @@ class WorkerProcess:
             "answer_bytes": limits.answer_bytes,
             "arguments": [FLAG] if code_is_trusted() else [],
         }
+        self._jobs, self._answers = cast(IO[bytes], self._process.stdin), cast(io.BufferedReader, self._process.stdout)
         with suppress(BrokenPipeError):  # it has ended already, and the first job is told so
-            self._process.stdin.write(json.dumps(orders).encode() + b"\n")
-            self._process.stdin.flush()
+            self._jobs.write(json.dumps(orders).encode() + b"\n")
+            self._jobs.flush()
         self._job: _Running | None = None
         self._ending = False
         self._listener = threading.Thread(target=self._listen, name="worker's answers", daemon=True)
@@ -167,8 +168,8 @@ class WorkerProcess:
             if threading.current_thread() is not self._listener:
                 self._listener.join()
             with suppress(OSError):  # what could not be written any more
-                self._process.stdin.close()
-            self._process.stdout.close()
+                self._jobs.close()
+            self._answers.close()
             remove_folder(self._folder)
         finally:
             then()
@@ -176,9 +177,9 @@ class WorkerProcess:
     def _hand_over(self, running: _Running, task: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> None:
         try:
             job = self._lent.pack((task, args, kwargs))
-            self._process.stdin.write(len(job).to_bytes(LENGTH, "little"))
-            self._process.stdin.write(job)
-            self._process.stdin.flush()
+            self._jobs.write(len(job).to_bytes(LENGTH, "little"))
+            self._jobs.write(job)
+            self._jobs.flush()
         except BrokenPipeError:  # the listener says so, unless it saw the end before there was a job
             self._listener.join()
             running.fail(ProcessEndedError(self._process.wait(), running.begun))
@@ -198,7 +199,7 @@ class WorkerProcess:
     def _listen(self) -> None:
         """Take the process's answers, until it ends."""
         try:
-            while kind := self._process.stdout.read(1):
+            while kind := self._answers.read(1):
                 self._take(kind)
         except EOFError:  # in the middle of an answer
             pass
@@ -217,10 +218,10 @@ class WorkerProcess:
                 self._log_last_words(code)
 
     def _take(self, kind: bytes) -> None:
-        running, stream = self._job, self._process.stdout
+        running = self._job
         if kind not in (BEGUN, SAID, DONE, FAILED, BROKE) or running is None or running.begun == (kind == BEGUN):
             raise wire.WireError(f"an answer of the kind {kind!r}")
-        value, size = wire.load(stream, self._limits.answer_bytes if kind == DONE else _MOST_SAID)
+        value, size = wire.load(self._answers, self._limits.answer_bytes if kind == DONE else _MOST_SAID)
         if kind == BEGUN:
             running.begun = True
         elif kind == SAID:

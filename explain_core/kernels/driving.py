@@ -66,11 +66,11 @@ def in_threads(work: Callable[[Share], None], parts: list[Share]) -> None:
             done.result()
 
 
-def nothing(axes: int, dtype: np.dtype) -> np.ndarray:
+def nothing(axes: int, dtype: np.dtype | type[np.generic]) -> np.ndarray:
     """An array for a parameter that is not there."""
     return np.empty((0,) * axes, dtype)
 
 
-def given(array: np.ndarray | None, axes: int, dtype: np.dtype) -> np.ndarray:
+def given(array: np.ndarray | None, axes: int, dtype: np.dtype | type[np.generic]) -> np.ndarray:
     """An array as kernels take it, or `nothing` in its place."""
     return nothing(axes, dtype) if array is None else np.ascontiguousarray(array, dtype)

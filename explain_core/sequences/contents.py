@@ -37,6 +37,12 @@ class Found:
     notes: tuple[str, ...] = ()
     format: str = ""
 
+    @property
+    def table(self) -> Table:
+        """The values of a reader that always makes a table: of text, and of Parquet."""
+        assert isinstance(self.values, Table)
+        return self.values
+
 
 def read_bytes(path: Path, most: int | None = None) -> bytes:
     """The whole file, if it is not larger than ``most`` (`MAX_BYTES` if left out).

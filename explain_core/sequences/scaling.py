@@ -118,7 +118,7 @@ def _read(path: Path) -> Scaling:
     data = read_bytes(path, _MAX_BYTES)
     if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
         return _from_json(parse_json(decode(data, path.name, []), path.name, _MOST_VALUES), path.name)
-    table = read_text(Contents(data, path.name, path.stem), Options()).values
+    table = read_text(Contents(data, path.name, path.stem), Options()).table
     by_lower = {str(name).strip().lower(): name for name in table.frame.columns}
     known = {*_OFFSETS, *_SCALES, *_LOWS, *_HIGHS}
     columns = [name for lower, name in by_lower.items() if lower in known]

@@ -40,23 +40,22 @@ def _read(path: Path, column: str | None) -> tuple[list[str], list[str], list[st
     file = Contents(data, path.name, path.stem)
     refuse_others(data, path.name)
     notes: list[str] = []
-    frame = None
     if data.startswith(b"PAR1"):
-        frame = parquet.read_parquet(file, Options()).values.frame
-    else:
-        text = decode(data, path.name, notes)
-        if json_file.looks_like_json(data):
-            try:
-                found = json_file.texts_of_json(text, path.name)
-                if found is not None:
-                    return _checked(*found, notes, path.name)
-                table = json_file.read_json(file, Options()).values
-                frame = getattr(table, "frame", None)
-            except SequenceFileError:
-                if not text.lstrip().startswith("["):
-                    raise  # a text may begin with "[CLS]"
-        elif _has_header(text, column):
-            frame = read_text(file, Options(header=True)).values.frame
+        return _checked(*_from_frame(parquet.read_parquet(file, Options()).table.frame, column, path), notes, path.name)
+    frame = None
+    text = decode(data, path.name, notes)
+    if json_file.looks_like_json(data):
+        try:
+            found = json_file.texts_of_json(text, path.name)
+            if found is not None:
+                return _checked(*found, notes, path.name)
+            table = json_file.read_json(file, Options()).values
+            frame = getattr(table, "frame", None)
+        except SequenceFileError:
+            if not text.lstrip().startswith("["):
+                raise  # a text may begin with "[CLS]"
+    elif _has_header(text, column):
+        frame = read_text(file, Options(header=True)).table.frame
     if frame is None:
         lines = [line.strip() for line in text.splitlines()]
         kept = {i + 1: line for i, line in enumerate(lines) if line}

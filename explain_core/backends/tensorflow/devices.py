@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import tensorflow as tf
@@ -34,7 +34,7 @@ _given = True  # what the process had set before the first of the runs that are 
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
+def full_precision() -> Generator[None]:
     """Matrix products in the full precision of their type: TensorFloat-32 rounds to three digits.
 
     The switch belongs to the process and runs may go on in several threads: the last to end puts it back.
@@ -55,7 +55,7 @@ def full_precision() -> Iterator[None]:
 
 
 @contextmanager
-def coarse_as_given() -> Iterator[bool]:
+def coarse_as_given() -> Generator[bool]:
     """Within a run, TensorFloat-32 as the process had it, and whether it is on: only on a GPU, and in one run alone."""
     with _SWITCH:
         is_on = _given and _runs == 1 and "GPU" in tf.constant(0.0).device

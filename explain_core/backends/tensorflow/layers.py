@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def mark_of(function: str) -> str | None:
 
 
 @contextmanager
-def marking() -> Iterator[dict[str, Layer]]:
+def marking() -> Generator[dict[str, Layer]]:
     """Mark the recurrent layers that are traced inside, and give what they are by mark."""
     marks: dict[str, Layer] = {}
 
@@ -138,7 +138,7 @@ def _plain(part: Any) -> tuple:
 
 
 @contextmanager
-def compiling(loops: Loops, any_rows: bool) -> Iterator[None]:
+def compiling(loops: Loops, any_rows: bool) -> Generator[None]:
     """Run the loops of recurrent layers as graphs in a call that is eager around them.
 
     Only those that `_describe` knows, of cells that nobody gave another ``call``: they do what their description says.
@@ -162,7 +162,7 @@ def compiling(loops: Loops, any_rows: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _looping(instead: Callable) -> Iterator[None]:
+def _looping(instead: Callable) -> Generator[None]:
     """Have another function run the loops of recurrent layers: of a layer's own loop, the plain one, and what it gets.
 
     Keras has no hook around the loop of a layer, so its classes' ``inner_loop`` is replaced meanwhile.

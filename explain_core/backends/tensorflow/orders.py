@@ -20,7 +20,8 @@ def order_rule(a: tf.Tensor, b: tf.Tensor, ranks: np.ndarray) -> Callable[[tf.Te
     if ranks.tolist() in ([1], [a.shape[-1]]):
         slope = (maximum.max_multipliers if ranks[0] == 1 else maximum.min_multipliers)(a, b)
         return lambda m: m * slope
-    back = orders.order_rule(*(tf.cast(v, tf.float64).numpy() for v in (a, b)), ranks)
+    test, base = (tf.cast(v, tf.float64).numpy() for v in (a, b))
+    back = orders.order_rule(test, base, ranks)
     return lambda m: tf.cast(back(tf.cast(m, tf.float64).numpy()), m.dtype)
 
 

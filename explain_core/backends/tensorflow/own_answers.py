@@ -8,7 +8,7 @@ Only the loops inside known recurrent layers are compiled for it, anew when one 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -157,7 +157,7 @@ def follow(captured: Captured, arrays: Arrays, precision: Precision) -> list[np.
 
 
 @contextmanager
-def unchanged(model: Any, captured: Captured) -> Iterator[None]:
+def unchanged(model: Any, captured: Captured) -> Generator[None]:
     """Put back what a call changes in the model's variables: states, counters of generators, statistics."""
     variables = {v.ref(): v for v in captured.variables}
     for variable in getattr(model, "variables", ()) or ():

@@ -14,7 +14,6 @@ sin, cos, tan, asin = torch.sin, torch.cos, torch.tan, torch.asin
 atan, atan2, asinh, hypot = torch.atan, torch.atan2, torch.asinh, torch.hypot
 erfc, erfinv, ndtri = torch.erfc, torch.erfinv, torch.special.ndtri
 lgamma, digamma = torch.lgamma, torch.digamma
-double = torch.Tensor.double
 
 
 def array(value: float | Tensor, like: Tensor) -> Tensor:
@@ -23,6 +22,10 @@ def array(value: float | Tensor, like: Tensor) -> Tensor:
 
 def cast(x: Tensor, like: Tensor) -> Tensor:
     return x.to(like.dtype)
+
+
+def double(x: Tensor) -> Tensor:
+    return x.double()
 
 
 def tiny(x: Tensor) -> float:

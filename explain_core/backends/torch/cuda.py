@@ -14,7 +14,7 @@ Shapes: T timesteps first; U distinct rows, of which ``test`` and ``base`` (N,) 
 from __future__ import annotations
 
 import importlib.util
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -135,7 +135,7 @@ def rnn_forward(
     return States(h, None, factors, pre, h if keep else None)
 
 
-def _replay(loop, option: bool, *given: Tensor | None) -> tuple[Tensor | None, ...]:
+def _replay(loop, option: bool, *given: Tensor | None) -> tuple[Any, ...]:
     return replayed(loop, (option,), *(None if array is None else array.contiguous() for array in given))
 
 
@@ -168,7 +168,7 @@ def _all_pre(x: Tensor, w: Tensor, before: Tensor, bias: Tensor | None = None) -
     return torch.addmm(flat, before.flatten(0, 1), w).view(x.shape)
 
 
-def _lstm_known(keep: bool, x: Tensor, w: Tensor, h0: Tensor, c0: Tensor, h: Tensor) -> tuple[Tensor | None, ...]:
+def _lstm_known(keep: bool, x: Tensor, w: Tensor, h0: Tensor, c0: Tensor, h: Tensor) -> tuple[Any, ...]:
     steps, rows, units = h.shape
     pre = _all_pre(x, w, _before(h0, h))
     c, unread = torch.empty_like(h, memory_format=torch.contiguous_format), torch.empty_like(h)
@@ -184,14 +184,12 @@ def _lstm_steps(keep: bool, x: Tensor, w: Tensor, h0: Tensor, c0: Tensor) -> tup
     for t in range(steps):
         before_h, before_c = (h[t - 1], c[t - 1]) if t else (h0, c0)
         torch.addmm(x[t], before_h, w, out=pre[t])
-        now = gates[t] if keep else None
+        now = None if gates is None else gates[t]
         _launch("lstm_states", rows, units, pre[t], before_c, c[t], h[t], now, 1, rows, units, KEEP=keep)
     return pre, h, c, gates
 
 
-def _gru_known(
-    keep: bool, x: Tensor, w: Tensor, bias: Tensor | None, h0: Tensor, h: Tensor
-) -> tuple[Tensor | None, ...]:
+def _gru_known(keep: bool, x: Tensor, w: Tensor, bias: Tensor | None, h0: Tensor, h: Tensor) -> tuple[Any, ...]:
     steps, rows, units = h.shape
     before = _before(h0, h)
     from_h = before.flatten(0, 1) @ w if bias is None else torch.addmm(bias, before.flatten(0, 1), w)
@@ -213,7 +211,7 @@ def _gru_steps(keep: bool, x: Tensor, w: Tensor, bias: Tensor | None, h0: Tensor
             torch.mm(states[t], w, out=from_h)
         else:
             torch.addmm(bias, states[t], w, out=from_h)
-        now = gates[t] if keep else None
+        now = None if gates is None else gates[t]
         arrays = x[t], from_h, states[t], pre[t], inner[t], states[t + 1], now
         _launch("gru_states", rows, units, *arrays, rows, units, KEEP=keep)
     return pre, inner, states[:-1], states[1:], gates
@@ -264,7 +262,7 @@ def _lstm_back_steps(
     all_h, all_c = (torch.empty_like(out_h) if keep else None for _ in range(2))
     for t in range(steps - 1, -1, -1):
         arriving = factors[t], out_h[t], None if out_c is None else out_c[t]
-        kept = (all_h[t], all_c[t]) if keep else (None, None)
+        kept = [None if states is None else states[t] for states in (all_h, all_c)]
         options = {"HAS_C": out_c is not None, "KEEP": keep}
         _launch("lstm_back", pairs, units, *arriving, m_h, m_c, m_pre[t], *kept, units, **options)
         torch.mm(m_pre[t], to_h, out=m_h)
@@ -276,7 +274,7 @@ def _gru_back_steps(keep: bool, factors: Tensor, to_h: Tensor, out_h: Tensor) ->
     m_pre, into = factors.new_empty(steps, pairs, 3 * units), factors.new_empty(pairs, 3 * units)
     m_h, all_h = factors.new_zeros(pairs, units), torch.empty_like(out_h) if keep else None
     for t in range(steps - 1, -1, -1):
-        now = all_h[t] if keep else None
+        now = None if all_h is None else all_h[t]
         _launch("gru_back", pairs, units, factors[t], out_h[t], m_h, m_pre[t], into, now, units, KEEP=keep)
         m_h.addmm_(into, to_h)
     return m_pre, m_h, all_h
@@ -287,7 +285,7 @@ def _rnn_back_steps(keep: bool, factors: Tensor, to_h: Tensor, out_h: Tensor) ->
     m_pre, m_h = factors.new_empty(steps, pairs, units), factors.new_zeros(pairs, units)
     all_h = torch.empty_like(out_h) if keep else None
     for t in range(steps - 1, -1, -1):
-        now = all_h[t] if keep else None
+        now = None if all_h is None else all_h[t]
         _launch("rnn_back", pairs, units, factors[t], out_h[t], m_h, m_pre[t], now, units, KEEP=keep)
         torch.mm(m_pre[t], to_h, out=m_h)
     return m_pre, m_h, all_h

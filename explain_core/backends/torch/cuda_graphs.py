@@ -55,7 +55,7 @@ def replayed(loop: Loop, options: tuple, *given: Tensor | None) -> tuple[Tensor 
     if recorded is None:
         recorded = _graphs[key] = _record(loop, options, given)
     for own, array in zip(recorded.given, given, strict=True):
-        if array is not None:
+        if own is not None and array is not None:
             own.copy_(array)
     recorded.graph.replay()
     return tuple(None if result is None else result.clone() for result in recorded.results)

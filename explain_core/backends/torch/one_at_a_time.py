@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -14,7 +14,7 @@ _LOCK = threading.RLock()
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
+def one_at_a_time() -> Generator[None]:
     """Alone, where a tape can be kept, even if `explain` was called in inference mode, and in full precision.
 
     The modes of `make_fx`, the switch of the fast path of transformers, dynamo's settings, the filters of warnings and

@@ -6,7 +6,7 @@ would wait for Python.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -27,7 +27,7 @@ _OPERATIONS = frozenset(
 
 
 @contextmanager
-def recurrent_in_one_piece(model: nn.Module, trace: Trace | None) -> Iterator[None]:
+def recurrent_in_one_piece(model: nn.Module, trace: Trace | None) -> Generator[None]:
     """While active, no mode looks into ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN``, nor their operations in a program.
 
     Args:
@@ -37,7 +37,7 @@ def recurrent_in_one_piece(model: nn.Module, trace: Trace | None) -> Iterator[No
     handles = []
     inside: list[ExitStack] = []
 
-    def enter(module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def enter(module: Any, args: tuple, kwargs: dict) -> None:
         if trace is not None:
             trace.given((type(module), *_options(module)), args, kwargs, list(module._flat_weights))
         inside.append(ExitStack())

@@ -21,7 +21,8 @@ def order_rule(test: Tensor, base: Tensor, ranks: Tensor) -> Callable[[Tensor], 
     if ranks.tolist() in ([1], [test.shape[-1]]):
         slope = (maximum.max_multipliers if ranks.tolist() == [1] else maximum.min_multipliers)(test, base)
         return lambda m: m * slope
-    back = orders.order_rule(*(v.double().cpu().numpy() for v in (test, base)), ranks.cpu().numpy())
+    here, there = (v.double().cpu().numpy() for v in (test, base))
+    back = orders.order_rule(here, there, ranks.cpu().numpy())
     return lambda m: torch.from_numpy(back(m.double().cpu().numpy())).to(m)
 
 

@@ -17,7 +17,7 @@ and disagree.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -143,7 +143,7 @@ _GIVEN: list[Settings] = []
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
+def full_precision() -> Generator[None]:
     """Products of single-precision numbers in single precision, equal for equal numbers, and no autocast around.
 
     To be used inside the engine's lock, since the switches belong to the process.
@@ -167,7 +167,7 @@ def given_settings() -> Settings:
 
 
 @contextmanager
-def as_given() -> Iterator[None]:
+def as_given() -> Generator[None]:
     """Within a run, what the process had set before it."""
     given = given_settings()
     given.put_back()
@@ -187,7 +187,7 @@ _IN_ANY_ORDER = frozenset(
 
 
 @contextmanager
-def in_one_order(op: torch._ops.OpOverload, device: torch.device) -> Iterator[None]:
+def in_one_order(op: torch._ops.OpOverload, device: torch.device) -> Generator[None]:
     """For one operation on a device: additions in one order, where that is not so anyway.
 
     Not for a whole run: PyTorch would then warn of every matrix product, for which one stream is enough.

@@ -45,10 +45,11 @@ class Recordings:
             digest: of what the model's own call did.
             axes: where the samples are in what it returned.
         """
-        if digest is None or self._drew:
+        constants = self._constants
+        if digest is None or constants is None or self._drew:
             return None
         weights = places(self._model.module)
-        return Opened(digest, weights, self._constants, self.last, tuple(self._explained), self.zeroed, axes)
+        return Opened(digest, weights, constants, self.last, tuple(self._explained), self.zeroed, axes)
 
     def _not_explained(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [array for array, explained in zip(arrays, self._explained, strict=True) if not explained]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from explain_core.models.torch.architecture import Architecture
+from explain_core.models.torch.beside import Positions
 from explain_core.models.torch.layers import Embedding, Layer, Linear, Norm
 from explain_core.models.torch.shapes import Recurrent, Shapes
 
@@ -42,12 +43,12 @@ class Stack(nn.Module):
         self._head = tuple(_place(self, layer, options.nonlinearity) for layer in architecture.head)
         self._activations = architecture.activations
         self._paths = tuple(layer.path for layer in architecture.before)
-        self._initial, self._positions = architecture.initial, architecture.positions
+        self._initial, positions = architecture.initial, architecture.positions
         self._starts_from_zeros, self._scales = options.initial_state == "zeros", "times" in options.positions
-        self._adds_positions = architecture.positions is not None and options.positions != "left out"
+        self._positions = None if options.positions == "left out" else positions
         for name in (
             *(self._initial.names if self._initial else ()),
-            *([self._positions.name] if self._positions else []),
+            *([positions.name] if positions else []),
         ):
             _register(self, name, nn.Parameter(torch.empty(shapes[name]), requires_grad=False))
         self._of_input = _ACTIVATIONS[options.input_activation]()
@@ -57,17 +58,17 @@ class Stack(nn.Module):
         self._squeezes = options.squeeze == "yes"
 
     def forward(self, x: Tensor) -> Tensor:
-        final = None
-        if self._adds_positions and self._positions.after is None:
-            x = self._with_positions(x)
+        final, positions = None, self._positions
+        if positions is not None and positions.after is None:
+            x = self._with_positions(x, positions)
         for path, layer in zip(self._paths, self._before, strict=True):
             if isinstance(layer, (nn.RNNBase, nn.RNNCellBase)):
                 x, final = _run(layer, x, self._start(layer, len(x)))
             else:
                 x = _each_step(layer, x)
                 x = self._of_input(x) if isinstance(layer, nn.Linear) else x
-                if self._adds_positions and self._positions.after == path:
-                    x = self._with_positions(x)
+                if positions is not None and positions.after == path:
+                    x = self._with_positions(x, positions)
         if final is not None:
             x = self._of_read(self._reduce(x, final))
         for layer, has_activation in zip(self._head, self._activations, strict=True):
@@ -75,10 +76,10 @@ class Stack(nn.Module):
         x = self._after(x)
         return x.squeeze(-1) if self._squeezes else x
 
-    def _with_positions(self, x: Tensor) -> Tensor:
+    def _with_positions(self, x: Tensor, positions: Positions) -> Tensor:
         """A row of the table added to each step of (sample, time, feature)."""
-        table = self.get_parameter(self._positions.name).reshape(self._positions.steps, self._positions.size)
-        return (x * self._positions.size**0.5 if self._scales else x) + table[: x.shape[1]]
+        table = self.get_parameter(positions.name).reshape(positions.steps, positions.size)
+        return (x * positions.size**0.5 if self._scales else x) + table[: x.shape[1]]
 
     def _start(self, layer: nn.Module, samples: int) -> Any:
         """The state that the recurrent layer starts from, for each sample; None for zeros."""
@@ -93,7 +94,9 @@ class Stack(nn.Module):
 
     def _reduce(self, x: Tensor, final: Tensor) -> Tensor:
         """What the head reads, of the outputs (sample, time, unit) and the final states (direction, sample, unit)."""
-        match self._read:
+        read = self._read
+        assert read is not None  # it is chosen wherever there is a recurrent layer
+        match read:
             case "every step":
                 return x
             case "last step":
@@ -109,7 +112,7 @@ class Stack(nn.Module):
             case "all steps in a row":
                 return x.flatten(1)
         pools = {"mean": x.mean(1), "max": x.amax(1), "last step": x[:, -1]}
-        names = self._read.removesuffix(" over time").replace(", ", " and ").split(" and ")
+        names = read.removesuffix(" over time").replace(", ", " and ").split(" and ")
         return torch.cat([pools[name] for name in names], dim=-1)
 
 
@@ -145,7 +148,7 @@ def _register(root: nn.Module, path: str, part: nn.Module | nn.Parameter) -> Non
     for parent in parents:
         if parent not in root._modules:
             root.add_module(parent, nn.Module())
-        root = root._modules[parent]
+        root = root.get_submodule(parent)
     if isinstance(part, nn.Parameter):
         root.register_parameter(name, part)
     else:
@@ -166,7 +169,7 @@ def _module(layer: Layer, nonlinearity: str) -> nn.Module:
 
 
 def _recurrent(layer: Recurrent, nonlinearity: str) -> nn.Module:
-    extra = {"nonlinearity": nonlinearity} if layer.kind == "RNN" else {}
+    extra: dict[str, Any] = {"nonlinearity": nonlinearity} if layer.kind == "RNN" else {}
     if layer.is_cell:
         cell = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}[layer.kind]
         return cell(layer.input_size, layer.hidden_size, layer.bias, **extra)

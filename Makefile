@@ -8,10 +8,13 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 
 CONFORMANCE := .venv-conformance
 
-.PHONY: app test lint bench fuzz conformance clean
+.PHONY: app help test lint types bench fuzz conformance clean
 
 app: $(VENV)/.app-ready ## open the dashboard; APP_FLAGS="--server.headless true" for a machine without a screen
 	$(BIN)/python -m streamlit run app.py $(APP_FLAGS)
+
+help: ## what make can do
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # One run for each framework, since the two must not share a process. With flags that select none of a run's
 # tests, pytest's exit status 5 is no failure.
@@ -22,9 +25,12 @@ test: $(VENV)/.dev-ready ## all tests; TEST_FLAGS="-k worker" for some
 	$(PYTEST) -m "not tensorflow and not fuzz" $(TEST_FLAGS) $(NONE_IS_FINE)
 	$(PYTEST) -m "tensorflow and not fuzz" $(TEST_FLAGS) $(NONE_IS_FINE)
 
-lint: $(VENV)/.dev-ready
+lint: $(VENV)/.dev-ready ## style and form
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: $(VENV)/.dev-ready ## the annotations of explain_core
+	$(BIN)/pyrefly check
 
 bench: $(VENV)/.dev-ready ## the measured tables of the README
 	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
@@ -48,13 +54,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.app-ready: requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -r requirements.txt
-	$(BIN)/python -m explain_core.kernels
 	@touch $@
 
 $(VENV)/.dev-ready: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -r requirements-dev.txt
-	$(BIN)/python -m explain_core.kernels
 	@touch $@ $(VENV)/.app-ready
 
-clean:
-	rm -rf $(VENV) $(CONFORMANCE) .pytest_cache .ruff_cache .hypothesis
+clean: ## remove the environments, caches and what was built
+	rm -rf $(VENV) $(CONFORMANCE) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

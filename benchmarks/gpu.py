@@ -280,9 +280,12 @@ def speed(run: Run) -> list[dict[str, Any]]:
                 found.append(row)
                 run.found["speed"] = found
                 run.write()
-                header = header or print(" ".join(f"{name:>15}" for name in row), flush=True) or True
-                shown = (f"{v:.2f}" if isinstance(v, float) else str(v)[:40] for v in row.values())
-                print(" ".join(f"{cell:>15}" for cell in shown), flush=True)
+                if header is None:
+                    header = list(row)
+                    print(" ".join(f"{name:>15}" for name in header))
+                values = (row.get(name, "") for name in header)
+                shown = (f"{value:.2f}" if isinstance(value, float) else str(value)[:40] for value in values)
+                print(" ".join(f"{value:>15}" for value in shown), flush=True)
     return found
 
 
@@ -327,14 +330,15 @@ def by_kernel(run: Run, cell: str, units: int, batch: int) -> dict[str, Callable
         if cell == "LSTM":
             forward = lambda: cuda.lstm_forward(x, w, h0, h0, test, base)  # noqa: E731
             factors = forward().factors
-            back = lambda: cuda.lstm_back(factors, w, m_h)  # noqa: E731
+            back = lambda at_once: cuda.lstm_back(factors, w, m_h, at_once=at_once)  # noqa: E731
         else:
             forward = lambda: cuda.gru_forward(x, w, h0[0], h0, test, base)  # noqa: E731
             factors = forward().factors
-            back = lambda: cuda.gru_back(factors, w, m_h)  # noqa: E731
+            back = lambda at_once: cuda.gru_back(factors, w, m_h, at_once=at_once)  # noqa: E731
     except torch.OutOfMemoryError:
         return {}
-    return {"kernel forward": forward, "kernel back": back}
+    found = {"kernel forward": forward, "kernel back": lambda: back(False)}
+    return found | ({"back at once": lambda: back(True)} if units <= cuda.MOST_UNITS_ON_CHIP else {})
 
 
 def peers(run: Run) -> dict[str, Any]:

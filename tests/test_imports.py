@@ -39,7 +39,8 @@ def test_an_engine_needs_its_framework_and_numpy_alone():
     program = """
 import sys
 sys.modules.update(dict.fromkeys(["pandas", "xarray"]))
-import explain_core.backends.torch, explain_core.backends.protocol
+import explain_core.backends.torch.cuda, explain_core.backends.protocol
+assert "triton" not in sys.modules
 try:
     explain_core.explain
 except ImportError as error:

@@ -2,7 +2,8 @@
 
 Forward, the gates of all timesteps are one matrix product where the hidden states are known, as from cuDNN; else a
 product and an elementwise kernel for each step. Backward there is nothing but steps: an elementwise kernel each, which
-the recurrent weights then take to the step before. Loops are replayed as CUDA graphs (`cuda_graphs`), the elementwise
+the recurrent weights then take to the step before; of a small layer all steps are one kernel that keeps the weights on
+the chip (`cuda_persistent`). Loops are replayed as CUDA graphs (`cuda_graphs`), the elementwise
 kernels are Triton's (`cuda_cells`), and products are cuBLAS's, in the precision of their type where the engine has
 turned TF32 off.
 
@@ -22,6 +23,9 @@ from torch import Tensor
 from explain_core.backends.torch.cuda_graphs import replayed
 
 LSTM_FACTORS, GRU_FACTORS = 6, 5
+
+MOST_UNITS_ON_CHIP, BYTES_ON_CHIP = 64, 2**17
+"""So many units have recurrent weights, with their working copies, of so many bytes on the chip."""
 
 
 class States(NamedTuple):
@@ -230,19 +234,35 @@ def _rnn_steps(is_relu: bool, x: Tensor, w: Tensor, h0: Tensor) -> tuple[Tensor,
 
 
 @torch.no_grad()
-def lstm_back(factors: Tensor, w: Tensor, m_h: Tensor, m_c: Tensor | None = None, keep: bool = False) -> Multipliers:
+def lstm_back(
+    factors: Tensor,
+    w: Tensor,
+    m_h: Tensor,
+    m_c: Tensor | None = None,
+    keep: bool = False,
+    at_once: bool | None = None,
+) -> Multipliers:
     """The multipliers of every step, from those that arrive at the states after each step, (T, N, H).
 
     ``m = m_c + m_h·factor 5``; of the pre-activations ``m·factors 0..2`` and ``m_h·factor 3``; of the states before
     the step ``m·factor 4`` and ``m_pre·wᵀ``.
+
+    Args:
+        keep: whether the multipliers of the states are wanted.
+        at_once: whether all steps are one kernel, in single precision; None where the layer is small enough.
     """
+    if _fits_chip(factors) if at_once is None else at_once:
+        return Multipliers(*_lstm_back_at_once(keep, factors, w, m_h, m_c))
     return Multipliers(*_replay(_lstm_back_steps, keep, factors, w.t(), m_h, m_c))
 
 
 @torch.no_grad()
-def gru_back(factors: Tensor, w: Tensor, m_h: Tensor, keep: bool = False) -> Multipliers:
+def gru_back(factors: Tensor, w: Tensor, m_h: Tensor, keep: bool = False, at_once: bool | None = None) -> Multipliers:
     """The same of a GRU: of the pre-activations of n and z ``m_h·factors 2 and 1``, of r that of n times factor 0."""
-    m_pre, first_h, all_h = _replay(_gru_back_steps, keep, factors, w.t(), m_h)
+    if _fits_chip(factors) if at_once is None else at_once:
+        m_pre, first_h, all_h = _gru_back_at_once(keep, factors, w, m_h)
+    else:
+        m_pre, first_h, all_h = _replay(_gru_back_steps, keep, factors, w.t(), m_h)
     return Multipliers(m_pre, first_h, None, all_h, None)
 
 
@@ -251,6 +271,44 @@ def rnn_back(factors: Tensor, w: Tensor, m_h: Tensor, keep: bool = False) -> Mul
     """The same of a vanilla RNN: ``m_pre = m_h·factor``."""
     m_pre, first_h, all_h = _replay(_rnn_back_steps, keep, factors, w.t(), m_h)
     return Multipliers(m_pre, first_h, None, all_h, None)
+
+
+def _fits_chip(factors: Tensor) -> bool:
+    """Whether a layer's recurrent weights can stay on the chip for its whole way back."""
+    if factors.dtype is not torch.float32 or factors.shape[-1] > MOST_UNITS_ON_CHIP or factors.device.type != "cuda":
+        return False
+    return torch.cuda.get_device_properties(factors.device).shared_memory_per_block_optin >= BYTES_ON_CHIP
+
+
+def _lstm_back_at_once(
+    keep: bool, factors: Tensor, w: Tensor, out_h: Tensor, out_c: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    steps, pairs, _, units = factors.shape
+    m_pre, first = factors.new_empty(steps, pairs, 4 * units), factors.new_empty(2, pairs, units)
+    kept = [factors.new_empty(steps, pairs, units) if keep else None for _ in range(2)]
+    given = factors.contiguous(), out_h.contiguous(), None if out_c is None else out_c.contiguous(), w.contiguous()
+    options = {"HAS_C": out_c is not None, "KEEP": keep}
+    _launch_at_once("lstm_back_all", *given, m_pre, *first, *kept, steps, pairs, units, **options)
+    return m_pre, *first, *kept
+
+
+def _gru_back_at_once(keep: bool, factors: Tensor, w: Tensor, out_h: Tensor) -> tuple[Tensor | None, ...]:
+    steps, pairs, _, units = factors.shape
+    m_pre, first = factors.new_empty(steps, pairs, 3 * units), factors.new_empty(pairs, units)
+    kept = factors.new_empty(steps, pairs, units) if keep else None
+    given = factors.contiguous(), out_h.contiguous(), w.contiguous()
+    _launch_at_once("gru_back_all", *given, m_pre, first, kept, steps, pairs, units, KEEP=keep)
+    return m_pre, first, kept
+
+
+def _launch_at_once(name: str, *arguments, **options) -> None:
+    """Launch a kernel of `cuda_persistent`; the last arguments are timesteps, pairs and units."""
+    from explain_core.kernels import cuda_persistent
+
+    *_, pairs, units = arguments
+    sizes = {"ROWS": cuda_persistent.ROWS, "WIDTH": max(16, 1 << (units - 1).bit_length())}
+    grid = (-(-pairs // cuda_persistent.ROWS),)
+    getattr(cuda_persistent, name)[grid](*arguments, **options, **sizes, num_warps=8)
 
 
 def _lstm_back_steps(

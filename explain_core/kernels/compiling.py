@@ -1,6 +1,6 @@
 """How kernels are compiled, and loaded from their `store`.
 
-Stored code goes by its signature, the processor, and a hash over all sources of this package. numba's own way of
+Stored code goes by its signature, the processor, and a hash over all sources that it may hold. numba's own way of
 storing knows the source file of the outermost function only, and refuses folders that it cannot write.
 """
 

@@ -15,9 +15,9 @@ _COLUMNS = 256
 def library_is_faster(rows: int, units: int, columns: int) -> bool:
     """Whether the product (rows, units) × (units, columns) is for a library, with one call from Python each timestep.
 
-    From measurements; see `benchmarks/kernels.py`.
+    Measured by ``python -m benchmarks.kernels --products``.
     """
-    return rows >= 16 and rows * units * columns > 2**21
+    return rows >= 16 and rows * units * columns > 2**22
 
 
 @loop

@@ -63,22 +63,20 @@ class Kernel:
         self._parameters = parameters.split()
         self._dispatcher = njit(no_cfunc_wrapper=True, **_COMMON)(function)
         self._dispatcher._cache = _Stored(function)
+        self._entries: dict[np.dtype, Callable[..., None]] = {}
 
-    def __call__(self, *args: Any) -> Any:
-        return self._dispatcher(*args)
-
-    def prepare(self, dtype: np.dtype) -> None:
-        """Have the kernel for one precision.
+    def prepare(self, dtype: np.dtype) -> Callable[..., None]:
+        """The kernel for one precision, which checks none of its arguments: finding out what they are takes longer than
+        a short sequence.
 
         Raises:
             store.NotCompiledError: it is not stored, and may not be compiled here.
         """
-        signature = tuple(_type(kind, numba.from_dtype(dtype)) for kind in self._parameters)
-        if signature in self._dispatcher.overloads:
-            return
-        self._dispatcher.disable_compile(False)
-        self._dispatcher.compile(signature)
-        self._dispatcher.disable_compile()  # or arrays that can be written would be a signature of their own
+        if dtype not in self._entries:
+            signature = tuple(_type(kind, numba.from_dtype(dtype)) for kind in self._parameters)
+            self._dispatcher.compile(signature)
+            self._entries[dtype] = self._dispatcher.overloads[signature].entry_point
+        return self._entries[dtype]
 
 
 def kernel(parameters: str) -> Callable[[Callable], Kernel]:

@@ -65,14 +65,14 @@ def gru_forward(
     flags = given(flags, 2, np.bool_)
     by_library = after and library_is_faster(rows, units, 3 * units)
     from_h = np.empty((rows, 3 * units), x.dtype) if by_library else nothing(2, x.dtype)
-    compiled = nothing(2, x.dtype) if by_library else np.ascontiguousarray(w)
+    weights = given(None if by_library else w, 2, x.dtype)
     bias = given(bias, 1, x.dtype)
-    forward.prepare(x.dtype)
+    compiled = forward.prepare(x.dtype)
 
     def run(first, last):
         def share(s):
             places = s.rows, s.test, s.base, s.first
-            forward(first, last, compiled, x, from_h, *places, after, bias, masked, flags, h, factors, keep, *kept)
+            compiled(first, last, weights, x, from_h, *places, after, bias, masked, flags, h, factors, keep, *kept)
 
         in_threads(share, parts)
 
@@ -112,13 +112,15 @@ def gru_back(
     masked, has_fresh = counts is not None, fresh is not None
     counts, fresh, m_h = given(counts, 2, dtype), given(fresh, 3, dtype), given(m_h, 3, dtype)
     by_library = after and library_is_faster(pairs, 3 * units, units)
-    compiled = nothing(2, dtype) if by_library else np.ascontiguousarray(w.T)
-    back.prepare(dtype)
+    weights = given(None if by_library else w.T, 2, dtype)
+    compiled = back.prepare(dtype)
 
     def run(first, last):
         def share(s):
             arriving = m_h, masked, counts, has_fresh, fresh
-            back(first, last, compiled, factors, s.first, s.count, after, *arriving, carried, into_h, m_pre, keep, kept)
+            compiled(
+                first, last, weights, factors, s.first, s.count, after, *arriving, carried, into_h, m_pre, keep, kept
+            )
 
         in_threads(share, parts)
 

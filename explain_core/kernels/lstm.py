@@ -65,13 +65,13 @@ def lstm_forward(x, w, h0, c0, test, base, keep=False, flags=None, threads=1, pr
     flags = given(flags, 2, np.bool_)
     by_library = library_is_faster(rows, units, 4 * units)
     from_h = np.empty((rows, 4 * units), x.dtype) if by_library else nothing(2, x.dtype)
-    compiled = nothing(2, x.dtype) if by_library else np.ascontiguousarray(w)
-    forward.prepare(x.dtype)
+    weights = given(None if by_library else w, 2, x.dtype)
+    compiled = forward.prepare(x.dtype)
 
     def run(first, last):
         def share(s):
             places = s.rows, s.test, s.base, s.first
-            forward(first, last, compiled, x, from_h, *places, masked, flags, h, c, factors, keep, *kept)
+            compiled(first, last, weights, x, from_h, *places, masked, flags, h, c, factors, keep, *kept)
 
         in_threads(share, parts)
 
@@ -116,13 +116,13 @@ def lstm_back(
     counts, fresh, m_h = given(counts, 2, dtype), given(fresh, 3, dtype), given(m_h, 3, dtype)
     m_c = given(m_c, 3, dtype)
     by_library = library_is_faster(pairs, 4 * units, units)
-    compiled = nothing(2, dtype) if by_library else np.ascontiguousarray(w.T)
-    back.prepare(dtype)
+    weights = given(None if by_library else w.T, 2, dtype)
+    compiled = back.prepare(dtype)
 
     def run(first, last):
         def share(s):
             arriving = m_h, has_c, m_c, masked, counts, has_fresh, fresh
-            back(first, last, compiled, factors, s.first, s.count, *arriving, carried, m_pre, keep, *kept)
+            compiled(first, last, weights, factors, s.first, s.count, *arriving, carried, m_pre, keep, *kept)
 
         in_threads(share, parts)
 

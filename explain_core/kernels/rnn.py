@@ -53,13 +53,13 @@ def rnn_forward(
     flags = given(flags, 2, np.bool_)
     by_library = library_is_faster(rows, units, units)
     from_h = np.empty((rows, units), x.dtype) if by_library else nothing(2, x.dtype)
-    compiled = nothing(2, x.dtype) if by_library else np.ascontiguousarray(w)
-    forward.prepare(x.dtype)
+    weights = given(None if by_library else w, 2, x.dtype)
+    compiled = forward.prepare(x.dtype)
 
     def run(first, last):
         def share(s):
             places = s.rows, s.test, s.base, s.first
-            forward(first, last, compiled, x, from_h, *places, relu, masked, flags, h, factors, keep, *kept)
+            compiled(first, last, weights, x, from_h, *places, relu, masked, flags, h, factors, keep, *kept)
 
         in_threads(share, parts)
 
@@ -90,13 +90,13 @@ def rnn_back(
     masked, has_fresh = counts is not None, fresh is not None
     counts, fresh, m_h = given(counts, 2, dtype), given(fresh, 3, dtype), given(m_h, 3, dtype)
     by_library = library_is_faster(pairs, units, units)
-    compiled = nothing(2, dtype) if by_library else np.ascontiguousarray(w.T)
-    back.prepare(dtype)
+    weights = given(None if by_library else w.T, 2, dtype)
+    compiled = back.prepare(dtype)
 
     def run(first, last):
         def share(s):
             arriving = m_h, masked, counts, has_fresh, fresh
-            back(first, last, compiled, factors, s.first, s.count, *arriving, carried, m_pre, keep, kept)
+            compiled(first, last, weights, factors, s.first, s.count, *arriving, carried, m_pre, keep, kept)
 
         in_threads(share, parts)
 

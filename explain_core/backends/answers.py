@@ -69,6 +69,10 @@ def moved_by_rounding(one: np.ndarray, other: np.ndarray, dtype: str) -> np.ndar
     return np.abs(one.astype(float) - other) * (np.finfo(dtype).eps / np.finfo(np.float32).eps)
 
 
+class OtherAnswerError(CaptureError):
+    """What was followed is not what the model itself says."""
+
+
 def require_own_answer(
     own: np.ndarray, followed: np.ndarray, size: np.ndarray, dtype: str, member: str, noise: Noise | None = None
 ) -> list[str]:
@@ -79,12 +83,12 @@ def require_own_answer(
         member: "the input" or "the baseline".
 
     Raises:
-        CaptureError: names the row and both answers.
+        OtherAnswerError: names the row and both answers.
     """
     rows = rows_apart(own, followed, size, dtype, noise)
     if rows.size:
         worst = int(rows[np.abs(np.asarray(own, float) - followed)[rows].argmax()])
-        raise CaptureError(
+        raise OtherAnswerError(
             f"for {member} of row {worst} of its batch the model gives {own[worst]:.6g}, and followed step by step "
             f"{followed[worst]:.6g}",
             hint="Something in its forward is random, kept between calls, decided by the number of rows, or computed "
@@ -262,7 +266,7 @@ class OwnAnswers(ABC):
             dtype: the coarsest type on the way from input to prediction, in the model's call or as it was followed.
 
         Raises:
-            CaptureError: the model says something else than what was followed.
+            OtherAnswerError: the model says something else than what was followed.
             CompletenessError: what it says of one row depends on the others.
         """
         size = attribution_size(result)

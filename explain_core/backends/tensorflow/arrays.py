@@ -5,6 +5,8 @@ TensorFlow's kernels take denormal numbers for zero, those that a difference giv
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import tensorflow as tf
 
@@ -128,3 +130,76 @@ def stack(parts: list[tf.Tensor]) -> tf.Tensor:
 
 def unstack(x: tf.Tensor) -> list[tf.Tensor]:
     return tf.unstack(x, axis=-1)
+
+
+# Of recurrences
+
+matmul, zeros_like, transpose = tf.matmul, tf.zeros_like, tf.transpose
+
+
+def take_rows(x: tf.Tensor, at: np.ndarray) -> tf.Tensor:
+    return tf.gather(x, at, axis=-2)
+
+
+def concat_first(parts: list[tf.Tensor]) -> tf.Tensor:
+    return tf.concat(parts, 0)
+
+
+def any(x: tf.Tensor) -> bool:
+    return bool(tf.reduce_any(x))
+
+
+def scan(step, start, inputs: dict[str, tf.Tensor], reverse: bool = False):
+    """Inside a graph."""
+    steps = tf.shape(next(iter(inputs.values())))[0]
+    at = lambda t: {name: values[t] for name, values in inputs.items()}  # noqa: E731
+    _, example = step(start, at(0))  # for its types; what nothing depends on is not run
+    kept = tf.nest.map_structure(lambda v: tf.TensorArray(v.dtype, steps, element_shape=v.shape), _present(example))
+
+    def body(t, state, kept):
+        state, found = step(_absent(state, start), at(t))
+        kept = tf.nest.map_structure(lambda array, value: array.write(t, value), kept, _present(found))
+        return (t - 1 if reverse else t + 1), _present(state), kept
+
+    first = steps - 1 if reverse else 0
+    _, state, kept = tf.while_loop(lambda t, *_: (t >= 0) & (t < steps), body, (first, _present(start), kept))
+    stacked = tf.nest.map_structure(lambda array: array.stack(), kept)
+    return _absent(state, start), _absent(stacked, example)
+
+
+def _present(tree):
+    """The tensors of a tree in a list, None left out."""
+    return [leaf for leaf in tf.nest.flatten(tree) if leaf is not None]
+
+
+def _absent(leaves: list, like):
+    """The tree like another, with None where that has None."""
+    rest = iter(leaves)
+    return tf.nest.map_structure(lambda leaf: None if leaf is None else next(rest), like)
+
+
+# Of compiled kernels
+
+
+def threads() -> int:
+    return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+
+
+def on_cpu(x: tf.Tensor) -> bool:
+    return "GPU" not in x.device
+
+
+def dtype_name(x: tf.Tensor) -> str:
+    return x.dtype.name
+
+
+def numpy(x: tf.Tensor) -> np.ndarray:
+    return x.numpy()
+
+
+def from_numpy(array: np.ndarray) -> tf.Tensor:
+    return tf.convert_to_tensor(array)
+
+
+def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    np.matmul(a, b, out=out)

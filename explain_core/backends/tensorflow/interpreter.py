@@ -20,7 +20,7 @@ from .kinds import refuse
 from .layers import mark_of
 from .ledger import Ledger
 from .loops import TimeLoop
-from .methods import PAIRED, Method, is_exact
+from .methods import METHODS, Method, is_exact
 from .pairs import CREDIT, Pair, Value, is_paired, settle
 from .rules import OF_SHAPE, RULES
 
@@ -60,7 +60,7 @@ class Interpreter:
         self,
         program: Program,
         fused: Mapping[str | None, Fused],
-        method: Method = PAIRED,
+        method: Method = METHODS["paired"],
         ledger: Ledger | None = None,
         cuts: Mapping[tf.Operation, str] | None = None,
         from_the_end: Collection[tf.Operation] = (),

@@ -231,7 +231,7 @@ def _name(activation: Any) -> str | None:
     """The name of an activation that the fused cells have; by identity, as anybody can take a name."""
     import keras
 
-    from .cells import ACTIVATIONS
+    from ...rules.cells.activations import ACTIVATIONS
 
     if activation is keras2.keras2_hard_sigmoid:
         return "keras2_hard_sigmoid"

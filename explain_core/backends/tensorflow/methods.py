@@ -1,22 +1,21 @@
 """Methods of attribution as sets of rules: this engine's, and those that it is compared with.
 
-`Method.rule` picks the rule of an operation; fused recurrent layers ask `Method.slope` and `Method.middle` for the
-factors inside them. Rows are M = 2N on the last axis but one: the test members, then the baselines.
+`Method.rule` picks the rule of an operation; fused recurrent layers ask `RuleSet.slope` and `RuleSet.middle` for the
+factors inside them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import tensorflow as tf
 
+from ...rules.rule_set import GRADIENT, PAIRED, RESCALE_ONLY, RuleSet
 from .graph import Node
-from .kinds import Rule, Secant
+from .kinds import Rule
 from .pairs import CREDIT, Pair, Value, attach, base, detach, settle, test
 from .rules import RULES
-
-TEST = 0
 
 # The same for every method: token ids turn into vectors here, or into other numbers for the same thing.
 _STARTS = frozenset(("Cast", "Gather", "GatherV2", "OneHot", "ResourceGather"))
@@ -37,18 +36,8 @@ def is_exact(kind: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Method:
-    """A set of rules.
-
-    Attributes:
-        name: as people choose it.
-        point: the run in which derivatives are taken (`TEST`); None for a method that takes none.
-        secants: whether functions of one value go by their difference quotient.
-    """
-
-    name: str
-    point: int | None = None
-    secants: bool = True
+class Method(RuleSet):
+    """A set of rules, which also picks those of operations."""
 
     def rule(self, kind: str) -> Rule | None:
         """The rule of an operation by its type, or None where there is none."""
@@ -57,21 +46,8 @@ class Method:
             return own
         return derivative
 
-    def slope(self, secant: Secant, rows: tf.Tensor) -> tf.Tensor:
-        """``Δy/Δa`` of an elementwise function, or its derivative: (..., M, H) to (..., N, H)."""
-        members = tf.split(rows, 2, axis=-2)
-        return secant(*members) if self.secants else secant(members[self.point], members[self.point])
 
-    def middle(self, rows: tf.Tensor) -> tf.Tensor:
-        """What the other factor of a product is multiplied by: (..., M, H) to (..., N, H)."""
-        a, b = tf.split(rows, 2, axis=-2)
-        return (a + b) / 2 if self.point is None else (a, b)[self.point]
-
-
-PAIRED = Method("paired")
-METHODS = {
-    method.name: method for method in (PAIRED, Method("gradient", TEST, secants=False), Method("rescale-only", TEST))
-}
+METHODS = {rules.name: Method(*astuple(rules)) for rules in (PAIRED, GRADIENT, RESCALE_ONLY)}
 
 
 def derivative(node: Node, values: Sequence[Value]) -> list[Value]:

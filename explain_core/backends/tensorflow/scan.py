@@ -1,95 +1,76 @@
-"""The two recurrences of a recurrent layer, compiled: states forward in time, multipliers backward.
+"""The recurrences of a recurrent layer as TensorFlow graphs: the reference of `explain_core.rules.scan`, compiled.
 
-T timesteps first, rows second: M = 2N rows are the N test members and then the N baselines.
+A graph is made once for each kind of cell, its width and set of arguments, and holds for any length and batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from typing import Any
 
 import tensorflow as tf
 
-from .cells import Cell, Tensors
+from ...rules import scan
+from ...rules.cells import Cell, Values, Weights
+from ...rules.recurrence import Layer, factors_of
+from ...rules.rule_set import RuleSet
+from ...rules.scan import Returned, States
+from . import arrays
+
+_graphs: dict[tuple, Callable] = {}
 
 
-def forward(cell: Cell, *arguments) -> tuple[tf.Tensor, tf.Tensor]:
-    """States of both members, by the function that `_forward` makes: once for all sizes of a kind of cell."""
-    return _forward(cell, arguments[0].dtype)(*arguments)
+def _graph(function: Callable, cell: Cell, given: dict[str, tf.Tensor]) -> Callable:
+    """``function(cell, given)`` as a graph for tensors of these types and widths, and any other sizes."""
+    specs = {name: tf.TensorSpec(_open(name, t.shape), t.dtype) for name, t in given.items()}
+    key = function, cell, repr(specs)
+    if key not in _graphs:
+        traced = tf.function(lambda given: function(cell, given), autograph=False)
+        _graphs[key] = traced.get_concrete_function(specs)
+    return _graphs[key]
 
 
-def backward(cell: Cell, *arguments) -> tuple[tf.Tensor, ...]:
-    """Multipliers of the states, by the function that `_backward` makes."""
-    return _backward(cell, arguments[1].dtype)(*arguments)
+def _open(name: str, shape: tf.TensorShape) -> list[int | None]:
+    """All sizes left open but the width, and those of weights."""
+    return list(shape) if name in Weights._fields else [*[None] * (shape.rank - 1), shape[-1]]
 
 
-def _compiled(scan: Callable) -> Callable:
-    """``scan`` as one graph for tensors of any size, so that no length or batch is compiled for again."""
-    graphs: dict[str, Callable] = {}
-
-    def run(*arguments):
-        specs = tf.nest.map_structure(lambda t: tf.TensorSpec([None] * t.shape.rank, t.dtype), arguments)
-        key = repr(specs)
-        if key not in graphs:
-            graphs[key] = tf.function(scan, autograph=False).get_concrete_function(*specs)
-        return graphs[key](*arguments)
-
-    return run
+def _run(function: Callable, cell: Cell, weights: Weights, **given: Any) -> dict[str, tf.Tensor]:
+    """Call the graph of a function; what is None is left out on both sides."""
+    present = {name: value for name, value in (given | weights._asdict()).items() if value is not None}
+    return _graph(function, cell, present)(present)
 
 
-@cache
-def _forward(cell: Cell, kind: tf.DType) -> Callable:
-    """A function of x (T, M, G·H), h and c before the first step (M, ·), the mask (T, M, 1) and the weights.
-
-    It returns h and c after every step, (T, M, ·).
-    """
-
-    def scan(x, h, c, mask, weights: Tensors):
-        steps = tf.shape(x)[0]
-        kept = [tf.TensorArray(kind, steps, element_shape=s.shape) for s in (h, c)]
-
-        def step(t, h, c, all_h, all_c):
-            new_h, new_c = cell.step(x[t], h, c, weights)
-            h, c = tf.where(mask[t], new_h, h), tf.where(mask[t], new_c, c)
-            return t + 1, h, c, all_h.write(t, h), all_c.write(t, c)
-
-        *_, all_h, all_c = tf.while_loop(lambda t, *_: t < steps, step, (0, h, c, *kept))
-        return all_h.stack(), all_c.stack()
-
-    return _compiled(scan)
+def _weights(given: dict[str, tf.Tensor]) -> Weights:
+    return Weights(*(given.get(name) for name in Weights._fields))
 
 
-@cache
-def _backward(cell: Cell, kind: tf.DType) -> Callable:
-    """A function of what the layer's outputs pass back, for
+def _forward(cell: Cell, given: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    got = given.get
+    states = scan.forward(arrays, cell, got("x"), got("h"), got("c"), got("flags"), _weights(given))
+    found = {"h": states.h, "c": states.c, **states.values._asdict()}
+    return {name: value for name, value in found.items() if value is not None}
 
-    - ``d_h`` and ``d_fresh``, (T, N, H): the states h, and h̃ of every step before the mask;
-    - ``d_c``, (N, ·): the final cell state;
-    - ``counts``, (T, N, 1): the mean of the mask over the pair.
 
-    It returns the multipliers of h and c before the first step, (N, ·), and after every step, (T, N, ·). At
-    a step
+def _backward(cell: Cell, given: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    arrived = (given.get(name) for name in ("factors", "m_h", "m_c", "d_fresh", "counts"))
+    returned = scan.backward(arrays, cell, *arrived, _weights(given))
+    return {name: value for name, value in returned._asdict().items() if value is not None}
 
-        m_h̃ = m̄·m_h + d_fresh    m_c̃ = m̄·m_c
-        m_h, m_c of the step before = the cell's own, plus (1 - m̄)·m_h and (1 - m̄)·m_c
-    """
 
-    def scan(factors: Tensors, counts, d_h, d_fresh, d_c, weights: Tensors):
-        steps = tf.shape(d_h)[0]
-        kept = [tf.TensorArray(kind, steps, element_shape=s.shape) for s in (d_h[0], d_c)]
+class Compiled:
+    """See `explain_core.rules.recurrence.Kernel`."""
 
-        def step(t, m_h, m_c, all_h, all_c):
-            m_h += d_h[t]
-            m_new_h, m_new_c = counts[t] * m_h + d_fresh[t], counts[t] * m_c
-            here = {name: factor[t] for name, factor in factors.items()}
-            m_gates = cell.gates(here, m_new_h, m_new_c, weights)
-            before_h, before_c = cell.back(here, m_gates, m_new_h, m_new_c, weights)
-            passed = 1 - counts[t]
-            kept_h, kept_c = all_h.write(t, m_h), all_c.write(t, m_c)
-            return t - 1, before_h + passed * m_h, before_c + passed * m_c, kept_h, kept_c
+    def forward(self, xp: Any, layer: Layer, rules: RuleSet, keep: bool) -> tuple[States, Any]:
+        """See `Kernel`."""
+        found = _run(_forward, layer.cell, layer.weights, x=layer.x, h=layer.h, c=layer.c, flags=layer.flags)
+        states = States(found["h"], found.get("c"), Values(*(found.get(name) for name in Values._fields)))
+        return states, factors_of(xp, layer, states, rules)
 
-        start = (steps - 1, tf.zeros_like(d_h[0]), d_c, *kept)
-        _, m_h, m_c, all_h, all_c = tf.while_loop(lambda t, *_: t >= 0, step, start)
-        return m_h, m_c, all_h.stack(), all_c.stack()
-
-    return _compiled(scan)
+    def backward(
+        self, xp: Any, layer: Layer, factors: Any, m_h: Any, m_c: Any, d_fresh: Any, counts: Any, keep: bool
+    ) -> Returned:
+        """See `Kernel`."""
+        given = {"factors": factors, "m_h": m_h, "m_c": m_c, "d_fresh": d_fresh, "counts": counts}
+        found = _run(_backward, layer.cell, layer.weights, **given)
+        return Returned(*(found.get(name) for name in Returned._fields))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -103,3 +104,62 @@ def stack(parts: list[Tensor]) -> Tensor:
 
 def unstack(x: Tensor) -> list[Tensor]:
     return list(x.unbind(-1))
+
+
+# --- of recurrences ----------------------------------------------------------------------------------------------
+
+matmul, zeros_like = torch.matmul, torch.zeros_like
+
+
+def transpose(x: Tensor) -> Tensor:
+    return x.t()
+
+
+def take_rows(x: Tensor, at: Tensor) -> Tensor:
+    return x.index_select(-2, at)
+
+
+def concat_first(parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts)
+
+
+def scan(step, start, inputs: dict[str, Tensor], reverse: bool = False):
+    steps = len(next(iter(inputs.values())))
+    state, found = start, [None] * steps
+    for t in reversed(range(steps)) if reverse else range(steps):
+        state, found[t] = step(state, {name: values[t] for name, values in inputs.items()})
+    return state, _stacked(found)
+
+
+def _stacked(found: list):
+    """Of equal trees, one of tensors along a new first axis."""
+    if found[0] is None:
+        return None
+    if isinstance(found[0], Tensor):
+        return torch.stack(found)
+    return tuple(_stacked(list(parts)) for parts in zip(*found, strict=True))
+
+
+def any(x: Tensor) -> bool:
+    return bool(x.any())
+
+
+# --- of compiled kernels -----------------------------------------------------------------------------------------
+
+threads, from_numpy = torch.get_num_threads, torch.from_numpy
+
+
+def on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu"
+
+
+def dtype_name(x: Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")
+
+
+def numpy(x: Tensor) -> np.ndarray:
+    return x.detach().contiguous().numpy()
+
+
+def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    torch.mm(torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))

@@ -24,7 +24,7 @@ from explain_core.backends.torch.decisions import check, is_guard, memberwise, s
 from explain_core.backends.torch.ids import require_in_table, require_whole_members
 from explain_core.backends.torch.infinities import Infinities
 from explain_core.backends.torch.ledger import books
-from explain_core.backends.torch.methods import PAIRED, Method
+from explain_core.backends.torch.methods import METHODS, Method
 from explain_core.backends.torch.pairs import Pair, each, is_pair, is_whole, pairs_in, pick
 from explain_core.backends.torch.precision import in_one_order
 from explain_core.backends.torch.recorder import Recorder
@@ -51,6 +51,7 @@ class PairOps:
         divisors: where the baseline is divided by next to nothing.
         judges: whether guards are held against what is read now.
         infinities: those that come up in one member only, and what stands for them.
+        own_states: whether the hidden states of recurrent layers have to come from PyTorch's own kernels.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class PairOps:
         recorder: Recorder,
         layer_names: dict[int, str],
         packed_orders: dict[tuple[int, ...], tuple[int, ...]],
-        method: Method = PAIRED,
+        method: Method = METHODS["paired"],
         infinities: Infinities | None = None,
     ) -> None:
         self.recorder = recorder
@@ -67,6 +68,7 @@ class PairOps:
         self.operation = ""
         self.divisors = scales.Divisors()
         self.judges = True
+        self.own_states = False
         self.infinities = infinities or Infinities()
         self.place: LoopPlace | None = None
         self.packed_orders = packed_orders

@@ -96,25 +96,3 @@ class Ledger:
 
 def _map(change: Callable[[Pair], Pair], values: Any) -> Any:
     return pytree.tree_map(lambda v: change(v) if isinstance(v, Pair) else v, values, is_leaf=is_pair)
-
-
-def step_defects(m_x: Tensor, change_x: Tensor, states: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]) -> Tensor:
-    """The whole defect of each timestep of a recurrent layer, (T, N), in float64.
-
-    Args:
-        m_x, change_x: multipliers and differences of the layer's inputs, (T, N, I).
-        states: for each kind of state: the multipliers from the layer's outputs (T, N, H); those from everywhere
-            (T, N, H); those of the initial state (N, H); and the differences (T, N, H) and (N, H).
-    """
-    total = -(m_x.double() * change_x.double()).sum(-1)
-    for outer, seen, m_first, change, change_first in states:
-        change = change.double()
-        total += (seen.double() * change).sum(-1)
-        total[0] -= (m_first.double() * change_first.double()).sum(-1)
-        total[1:] -= ((seen[:-1].double() - outer[:-1].double()) * change[:-1]).sum(-1)
-    return total
-
-
-def rest(steps: Tensor, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-    """``parts``, and as "linear" what the matrix products and sums leave of each step: rounding."""
-    return {**parts, "linear": steps - torch.stack(list(parts.values())).sum(0)}

@@ -1,14 +1,14 @@
 """Methods of attribution as sets of rules: this engine's, and those that it is compared with.
 
 A method says of every operation how its multiplier goes back. A plain gradient takes the derivative in one of the two
-runs; an exact method takes the quotient and the midpoint over both. Recurrent layers ask `Method.slope` and
-`Method.middle` for the factors inside them, all other operations get the rule that `Method.rule` picks.
+runs; an exact method takes the secant and the mean over both. Recurrent layers ask `RuleSet.slope` and `RuleSet.middle`
+for the factors inside them, all other operations get the rule that `Method.rule` picks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
@@ -28,28 +28,17 @@ from explain_core.backends.torch.kinds import (
 from explain_core.backends.torch.pairs import Pair, attach, base_of, discrete, pairs_in, pick, test_of
 from explain_core.backends.torch.rules import find_rule
 from explain_core.errors import UnsupportedOperation
+from explain_core.rules.rule_set import BASE, GRADIENT, PAIRED, RESCALE_ONLY, RuleSet
 
 EXACT = (Given, Linear, Lookup, Recurrent, Same)
 """Kinds that are the same for every method: linear, the start at token ids, nothing to attribute, or asking itself."""
 
 PRODUCTS = (Bilinear, Product, TwoPlayers)
 
-TEST, BASE = 0, 1
-
 
 @dataclass(frozen=True)
-class Method:
-    """A set of rules.
-
-    Attributes:
-        name: as people choose it.
-        point: the run, `TEST` or `BASE`, in which derivatives are taken; None for a method that takes none.
-        secants: whether functions of one value go by their difference quotient.
-    """
-
-    name: str
-    point: int | None = None
-    secants: bool = True
+class Method(RuleSet):
+    """A set of rules, which also picks those of operations."""
 
     def rule(self, op: torch._ops.OpOverload, where: str) -> Rule | None:
         """The rule of an operation in the module ``where``; None where it is to be taken apart."""
@@ -60,20 +49,8 @@ class Method:
             return own
         return Derivative(self.point)
 
-    def slope(self, secant: Callable[[Tensor, Tensor], Tensor], members: Tensor) -> Tensor:
-        """``Δy/Δa`` of an elementwise function, or its derivative: (2, ...) to (...)."""
-        if self.secants:
-            return secant(members[0], members[1])
-        return secant(members[self.point], members[self.point])
 
-    def middle(self, members: Tensor) -> Tensor:
-        """What the other factor of a product is multiplied by: (2, ...) to (...)."""
-        return members.mean(0) if self.point is None else members[self.point]
-
-
-PAIRED = Method("paired")
-GRADIENT = Method("gradient", point=TEST, secants=False)
-RESCALE_ONLY = Method("rescale-only", point=TEST)
+METHODS = {rules.name: Method(*astuple(rules)) for rules in (PAIRED, GRADIENT, RESCALE_ONLY)}
 
 
 @dataclass(frozen=True)

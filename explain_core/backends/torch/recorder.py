@@ -10,13 +10,20 @@ import torch
 from torch import Tensor
 
 from explain_core.backends.protocol import GateTrace, LayerDefects, LedgerTrace
-from explain_core.backends.torch.ledger import Ledger, rest, step_defects
+from explain_core.backends.torch import arrays
+from explain_core.backends.torch.ledger import Ledger
 from explain_core.backends.torch.loops import Loops
-from explain_core.backends.torch.recurrent.defects import norm
+from explain_core.backends.torch.pairs import Pair
+from explain_core.rules.recurrence import Pass, Recurrence
 
 
 def _numpy(x: Tensor) -> np.ndarray:
     return x.detach().cpu().numpy()
+
+
+def _norm(tensors: Iterable[Tensor]) -> Tensor:
+    """The Euclidean norm over units, of several kinds of state together: (T, N, ·) to (T, N)."""
+    return torch.cat([t.double() for t in tensors], -1).norm(dim=-1)
 
 
 @dataclass(frozen=True)
@@ -49,55 +56,40 @@ class LayerRecord:
     initial: tuple[np.ndarray, ...] = ()
     by_target: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=dict)
     settled: dict[int, StepDefects] = field(default_factory=dict)
-    _carried: dict[int, Tensor] = field(default_factory=dict)
 
-    def given(self, x: Tensor, states: Iterable[Tensor]) -> None:
-        """The input (2, T, N, I) and the initial states (2, N, H) of both members."""
-        self.input = np.stack([self._in_input_order(member) for member in x])
+    def given(self, x: Pair, states: Iterable[Pair]) -> None:
+        """The input (T, N, I) and the initial states (N, H) of both members."""
+        self.input = np.stack([self._in_input_order(member) for member in (x.test, x.base)])
         place = slice(None) if self.samples is None else np.argsort(self.samples)
-        self.initial = tuple(_numpy(state)[:, place] for state in states)
+        self.initial = tuple(np.stack([_numpy(s.test)[place], _numpy(s.base)[place]]) for s in states)
 
-    def forward(self, gate: Tensor, state: Tensor, cell: Tensor | None) -> None:
-        """Gate values (2, T, N, G, H) and states (2, T, N, H) of both members."""
-        put = lambda x: np.stack([self._in_input_order(member) for member in x])  # noqa: E731
-        self.activation, self.state = put(gate), put(state)
-        self.cell = None if cell is None else put(cell)
+    def forward(self, run: Recurrence) -> None:
+        """What a run did before any multiplier came back."""
+        units = len(self.gates), -1
+        self.activation = self._both(run, run.gates()).reshape(*self.input.shape[:3], *units)
+        self.state = self._both(run, run.h)
+        self.cell = None if run.c is None else self._both(run, run.c)
 
-    def carry(self, step: int, multiplier: Tensor) -> None:
-        """The multiplier (N, H) that goes straight on to the state before a step."""
-        self._carried[step] = multiplier
+    def _both(self, run: Recurrence, rows: Tensor) -> np.ndarray:
+        """Distinct rows (T, U, ·) as both members, (2, N, T, ·)."""
+        test, base = run.layer.members.of(arrays, rows)
+        return np.stack([self._in_input_order(member) for member in (test, base.expand_as(test))])
 
-    def backward(self, contribution: Tensor, change_before: Tensor | None, mass: Tensor) -> None:
-        """Contributions (T, N, G, H), the difference of the state before (T, N, H), and the mass (T, N)."""
-        if change_before is None:
-            carry = torch.zeros_like(contribution[..., 0, :])
-        else:
-            carry = torch.stack([self._carried[t] for t in range(len(mass))]) * change_before
-        self._carried.clear()
-        self.by_target[self.recorder.target] = tuple(map(self._in_input_order, (contribution, carry, mass)))
-
-    @property
-    def keeps_ledger(self) -> bool:
-        """Whether the defects of every step are wanted."""
-        return self.recorder.ledger is not None
-
-    def defects(
-        self,
-        parts: dict[str, Tensor],
-        m_x: Tensor,
-        change_x: Tensor,
-        states: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]],
-    ) -> None:
-        """Defects (T, N) of the parts of each step; the other arguments are those of `ledger.step_defects`."""
-        settled = StepDefects(
-            parts={
-                name: self._in_input_order(part)
-                for name, part in rest(step_defects(m_x, change_x, states), parts).items()
-            },
-            multiplier=self._in_input_order(norm([seen for _, seen, *_ in states])),
-            change=self._in_input_order(norm([change for *_, change, _ in states])),
+    def backward(self, run: Recurrence, found: Pass) -> None:
+        """What came back through a run for the output that is explained."""
+        shape = *found.returned.pre.shape[:2], len(self.gates), -1
+        settled = run.contribution(found).view(shape), run.carry(found), run.mass(found)
+        self.by_target[self.recorder.target] = tuple(map(self._in_input_order, settled))
+        if self.recorder.ledger is None:
+            return
+        parts = run.defects(found)
+        m_states = [m for m in (found.returned.h, found.returned.c) if m is not None]
+        changes = [run.layer.members.difference(arrays, rows) for rows in (run.h, run.c) if rows is not None]
+        self.settled[self.recorder.target] = StepDefects(
+            parts={name: self._in_input_order(part) for name, part in parts.items()},
+            multiplier=self._in_input_order(_norm(m_states)),
+            change=self._in_input_order(_norm(changes)),
         )
-        self.settled[self.recorder.target] = settled
 
     def lengths(self) -> np.ndarray | None:
         """Timesteps before the padding, (2, N); None where there is none."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from explain_core.backends.answers import OtherAnswerError
 from explain_core.backends.ids import OutsideTableError
 from explain_core.backends.protocol import ModelOutput, PairAttribution, Target, constant_input_notes
 from explain_core.backends.torch.axes import axis_names
@@ -23,7 +24,7 @@ from explain_core.backends.torch.interpreter import HALF, PairOps, Place, run_gr
 from explain_core.backends.torch.kept import Kept, Opened, contents
 from explain_core.backends.torch.layer_names import layer_names
 from explain_core.backends.torch.ledger import Ledger
-from explain_core.backends.torch.methods import GRADIENT, PAIRED, RESCALE_ONLY, Method
+from explain_core.backends.torch.methods import METHODS, Method
 from explain_core.backends.torch.nonfinite import Watching
 from explain_core.backends.torch.notes import carried_notes, digits_notes, training_notes, zeroed_notes
 from explain_core.backends.torch.one_at_a_time import one_at_a_time
@@ -36,8 +37,6 @@ from explain_core.backends.torch.recordings import Recordings
 from explain_core.backends.torch.repeating import require_same_answers
 from explain_core.backends.torch.shap_hooks import OTHER_LEDGERS, doubled, second_half, shap_fallback
 from explain_core.errors import BackendError, CaptureError, ExplainError, InputError, UnsupportedOperation
-
-_METHODS = {method.name: method for method in (PAIRED, GRADIENT, RESCALE_ONLY)}
 
 
 def accepts(model: Any) -> bool:
@@ -104,6 +103,7 @@ class TorchRunner:
         self._dtype = self._wanted or own
         self.device, self.dtype = str(device), str(self._dtype).removeprefix("torch.")
 
+        self._own_states = False
         self._narrowest = max(own, self._dtype, key=lambda dtype: torch.finfo(dtype).eps)
         require_fit(arguments.leaves, arguments.names, "input", self._narrowest)
         leaves = self._model.leaves(arguments.leaves)
@@ -226,7 +226,7 @@ class TorchRunner:
             def recorder() -> Recorder:
                 return Recorder(gates=gates, embeddings=embeddings, ledger=Ledger() if ledger else None)
 
-            method = shap_fallback(self._model.module) if ledger == "shap" else _METHODS[ledger or "paired"]
+            method = shap_fallback(self._model.module) if ledger == "shap" else METHODS[ledger or "paired"]
             if ledger != "shap" or not method.hooked:
                 return self._attribute(test, baseline, targets, recorder, method)
             rows = doubled(test, baseline, self._sample_axes)
@@ -248,7 +248,7 @@ class TorchRunner:
         recorder: Callable[[], Recorder],
         method: Method,
     ) -> PairAttribution:
-        """Explain by a recording in which the model decided as it does for these rows."""
+        """Explain, opened anew where the model is not what it was in memory."""
         try:
             return self._attribute_as_recorded(test, baseline, targets, recorder, method)
         except ExplainError:
@@ -280,13 +280,19 @@ class TorchRunner:
         recorder: Callable[[], Recorder],
         method: Method,
     ) -> PairAttribution:
-        """Explain, recorded anew where the model decides otherwise for these rows."""
+        """Explain, recorded anew where the model decides otherwise for these rows, or with its own hidden states."""
+        explain = lambda: self._explain_by_limits(test, baseline, targets, recorder, method)  # noqa: E731
         try:
             try:
-                return self._explain_by_limits(test, baseline, targets, recorder, method)
+                return explain()
             except DecidedOtherwiseError:
                 self._recorded.forget()  # recorded anew, from these rows
-                return self._explain_by_limits(test, baseline, targets, recorder, method)
+                return explain()
+            except OtherAnswerError:
+                if self._own_states:
+                    raise
+                self._own_states = True  # the rounding of many steps tells one kernel from another
+                return explain()
         except DecidedOtherwiseError as decided:
             raise decided.error() from None
         except OutsideTableError as error:
@@ -325,6 +331,7 @@ class TorchRunner:
             recorder.loops = captured.loops
             ops = PairOps(recorder, names, captured.packed_orders, method, Infinities(looks=self._meets_infinities))
             ops.cuts = self._cuts()
+            ops.own_states = self._own_states
             try:
                 outputs = run_graph(captured.graph, inputs, ops, self._place)
             finally:  # what came of an infinity may be what stopped it

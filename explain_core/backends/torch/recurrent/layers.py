@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from explain_core.backends.torch.pairs import Pair, apply_linear
-from explain_core.backends.torch.recurrent import gru as gru_module
-from explain_core.backends.torch.recurrent import lstm as lstm_module
-from explain_core.backends.torch.recurrent import rnn as rnn_module
-from explain_core.backends.torch.recurrent.weights import Weights, as_pair, both, require_constant
+from explain_core.backends.torch.recurrent.paired import run_layer
+from explain_core.backends.torch.recurrent.weights import Weights, as_pair, require_constant
 from explain_core.errors import UnsupportedOperation
+from explain_core.rules.cells import GRU, LSTM, RNN, Cell
 
-States = tuple[Pair, ...]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A kind of cell: its name, its gates, and its scan over time.
-
-    ``scan(x, states, weights, method, record)`` takes (T, N, I) and initial states (N, H) and gives every state
-    (T, N, H).
-    """
-
-    kind: str
-    gates: tuple[str, ...]
-    scan: Callable[[Pair, States, Weights, Any, Any], States]
-
-
-LSTM = Cell("LSTM", lstm_module.GATES, lambda x, s, *rest: lstm_module.lstm_scan(x, *s, *rest))
-GRU = Cell("GRU", gru_module.GATES, lambda x, s, *rest: (gru_module.gru_scan(x, *s, *rest),))
-RNN_TANH = Cell("RNN", rnn_module.GATES, lambda x, s, *rest: (rnn_module.rnn_scan("tanh", x, *s, *rest),))
-RNN_RELU = Cell("RNN", rnn_module.GATES, lambda x, s, *rest: (rnn_module.rnn_scan("relu", x, *s, *rest),))
+RNN_TANH, RNN_RELU = RNN("tanh"), RNN("relu")
 
 
 # --- layers --------------------------------------------------------------------------------------------------------
@@ -78,7 +57,7 @@ def _stack(
             name = ops.layer_name(weights.w_ih, cell.kind, layer if layers > 1 else None, two_way, backwards)
             record = ops.recorder.layer(name, cell.kind, cell.gates, order if backwards else None, valid, samples)
             given = apply_linear(lambda v: _reorder(v, order), x) if backwards else x
-            run = _scan(ops, cell, given, first, weights, record)
+            run = run_layer(cell, given, first, weights, ops.method, record, ops.own_states)
             for final, state in zip(finals, run, strict=True):
                 final.append(apply_linear(lambda v: _at(v, last), state))
             out = run[0]
@@ -87,12 +66,6 @@ def _stack(
         if valid is not None:
             x = apply_linear(lambda v: torch.where(valid.unsqueeze(-1), v, 0.0), x)
     return x, [apply_linear(lambda *each: torch.stack(each), *final) for final in finals]
-
-
-def _scan(ops, cell: Cell, x: Pair, states: States, weights: Weights, record: Any) -> States:
-    if record is not None:
-        record.given(both(x), [both(state) for state in states])
-    return cell.scan(x, states, weights, ops.method, record)
 
 
 def _weights(group: list[Tensor]) -> Weights:
@@ -177,8 +150,8 @@ def _packed_rule(cell: Cell) -> Callable:
     return rule
 
 
-lstm, lstm_packed = _layer_rule(LSTM), _packed_rule(LSTM)
-gru, gru_packed = _layer_rule(GRU), _packed_rule(GRU)
+lstm, lstm_packed = _layer_rule(LSTM()), _packed_rule(LSTM())
+gru, gru_packed = _layer_rule(GRU()), _packed_rule(GRU())
 rnn_tanh, rnn_tanh_packed = _layer_rule(RNN_TANH), _packed_rule(RNN_TANH)
 rnn_relu, rnn_relu_packed = _layer_rule(RNN_RELU), _packed_rule(RNN_RELU)
 
@@ -199,12 +172,13 @@ def _cell_rule(cell: Cell) -> Callable:
         name = ops.layer_name(w_ih, cell.kind, None, False, False)
         record = ops.recorder.layer(name, cell.kind, cell.gates)
         weights = Weights(w_ih, w_hh, b_ih, b_hh)
-        run = _scan(ops, cell, apply_linear(lambda v: v.unsqueeze(0), x), tuple(states), weights, record)
+        given = apply_linear(lambda v: v.unsqueeze(0), x)
+        run = run_layer(cell, given, tuple(states), weights, ops.method, record, ops.own_states)
         after = [apply_linear(lambda v: v[0] if batched else v[0, 0], state) for state in run]
-        return tuple(after) if cell is LSTM else after[0]
+        return tuple(after) if cell.has_cell_state else after[0]
 
     return rule
 
 
-lstm_cell, gru_cell = _cell_rule(LSTM), _cell_rule(GRU)
+lstm_cell, gru_cell = _cell_rule(LSTM()), _cell_rule(GRU())
 rnn_tanh_cell, rnn_relu_cell = _cell_rule(RNN_TANH), _cell_rule(RNN_RELU)

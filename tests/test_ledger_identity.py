@@ -14,6 +14,7 @@ from torch import nn
 
 import explain_core as xc
 from explain_core.diagnostics.ledgers import LEDGER_METHODS
+from explain_core.rules.cells import GRU, LSTM, RNN
 
 FEATURES, UNITS = 3, 5
 BOUND = {"float32": 1e-6, "float64": 1e-12}  # measured: 6e-8 and 3e-16, over 500 steps too
@@ -107,13 +108,13 @@ def test_defects_add_up_over_500_timesteps_that_all_count(name, precision):
 )
 def test_a_part_that_is_left_out_is_found_in_the_step_as_a_whole(kind, part, monkeypatch):
     """The step is measured at its ends, so what the parts lack is booked where only rounding may be."""
-    module = importlib.import_module(f"explain_core.backends.torch.recurrent.{kind.lower()}")
-    given = getattr(module, f"{kind.lower()}_parts")
+    cell = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}[kind]
+    given = cell.parts
 
     def without(*args):
         return {name: torch.zeros_like(defect) if name == part else defect for name, defect in given(*args).items()}
 
-    monkeypatch.setattr(module, f"{kind.lower()}_parts", without)
+    monkeypatch.setattr(cell, "parts", without)
     ex = xc.diagnostics.audit(recurrent_net(kind, 12).double(), *pair_of_runs(12), None, "gradient")
     ledger, size = ex.diagnostics["ledger"], float(ex.attribution_size.max())
     assert ledger.loc[ledger["part"] == "linear", "defect"].abs().max() > 1e6 * ROUNDING["float64"] * size

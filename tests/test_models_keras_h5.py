@@ -21,12 +21,13 @@ from corpus.keras_files import CASES, FEATURES, SHAPE, UNITS, X
 from keras.src.backend.common import global_state
 from tensorflow_tools import assert_exact
 
-from explain_core.backends.tensorflow.cells import ACTIVATIONS
+from explain_core.backends.tensorflow import arrays
 from explain_core.errors import ModelFileError
 from explain_core.explain import explain
 from explain_core.models import framework_of, load_model
 from explain_core.models.keras.hdf5 import _check_texts
 from explain_core.models.keras.keras2_functions import FUNCTIONS, SLICING
+from explain_core.rules.cells.activations import ACTIVATIONS
 
 # The formulas are in double precision and the models in single. Measured: at most 2e-7.
 CLOSE = 2e-6
@@ -69,8 +70,8 @@ def test_secant_of_the_old_hard_sigmoid():
         return min(max(Fraction(float(value)) / 5 + Fraction(1, 2), 0), 1)
 
     expected = [(exact(p) - exact(q)) / (Fraction(float(p)) - Fraction(float(q))) for p, q in zip(a, b, strict=True)]
-    np.testing.assert_allclose(secant(tf.constant(a), tf.constant(b)), np.array(expected, float), rtol=4e-7)
-    np.testing.assert_allclose(function(tf.constant(a)), [float(exact(p)) for p in a], rtol=2e-7, atol=1e-7)
+    np.testing.assert_allclose(secant(arrays, tf.constant(a), tf.constant(b)), np.array(expected, float), rtol=4e-7)
+    np.testing.assert_allclose(function(arrays, tf.constant(a)), [float(exact(p)) for p in a], rtol=2e-7, atol=1e-7)
 
 
 def test_a_hard_sigmoid_inside_another_layer_keeps_its_meaning(tmp_path):

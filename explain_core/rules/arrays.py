@@ -5,7 +5,10 @@ What Python's operators do on arrays (``+``, ``abs``, ``**``, ``<``, ``&``, ``~`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
+
+import numpy as np
 
 Array = Any
 """A tensor of PyTorch or TensorFlow; where nothing else is said, of real floats."""
@@ -77,3 +80,27 @@ class Arrays(Protocol):
     def concat(self, parts: list[Array], /) -> Array: ...
     def stack(self, parts: list[Array], /) -> Array: ...  # along a new last axis
     def unstack(self, x: Array, /) -> list[Array]: ...  # undoes `stack`
+
+    # of recurrences
+    def matmul(self, x: Array, w: Array, /) -> Array: ...  # (..., n, k) and (k, m)
+    def transpose(self, w: Array, /) -> Array: ...  # (k, m)
+    def zeros_like(self, x: Array, /) -> Array: ...
+    def take_rows(self, x: Array, at: Array, /) -> Array: ...  # along the axis before the last
+    def concat_first(self, parts: list[Array], /) -> Array: ...  # along the first axis
+    def any(self, x: Array, /) -> bool: ...  # of truth values
+    def scan(self, step: Callable, start: Any, inputs: dict[str, Array], reverse: bool = False) -> tuple[Any, Any]:
+        """``state, found = step(state, slices)`` for each slice along the first axis of the inputs, or from the last.
+
+        Returns:
+            The state after the last step, and what was found at each, stacked: trees of tuples and None like those of
+            ``step``.
+        """
+        ...
+
+    # of compiled kernels, which read and write NumPy's arrays in place
+    def on_cpu(self, x: Array, /) -> bool: ...
+    def threads(self) -> int: ...  # that the framework computes with
+    def dtype_name(self, x: Array, /) -> str: ...  # such as "float32"
+    def numpy(self, x: Array, /) -> np.ndarray: ...  # C-contiguous, without a copy where it is that already
+    def from_numpy(self, array: np.ndarray, /) -> Array: ...
+    def product(self, a: np.ndarray, b: np.ndarray, out: np.ndarray, /) -> None: ...  # the matrix product, into ``out``

@@ -25,7 +25,7 @@ test: $(VENV)/.dev-ready ## all tests; TEST_FLAGS="-k worker" for some
 	$(PYTEST) -m "not tensorflow and not fuzz" $(TEST_FLAGS) $(NONE_IS_FINE)
 	$(PYTEST) -m "tensorflow and not fuzz" $(TEST_FLAGS) $(NONE_IS_FINE)
 
-lint: $(VENV)/.dev-ready ## style and form
+lint: types ## style, form and annotations; .pre-commit-config.yaml runs the same before a commit
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 

@@ -277,12 +277,11 @@ def _fits_chip(factors: Tensor) -> bool:
     """Whether a layer's recurrent weights can stay on the chip for its whole way back."""
     if factors.dtype is not torch.float32 or factors.shape[-1] > MOST_UNITS_ON_CHIP or factors.device.type != "cuda":
         return False
-    return torch.cuda.get_device_properties(factors.device).shared_memory_per_block_optin >= BYTES_ON_CHIP
+    card: Any = torch.cuda.get_device_properties(factors.device)
+    return card.shared_memory_per_block_optin >= BYTES_ON_CHIP
 
 
-def _lstm_back_at_once(
-    keep: bool, factors: Tensor, w: Tensor, out_h: Tensor, out_c: Tensor | None
-) -> tuple[Tensor | None, ...]:
+def _lstm_back_at_once(keep: bool, factors: Tensor, w: Tensor, out_h: Tensor, out_c: Tensor | None) -> tuple[Any, ...]:
     steps, pairs, _, units = factors.shape
     m_pre, first = factors.new_empty(steps, pairs, 4 * units), factors.new_empty(2, pairs, units)
     kept = [factors.new_empty(steps, pairs, units) if keep else None for _ in range(2)]
@@ -292,7 +291,7 @@ def _lstm_back_at_once(
     return m_pre, *first, *kept
 
 
-def _gru_back_at_once(keep: bool, factors: Tensor, w: Tensor, out_h: Tensor) -> tuple[Tensor | None, ...]:
+def _gru_back_at_once(keep: bool, factors: Tensor, w: Tensor, out_h: Tensor) -> tuple[Any, ...]:
     steps, pairs, _, units = factors.shape
     m_pre, first = factors.new_empty(steps, pairs, 3 * units), factors.new_empty(pairs, units)
     kept = factors.new_empty(steps, pairs, units) if keep else None

@@ -317,3 +317,15 @@ def test_extreme_pre_activations(cell, precision, difference):
         expected = Slow(case).back(np.ones((1, 1, units)), np.zeros((1, 1, units)))[0]
         near = np.abs(found.pre - expected) <= 20 * np.finfo(precision).eps * np.abs(expected) + 1e-36
         assert near.all()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_other_shapes_are_refused(cell):
+    """Kernels do not look where an array ends."""
+    case = make(cell, (4, 3, 5), np.float64)
+    states = case.forward()
+    with pytest.raises(ValueError, match="is needed"):
+        case.back(states.factors, np.zeros((4, 3, 6)))
+    case.w = case.w[:, 1:]
+    with pytest.raises(ValueError, match="is needed"):
+        case.forward()

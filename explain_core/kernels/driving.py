@@ -71,6 +71,14 @@ def nothing(axes: int, dtype: np.dtype | type[np.generic]) -> np.ndarray:
     return np.empty((0,) * axes, dtype)
 
 
-def given(array: np.ndarray | None, axes: int, dtype: np.dtype | type[np.generic]) -> np.ndarray:
-    """An array as kernels take it, or `nothing` in its place."""
-    return nothing(axes, dtype) if array is None else np.ascontiguousarray(array, dtype)
+def given(array: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array as kernels take it, or `nothing` in its place.
+
+    Raises:
+        ValueError: it has another shape; kernels do not look.
+    """
+    if array is None:
+        return nothing(len(shape), dtype)
+    if array.shape != shape:
+        raise ValueError(f"an array {array.shape} where one of {shape} is needed")
+    return np.ascontiguousarray(array, dtype)

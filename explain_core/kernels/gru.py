@@ -53,8 +53,8 @@ def gru_forward(
             0: the multiplier of the pre-activation of r, per unit of m_h (reset after) or of m_{r·h} (before)
             1, 2: of z and n, per unit of m_h      3: mean of z      4: mean of r
     """
-    x = np.ascontiguousarray(x)
     steps, rows, units = x.shape[0], x.shape[1], h0.shape[1]
+    x = given(x, (steps, rows, 3 * units), x.dtype)
     after = bias is not None
     parts = shares(test, base, rows, steps * rows * units, threads)
     h = np.empty((steps + 1, rows, units), x.dtype)
@@ -62,11 +62,11 @@ def gru_forward(
     factors = np.empty((steps, len(test), FACTORS, units), x.dtype)
     kept = [np.empty((*x.shape[:2], n * units if keep else 0), x.dtype) for n in (3, 3, 1)]
     masked = flags is not None
-    flags = given(flags, 2, np.bool_)
+    flags = given(flags, (steps, rows), np.bool_)
     by_library = after and library_is_faster(rows, units, 3 * units)
     from_h = np.empty((rows, 3 * units), x.dtype) if by_library else nothing(2, x.dtype)
-    weights = given(None if by_library else w, 2, x.dtype)
-    bias = given(bias, 1, x.dtype)
+    weights = given(None if by_library else w, (units, 3 * units), x.dtype)
+    bias = given(bias, (units,), x.dtype)
     compiled = forward.prepare(x.dtype)
 
     def run(first, last):
@@ -110,9 +110,10 @@ def gru_back(
     into_h = np.empty((pairs, 3 * units if after else units), dtype)
     kept = np.empty(m_h.shape, dtype) if keep else nothing(3, dtype)
     masked, has_fresh = counts is not None, fresh is not None
-    counts, fresh, m_h = given(counts, 2, dtype), given(fresh, 3, dtype), given(m_h, 3, dtype)
+    counts = given(counts, (steps, pairs), dtype)
+    fresh, m_h = (given(array, (steps, pairs, units), dtype) for array in (fresh, m_h))
     by_library = after and library_is_faster(pairs, 3 * units, units)
-    weights = given(None if by_library else w.T, 2, dtype)
+    weights = given(None if by_library else w.T, (3 * units, units), dtype)
     compiled = back.prepare(dtype)
 
     def run(first, last):

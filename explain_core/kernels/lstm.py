@@ -54,18 +54,18 @@ def lstm_forward(x, w, h0, c0, test, base, keep=False, flags=None, threads=1, pr
             0..3: the pre-activations of i, f, g per unit of m_c and of o per unit of m_h
             4: mean of f                5: mean of o · secant of tanh c
     """
-    x = np.ascontiguousarray(x)
     steps, rows, units = x.shape[0], x.shape[1], h0.shape[1]
+    x = given(x, (steps, rows, 4 * units), x.dtype)
     parts = shares(test, base, rows, steps * rows * units, threads)
     h, c = (np.empty((steps + 1, rows, units), x.dtype) for _ in range(2))
     h[0], c[0] = h0, c0
     factors = np.empty((steps, len(test), FACTORS, units), x.dtype)
     kept = [np.empty(x.shape, x.dtype) if keep else nothing(3, x.dtype) for _ in range(2)]
     masked = flags is not None
-    flags = given(flags, 2, np.bool_)
+    flags = given(flags, (steps, rows), np.bool_)
     by_library = library_is_faster(rows, units, 4 * units)
     from_h = np.empty((rows, 4 * units), x.dtype) if by_library else nothing(2, x.dtype)
-    weights = given(None if by_library else w, 2, x.dtype)
+    weights = given(None if by_library else w, (units, 4 * units), x.dtype)
     compiled = forward.prepare(x.dtype)
 
     def run(first, last):
@@ -113,10 +113,11 @@ def lstm_back(
     carried = np.zeros((2, pairs, units), dtype)
     kept = [np.empty(m_h.shape, dtype) if keep else nothing(3, dtype) for _ in range(2)]
     masked, has_c, has_fresh = counts is not None, m_c is not None, fresh is not None
-    counts, fresh, m_h = given(counts, 2, dtype), given(fresh, 3, dtype), given(m_h, 3, dtype)
-    m_c = given(m_c, 3, dtype)
+    counts = given(counts, (steps, pairs), dtype)
+    fresh, m_h = (given(array, (steps, pairs, units), dtype) for array in (fresh, m_h))
+    m_c = given(m_c, (steps, pairs, units), dtype)
     by_library = library_is_faster(pairs, 4 * units, units)
-    weights = given(None if by_library else w.T, 2, dtype)
+    weights = given(None if by_library else w.T, (4 * units, units), dtype)
     compiled = back.prepare(dtype)
 
     def run(first, last):

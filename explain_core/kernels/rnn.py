@@ -42,18 +42,18 @@ def rnn_forward(
         relu: whether the activation is relu instead of tanh.
         test, base, keep, flags, threads, product: as in `lstm_forward`.
     """
-    x = np.ascontiguousarray(x)
     steps, rows, units = x.shape
+    x = given(x, (steps, rows, units), x.dtype)
     parts = shares(test, base, rows, steps * rows * units, threads)
     h = np.empty((steps + 1, rows, units), x.dtype)
     h[0] = h0
     factors = np.empty((steps, len(test), units), x.dtype)
     kept = [np.empty(x.shape, x.dtype) if keep else nothing(3, x.dtype) for _ in range(2)]
     masked = flags is not None
-    flags = given(flags, 2, np.bool_)
+    flags = given(flags, (steps, rows), np.bool_)
     by_library = library_is_faster(rows, units, units)
     from_h = np.empty((rows, units), x.dtype) if by_library else nothing(2, x.dtype)
-    weights = given(None if by_library else w, 2, x.dtype)
+    weights = given(None if by_library else w, (units, units), x.dtype)
     compiled = forward.prepare(x.dtype)
 
     def run(first, last):
@@ -88,9 +88,10 @@ def rnn_back(
     carried = np.zeros((pairs, units), dtype)
     kept = np.empty(m_h.shape, dtype) if keep else nothing(3, dtype)
     masked, has_fresh = counts is not None, fresh is not None
-    counts, fresh, m_h = given(counts, 2, dtype), given(fresh, 3, dtype), given(m_h, 3, dtype)
+    counts = given(counts, (steps, pairs), dtype)
+    fresh, m_h = (given(array, (steps, pairs, units), dtype) for array in (fresh, m_h))
     by_library = library_is_faster(pairs, units, units)
-    weights = given(None if by_library else w.T, 2, dtype)
+    weights = given(None if by_library else w.T, (units, units), dtype)
     compiled = back.prepare(dtype)
 
     def run(first, last):

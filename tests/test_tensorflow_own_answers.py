@@ -294,3 +294,14 @@ def test_few_traces_are_kept(monkeypatch):
     for precision in (None, "float64", "float32", None):
         explain(model, X[:, 0], precision=precision)
     assert len(capture._kept[model]) == 2
+
+
+def test_mixing_that_weights_bring_about_is_seen():
+    """The same rows and the same trace; only a weight was set that had been zero."""
+    share = tf.Variable(0.0)
+    model = built(Net(lambda m, y: y + m.share * tf.reduce_mean(y, 0), share=share))
+    explain(model, X, target=0)
+    explain(model, X, target=0)
+    share.assign(0.1)
+    with pytest.raises(errors.CompletenessError, match="depends on the others"):
+        explain(model, X, target=0)

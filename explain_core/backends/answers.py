@@ -247,6 +247,15 @@ class OwnAnswers(ABC):
         """
         return None
 
+    @abstractmethod
+    def _weights(self) -> int:
+        """A digest of the values that the model's answers come from, beside its inputs."""
+
+    @property
+    @abstractmethod
+    def _compared(self) -> set[int]:
+        """Digests of rows, targets and weights that were compared before, kept with what was recorded; grows."""
+
     def answer(self, arrays: Arrays, targets: Sequence[Target]) -> np.ndarray | None:
         """The model's predictions (K, N) for any number of rows; None where it does not take that many."""
         rows = next(a.shape[axis] for a, axis in self._with_axes(arrays) if axis is not None)
@@ -281,7 +290,10 @@ class OwnAnswers(ABC):
             self.notes += self._of_settings(test, targets, size, dtype)
             self._compared_settings = True
         if not self._compared_rows and self._sample_axes[0] is not None and size.shape[1] > 1:
-            self._require_own_rows(test, baseline, targets, size, dtype)
+            these = hash((repr(targets), self._weights(), *(array.tobytes() for array in (*test, *baseline))))
+            if these not in self._compared:
+                self._require_own_rows(test, baseline, targets, size, dtype)
+                self._compared.add(these)
             self._compared_rows = True
 
     def _of_settings(self, test: Arrays, targets: Sequence[Target], size: np.ndarray, dtype: str) -> list[str]:

@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,6 +50,7 @@ class Captured:
         types: of its arguments.
         rows: the number of samples that it was traced for; None for any.
         coarsest: the floating type of the fewest digits that it computes in.
+        compared: digests of rows and weights for which no row's answer depended on the others.
     """
 
     program: Program
@@ -60,6 +61,7 @@ class Captured:
     types: list[tf.DType]
     rows: int | None
     coarsest: str
+    compared: set[int] = field(default_factory=set)
 
 
 MOST = 16

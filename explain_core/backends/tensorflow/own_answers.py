@@ -60,6 +60,13 @@ class TensorFlowAnswers(OwnAnswers):
         self._captured = captured
         self._known.clear()
 
+    def _weights(self) -> int:
+        return hash(tuple(value.numpy().tobytes() for value in variables_of(self._model, self._captured)))
+
+    @property
+    def _compared(self) -> set[int]:
+        return self._captured.compared
+
     def _call(self, arrays: Arrays) -> list[np.ndarray]:
         return self.call(arrays, self._captured)
 
@@ -156,15 +163,20 @@ def follow(captured: Captured, arrays: Arrays, precision: Precision) -> list[np.
     return [value.numpy() for value in Interpreter(program, layers).run([*given, *taken])]
 
 
-@contextmanager
-def unchanged(model: Any, captured: Captured) -> Generator[None]:
-    """Put back what a call changes in the model's variables: states, counters of generators, statistics."""
+def variables_of(model: Any, captured: Captured) -> list[tf.Variable]:
+    """Those of a model, and those that its trace reads."""
     variables = {v.ref(): v for v in captured.variables}
     for variable in getattr(model, "variables", ()) or ():
         variable = getattr(variable, "value", variable)  # Keras wraps TensorFlow's
         if isinstance(variable, tf.Variable):
             variables[variable.ref()] = variable
-    before = [(variable, variable.read_value()) for variable in variables.values()]
+    return list(variables.values())
+
+
+@contextmanager
+def unchanged(model: Any, captured: Captured) -> Generator[None]:
+    """Put back what a call changes in the model's variables: states, counters of generators, statistics."""
+    before = [(variable, variable.read_value()) for variable in variables_of(model, captured)]
     try:
         yield
     finally:

@@ -15,14 +15,14 @@ from mpmath import mp, mpf
 from reference.quotients import Real, exact
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
-DIFFERENCES = (0.0, 1e-30, 1e-10, 1e-7, 1e-3, 0.1, 0.499, 0.501, 1.0, 10.0, 100.0, 1e6)
+DIFFERENCES = (0.0, 1e-30, 1e-7, 1e-3, 0.1, 0.499, 0.501, 1.0, 10.0, 100.0, 1e6)
 FEW = (0.0, 1e-7, 1e-3, 0.12)
 
-HALF = (1e-30, 1e-10, 1e-3, 0.1, 0.5, 1.3, 3.0, 6.0, 19.5, 40.0)
+HALF = (1e-30, 1e-10, 1e-3, 0.5, 1.3, 3.0, 6.0, 19.5, 40.0)
 REAL = (0.0, -0.0, *HALF, *(-x for x in HALF))
 POSITIVE = (1e-34, 1e-30, 1e-10, 1e-3, 0.1, 1.0, 1.3, 3.0, 40.0, 1e6)
-ANGLES = (0.0, -0.0, *HALF[:7], *(-x for x in HALF[:7]))
-NEAR = (0.0, -0.0, *HALF[:8], *(-x for x in HALF[:8]))
+ANGLES = (0.0, -0.0, *HALF[:6], *(-x for x in HALF[:6]))
+NEAR = (0.0, -0.0, *HALF[:7], *(-x for x in HALF[:7]))
 WAVES = (*REAL, 999.7, -999.7, 1e4)
 UNIT = (0.0, -0.0, 1e-30, 1e-10, 1e-3, 0.1, 0.5, 0.875, -0.3, -1e-10, -0.75, 0.99, 0.9990234375, -0.99, 0.9)
 ABOVE_ONE = (1.0, 1.0 + 1e-6, 1.0009765625, 1.125, 1.3, 2.0, 3.0, 19.5, 40.0, 1e6, 1e20)
@@ -191,7 +191,7 @@ DEFINITIONS: dict[str, Definition | list[Definition]] = {
     "log": Definition(mpmath.log, 4, points=POSITIVE),
     "log2": Definition(lambda x: mpmath.log(x) / mpmath.log(2), 4, points=POSITIVE),
     "log10": Definition(mpmath.log10, 4, points=POSITIVE),
-    "log1p": Definition(mpmath.log1p, 4, points=(*REAL[:12], -1e-30, -1e-10, -1e-3, -0.5, -0.99)),
+    "log1p": Definition(mpmath.log1p, 4, points=(*REAL[:11], -1e-30, -1e-10, -1e-3, -0.5, -0.99)),
     "entropy": Definition(lambda x: -x * mpmath.log(x), 4, points=POSITIVE, scale=at_least(1)),
     # powers
     "square": Definition(lambda x: x * x, 2),
@@ -356,7 +356,7 @@ def pairs(definition: Definition, dtype: type, denormals: bool) -> np.ndarray:
     for x in np.array(points, dtype):
         found += [(x + dtype(d), x) for d in definition.differences]
         found += [(np.nextafter(x, dtype(np.inf)), x), *([(-x, x)] if min(points) < 0 else [])]
-    found = np.array([*{pair.tobytes(): pair for pair in np.array(found, dtype)}.values()])
+    found = np.array([*{frozenset((x.tobytes(), y.tobytes())): (x, y) for x, y in found}.values()], dtype)
     if denormals:
         return found
     sizes = np.abs(np.concatenate([found, found[:, :1] - found[:, 1:]], 1))

@@ -1,7 +1,8 @@
-"""Which kernel runs a layer, by its cell, device, precision and options; see `explain_core.rules.recurrence.Kernel`."""
+"""Which compiled kernel runs a layer on the CPU, and how it is called; see `explain_core.rules.recurrence.Kernel`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,55 +14,50 @@ from explain_core.rules.recurrence import Kernel, Layer, factors_of
 from explain_core.rules.rule_set import RuleSet
 from explain_core.rules.scan import Returned, States
 
-_COMPILED = {
-    LSTM("tanh", "sigmoid"): "lstm",
-    GRU("tanh", "sigmoid", reset_after=True): "gru",
-    GRU("tanh", "sigmoid", reset_after=False): "gru",
-    RNN("tanh"): "rnn",
-    RNN("relu"): "rnn",
-}
-"""Cells that there are kernels for, and the module of each."""
-
 
 def choose(xp: Any, layer: Layer, plain: Kernel) -> Kernel:
-    """The compiled kernel of a layer where there is one, else ``plain``."""
-    name = _COMPILED.get(layer.cell)
+    """The compiled kernel of a layer where there is one for its cell, device and precision, else ``plain``."""
+    name = next((name for cell, name in _COMPILED if cell == layer.cell), None)
     if name is None or layer.weights.projection is not None or not xp.on_cpu(layer.x):
         return plain
-    return Compiled(layer.cell) if available(name, np.dtype(xp.dtype_name(layer.x))) else plain
+    return Compiled(*_CALLS[name]) if available(name, np.dtype(xp.dtype_name(layer.x))) else plain
+
+
+_COMPILED: list[tuple[Cell, str]] = [
+    (LSTM("tanh", "sigmoid"), "lstm"),
+    (GRU("tanh", "sigmoid", reset_after=True), "gru"),
+    (GRU("tanh", "sigmoid", reset_after=False), "gru"),
+    (RNN("tanh"), "rnn"),
+    (RNN("relu"), "rnn"),
+]
+"""Cells that there are kernels for."""
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A cell by the kernels of this package, on the numbers that a framework's tensors hold."""
+    """A cell by its two kernels, on the numbers that a framework's tensors hold.
 
-    cell: Cell
+    Attributes:
+        states_of: calls the kernel of the way forward, with a layer, its arrays as NumPy's, and options.
+        multipliers_of: the same of the way back.
+    """
+
+    states_of: Callable[..., Any]
+    multipliers_of: Callable[..., Returned]
 
     def forward(self, xp: Any, layer: Layer, rules: RuleSet, keep: bool) -> tuple[States, Any]:
         """See `Kernel`."""
         is_paired = rules.point is None
-        options = {"keep": keep or not is_paired, "threads": xp.threads(), "product": xp.product}
-        if layer.flags is not None:
-            options["flags"] = xp.numpy(layer.flags)[..., 0]
-        rows = layer.x.shape[1]
-        given = xp.numpy(layer.x), xp.numpy(layer.weights.recurrent), xp.numpy(layer.h)
-        members = _places(layer.members, rows)
-        inner = None
-        if isinstance(self.cell, LSTM):
-            from explain_core.kernels.lstm import lstm_forward
-
-            found = lstm_forward(*given, xp.numpy(layer.c), *members, **options)
-        elif isinstance(self.cell, GRU):
-            from explain_core.kernels.gru import gru_forward
-
-            found = gru_forward(*given, *members, bias=self._new_bias(xp, layer), **options)
-            inner = found.reset
-        else:
-            from explain_core.kernels.rnn import rnn_forward
-
-            found = rnn_forward(*given, *members, relu=self.cell.activation == "relu", **options)
+        found = self.states_of(
+            _Arrays(xp, layer),
+            *_places(layer.members, layer.x.shape[1]),
+            keep=keep or not is_paired,
+            flags=None if layer.flags is None else xp.numpy(layer.flags)[..., 0],
+            threads=xp.threads(),
+            product=xp.product,
+        )
         tensor = lambda array: None if array is None else xp.from_numpy(array)  # noqa: E731
-        values = Values(*map(tensor, (found.pre, found.gates, inner)))
+        values = Values(tensor(found.pre), tensor(found.gates), tensor(getattr(found, "reset", None)))
         states = States(tensor(found.h), tensor(getattr(found, "c", None)), values)
         if not is_paired:
             return states, factors_of(xp, layer, states, rules)
@@ -71,44 +67,94 @@ class Compiled:
         self, xp: Any, layer: Layer, factors: Any, m_h: Any, m_c: Any, d_fresh: Any, counts: Any, keep: bool
     ) -> Returned:
         """See `Kernel`."""
-        number = lambda tensor: None if tensor is None else xp.numpy(tensor)  # noqa: E731
-        units = layer.weights.recurrent.shape[0]
-        factors = number(factors)
-        by_factor = factors.reshape(*factors.shape[:2], -1, units)
-        options = {
-            "keep": keep,
-            "counts": None if counts is None else number(counts)[..., 0],
-            "fresh": number(d_fresh),
-            "threads": xp.threads(),
-            "product": xp.product,
-        }
-        recurrent, m_h = number(layer.weights.recurrent), number(m_h)
-        tensor = lambda array: None if array is None else xp.from_numpy(array)  # noqa: E731
-        if isinstance(self.cell, LSTM):
-            from explain_core.kernels.lstm import lstm_back
+        found = self.multipliers_of(
+            _Arrays(xp, layer),
+            xp.numpy(factors),
+            xp.numpy(m_h),
+            None if m_c is None else xp.numpy(m_c),
+            keep=keep,
+            counts=None if counts is None else xp.numpy(counts)[..., 0],
+            fresh=None if d_fresh is None else xp.numpy(d_fresh),
+            threads=xp.threads(),
+            product=xp.product,
+        )
+        return Returned(*(None if array is None else xp.from_numpy(array) for array in found))
 
-            found = lstm_back(by_factor, recurrent, m_h, number(m_c), **options)
-            return Returned(*map(tensor, found))
-        if isinstance(self.cell, GRU):
-            from explain_core.kernels.gru import gru_back
 
-            found = gru_back(by_factor, recurrent, m_h, after=self.cell.reset_after, **options)
-        else:
-            from explain_core.kernels.rnn import rnn_back
+@dataclass(frozen=True)
+class _Arrays:
+    """What a layer is given, as NumPy's arrays."""
 
-            found = rnn_back(factors, recurrent, m_h, **options)
-        return Returned(tensor(found.pre), tensor(found.h_first), None, tensor(found.h), None)
+    xp: Any
+    layer: Layer
 
-    def _new_bias(self, xp: Any, layer: Layer) -> np.ndarray | None:
-        if not self.cell.reset_after:
+    def __getattr__(self, name: str) -> np.ndarray:
+        """One of `Layer`, or ``recurrent`` of its weights."""
+        value = self.layer.weights.recurrent if name == "recurrent" else getattr(self.layer, name)
+        return self.xp.numpy(value)
+
+    @property
+    def new_bias(self) -> np.ndarray | None:
+        """Of a GRU whose reset comes after the product, zeros where it has none; None for the reset before it."""
+        if not getattr(self.layer.cell, "reset_after", False):
             return None
-        given = layer.weights.new_bias
-        return xp.numpy(xp.zeros_like(layer.h[0]) if given is None else given)
+        given = self.layer.weights.new_bias
+        return self.xp.numpy(self.xp.zeros_like(self.layer.h[0]) if given is None else given)
+
+    def by_factor(self, factors: np.ndarray) -> np.ndarray:
+        """(T, N, F·H) to (T, N, F, H)."""
+        return factors.reshape(*factors.shape[:2], -1, self.layer.weights.recurrent.shape[0])
+
+
+def _lstm_states(given: _Arrays, test: np.ndarray, base: np.ndarray, **options: Any) -> Any:
+    from explain_core.kernels.lstm import lstm_forward
+
+    return lstm_forward(given.x, given.recurrent, given.h, given.c, test, base, **options)
+
+
+def _lstm_multipliers(given: _Arrays, factors: Any, m_h: Any, m_c: Any, **options: Any) -> Returned:
+    from explain_core.kernels.lstm import lstm_back
+
+    return Returned(*lstm_back(given.by_factor(factors), given.recurrent, m_h, m_c, **options))
+
+
+def _gru_states(given: _Arrays, test: np.ndarray, base: np.ndarray, **options: Any) -> Any:
+    from explain_core.kernels.gru import gru_forward
+
+    return gru_forward(given.x, given.recurrent, given.h, test, base, bias=given.new_bias, **options)
+
+
+def _gru_multipliers(given: _Arrays, factors: Any, m_h: Any, m_c: Any, **options: Any) -> Returned:
+    from explain_core.kernels.gru import gru_back
+
+    after = given.new_bias is not None
+    found = gru_back(given.by_factor(factors), given.recurrent, m_h, after=after, **options)
+    return Returned(found.pre, found.h_first, None, found.h, None)
+
+
+def _rnn_states(given: _Arrays, test: np.ndarray, base: np.ndarray, **options: Any) -> Any:
+    from explain_core.kernels.rnn import rnn_forward
+
+    relu = getattr(given.layer.cell, "activation", None) == "relu"
+    return rnn_forward(given.x, given.recurrent, given.h, test, base, relu=relu, **options)
+
+
+def _rnn_multipliers(given: _Arrays, factors: Any, m_h: Any, m_c: Any, **options: Any) -> Returned:
+    from explain_core.kernels.rnn import rnn_back
+
+    found = rnn_back(factors, given.recurrent, m_h, **options)
+    return Returned(found.pre, found.h_first, None, found.h, None)
+
+
+_CALLS = {
+    "lstm": (_lstm_states, _lstm_multipliers),
+    "gru": (_gru_states, _gru_multipliers),
+    "rnn": (_rnn_states, _rnn_multipliers),
+}
 
 
 def _places(members: Members, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """The row of each pair's two members, (N,)."""
-    test, base = (
-        np.arange(rows)[at] if isinstance(at, slice) else np.asarray(at) for at in (members.test, members.base)
-    )
+    numbers = np.arange(rows)
+    test, base = (numbers[at if isinstance(at, slice) else np.asarray(at)] for at in (members.test, members.base))
     return test, np.ascontiguousarray(np.broadcast_to(base, test.shape))

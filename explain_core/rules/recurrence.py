@@ -204,11 +204,11 @@ class Recurrence:
         )
         arrived = self._mass(found, double)
         inward = self._dot(returned.h - double(found.outer_h), self._change(double(self.h)))
-        first = self._dot(returned.first_h, self._change(before_h[0]))
+        first = self._dot(returned.first_h, self._change(double(self.layer.h)))
         if returned.c is not None:
             through_c = returned.c if found.outer_c is None else returned.c - double(found.outer_c)
             inward = inward + self._dot(through_c, self._change(double(self.c)))
-            first = first + self._dot(returned.first_c, self._change(before_c[0]))
+            first = first + self._dot(returned.first_c, self._change(double(self.layer.c)))
         carried = xp.concat_first([first[None], inward[:-1]])
         steps = arrived - self._dot(returned.pre, self._change(double(layer.x))) - carried
         if self._counts is not None:

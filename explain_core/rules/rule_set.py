@@ -24,7 +24,7 @@ class RuleSet:
 
     def slope(self, xp: Any, secant: Any, a: Any, b: Any) -> Any:
         """``Δy/Δa`` of an elementwise function between the test's ``a`` and the baseline's ``b``, or its derivative."""
-        if self.secants:
+        if self.secants or self.point is None:
             return secant(xp, a, b)
         at = (a, b)[self.point]
         return secant(xp, at, at)

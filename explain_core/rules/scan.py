@@ -51,7 +51,8 @@ def forward(xp: Any, cell: Cell, x: Any, h: Any, c: Any, flags: Any, weights: We
 
     def step(before: tuple, now: dict) -> tuple[tuple, tuple]:
         values = cell.values(xp, now["x"], before[0], weights)
-        after = cell.states(xp, values, *before, weights)
+        h, c = before
+        after = cell.states(xp, values, h, c, weights)
         if flags is not None:
             after = tuple(
                 None if old is None else xp.where(now["flags"], new, old)
@@ -102,5 +103,5 @@ def backward(
     given = {name: values for name, values in given.items() if values is not None}
     units = weights.recurrent.shape[-1] // len(cell.gates)
     start = xp.zeros_like(m_h[0]), xp.zeros_like(factors[0][..., :units]) if cell.has_cell_state else None
-    first, (m_pre, all_h, all_c) = xp.scan(step, start, given, reverse=True)
-    return Returned(m_pre, *first, all_h, all_c)
+    (first_h, first_c), (m_pre, all_h, all_c) = xp.scan(step, start, given, reverse=True)
+    return Returned(m_pre, first_h, first_c, all_h, all_c)

@@ -38,7 +38,7 @@ class FusedLayer:
         own_states: whether hidden states have to come from TensorFlow's own operations.
 
     Attributes:
-        run: None until it has run.
+        run: what it did, once it ``has_run``.
     """
 
     def __init__(
@@ -50,10 +50,11 @@ class FusedLayer:
         own_states: bool = False,
     ) -> None:
         self.layer = layer
-        self.run: Recurrence | None = None
+        self.run: Recurrence
+        self.has_run = False
         self._method, self._keep, self._own_states = method, keep, own_states
         self._cell, self._precision = _cell(layer), precision
-        self._passes: list[Pass | None] = []  # None for a target that does not depend on this layer
+        self._passes: list[Pass] = []
         self._given: list[Value] = []  # the sequence and the initial states, as they came
 
     def __call__(self, values: Sequence[Value]) -> list[Value] | None:
@@ -89,7 +90,7 @@ class FusedLayer:
         kernel, recurrent, bias = (None if v is None else _reset_first(v) for v in (kernel, recurrent, bias))
         if not layer.reset_after or bias is None:
             return kernel, bias, Weights(recurrent)
-        units = recurrent.shape[0]
+        units = layer.recurrent_kernel.shape[0]
         outer, inner = tf.unstack(bias)
         outer += tf.concat([inner[: 2 * units], tf.zeros_like(inner[2 * units :])], 0)
         return kernel, outer, Weights(recurrent, inner[2 * units :])
@@ -113,6 +114,7 @@ class FusedLayer:
         )
         kernel = Compiled() if self._own_states or self._method.point is not None else choose(arrays, given, Compiled())
         self.run = run = Recurrence(arrays, kernel, given, self._method, self._keep)
+        self.has_run = True
 
         def backward(d_out: tf.Tensor, d_h: tf.Tensor, *d_c: tf.Tensor) -> list[tf.Tensor]:
             d_state = _at_the_end(d_c[0], len(run.h)) if d_c else None

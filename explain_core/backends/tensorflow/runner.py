@@ -319,7 +319,7 @@ class TensorFlowRunner:
             with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
                 tape.watch([i.source for i in inputs if i.source is not None])
                 results = self._run(inputs, layers if self._fuse else {}, method, book)
-            ran = [layer for layer in layers.values() if layer.run]
+            ran = [layer for layer in layers.values() if layer.has_run]
             explained = []
             for number, target in enumerate(targets):
                 if book is not None:

@@ -53,7 +53,8 @@ def _forward(cell: Cell, given: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def _backward(cell: Cell, given: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    arrived = (given.get(name) for name in ("factors", "m_h", "m_c", "d_fresh", "counts"))
+    got = given.get
+    arrived = got("factors"), got("m_h"), got("m_c"), got("d_fresh"), got("counts")
     returned = scan.backward(arrays, cell, *arrived, _weights(given))
     return {name: value for name, value in returned._asdict().items() if value is not None}
 

@@ -49,10 +49,10 @@ class LayerRecord:
     order: Tensor | None = None
     valid: Tensor | None = None
     samples: tuple[int, ...] | None = None
-    activation: np.ndarray | None = None
-    state: np.ndarray | None = None
+    activation: np.ndarray = field(init=False)
+    state: np.ndarray = field(init=False)
     cell: np.ndarray | None = None
-    input: np.ndarray | None = None
+    input: np.ndarray = field(init=False)
     initial: tuple[np.ndarray, ...] = ()
     by_target: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=dict)
     settled: dict[int, StepDefects] = field(default_factory=dict)
@@ -79,7 +79,8 @@ class LayerRecord:
         """What came back through a run for the output that is explained."""
         shape = *found.returned.pre.shape[:2], len(self.gates), -1
         settled = run.contribution(found).view(shape), run.carry(found), run.mass(found)
-        self.by_target[self.recorder.target] = tuple(map(self._in_input_order, settled))
+        contribution, carry, mass = map(self._in_input_order, settled)
+        self.by_target[self.recorder.target] = contribution, carry, mass
         if self.recorder.ledger is None:
             return
         parts = run.defects(found)

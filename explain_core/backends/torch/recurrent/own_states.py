@@ -6,6 +6,7 @@ hardly forget, rounding tells them apart. Only the cell scan and the way back ar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,17 @@ import torch
 from torch import Tensor
 
 from explain_core.backends.torch.recurrent.weights import Weights
-from explain_core.rules.cells import GRU, LSTM, RNN
+from explain_core.rules.cells import GRU, LSTM, RNN, Cell
 from explain_core.rules.recurrence import Layer, Reference, factors_of
 from explain_core.rules.rule_set import RuleSet
 from explain_core.rules.scan import States
 
-_OWN = {LSTM(): torch.lstm, GRU(): torch.gru, RNN("tanh"): torch.rnn_tanh, RNN("relu"): torch.rnn_relu}
+_OWN: dict[Cell, Callable[..., Any]] = {
+    LSTM(): torch.lstm,
+    GRU(): torch.gru,
+    RNN("tanh"): torch.rnn_tanh,
+    RNN("relu"): torch.rnn_relu,
+}
 
 
 @dataclass(frozen=True)

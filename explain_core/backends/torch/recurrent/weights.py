@@ -35,7 +35,7 @@ class Weights:
         """What the recurrence of a cell takes, and the bias of the input's part of the pre-activations."""
         units = len(self.w_hh) // len(cell.gates)
         bias, new_bias = None, None
-        if self.b_ih is not None:
+        if self.b_ih is not None and self.b_hh is not None:
             bias = self.b_ih + self.b_hh
             if cell.kind == "GRU":  # the reset gate multiplies the recurrent bias of the new gate
                 new_bias = self.b_hh[2 * units :]

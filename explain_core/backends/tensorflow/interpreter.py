@@ -59,7 +59,7 @@ class Interpreter:
     def __init__(
         self,
         program: Program,
-        fused: Mapping[str | None, Fused],
+        fused: Mapping[str, Fused],
         method: Method = METHODS["paired"],
         ledger: Ledger | None = None,
         cuts: Mapping[tf.Operation, str] | None = None,
@@ -117,9 +117,9 @@ class Interpreter:
         if rule is None:
             raise refuse(node, "there is no rule for it, so going on would give wrong attributions")
         self.divisors.look(node, values)
-        alone = self._ledger is None or is_exact(kind)
+        ledger = None if is_exact(kind) else self._ledger
         try:
-            results = rule(node, values) if alone else self._ledger.measure(node, rule, values)
+            results = rule(node, values) if ledger is None else ledger.measure(node, rule, values)
         except (AttributeError, LookupError, TypeError, ValueError) as error:  # what Python raises of odd arguments
             raise refuse(node, f"its rule fails on these inputs with {type(error).__name__}: {error}") from error
         return scales.mark(node, rule, values, results)
@@ -133,7 +133,8 @@ class Interpreter:
 
     def _call(self, program: Program, node: Node, values: list[Value]) -> list[Value]:
         name = node.attribute("f").name
-        fused = self._fused.get(mark_of(name))
+        mark = mark_of(name)
+        fused = None if mark is None else self._fused.get(mark)
         results = fused(values) if fused else None
         return self._walk(program.function(name), values) if results is None else results
 
@@ -150,11 +151,12 @@ class Interpreter:
     def _loop(self, program: Program, node: Node, values: list[Value]) -> list[Value]:
         condition = program.function(node.attribute("cond").name)
         body = program.function(node.attribute("body").name)
-        over_time = TimeLoop.of(program, node, body, values) if self._ledger and program is self._program else None
+        ledger = self._ledger if program is self._program else None
+        over_time = None if ledger is None else TimeLoop.of(program, node, body, values)
         step = 0
         while bool(self._one(node, self._walk(condition, values)[0])):
-            if over_time:
-                values = over_time.step(self._ledger, step, values, lambda given: self._walk(body, given))
+            if ledger is not None and over_time is not None:
+                values = over_time.step(ledger, step, values, lambda given: self._walk(body, given))
             else:
                 values = self._walk(body, values)
             step += 1

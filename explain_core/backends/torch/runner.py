@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -108,11 +108,11 @@ class TorchRunner:
         require_fit(arguments.leaves, arguments.names, "input", self._narrowest)
         leaves = self._model.leaves(arguments.leaves)
         shared = [axis is None and sample_axes[0] is not None for axis in sample_axes]
+        tokens: Container[int] = ()
         try:
             answers, digest = self._model.first_run(leaves)
             if kept is None or not kept.is_of(digest, self._model.module, arguments.leaves):
-                kept = None
-                tokens = self._model.tokens(leaves)
+                kept, tokens = None, self._model.tokens(leaves)
         except OutsideTableError as error:
             raise error.of({"input": arguments.leaves}, arguments.names) from None
         self._is_from_memory = kept is not None
@@ -226,8 +226,10 @@ class TorchRunner:
             def recorder() -> Recorder:
                 return Recorder(gates=gates, embeddings=embeddings, ledger=Ledger() if ledger else None)
 
-            method = shap_fallback(self._model.module) if ledger == "shap" else METHODS[ledger or "paired"]
-            if ledger != "shap" or not method.hooked:
+            if ledger != "shap":
+                return self._attribute(test, baseline, targets, recorder, METHODS[ledger or "paired"])
+            method = shap_fallback(self._model.module)
+            if not method.hooked:
                 return self._attribute(test, baseline, targets, recorder, method)
             rows = doubled(test, baseline, self._sample_axes)
             both = [*range(len(test[0]))] * 2
@@ -413,12 +415,12 @@ class TorchRunner:
 
     def _start(self, test: np.ndarray, base: np.ndarray) -> tuple[Pair, Tensor]:
         """The pair of an input, and the leaf of the tape at which its multiplier arrives."""
-        test, base = (torch.from_numpy(np.array(v)).to(self._place.device) for v in (test, base))
-        if test.is_floating_point():
-            leaf = test.to(self._dtype).requires_grad_()
-            return Pair(leaf, base.to(self._dtype)), leaf
-        flow = test.double().requires_grad_()
-        return Pair(test, base, flow), flow
+        here, there = (torch.from_numpy(np.array(v)).to(self._place.device) for v in (test, base))
+        if here.is_floating_point():
+            leaf = here.to(self._dtype).requires_grad_()
+            return Pair(leaf, there.to(self._dtype)), leaf
+        flow = here.double().requires_grad_()
+        return Pair(here, there, flow), flow
 
     def _multipliers(self, columns: list[Tensor], leaves: list[Tensor], recorder: Recorder) -> list[list[Tensor]]:
         """For each output, the multiplier of each explained input."""

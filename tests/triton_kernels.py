@@ -12,7 +12,12 @@ import itertools
 import numpy as np
 import torch
 
-from explain_core.backends.torch import cuda
+from explain_core.backends.torch import arrays, cuda
+from explain_core.backends.torch.recurrent.on_gpu import OnGPU
+from explain_core.backends.torch.recurrent.paired import project
+from explain_core.backends.torch.recurrent.weights import Weights as LayerWeights
+from explain_core.rules.cells import GRU, LSTM, RNN, Members
+from explain_core.rules.recurrence import Layer, Recurrence, Reference
 
 SIZES = [(3, 3, 2, 7), (2, 1, 1, 1), (1, 2, 2, 33), (1, 1, 1, 130)]
 """Timesteps, rows, pairs, units."""
@@ -103,12 +108,13 @@ def gru(problem):
         a_n = x_n + torch.sigmoid(a_r) * q
         z, n, before = torch.sigmoid(a_z), torch.tanh(a_n), h
         h = z * h + (1 - z) * n
+        by_n = p.mean(1 - z) * tanh_secant(*p.of(a_n))
         factors = [
-            p.mean(q) * sigmoid_secant(*p.of(a_r)),
+            p.mean(q) * sigmoid_secant(*p.of(a_r)) * by_n,
             p.mean(before - n) * sigmoid_secant(*p.of(a_z)),
-            p.mean(1 - z) * tanh_secant(*p.of(a_n)),
-            p.mean(torch.sigmoid(a_r)),
+            by_n,
             p.mean(z),
+            p.mean(torch.sigmoid(a_r)),
         ]
         told.append((h, torch.cat([a_r, a_z, a_n], -1), torch.stack(factors, 1)))
     m_h, found = torch.zeros_like(p.m_h[0]), []
@@ -116,8 +122,8 @@ def gru(problem):
         at = m_h + p.m_h[t]
         by = told[t][2].unbind(1)
         m_n, m_z = at * by[2], at * by[1]
-        m_r = m_n * by[0]
-        m_h = at * by[4] + torch.cat([m_r, m_z, m_n * by[3]], -1) @ p.w.T
+        m_r = at * by[0]
+        m_h = at * by[3] + torch.cat([m_r, m_z, m_n * by[4]], -1) @ p.w.T
         found.insert(0, (torch.cat([m_r, m_z, m_n], -1), at))
     return [torch.stack(s) for s in zip(*told, strict=True)], (*(torch.stack(s) for s in zip(*found, strict=True)), m_h)
 
@@ -193,7 +199,37 @@ def ways_back(problem, dtype):
 KINDS = ("lstm", "gru", "rnn tanh", "rnn relu")
 
 
+LAYERS = {"lstm": (torch.nn.LSTM, LSTM()), "gru": (torch.nn.GRU, GRU()), "rnn tanh": (torch.nn.RNN, RNN("tanh"))}
+
+
+def compare_in_layer(kind):
+    """A layer as the engine runs it on a GPU, beside the same step by step: states, multipliers, contributions."""
+    module, cell = LAYERS[kind]
+    torch.manual_seed(0)
+    own = module(3, 5)
+    w = LayerWeights(*(weight.detach() for weight in own.parameters()))
+    weights, bias = w.of(cell)
+    x = draw(4, 3, 3, seed=7).float()
+    first = [draw(3, 5, seed=8 + k).float() for k in range(2 if cell.has_cell_state else 1)]
+    states = first[0], first[1] if len(first) > 1 else None
+    layer = Layer(cell, project(x, w.w_ih, bias), *states, weights, Members(slice(0, 2), slice(2, 3)))
+    m_h = draw(4, 2, 5, seed=10).float()
+    told = []
+    for kernel in (OnGPU(x, w), Reference()):
+        run = Recurrence(arrays, kernel, layer, keep=True)
+        found = run.back(m_h)
+        defects = torch.stack(list(run.defects(found).values())).abs().max()
+        assert defects < 1e-5, (kind, defects)
+        told.append(
+            (run.h, run.gates(), found.returned.pre, run.contribution(found), run.carry(found), run.mass(found))
+        )
+    for ours, reference in zip(*told, strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-5)
+
+
 def main() -> None:
+    for kind in LAYERS:
+        compare_in_layer(kind)
     worst = {}
     first = itertools.product(KINDS, SIZES[:1], ((torch.float32, False), (torch.float32, True), (torch.float64, False)))
     others = itertools.product(KINDS, SIZES[1:], ((torch.float32, True),))

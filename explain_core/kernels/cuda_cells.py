@@ -139,7 +139,7 @@ def gru_states(x, from_h, h_before, pre, inner, h, gates, rows, units, KEEP: tl.
 
 @triton.jit
 def gru_factors(pre, inner, h_before, test, base, factors, rows, pairs, units, BLOCK: tl.constexpr):
-    """0: of r's pre-activation by that of n; 1, 2: of z and n by m_h; 3: mean of r; 4: mean of z."""
+    """0, 1, 2: of the pre-activations of r, z and n by m_h; 3: mean of z; 4: mean of r."""
     step, unit, there = _place(units, BLOCK)
     t, pair = step // pairs, step % pairs
     at_a, at_b = t * rows + tl.load(test + pair), t * rows + tl.load(base + pair)
@@ -154,11 +154,12 @@ def gru_factors(pre, inner, h_before, test, base, factors, rows, pairs, units, B
     to = factors + step * 5 * units + unit
     passed = 0.5 * ((h_a - tanh(n_a)) + (h_b - tanh(n_b)))
     left = 0.5 * (sigmoid(-z_a) + sigmoid(-z_b))  # 1 - z
-    tl.store(to, 0.5 * (q_a + q_b) * sigmoid_secant(r_a, r_b), mask=there)
+    by_n = left * tanh_secant(n_a, n_b)
+    tl.store(to, 0.5 * (q_a + q_b) * sigmoid_secant(r_a, r_b) * by_n, mask=there)
     tl.store(to + units, passed * sigmoid_secant(z_a, z_b), mask=there)
-    tl.store(to + 2 * units, left * tanh_secant(n_a, n_b), mask=there)
-    tl.store(to + 3 * units, 0.5 * (sigmoid(r_a) + sigmoid(r_b)), mask=there)
-    tl.store(to + 4 * units, 0.5 * (sigmoid(z_a) + sigmoid(z_b)), mask=there)
+    tl.store(to + 2 * units, by_n, mask=there)
+    tl.store(to + 3 * units, 0.5 * (sigmoid(z_a) + sigmoid(z_b)), mask=there)
+    tl.store(to + 4 * units, 0.5 * (sigmoid(r_a) + sigmoid(r_b)), mask=there)
 
 
 @triton.jit
@@ -172,15 +173,15 @@ def gru_back(factors, out_h, m_h, m_pre, into, all_h, units, KEEP: tl.constexpr,
     by = factors + pair * 5 * units + unit
     n = h * tl.load(by + 2 * units, mask=there, other=0.0)
     z = h * tl.load(by + units, mask=there, other=0.0)
-    r = n * tl.load(by, mask=there, other=0.0)
+    r = h * tl.load(by, mask=there, other=0.0)
     to, inward = m_pre + pair * 3 * units + unit, into + pair * 3 * units + unit
     tl.store(to, r, mask=there)
     tl.store(to + units, z, mask=there)
     tl.store(to + 2 * units, n, mask=there)
     tl.store(inward, r, mask=there)
     tl.store(inward + units, z, mask=there)
-    tl.store(inward + 2 * units, n * tl.load(by + 3 * units, mask=there, other=0.0), mask=there)
-    tl.store(m_h + at, h * tl.load(by + 4 * units, mask=there, other=0.0), mask=there)
+    tl.store(inward + 2 * units, n * tl.load(by + 4 * units, mask=there, other=0.0), mask=there)
+    tl.store(m_h + at, h * tl.load(by + 3 * units, mask=there, other=0.0), mask=there)
 
 
 # --- RNN -------------------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def gru_forward(
     factors = np.empty((steps, len(test), FACTORS, units), x.dtype)
     kept = [np.empty((*x.shape[:2], n * units if keep else 0), x.dtype) for n in (3, 3, 1)]
     masked = flags is not None
-    flags = given(flags, (steps, rows), np.bool_)
+    flags = given(flags, (steps, rows), np.dtype(bool))
     by_library = after and library_is_faster(rows, units, 3 * units)
     from_h = np.empty((rows, 3 * units), x.dtype) if by_library else nothing(2, x.dtype)
     weights = given(None if by_library else w, (units, 3 * units), x.dtype)

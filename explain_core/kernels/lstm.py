@@ -62,7 +62,7 @@ def lstm_forward(x, w, h0, c0, test, base, keep=False, flags=None, threads=1, pr
     factors = np.empty((steps, len(test), FACTORS, units), x.dtype)
     kept = [np.empty(x.shape, x.dtype) if keep else nothing(3, x.dtype) for _ in range(2)]
     masked = flags is not None
-    flags = given(flags, (steps, rows), np.bool_)
+    flags = given(flags, (steps, rows), np.dtype(bool))
     by_library = library_is_faster(rows, units, 4 * units)
     from_h = np.empty((rows, 4 * units), x.dtype) if by_library else nothing(2, x.dtype)
     weights = given(None if by_library else w, (units, 4 * units), x.dtype)

@@ -50,7 +50,7 @@ def rnn_forward(
     factors = np.empty((steps, len(test), units), x.dtype)
     kept = [np.empty(x.shape, x.dtype) if keep else nothing(3, x.dtype) for _ in range(2)]
     masked = flags is not None
-    flags = given(flags, (steps, rows), np.bool_)
+    flags = given(flags, (steps, rows), np.dtype(bool))
     by_library = library_is_faster(rows, units, units)
     from_h = np.empty((rows, units), x.dtype) if by_library else nothing(2, x.dtype)
     weights = given(None if by_library else w, (units, units), x.dtype)

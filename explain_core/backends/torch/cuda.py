@@ -258,7 +258,7 @@ def lstm_back(
 
 @torch.no_grad()
 def gru_back(factors: Tensor, w: Tensor, m_h: Tensor, keep: bool = False, at_once: bool | None = None) -> Multipliers:
-    """The same of a GRU: of the pre-activations of n and z ``m_h·factors 2 and 1``, of r that of n times factor 0."""
+    """The same of a GRU: of the pre-activations of n and z ``m_h·factors 2 and 1``, of r ``m_h·factor 0``."""
     if _fits_chip(factors) if at_once is None else at_once:
         m_pre, first_h, all_h = _gru_back_at_once(keep, factors, w, m_h)
     else:

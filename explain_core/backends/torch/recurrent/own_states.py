@@ -41,9 +41,7 @@ class OwnStates(Reference):
 
     def forward(self, xp: Any, layer: Layer, rules: RuleSet, keep: bool) -> tuple[States, Any]:
         """See `Kernel`."""
-        first = layer.h[None] if layer.c is None else (layer.h[None], layer.c[None])
-        arguments = self.w.flat, self.w.b_ih is not None, 1, 0.0, False, False, False
-        h = _OWN[layer.cell](self.x, first, *arguments)[0]
+        h = self.hidden_states(layer)
         before = torch.cat([layer.h[None], h[:-1]])
         values = layer.cell.values(xp, layer.x, before, layer.weights)
         c = layer.c
@@ -54,3 +52,9 @@ class OwnStates(Reference):
                 c[t].addcmul_(f[t], before_c)
         states = States(h, c, values)
         return states, factors_of(xp, layer, states, rules)
+
+    def hidden_states(self, layer: Layer) -> Tensor:
+        """After each step, (T, U, P)."""
+        first = layer.h[None] if layer.c is None else (layer.h[None], layer.c[None])
+        arguments = self.w.flat, self.w.b_ih is not None, 1, 0.0, False, False, False
+        return _OWN[layer.cell](self.x, first, *arguments)[0]

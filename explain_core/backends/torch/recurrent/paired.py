@@ -9,12 +9,13 @@ from torch import Tensor
 
 from explain_core.backends.torch import arrays
 from explain_core.backends.torch.pairs import Pair, attach
+from explain_core.backends.torch.recurrent.on_gpu import OnGPU, is_covered
 from explain_core.backends.torch.recurrent.own_states import OwnStates
 from explain_core.backends.torch.recurrent.rows import rows_of
 from explain_core.backends.torch.recurrent.weights import Weights
 from explain_core.kernels.choice import choose
 from explain_core.rules.cells import Cell
-from explain_core.rules.recurrence import Layer, Recurrence
+from explain_core.rules.recurrence import Kernel, Layer, Recurrence
 from explain_core.rules.rule_set import RuleSet
 
 
@@ -46,9 +47,7 @@ def run_layer(
         weights,
         rows.members,
     )
-    # What imitates another package has to start from the numbers that package sees.
-    own = OwnStates(given, w)
-    kernel = own if own_states or rules.point is not None else choose(arrays, layer, own)
+    kernel = _kernel(layer, given, w, own_states or rules.point is not None)
     run = Recurrence(arrays, kernel, layer, rules, keep=record is not None)
     if record is not None:
         record.given(x, states)
@@ -68,6 +67,14 @@ def run_layer(
         tests = attach([test.clone() for test, _ in members], back, x.tape, *(state.tape for state in states))
     tests = (tests,) if isinstance(tests, Tensor) else tests
     return tuple(map(Pair, tests, bases))
+
+
+def _kernel(layer: Layer, x: Tensor, w: Weights, own_states: bool) -> Kernel:
+    """What runs a layer; with PyTorch's own states for what imitates another package, which starts from these."""
+    if is_covered(layer):
+        return OnGPU(x, w)
+    own = OwnStates(x, w)
+    return own if own_states else choose(arrays, layer, own)
 
 
 def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

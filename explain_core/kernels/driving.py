@@ -71,7 +71,7 @@ def nothing(axes: int, dtype: np.dtype | type[np.generic]) -> np.ndarray:
     return np.empty((0,) * axes, dtype)
 
 
-def given(array: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def given(array: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype | type[np.generic]) -> np.ndarray:
     """An array as kernels take it, or `nothing` in its place.
 
     Raises:

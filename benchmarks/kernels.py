@@ -22,18 +22,9 @@ import torch
 from torch import nn
 
 from benchmarks.report import table
+from benchmarks.shapes import SHAPES
 from explain_core.kernels import gru, lstm, rnn
 
-# (sample, time, input, hidden)
-SHAPES = (
-    (1, 100, 8, 32),
-    (1, 1000, 8, 64),
-    (16, 200, 9, 64),
-    (64, 100, 32, 128),
-    (256, 50, 16, 256),
-    (8, 1000, 4, 32),
-    (32, 200, 64, 512),
-)
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 KERNELS = {
     "lstm": (lstm.lstm_forward, lstm.lstm_back),

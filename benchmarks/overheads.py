@@ -1,16 +1,18 @@
-"""What `explain` costs beside the engine: a second call on the same model, in turns with the model's own two passes.
+"""What the engine costs in the model's own two passes, and `explain` beside the engine: a second call on one model.
 
 The unit is the model's forward and backward pass on the doubled batch, the engine is `Runner.attribute` on a runner
 that is open, and `explain` is called on a model that it has explained before, whose own call on both members it
 compares with. Figures are medians of the processor's time, on one thread.
 
     python -m benchmarks.overheads [--framework torch|tensorflow] [--cell LSTM|GRU] [--rounds N] [--markdown]
-        [--json FILE]
+        [--baselines zeros|own] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import math
 import statistics
 import time
 import warnings
@@ -22,12 +24,10 @@ import numpy as np
 
 import explain_core as xc
 from benchmarks.report import installed_in_words, table, write_json
+from benchmarks.shapes import SHAPES
 from explain_core.backends import get_backend
 from explain_core.backends.protocol import Target
 from explain_core.preparation.inputs import read_arguments
-
-SHAPES = ((1, 100, 8, 32), (16, 200, 9, 64), (64, 100, 32, 128))
-"""(sample, time, feature, hidden)."""
 
 UNIT = "forward + backward"
 ENGINE, PLAIN, GATES = "engine", "explain, no gates", "explain, gates"
@@ -51,10 +51,11 @@ def torch_model(cell: str, features: int, hidden: int) -> tuple[Any, Callable[[n
             return self.head(self.rnn(x)[0][:, -1])
 
     model = Model().eval().requires_grad_(False)
+    trained = copy.deepcopy(model).train()  # in which PyTorch's kernels keep what their own way back needs
 
     def passes(array: np.ndarray) -> Any:
         x = torch.from_numpy(array).requires_grad_()
-        return torch.autograd.grad(model(x).sum(), x)
+        return torch.autograd.grad(trained(x).sum(), x)
 
     return model, passes
 
@@ -81,12 +82,18 @@ def tensorflow_model(cell: str, features: int, hidden: int) -> tuple[Any, Callab
 MODELS = {"torch": torch_model, "tensorflow": tensorflow_model}
 
 
-def measure(framework: str, cell: str, shape: tuple[int, int, int, int], rounds: int) -> dict[str, float]:
-    """Median milliseconds of the unit, the engine, and a second `explain` without gates and with them."""
+def measure(
+    framework: str, cell: str, shape: tuple[int, int, int, int], rounds: int, own: bool
+) -> dict[str, np.ndarray]:
+    """Milliseconds of the unit, the engine, and a second `explain` without gates and with them, by round.
+
+    Args:
+        own: whether every sample has a baseline of its own, instead of zeros for all.
+    """
     samples, steps, features, hidden = shape
     model, passes = MODELS[framework](cell, features, hidden)
     x = np.random.default_rng(0).normal(size=(samples, steps, features)).astype(np.float32)
-    base = np.zeros_like(x)
+    base = np.roll(x, 1, 1) if own else np.zeros_like(x)
     doubled = np.concatenate([x, base])
     runner = get_backend(framework, model).open_runner(model, read_arguments(model, x), sample_axes=(0,), device="cpu")
     runs = {
@@ -104,29 +111,47 @@ def measure(framework: str, cell: str, shape: tuple[int, int, int, int], rounds:
             started = time.process_time()
             run()
             found[name].append(1000 * (time.process_time() - started))
-    return {name: statistics.median(times) for name, times in found.items()}
+    return {name: np.array(times) for name, times in found.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overheads", description=__doc__)
     parser.add_argument("--framework", choices=[*MODELS], default="torch")
-    parser.add_argument("--cell", default="LSTM", help="LSTM, GRU")
+    parser.add_argument("--cell", default="LSTM", help="LSTM, GRU, RNN; Keras' SimpleRNN")
+    parser.add_argument("--baselines", choices=["zeros", "own"], default="zeros", help="one for all, or each its own")
     parser.add_argument("--rounds", type=int, default=15, help="how often each is timed")
     parser.add_argument("--markdown", action="store_true", help="the table as in the documentation")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     options = parser.parse_args(arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = {shape: measure(options.framework, options.cell, shape, options.rounds) for shape in SHAPES}
+        own = options.baselines == "own"
+        found = {shape: measure(options.framework, options.cell, shape, options.rounds, own) for shape in SHAPES}
+    middle = lambda values: statistics.median(values.tolist())  # noqa: E731
+    engine = [middle(times[ENGINE] / times[UNIT]) for times in found.values()]
     rows = [
-        [str(shape), *(f"{ms:.1f}" for ms in times.values()), f"{times[PLAIN] - times[ENGINE]:.1f}",
-         f"{times[GATES] / times[PLAIN]:.2f}"]
-        for shape, times in found.items()
-    ]  # fmt: skip
-    columns = ["(sample, time, feature, hidden)", UNIT, ENGINE, PLAIN, GATES, "explain - engine", "gates / no gates"]
+        [
+            str(shape),
+            f"{middle(times[UNIT]):.1f}",
+            f"{ratio:.2f}",
+            f"{middle(times[PLAIN] - times[ENGINE]):.1f}",
+            f"{middle(times[GATES] / times[PLAIN]):.2f}",
+        ]
+        for ratio, (shape, times) in zip(engine, found.items(), strict=True)
+    ]
+    mean = math.exp(statistics.fmean(map(math.log, engine)))
+    rows.append(["geometric mean", "", f"{mean:.2f}", "", ""])
+    columns = [
+        "(sample, time, feature, hidden)",
+        f"{UNIT}, ms",
+        "engine, units",
+        "explain - engine, ms",
+        "gates / none",
+    ]
     print(table(columns, rows, options.markdown))
-    print(f"\nmilliseconds; {options.framework} {options.cell}, {options.rounds} rounds; {installed_in_words()}.")
-    write_json(options.json, {str(shape): times for shape, times in found.items()})
+    setting = f"{options.framework} {options.cell}, baselines: {options.baselines}, {options.rounds} rounds"
+    print(f"\n{setting}; {installed_in_words()}.")
+    write_json(options.json, {str(shape): {n: t.tolist() for n, t in times.items()} for shape, times in found.items()})
 
 
 if __name__ == "__main__":

@@ -163,7 +163,8 @@ class Recurrence:
         changes = layer.cell.changes(
             self._xp, self._rules, layer.members, layer.x, self.states.values, self._before_h, layer.weights
         )
-        return found.returned.pre * changes
+        changes *= found.returned.pre  # in place where a framework can: these are the largest arrays of all
+        return changes
 
     def carry(self, found: Pass) -> Any:
         """What goes on to the states before, past the gates, (T, N, H)."""

@@ -79,7 +79,11 @@ class LSTM:
     ) -> Any:
         """See `Cell`."""
         *_, kept, through = parts_of(factors, 6)
-        return (m_c + _before_projection(xp, m_h, transposed) * through) * kept * change_c
+        carried = _before_projection(xp, m_h, transposed) * through
+        carried += m_c
+        carried *= kept
+        carried *= change_c
+        return carried
 
     def parts(
         self,

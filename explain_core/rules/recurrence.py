@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from explain_core.rules import scan
-from explain_core.rules.cells import Cell, Members, Multipliers, Weights
+from explain_core.rules.cells import Cell, Members, Multipliers, Paired, Values, Weights
 from explain_core.rules.rule_set import PAIRED, RuleSet
 from explain_core.rules.scan import Returned, States
 
@@ -68,8 +68,13 @@ class Reference:
 
 def factors_of(xp: Any, layer: Layer, states: States, rules: RuleSet) -> Any:
     """The factors of all steps at once, (T, N, F·H)."""
-    before = (_before(xp, first, all_) for first, all_ in ((layer.h, states.h), (layer.c, states.c)))
-    return layer.cell.factors(xp, rules, layer.members, states.values, *before)
+    return layer.cell.factors(_paired(xp, layer, states, rules))
+
+
+def _paired(xp: Any, layer: Layer, states: States, rules: RuleSet, of: Any = lambda value: value) -> Paired:
+    """All steps at once, each array as ``of`` makes it."""
+    before = (_before(xp, first, after) for first, after in ((layer.h, states.h), (layer.c, states.c)))
+    return Paired(xp, rules, layer.members, Values(*map(of, states.values)), *map(of, before))
 
 
 def _before(xp: Any, first: Any, states: Any) -> Any:
@@ -160,9 +165,8 @@ class Recurrence:
     def contribution(self, found: Pass) -> Any:
         """Of each gate's pre-activation, (T, N, G·H)."""
         layer = self.layer
-        changes = layer.cell.changes(
-            self._xp, self._rules, layer.members, layer.x, self.states.values, self._before_h, layer.weights
-        )
+        at = _paired(self._xp, layer, self.states, self._rules)
+        changes = layer.cell.changes(at, layer.x, layer.weights)
         changes *= found.returned.pre  # in place where a framework can: these are the largest arrays of all
         return changes
 
@@ -170,7 +174,8 @@ class Recurrence:
         """What goes on to the states before, past the gates, (T, N, H)."""
         xp, cell, transposed = self._xp, self.layer.cell, self.layer.weights.map(self._xp.transpose)
         change_h, change_c = self._change(self._before_h), self._change(self._before_c)
-        carried = cell.carry(xp, self._factors, *found.fresh(self._counts), change_h, change_c, transposed)
+        m = Multipliers(found.returned.pre, *found.fresh(self._counts))
+        carried = cell.carry(xp, self._factors, m, change_h, change_c, transposed)
         if self._counts is None:
             return carried
         passed_by = found.returned.h * change_h
@@ -190,16 +195,9 @@ class Recurrence:
         xp, layer = self._xp, self.layer
         double = lambda value: None if value is None else xp.double(value)  # noqa: E731
         returned = Returned(*map(double, found.returned))
-        before_h, before_c = double(self._before_h), double(self._before_c)
-        values = type(self.states.values)(*map(double, self.states.values))
         m_fresh = found.fresh(self._counts)
         parts = layer.cell.parts(
-            xp,
-            self._rules,
-            layer.members,
-            values,
-            before_h,
-            before_c,
+            _paired(xp, layer, self.states, self._rules, double),
             Multipliers(returned.pre, *map(double, m_fresh)),
             layer.weights.map(lambda weight: double(xp.transpose(weight))),
         )

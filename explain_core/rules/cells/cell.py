@@ -73,6 +73,41 @@ class Members:
         return test - base
 
 
+@dataclass(frozen=True)
+class Paired:
+    """What a cell read and computed at a step, or at all of them, with both members of each pair side by side.
+
+    Attributes:
+        h, c: the states before, (..., U, ·); ``c`` is None where a cell has no cell state.
+    """
+
+    xp: Any
+    rules: RuleSet
+    members: Members
+    values: Values
+    h: Any
+    c: Any
+
+    def middle(self, rows: Any) -> Any:
+        """What the other factor of a product is multiplied by: the mean over the pair, or what the rules say."""
+        return self.rules.middle(*self.members.of(self.xp, rows))
+
+    def slope(self, secant: Any, rows: Any) -> Any:
+        """The secant of a function between the members' values, or what the rules say."""
+        return self.rules.slope(self.xp, secant, *self.members.of(self.xp, rows))
+
+    def difference(self, rows: Any) -> Any:
+        """Test minus baseline."""
+        return self.members.difference(self.xp, rows)
+
+    def defect(self, m_out: Any, out: Any, *inputs: tuple[Any, Any]) -> Any:
+        """``m_out·Δout - Σ m_in·Δin`` of a node, summed over units; ``out`` and each input's second are of all rows."""
+        left = m_out * self.difference(out)
+        for m, value in inputs:
+            left = left - m * self.difference(value)
+        return self.xp.sum(left)[..., 0]
+
+
 def parts_of(values: Any, count: int) -> list[Any]:
     """Gates, or factors, one by one: (..., G·H) to G of (..., H)."""
     units = values.shape[-1] // count
@@ -83,7 +118,8 @@ class Cell(Protocol):
     """One kind of cell with its options.
 
     ``x`` is the input's part of the pre-activations, all biases in it but `Weights.new_bias`: (..., U, G·H). ``h`` and
-    ``c`` are the states before the step. ``m_h`` and ``m_c`` are the multipliers of ``h̃`` and ``c̃``, (..., N, ·).
+    ``c`` are the states before the step. ``m_h`` and ``m_c`` are the multipliers of ``h̃`` and ``c̃``, (..., N, ·), and
+    ``transposed`` are the weights with their axes swapped, so that no step has to.
     """
 
     kind: ClassVar[str]
@@ -96,50 +132,19 @@ class Cell(Protocol):
     def states(self, xp: Any, values: Values, h: Any, c: Any, weights: Weights) -> tuple[Any, Any]:
         """``h̃`` (..., U, P) and ``c̃`` (..., U, H), which is None where a cell has no cell state."""
 
-    def factors(self, xp: Any, rules: RuleSet, members: Members, values: Values, h: Any, c: Any) -> Any:
+    def factors(self, at: Paired) -> Any:
         """What the backward recurrence multiplies by, (..., N, F·H): where the rules come in."""
 
     def back(
         self, xp: Any, factors: Any, m_h: Any, m_c: Any, weights: Weights, transposed: Weights
     ) -> tuple[Any, Any, Any]:
-        """Multipliers of the gates' pre-activations (N, G·H) and, through the cell, of the states before the step.
+        """Multipliers of the gates' pre-activations (N, G·H) and, through the cell, of the states before the step."""
 
-        ``transposed`` are the same weights with their axes swapped, so that no step has to.
-        """
-
-    def changes(
-        self, xp: Any, rules: RuleSet, members: Members, x: Any, values: Values, h: Any, weights: Weights
-    ) -> Any:
+    def changes(self, at: Paired, x: Any, weights: Weights) -> Any:
         """Δ of the gates' pre-activations (..., N, G·H), without what another gate's contribution already counts."""
 
-    def carry(
-        self, xp: Any, factors: Any, m_h: Any, m_c: Any, change_h: Any, change_c: Any, transposed: Weights
-    ) -> Any:
+    def carry(self, xp: Any, factors: Any, m: Multipliers, change_h: Any, change_c: Any, transposed: Weights) -> Any:
         """Contribution (..., N, H) that goes on to the states before, whose Δ are given, past the gates."""
 
-    def parts(
-        self,
-        xp: Any,
-        rules: RuleSet,
-        members: Members,
-        values: Values,
-        h: Any,
-        c: Any,
-        m: Multipliers,
-        transposed: Weights,
-    ) -> dict[str, Any]:
+    def parts(self, at: Paired, m: Multipliers, transposed: Weights) -> dict[str, Any]:
         """The defect ``m_out·Δout - Σ m_in·Δin`` of each nonlinearity and product, summed over units, (..., N)."""
-
-
-class Defects:
-    """Defects of the nodes of a step, from the values of both members."""
-
-    def __init__(self, xp: Any, members: Members) -> None:
-        self._xp, self._members = xp, members
-
-    def of(self, m_out: Any, out: Any, *inputs: tuple[Any, Any]) -> Any:
-        """``m_out·Δout - Σ m_in·Δin``, summed over units; ``out`` and the second of each input are (..., U, H)."""
-        left = m_out * self._members.difference(self._xp, out)
-        for m, value in inputs:
-            left = left - m * self._members.difference(self._xp, value)
-        return self._xp.sum(left)[..., 0]

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from explain_core.rules.cells.activations import ACTIVATIONS
-from explain_core.rules.cells.cell import Defects, Members, Multipliers, Values, Weights, parts_of
-from explain_core.rules.rule_set import RuleSet
+from explain_core.rules.cells.cell import Multipliers, Paired, Values, Weights, parts_of
 
 
 @dataclass(frozen=True)
@@ -53,24 +52,16 @@ class GRU:
         _, z, n = parts_of(values.gates, 3)
         return z * h + (1 - z) * n, None
 
-    def factors(self, xp: Any, rules: RuleSet, members: Members, values: Values, h: Any, c: Any) -> Any:
+    def factors(self, at: Paired) -> Any:
         """See `Cell`."""
-        of = lambda rows: members.of(xp, rows)  # noqa: E731
-        a_r, a_z, a_n = parts_of(values.pre, 3)
-        r, z, n = parts_of(values.gates, 3)
+        a_r, a_z, a_n = parts_of(at.values.pre, 3)
+        r, z, n = parts_of(at.values.gates, 3)
         gate, activation = ACTIVATIONS[self.recurrent_activation].secant, ACTIVATIONS[self.activation].secant
-        kept = rules.middle(*of(z))
-        by_r = rules.middle(*of(values.inner)) * rules.slope(xp, gate, *of(a_r))
-        by_n = (1 - kept) * rules.slope(xp, activation, *of(a_n))
-        return xp.concat(
-            [
-                by_r * by_n if self.reset_after else by_r,
-                rules.middle(*of(h - n)) * rules.slope(xp, gate, *of(a_z)),
-                by_n,
-                kept,
-                rules.middle(*of(r)),
-            ]
-        )
+        kept = at.middle(z)
+        by_r = at.middle(at.values.inner) * at.slope(gate, a_r)
+        by_n = (1 - kept) * at.slope(activation, a_n)
+        by_z = at.middle(at.h - n) * at.slope(gate, a_z)
+        return at.xp.concat([by_r * by_n if self.reset_after else by_r, by_z, by_n, kept, at.middle(r)])
 
     def back(
         self, xp: Any, factors: Any, m_h: Any, m_c: Any, weights: Weights, transposed: Weights
@@ -89,44 +80,29 @@ class GRU:
         m_pre = xp.concat([m_r, m_z, m_n])
         return m_pre, into_h + m_h * kept, m_c
 
-    def changes(
-        self, xp: Any, rules: RuleSet, members: Members, x: Any, values: Values, h: Any, weights: Weights
-    ) -> Any:
+    def changes(self, at: Paired, x: Any, weights: Weights) -> Any:
         """See `Cell`. The pre-activation of n holds r·q; the part that is due to r counts as r's."""
-        units = h.shape[-1]
-        r, _, _ = parts_of(values.gates, 3)
-        of_inner = rules.middle(*members.of(xp, r)) * members.difference(xp, values.inner)
+        units = at.h.shape[-1]
+        r, _, _ = parts_of(at.values.gates, 3)
+        of_inner = at.middle(r) * at.difference(at.values.inner)
         if not self.reset_after:
-            of_inner = xp.matmul(of_inner, weights.recurrent[:, 2 * units :])
-        of_new = members.difference(xp, x[..., 2 * units :]) + of_inner
-        return xp.concat([members.difference(xp, values.pre[..., : 2 * units]), of_new])
+            of_inner = at.xp.matmul(of_inner, weights.recurrent[:, 2 * units :])
+        of_new = at.difference(x[..., 2 * units :]) + of_inner
+        return at.xp.concat([at.difference(at.values.pre[..., : 2 * units]), of_new])
 
-    def carry(
-        self, xp: Any, factors: Any, m_h: Any, m_c: Any, change_h: Any, change_c: Any, transposed: Weights
-    ) -> Any:
+    def carry(self, xp: Any, factors: Any, m: Multipliers, change_h: Any, change_c: Any, transposed: Weights) -> Any:
         """See `Cell`."""
-        return m_h * parts_of(factors, 5)[3] * change_h
+        return m.h * parts_of(factors, 5)[3] * change_h
 
-    def parts(
-        self,
-        xp: Any,
-        rules: RuleSet,
-        members: Members,
-        values: Values,
-        h: Any,
-        c: Any,
-        m: Multipliers,
-        transposed: Weights,
-    ) -> dict[str, Any]:
+    def parts(self, at: Paired, m: Multipliers, transposed: Weights) -> dict[str, Any]:
         """See `Cell`."""
-        middle = lambda rows: rules.middle(*members.of(xp, rows))  # noqa: E731
-        defect = Defects(xp, members).of
+        h, values, middle, defect = at.h, at.values, at.middle, at.defect
         a_r, a_z, a_n = parts_of(values.pre, 3)
         r, z, n = parts_of(values.gates, 3)
         m_rpre, m_zpre, m_npre = parts_of(m.pre, 3)
         inner = values.inner
         m_z, m_n, m_kept = m.h * middle(h - n), m.h * (1 - middle(z)), m.h * middle(z)
-        m_product = self._of_product(xp, m_npre, transposed)
+        m_product = self._of_product(at.xp, m_npre, transposed)
         m_r = m_product * middle(inner)
         return {
             "reset": defect(m_r, r, (m_rpre, a_r)),

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from explain_core.rules.cells.activations import ACTIVATIONS
-from explain_core.rules.cells.cell import Defects, Members, Multipliers, Values, Weights, parts_of
-from explain_core.rules.rule_set import RuleSet
+from explain_core.rules.cells.cell import Multipliers, Paired, Values, Weights, parts_of
 
 
 @dataclass(frozen=True)
@@ -40,21 +39,20 @@ class LSTM:
         h = parts_of(values.gates, 4)[3] * ACTIVATIONS[self.activation].of(xp, c)
         return (h if weights.projection is None else xp.matmul(h, weights.projection)), c
 
-    def factors(self, xp: Any, rules: RuleSet, members: Members, values: Values, h: Any, c: Any) -> Any:
+    def factors(self, at: Paired) -> Any:
         """See `Cell`."""
-        of = lambda rows: members.of(xp, rows)  # noqa: E731
-        a_i, a_f, a_g, a_o = parts_of(values.pre, 4)
-        i, f, g, o = (rules.middle(*of(value)) for value in parts_of(values.gates, 4))
+        a_i, a_f, a_g, a_o = parts_of(at.values.pre, 4)
+        i, f, g, o = map(at.middle, parts_of(at.values.gates, 4))
         activation, gate = ACTIVATIONS[self.activation], ACTIVATIONS[self.recurrent_activation]
-        cell = _cell_state(values, c)
-        return xp.concat(
+        cell = _cell_state(at.values, at.c)
+        return at.xp.concat(
             [
-                g * rules.slope(xp, gate.secant, *of(a_i)),
-                rules.middle(*of(c)) * rules.slope(xp, gate.secant, *of(a_f)),
-                i * rules.slope(xp, activation.secant, *of(a_g)),
-                rules.middle(*of(activation.of(xp, cell))) * rules.slope(xp, gate.secant, *of(a_o)),
+                g * at.slope(gate.secant, a_i),
+                at.middle(at.c) * at.slope(gate.secant, a_f),
+                i * at.slope(activation.secant, a_g),
+                at.middle(activation.of(at.xp, cell)) * at.slope(gate.secant, a_o),
                 f,
-                o * rules.slope(xp, activation.secant, *of(cell)),
+                o * at.slope(activation.secant, cell),
             ]
         )
 
@@ -68,37 +66,22 @@ class LSTM:
         m_pre = xp.concat([m * by_i, m * by_f, m * by_g, m_out * by_o])
         return m_pre, xp.matmul(m_pre, transposed.recurrent), m * kept
 
-    def changes(
-        self, xp: Any, rules: RuleSet, members: Members, x: Any, values: Values, h: Any, weights: Weights
-    ) -> Any:
+    def changes(self, at: Paired, x: Any, weights: Weights) -> Any:
         """See `Cell`."""
-        return members.difference(xp, values.pre)
+        return at.difference(at.values.pre)
 
-    def carry(
-        self, xp: Any, factors: Any, m_h: Any, m_c: Any, change_h: Any, change_c: Any, transposed: Weights
-    ) -> Any:
+    def carry(self, xp: Any, factors: Any, m: Multipliers, change_h: Any, change_c: Any, transposed: Weights) -> Any:
         """See `Cell`."""
         *_, kept, through = parts_of(factors, 6)
-        carried = _before_projection(xp, m_h, transposed) * through
-        carried += m_c
+        carried = _before_projection(xp, m.h, transposed) * through
+        carried += m.c
         carried *= kept
         carried *= change_c
         return carried
 
-    def parts(
-        self,
-        xp: Any,
-        rules: RuleSet,
-        members: Members,
-        values: Values,
-        h: Any,
-        c: Any,
-        m: Multipliers,
-        transposed: Weights,
-    ) -> dict[str, Any]:
+    def parts(self, at: Paired, m: Multipliers, transposed: Weights) -> dict[str, Any]:
         """See `Cell`."""
-        middle = lambda rows: rules.middle(*members.of(xp, rows))  # noqa: E731
-        defect = Defects(xp, members).of
+        xp, c, values, middle, defect = at.xp, at.c, at.values, at.middle, at.defect
         activation = ACTIVATIONS[self.activation]
         a_i, a_f, a_g, a_o = parts_of(values.pre, 4)
         i, f, g, o = parts_of(values.gates, 4)
@@ -107,7 +90,7 @@ class LSTM:
         shown = activation.of(xp, cell)
         m_out = _before_projection(xp, m.h, transposed)
         m_shown, m_o = m_out * middle(o), m_out * middle(shown)
-        m_through = m_shown * rules.slope(xp, activation.secant, *members.of(xp, cell))
+        m_through = m_shown * at.slope(activation.secant, cell)
         m_cell = m.c + m_through
         m_i, m_f, m_g = m_cell * middle(g), m_cell * middle(c), m_cell * middle(i)
         return {

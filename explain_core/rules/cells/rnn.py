@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from explain_core.rules.cells.activations import ACTIVATIONS
-from explain_core.rules.cells.cell import Defects, Members, Multipliers, Values, Weights
-from explain_core.rules.rule_set import RuleSet
+from explain_core.rules.cells.cell import Multipliers, Paired, Values, Weights
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,9 @@ class RNN:
         """See `Cell`."""
         return values.gates, None
 
-    def factors(self, xp: Any, rules: RuleSet, members: Members, values: Values, h: Any, c: Any) -> Any:
+    def factors(self, at: Paired) -> Any:
         """See `Cell`."""
-        secant = ACTIVATIONS[self.activation].secant
-        return rules.slope(xp, secant, *members.of(xp, values.pre))
+        return at.slope(ACTIVATIONS[self.activation].secant, at.values.pre)
 
     def back(
         self, xp: Any, factors: Any, m_h: Any, m_c: Any, weights: Weights, transposed: Weights
@@ -40,28 +38,14 @@ class RNN:
         m_pre = m_h * factors
         return m_pre, xp.matmul(m_pre, transposed.recurrent), m_c
 
-    def changes(
-        self, xp: Any, rules: RuleSet, members: Members, x: Any, values: Values, h: Any, weights: Weights
-    ) -> Any:
+    def changes(self, at: Paired, x: Any, weights: Weights) -> Any:
         """See `Cell`."""
-        return members.difference(xp, values.pre)
+        return at.difference(at.values.pre)
 
-    def carry(
-        self, xp: Any, factors: Any, m_h: Any, m_c: Any, change_h: Any, change_c: Any, transposed: Weights
-    ) -> Any:
+    def carry(self, xp: Any, factors: Any, m: Multipliers, change_h: Any, change_c: Any, transposed: Weights) -> Any:
         """See `Cell`: everything goes through the gate."""
         return xp.zeros_like(change_h)
 
-    def parts(
-        self,
-        xp: Any,
-        rules: RuleSet,
-        members: Members,
-        values: Values,
-        h: Any,
-        c: Any,
-        m: Multipliers,
-        transposed: Weights,
-    ) -> dict[str, Any]:
+    def parts(self, at: Paired, m: Multipliers, transposed: Weights) -> dict[str, Any]:
         """See `Cell`."""
-        return {"new": Defects(xp, members).of(m.h, values.gates, (m.pre, values.pre))}
+        return {"new": at.defect(m.h, at.values.gates, (m.pre, at.values.pre))}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from explain_core.backends.distinct import distinct
 from explain_core.kernels.gru import gru_back, gru_forward
 from explain_core.kernels.lstm import lstm_back, lstm_forward
 from explain_core.kernels.rnn import rnn_back, rnn_forward
@@ -329,3 +330,12 @@ def test_other_shapes_are_refused(cell):
     case.w = case.w[:, 1:]
     with pytest.raises(ValueError, match="is needed"):
         case.forward()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_rows_of_whole_numbers_run_once(precision):
+    """They differ in few bits, and are often not even that: one-hot rows, flags, counts."""
+    rows = np.unique(np.random.default_rng(0).integers(0, 2, (100, 30)), axis=0).astype(precision)
+    shared = distinct(np.concatenate([rows, np.zeros_like(rows)]))
+    assert len(shared.kept) == len(rows) + 1
+    assert shared.members == (slice(0, len(rows)), slice(len(rows), len(rows) + 1))

@@ -34,27 +34,14 @@ class Distinct:
 def distinct(*values: np.ndarray) -> Distinct:
     """Of arrays (2N, ...) that are given together.
 
-    Two rows are taken for one where all their numbers are equal to the last bit.
+    Two rows are one where all their numbers are equal to the last bit.
     """
     n = len(values[0]) // 2
-    rows = [np.ascontiguousarray(value).reshape(2 * n, -1) for value in values]
-    codes = sum(_codes(value, seed) for seed, value in enumerate(rows))
-    _, first, which = np.unique(codes, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    kept, place = first[order], rank[which]
-    same = len(kept) < 2 * n and all(np.array_equal(value[kept[place]], value, equal_nan=True) for value in rows)
-    if not same:
-        place = np.arange(2 * n)
-    return Distinct(kept if same else None, place[:n], place[n:])
-
-
-def _codes(rows: np.ndarray, seed: int) -> np.ndarray:
-    """A whole number for each row (R, K), equal for equal rows, and seldom else."""
-    bits = rows.view(f"i{rows.itemsize}") if rows.dtype.kind == "f" else rows.astype(np.int64)
-    odd = 2 * np.random.default_rng(seed).integers(2**29, size=rows.shape[1]).astype(bits.dtype) + 1
-    return (bits * odd).sum(1, dtype=np.int64)
+    seen: dict[bytes, int] = {}
+    rows = (b"".join(value[row].tobytes() for value in values) for row in range(2 * n))
+    place = np.array([seen.setdefault(row, len(seen)) for row in rows])
+    kept = None if len(seen) == 2 * n else np.unique(place, return_index=True)[1]
+    return Distinct(kept, place[:n], place[n:])
 
 
 def _slice(places: np.ndarray) -> slice | np.ndarray:

@@ -179,6 +179,25 @@ def test_a_change_that_moves_no_prediction_is_followed_too(model):
     assert not np.array_equal(ex.attributions, alone.attributions)
 
 
+class Chooses(nn.Module):
+    """Equal answers for steps, and for values on the way, that are equal."""
+
+    step, value = -1, 0
+
+    def forward(self, x):
+        return x.unbind(1)[self.value] + x[:, self.step]
+
+
+@pytest.mark.parametrize(("name", "value"), [("step", -2), ("value", 1)])
+def test_numbers_of_one_hash_are_told_apart(name, value):
+    """Python's hash of -1 is that of -2."""
+    model, same = Chooses().eval(), np.ones((N, T, F), np.float32)
+    explained(model, same)
+    setattr(model, name, value)
+    anew = explained(copy.deepcopy(model), same)
+    np.testing.assert_array_equal(explained(model, same).attributions, anew.attributions)
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [

@@ -86,4 +86,4 @@ def _is_stock(forward: Any) -> bool:
 
 
 def _options(layer: nn.Module) -> tuple:
-    return tuple((name, value) for name, value in vars(layer).items() if isinstance(value, (bool, int, float, str)))
+    return tuple(repr(item) for item in vars(layer).items() if isinstance(item[1], (bool, int, float, str)))

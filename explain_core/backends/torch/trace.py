@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-_PLAIN = (bool, int, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
+_NUMBERS = (bool, int, float, complex)
+_PLAIN = (str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
 
 
 class Trace:
@@ -61,7 +62,7 @@ class Trace:
     def _add(self, result: Any) -> None:
         if isinstance(result, Tensor):
             self._made += 1
-            self._known[id(result)] = -self._made
+            self._known[id(result)] = "made", self._made
             self._alive.append(result)
         elif isinstance(result, (tuple, list)):
             for part in result:
@@ -75,8 +76,8 @@ class Trace:
             return tuple([self._key(part) for part in value])
         if isinstance(value, dict):
             return tuple([(name, self._key(part)) for name, part in value.items()])
-        if isinstance(value, (float, complex)):
-            return type(value), repr(value)
+        if isinstance(value, _NUMBERS):
+            return type(value), repr(value)  # not the number: -1 and -2 have the same hash
         if isinstance(value, _PLAIN):
             return type(value), value
         self.tells = False

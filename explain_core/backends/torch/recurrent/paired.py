@@ -62,7 +62,7 @@ def run_layer(
         return returned.pre @ w.w_ih, *m_first
 
     members = [layer.members.of(arrays, state) for state in (run.h, run.c)[: len(states)]]
-    bases = [base.expand_as(test) for test, base in members]
+    bases = [base.expand_as(test).clone() for test, base in members]  # the model may write into what it is given
     with torch.enable_grad():
         tests = attach([test.clone() for test, _ in members], back, x.tape, *(state.tape for state in states))
     tests = (tests,) if isinstance(tests, Tensor) else tests

@@ -276,6 +276,19 @@ def test_subclass_of_a_known_cell_is_not_taken_for_it():
     np.testing.assert_allclose(found.prediction[0], model(pair()[0]).numpy()[:, 0], atol=1e-6)
 
 
+@pytest.mark.parametrize("changed", ["call", "use_bias"])
+def test_known_cell_that_was_changed_is_not_taken_for_what_it_was(changed):
+    model = sequential(L.LSTM(4), L.Dense(2))
+    cell = model.layers[0].cell
+    if changed == "call":
+        original = cell.call
+        cell.call = lambda *given, **options: tf.nest.map_structure(lambda t: t / 2, original(*given, **options))
+    else:
+        cell.bias.assign(draw(16))
+        cell.use_bias = False
+    assert_exact(model, *rows(), layers=[])
+
+
 def test_nothing_stays_on_the_layers_of_keras():
     originals = [cls.__dict__["inner_loop"] for cls in (L.RNN, L.LSTM, L.GRU)]
     model = sequential(L.LSTM(4), L.Dense(1))

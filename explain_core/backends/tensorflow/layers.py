@@ -141,7 +141,7 @@ def _plain(part: Any) -> tuple:
 def compiling(loops: Loops, any_rows: bool) -> Generator[None]:
     """Run the loops of recurrent layers as graphs in a call that is eager around them.
 
-    Only those that `_describe` knows, of cells that nobody gave another ``call``: they do what their description says.
+    Only those that `_describe` knows: they do what their description says.
 
     Args:
         loops: of the model that is called.
@@ -150,7 +150,7 @@ def compiling(loops: Loops, any_rows: bool) -> Generator[None]:
 
     def compiled(original: Loop, plain_loop: Loop, layer: Any, sequences, initial_state, mask, training):
         described = _describe(layer, mask) if tf.executing_eagerly() else None
-        if described is None or training or layer.unroll or not {"call", "__call__"}.isdisjoint(vars(layer.cell)):
+        if described is None or training or layer.unroll:
             return original(layer, sequences, initial_state, mask, training)
         states = tf.nest.flatten(initial_state)
         given = [tf.convert_to_tensor(t) for t in (sequences, *states, *([] if mask is None else [mask]))]
@@ -195,12 +195,17 @@ def _replaced(original: Loop, plain_loop: Loop) -> Loop:
 
 
 def _describe(layer: Any, mask: Any) -> Layer | None:
-    """The layer, or None if its cell or an activation is not one with a fused form."""
+    """The layer, or None if its cell or an activation is not one with a fused form.
+
+    Nor is a cell that was given another ``call``, or another ``use_bias`` than it was built with.
+    """
     import keras
 
     cell = layer.cell
     known = {getattr(keras.layers, name): kind for name, kind in CELLS.items()}
-    if type(cell) not in known:  # a subclass may compute something else
+    if type(cell) not in known or not {"call", "__call__"}.isdisjoint(vars(cell)):  # it may compute something else
+        return None
+    if cell.use_bias != (cell.bias is not None):
         return None
     activation = _name(cell.activation)
     recurrent = _name(getattr(cell, "recurrent_activation", cell.activation))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from explain_core.backends.distinct import distinct
+from explain_core.kernels import driving
 from explain_core.kernels.gru import gru_back, gru_forward
 from explain_core.kernels.lstm import lstm_back, lstm_forward
 from explain_core.kernels.rnn import rnn_back, rnn_forward
@@ -339,3 +343,22 @@ def test_rows_of_whole_numbers_run_once(precision):
     shared = distinct(np.concatenate([rows, np.zeros_like(rows)]))
     assert len(shared.kept) == len(rows) + 1
     assert shared.members == (slice(0, len(rows)), slice(len(rows), len(rows) + 1))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own():
+    """It has none of its parent's, so work that is given to those is never done."""
+    rows = np.arange(4)
+    two = driving.shares(rows, rows, 4, 2**20, 2)
+    both = threading.Barrier(2)
+    driving.in_threads(lambda share: both.wait(), two)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)  # ends it where it waits
+        try:
+            driving.in_threads(lambda share: None, two)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0

@@ -12,7 +12,8 @@ from explain_core.rules.arrays import Arrays
 INF, NAN = math.inf, math.nan
 FORMS = {
     *("array", "cast", "double", "tiny", "eps", "where", "clip", "take_along", "unsort", "count_below", "concat"),
-    *("stack", "unstack", "zeta"),
+    *("stack", "unstack", "zeta", "matmul", "transpose", "zeros_like", "take_rows", "concat_first", "any", "scan"),
+    *("on_cpu", "threads", "dtype_name", "numpy", "from_numpy", "product"),
 }
 """Functions about types, places and parts, which `check_forms` has."""
 
@@ -97,8 +98,42 @@ def check_forms(xp: Arrays, to: Callable[[np.ndarray], object], dtype: type) -> 
     parts = xp.unstack(x)
     assert len(parts) == 3
     np.testing.assert_array_equal(xp.stack(parts), x)
+    check_recurrences(xp, x, to)
     zeta = np.asarray(xp.zeta(2.0, to(np.array([1.0, 2.0], dtype))))
     np.testing.assert_allclose(zeta, [math.pi**2 / 6, math.pi**2 / 6 - 1], rtol=4 * np.finfo(dtype).eps)
+
+
+def check_recurrences(xp: Arrays, x: object, to: Callable[[np.ndarray], object]) -> None:
+    """Functions of recurrences and of compiled kernels; ``x`` is (2, 3)."""
+    array = np.asarray(x)
+    np.testing.assert_array_equal(xp.matmul(x, xp.transpose(x)), array @ array.T)
+    np.testing.assert_array_equal(xp.zeros_like(x), 0 * array)
+    np.testing.assert_array_equal(xp.take_rows(x, to(np.array([1, 1, 0]))), array[[1, 1, 0]])
+    np.testing.assert_array_equal(xp.concat_first([x, x[:1]]), array[[0, 1, 0]])
+    assert xp.any(x == 5)
+    assert not xp.any(x == 6)
+    assert xp.on_cpu(x)
+    assert xp.threads() >= 1
+    assert np.dtype(xp.dtype_name(x)) == array.dtype
+    assert xp.numpy(xp.transpose(x)).flags.c_contiguous
+    np.testing.assert_array_equal(xp.from_numpy(xp.numpy(x)), array)
+    out = np.empty((2, 2), array.dtype)
+    xp.product(array, np.ascontiguousarray(array.T), out)
+    np.testing.assert_array_equal(out, array @ array.T)
+
+
+def check_scan(scan: Callable, x: object) -> None:
+    """``scan`` of an `Arrays` over the rows of x, from both ends: running sums, and None in a tree."""
+    array = np.asarray(x)
+    for reverse in (False, True):
+        step = lambda before, now: ((before[0] + now["x"], None), (before[0], None))  # noqa: E731
+        (last, none), (seen, absent) = scan(step, (x[0] * 0, None), {"x": x}, reverse=reverse)
+        order = array[::-1] if reverse else array
+        sums = np.cumsum(np.concatenate([0 * array[:1], order]), 0)
+        np.testing.assert_allclose(last, sums[-1], rtol=1e-6)
+        np.testing.assert_allclose(seen, sums[:-1][::-1] if reverse else sums[:-1], rtol=1e-6)
+        assert none is None
+        assert absent is None
 
 
 def check_names(xp: Arrays) -> None:

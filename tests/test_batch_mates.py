@@ -205,7 +205,7 @@ def alike_in_all(count: int) -> tuple[np.ndarray, np.ndarray]:
     x[:, 0] = base[:, 0] = -1
     for start in range(0, count, rows.MOST_ROWS):
         own, other = x[start : start + rows.MOST_ROWS], base[start : start + rows.MOST_ROWS]
-        _, of_baseline = next(answers.other_mates([own], [other], [0]))
+        _, of_baseline = next(answers.other_mates([own], [other], [0], len(own)))
         if not of_baseline.any():
             own[:, 0, 0] = other[:, 0, 0] = 900
             continue
@@ -260,7 +260,7 @@ def test_what_others_decide_may_make_no_difference(by_value, dtype, count):
 def test_other_mates_keep_rows_in_place():
     test, base = draw(0, 3, 7, 2), draw(1, 3, 7, 2)
     for count in (2, 3, 7):
-        for (mixed,), of_baseline in answers.other_mates([test[:, :count]], [base[:, :count]], [1]):
+        for (mixed,), of_baseline in answers.other_mates([test[:, :count]], [base[:, :count]], [1], count):
             assert 0 < of_baseline.sum() < count
             np.testing.assert_array_equal(mixed[:, of_baseline], base[:, :count][:, of_baseline])
             np.testing.assert_array_equal(mixed[:, ~of_baseline], test[:, :count][:, ~of_baseline])

@@ -129,7 +129,8 @@ def test_twenty_people_at_once_each_get_their_own_result(scheduler, tmp_path):
         own = xc.explain(model_of(person), sequence_of(person), "zeros")
         found = session.load(key)
         np.testing.assert_allclose(found.attributions, own.attributions, rtol=1e-5, atol=1e-7)
-        np.testing.assert_allclose(found.prediction.item(), own.prediction.item(), rtol=1e-6)
+        # A worker may be without compiled kernels yet, and those round otherwise.
+        np.testing.assert_allclose(found.prediction.item(), own.prediction.item(), rtol=1e-6, atol=1e-7)
         assert found.adds_up(0, found.outputs[0])
         assert not any(other.knows(key) for other in sessions if other is not session)
         session.close()

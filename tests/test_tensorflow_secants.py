@@ -43,6 +43,11 @@ def test_array_functions_of_types_and_places(dtype):
     array_edges.check_names(arrays)
     array_edges.check_forms(arrays, tf.constant, table.DTYPES[dtype])
 
+    def in_a_graph(step, start, inputs, reverse):
+        return tf.function(lambda start, inputs: arrays.scan(step, start, inputs, reverse))(start, inputs)
+
+    array_edges.check_scan(in_a_graph, tf.reshape(tf.range(6, dtype=dtype), [3, 2]))
+
 
 def test_a_denormal_difference_is_none():
     a = tf.constant(np.array([1.5e-38, 1.0]), tf.float32)

@@ -42,6 +42,7 @@ def test_array_function_at_its_edges(name, dtype):
 def test_array_functions_of_types_and_places(dtype):
     array_edges.check_names(arrays)
     array_edges.check_forms(arrays, torch.from_numpy, table.DTYPES[dtype])
+    array_edges.check_scan(arrays.scan, torch.arange(6.0, dtype=getattr(torch, dtype)).view(3, 2))
 
 
 WITH_DEFAULTS = {

@@ -110,7 +110,11 @@ class TorchRunner:
         shared = [axis is None and sample_axes[0] is not None for axis in sample_axes]
         tokens: Container[int] = ()
         try:
-            answers, digest = self._model.first_run(leaves)
+            try:
+                answers, digest = self._model.first_run(leaves)
+            except CaptureError:
+                self._model.tokens(leaves)  # an id that has no row may be what stopped it
+                raise
             if kept is None or not kept.is_of(digest, self._model.module, arguments.leaves):
                 kept, tokens = None, self._model.tokens(leaves)
         except OutsideTableError as error:

@@ -6,7 +6,6 @@ hardly forget, rounding tells them apart. Only the cell scan and the way back ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +18,12 @@ from explain_core.rules.recurrence import Layer, Reference, factors_of
 from explain_core.rules.rule_set import RuleSet
 from explain_core.rules.scan import States
 
-_OWN: dict[Cell, Callable[..., Any]] = {
-    LSTM(): torch.lstm,
-    GRU(): torch.gru,
-    RNN("tanh"): torch.rnn_tanh,
-    RNN("relu"): torch.rnn_relu,
-}
+_NAMES: list[tuple[Cell, str]] = [
+    (LSTM(), "lstm"),
+    (GRU(), "gru"),
+    (RNN("tanh"), "rnn_tanh"),
+    (RNN("relu"), "rnn_relu"),
+]
 
 
 @dataclass(frozen=True)
@@ -57,4 +56,5 @@ class OwnStates(Reference):
         """After each step, (T, U, P)."""
         first = layer.h[None] if layer.c is None else (layer.h[None], layer.c[None])
         arguments = self.w.flat, self.w.b_ih is not None, 1, 0.0, False, False, False
-        return _OWN[layer.cell](self.x, first, *arguments)[0]
+        name = next(name for cell, name in _NAMES if cell == layer.cell)
+        return getattr(torch, name)(self.x, first, *arguments)[0]

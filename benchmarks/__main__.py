@@ -1,10 +1,10 @@
-"""Both tables, one after the other: `make bench`, or `make bench BENCH_FLAGS="--markdown --threads 1"`."""
+"""The README's tables, one after the other: `make bench`, or `make bench BENCH_FLAGS="--markdown --threads 1"`."""
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks import peers, speed
+from benchmarks import overheads, peers, speed
 
 
 def main() -> None:
@@ -17,6 +17,9 @@ def main() -> None:
     peers.main(flags)
     print()
     speed.main(flags + for_speed)
+    for cell in ("LSTM", "GRU", "RNN"):
+        print()
+        overheads.main([*flags, "--cell", cell, "--rounds", "5"])
 
 
 if __name__ == "__main__":

@@ -53,8 +53,8 @@ def run_layer(
         record.given(x, states)
         record.forward(run)
 
-    def back(m_h: Tensor | None, m_c: Tensor | None = None) -> tuple[Tensor, ...]:
-        found = run.back(torch.zeros_like(run.h[:, : x.test.shape[1]]) if m_h is None else m_h, m_c)
+    def back(m_h: Tensor, m_c: Tensor | None = None) -> tuple[Tensor, ...]:
+        found = run.back(m_h, m_c)
         returned = found.returned
         if record is not None:
             record.backward(run, found)

@@ -9,6 +9,7 @@ its means.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from explain_core.rules import scan
@@ -242,11 +243,11 @@ class Recurrence:
         layer = self.layer
         return layer.cell.states(self._xp, self.states.values, self._before_h, self._before_c, layer.weights)
 
-    @property
+    @cached_property
     def _before_h(self) -> Any:
         return _before(self._xp, self.layer.h, self.h)
 
-    @property
+    @cached_property
     def _before_c(self) -> Any:
         return _before(self._xp, self.layer.c, self.c)
 

@@ -92,7 +92,7 @@ def backward(
             new_h, new_c = now["counts"] * at_h, None if at_c is None else now["counts"] * at_c
         if d_fresh is not None:
             new_h = new_h + now["fresh"]
-        m_pre, before_h, before_c = cell.back(xp, now["factors"], new_h, new_c, weights, transposed)
+        m_pre, before_h, before_c = cell.back(xp, now["factors"], new_h, new_c, transposed)
         if counts is not None:
             passed = 1 - now["counts"]
             before_h = before_h + passed * at_h

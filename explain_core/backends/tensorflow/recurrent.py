@@ -99,7 +99,8 @@ class FusedLayer:
         """Outputs of all steps and final states, of (N, T, F) in the order in which the layer reads it."""
         layer = self.layer
         w, bias, weights = self._weights()
-        rows = rows_of(sequence, *states, *([] if mask is None else [mask]))
+        inputs = [sequence, *states, *([] if mask is None else [mask])]
+        rows = rows_of(*inputs)
         x = tf.matmul(_swap(rows.put(sequence)), w)
         h, *c = map(rows.put, states)
         given = Given(
@@ -127,7 +128,6 @@ class FusedLayer:
             multipliers = [m_sequence, *m_states, *of_mask]
             return [m for m, v in zip(multipliers, inputs, strict=True) if is_paired(v)]
 
-        inputs = [sequence, *states, *([] if mask is None else [mask])]
         first, *last = (
             rows.members.of(arrays, v) for v in (run.out, run.h[-1], *([] if run.c is None else [run.c[-1]]))
         )

@@ -135,9 +135,7 @@ class Cell(Protocol):
     def factors(self, at: Paired) -> Any:
         """What the backward recurrence multiplies by, (..., N, F·H): where the rules come in."""
 
-    def back(
-        self, xp: Any, factors: Any, m_h: Any, m_c: Any, weights: Weights, transposed: Weights
-    ) -> tuple[Any, Any, Any]:
+    def back(self, xp: Any, factors: Any, m_h: Any, m_c: Any, transposed: Weights) -> tuple[Any, Any, Any]:
         """Multipliers of the gates' pre-activations (N, G·H) and, through the cell, of the states before the step."""
 
     def changes(self, at: Paired, x: Any, weights: Weights) -> Any:

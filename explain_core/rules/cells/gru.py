@@ -63,9 +63,7 @@ class GRU:
         by_z = at.middle(at.h - n) * at.slope(gate, a_z)
         return at.xp.concat([by_r * by_n if self.reset_after else by_r, by_z, by_n, kept, at.middle(r)])
 
-    def back(
-        self, xp: Any, factors: Any, m_h: Any, m_c: Any, weights: Weights, transposed: Weights
-    ) -> tuple[Any, Any, Any]:
+    def back(self, xp: Any, factors: Any, m_h: Any, m_c: Any, transposed: Weights) -> tuple[Any, Any, Any]:
         """See `Cell`."""
         by_r, by_z, by_n, kept, opened = parts_of(factors, 5)
         units = m_h.shape[-1]

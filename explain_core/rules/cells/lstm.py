@@ -56,9 +56,7 @@ class LSTM:
             ]
         )
 
-    def back(
-        self, xp: Any, factors: Any, m_h: Any, m_c: Any, weights: Weights, transposed: Weights
-    ) -> tuple[Any, Any, Any]:
+    def back(self, xp: Any, factors: Any, m_h: Any, m_c: Any, transposed: Weights) -> tuple[Any, Any, Any]:
         """See `Cell`."""
         by_i, by_f, by_g, by_o, kept, through = parts_of(factors, 6)
         m_out = _before_projection(xp, m_h, transposed)

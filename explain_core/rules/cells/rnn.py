@@ -31,9 +31,7 @@ class RNN:
         """See `Cell`."""
         return at.slope(ACTIVATIONS[self.activation].secant, at.values.pre)
 
-    def back(
-        self, xp: Any, factors: Any, m_h: Any, m_c: Any, weights: Weights, transposed: Weights
-    ) -> tuple[Any, Any, Any]:
+    def back(self, xp: Any, factors: Any, m_h: Any, m_c: Any, transposed: Weights) -> tuple[Any, Any, Any]:
         """See `Cell`."""
         m_pre = m_h * factors
         return m_pre, xp.matmul(m_pre, transposed.recurrent), m_c

@@ -22,6 +22,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-lo
 NONE_IS_FINE := $(if $(TEST_FLAGS),|| [ $$? = 5 ])
 
 test: $(VENV)/.dev-ready ## all tests; TEST_FLAGS="-k worker" for some
+	$(BIN)/python -m explain_core.kernels
 	$(PYTEST) -m "not tensorflow and not fuzz" $(TEST_FLAGS) $(NONE_IS_FINE)
 	$(PYTEST) -m "tensorflow and not fuzz" $(TEST_FLAGS) $(NONE_IS_FINE)
 

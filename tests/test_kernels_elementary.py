@@ -118,3 +118,27 @@ def test_a_worker_compiles_nothing(tmp_path):
     ]
     assert answers == ["True", "False"]
     assert not [*tmp_path.iterdir()]
+
+
+COMPILE = "from explain_core.kernels import available; print(available('rnn', '{}'))"
+
+
+def test_processes_that_compile_at_the_same_time_keep_what_each_stores(tmp_path):
+    """One for each precision, both with an empty folder; after them nothing is missing."""
+    environment = {**os.environ, store.FOLDER: str(tmp_path)}
+    both = [
+        subprocess.Popen([sys.executable, "-c", COMPILE.format(dtype)], env=environment)
+        for dtype in ("float32", "float64")
+    ]
+    assert [process.wait(300) for process in both] == [0, 0]
+    for dtype in ("float32", "float64"):
+        found = subprocess.run(
+            [sys.executable, "-c", COMPILE.format(dtype)],
+            env={**environment, **store.for_workers(), store.FOLDER: str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
+        )
+        assert found.stdout.strip() == "True"
+    assert not [*tmp_path.glob("*.part")]

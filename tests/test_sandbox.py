@@ -33,6 +33,7 @@ from explain_core.jobs.scheduler import Scheduler
 from explain_core.jobs.tasks.explaining import Request, explain
 from explain_core.jobs.tasks.opening import ModelSource, open_model
 from explain_core.jobs.worker import UnexpectedFailure, Worker
+from explain_core.kernels import warm
 
 SOON = 120  # seconds in which a job of these tests surely ends
 LIMITS = Limits(memory=4 * GB, reserve=0, processes=3, jobs=3, seconds=SOON, spares=False)
@@ -218,6 +219,7 @@ def test_a_crash_of_native_code_is_an_error_and_the_next_job_works(worker):
 
 
 def test_an_explanation_comes_out_of_the_sandbox_as_it_would_without(worker):
+    warm()  # where no kernels are stored the worker takes the plain loop, which rounds otherwise
     demo = load_demo(list_demos()[0].slug)
     source = ModelSource(demo.model_path, framework="torch")
     request = Request(source, demo.x[:1], "zeros", None)

@@ -6,8 +6,12 @@ storing knows the source file of the outermost function only, and refuses folder
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pickle
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -119,10 +123,44 @@ class _Implementation(CompileResultCacheImpl):
     _locator_classes = (_Locator,)
 
 
+class _Files:
+    """A file for each kernel and precision, in place of numba's index, of which processes that compile at the same time
+    overwrite one another's entries."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def load(self, key: tuple) -> Any:
+        """What was stored, or None."""
+        try:
+            return pickle.loads(self._path(key).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def save(self, key: tuple, data: Any) -> None:
+        """Store it, whole or not at all."""
+        path = self._path(key)
+        part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
+        part.write_bytes(pickle.dumps(data))
+        part.replace(path)
+
+    def flush(self) -> None:
+        for path in store.folder().glob(f"{self._name}-*.kernel"):
+            path.unlink(missing_ok=True)
+
+    def _path(self, key: tuple) -> Path:
+        digest = hashlib.sha256(repr((store.stamp(), numba.__version__, key)).encode()).hexdigest()
+        return store.folder() / f"{self._name}-{digest[:32]}.kernel"
+
+
 class _Stored(FunctionCache):
     """numba's store of compiled functions, in a folder that may be read-only."""
 
     _impl_class = _Implementation
+
+    def __init__(self, function: Callable) -> None:
+        super().__init__(function)
+        self._cache_file = _Files(f"{function.__module__.rpartition('.')[2]}.{function.__name__}")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:

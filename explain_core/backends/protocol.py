@@ -13,6 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
+from explain_core.rules.relevance import Relevance
+
 METHODS = ("paired", "gradient", "shap", "rescale-only")
 """Methods that a runner can keep the ledger of; see docs/diagnostics.md."""
 
@@ -185,14 +187,16 @@ class Runner(Protocol):
         *,
         gates: bool,
         embeddings: bool,
-        ledger: str | None = None,
+        ledger: str | Relevance | None = None,
     ) -> PairAttribution:
         """Explain N rows.
 
         Args:
             test, baseline: every input leaf of both members, in the layout that the model takes.
             gates, embeddings: whether these are wanted too.
-            ledger: a method of `METHODS` to go by instead of the engine's own, and to keep the ledger of.
+            ledger: a method of `METHODS` to go by instead of the engine's own, and to keep the ledger of. With
+                `Relevance`, for which both members are the same, the ledger has what was absorbed: its nodes are by
+                module path and what took it.
         """
 
 

@@ -15,6 +15,9 @@ NEUTRAL = "neutral"
 
 Where its two members agree such a value is a constant, which may be so by the other samples of a batch alone.
 """
+GATE = "gate"
+"""Of shares between 0 and 1, which say how much of another value is let through; noted for relevance propagation."""
+
 OTHER = ""
 
 
@@ -29,7 +32,7 @@ def carried(kinds: Iterable[str]) -> str:
     Statistics and inverses of them together are what was made by reducing too: the mean over the deviation.
     """
     found = set(kinds) - {NEUTRAL}
-    if OTHER in found:
+    if OTHER in found or (GATE in found and len(found) > 1):
         return OTHER
     return STATISTIC if len(found) > 1 else next(iter(found), NEUTRAL)
 

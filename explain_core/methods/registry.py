@@ -8,12 +8,14 @@ from enum import StrEnum
 from typing import Any
 
 from explain_core.errors import InputError
+from explain_core.rules.relevance import EPSILON
 
 
 class Completeness(StrEnum):
     """Whether a method's attributions add up to the difference of the predictions."""
 
     EXACT = "by construction"
+    ABSORBED = "but for what biases absorb"
     LIMIT = "with enough steps"
     NONE = "not promised"
 
@@ -33,7 +35,8 @@ class Method:
     Attributes:
         name: for people.
         words: what it does, in one plain sentence.
-        runs: by framework ("torch", "tensorflow") the function that does it, as ``module:function``.
+        runs: by framework ("torch", "tensorflow") the function that does it, as ``module:function``; "" for the
+            engine.
         libraries: by framework the package whose code it is; "" is PairLift's own.
         completeness: what the method promises in theory; the residual says what came out.
         cost: see `Cost`.
@@ -107,6 +110,16 @@ METHODS: dict[str, Method] = {
         {"torch": "captum", "tensorflow": ""},
         Completeness.NONE,
         Cost.LOW,
+    ),
+    "lrp": Method(
+        "Layer-wise relevance propagation",
+        "Shares out the prediction itself from layer to layer by what each value adds; gates get nothing, biases keep "
+        "their part.",
+        {"torch": ""},
+        {"torch": ""},
+        Completeness.ABSORBED,
+        Cost.LOW,
+        {"epsilon": EPSILON},
     ),
     "integrated_gradients_20": _integrated(20),
     "integrated_gradients": _integrated(50),

@@ -15,6 +15,7 @@ from explain_core.explain import explain
 from explain_core.explanation import Explanation
 from explain_core.methods.faults import library_at_work, library_version
 from explain_core.methods.registry import METHODS, Method, method_of
+from explain_core.methods.relevance import booked, propagate
 from explain_core.methods.sample import PlainModel, samples_of
 from explain_core.preparation import Prepared, prepare
 from explain_core.preparation.axes import Axis
@@ -81,9 +82,11 @@ def explain_with(
         )
     library = chosen.libraries[ready.framework]
     with library_at_work(chosen.name, library):
-        result = _run(ready, chosen, options, seed, progress or (lambda fraction, message: None))
+        say = progress or (lambda fraction, message: None)
+        result = propagate(ready, **options, say=say) if method == "lrp" else _run(ready, chosen, options, seed, say)
     attrs = {"method": chosen.name, "library": library_version(library), "options": options, "seed": seed}
-    return ready.label(result, attrs, started)
+    explanation = ready.label(result, attrs, started)
+    return booked(explanation, result) if method == "lrp" else explanation
 
 
 _TITLES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}

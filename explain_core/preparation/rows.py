@@ -20,6 +20,7 @@ from explain_core.backends.protocol import (
     Target,
 )
 from explain_core.errors import InputError
+from explain_core.rules.relevance import Relevance
 
 STEPS_AT_ONCE = 64_000
 """Rows times timesteps in one batch: keeps the memory of a batch in the order of a gigabyte at 256 units."""
@@ -76,6 +77,16 @@ class Plan:
         if not self._is_fixed:
             one.rows_at_once = 1
         return one
+
+    def beside_themselves(self, explained: tuple[bool, ...]) -> Plan:
+        """The same sample by sample, each its own baseline, for what knows none."""
+        alone = copy.copy(self)
+        alone.baseline_count = 1
+        alone.set_baselines(self._leaves, explained, False)
+        if not self._is_fixed:
+            alone.sample_by_sample()
+        alone._is_sample_by_sample = True
+        return alone
 
     def with_input(self, i: int, values: np.ndarray) -> Plan:
         """The same with other values (N, ...) of one input."""
@@ -234,7 +245,7 @@ def attribute_rows(
     gates: bool,
     embeddings: bool,
     say: Callable[[float, str], None],
-    ledger: str | None = None,
+    ledger: str | Relevance | None = None,
 ) -> PairAttribution:
     """Explain all rows; the result has N samples, averaged over a background.
 

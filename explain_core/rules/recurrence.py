@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from explain_core.rules import scan
 from explain_core.rules.cells import Cell, Members, Multipliers, Paired, Values, Weights
+from explain_core.rules.relevance import Relevance
 from explain_core.rules.rule_set import PAIRED, RuleSet
 from explain_core.rules.scan import Returned, States
 
@@ -69,7 +70,8 @@ class Reference:
 
 def factors_of(xp: Any, layer: Layer, states: States, rules: RuleSet) -> Any:
     """The factors of all steps at once, (T, N, F·H)."""
-    return layer.cell.factors(_paired(xp, layer, states, rules))
+    at = _paired(xp, layer, states, rules)
+    return layer.cell.relevance(at, rules) if isinstance(rules, Relevance) else layer.cell.factors(at)
 
 
 def _paired(xp: Any, layer: Layer, states: States, rules: RuleSet, of: Any = lambda value: value) -> Paired:
@@ -187,6 +189,25 @@ class Recurrence:
     def mass(self, found: Pass) -> Any:
         """What the states carry, (T, N): equal to the contributions of the gates and the carry."""
         return self._mass(found, lambda value: value)
+
+    def stabilized(self, found: Pass) -> Any:
+        """The relevance that ε took on the way back (`rules.relevance`), (N,), in float64.
+
+        It is what arrived at the outputs, less what went on to inputs and first states, and to biases.
+        """
+        xp, layer, returned = self._xp, self.layer, found.returned
+        test = lambda rows: xp.double(layer.members.of(xp, rows)[0])  # noqa: E731
+        of = lambda m, value: 0.0 if m is None else self._dot(xp.double(m), value)  # noqa: E731
+        lost = of(found.outer_h, test(self.h)) + of(found.choice, test(self.out)) - of(returned.pre, test(layer.x))
+        first = of(returned.first_h, test(layer.h))
+        if layer.c is not None:
+            lost = lost + of(found.outer_c, test(self.c))
+            first = first + of(returned.first_c, test(layer.c))
+        if layer.weights.new_bias is not None:
+            units = layer.weights.new_bias.shape[-1]
+            m_inner = returned.pre[..., -units:] * self._factors[..., -units:]
+            lost = lost - of(m_inner, xp.double(layer.weights.new_bias))
+        return xp.sum(xp.transpose(lost))[..., 0] - first
 
     def defects(self, found: Pass) -> dict[str, Any]:
         """What a pass left of the difference at every step, by part: each (T, N), in float64.

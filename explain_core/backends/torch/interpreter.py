@@ -23,7 +23,6 @@ from explain_core.backends.torch.compositions import cast
 from explain_core.backends.torch.decisions import check, is_guard, memberwise, sidelined, source_of
 from explain_core.backends.torch.ids import require_in_table, require_whole_members
 from explain_core.backends.torch.infinities import Infinities
-from explain_core.backends.torch.ledger import books
 from explain_core.backends.torch.methods import METHODS, Method
 from explain_core.backends.torch.pairs import Pair, each, is_pair, is_whole, pairs_in, pick
 from explain_core.backends.torch.precision import in_one_order
@@ -91,9 +90,9 @@ class PairOps:
             raise UnsupportedOperation(f"{_name(op)} has no rule", hint=_HINT.format(name=_name(op)))
         rule = self.method.rule(op, self.where)
         ledger = self.recorder.ledger
-        if ledger is None or not books(rule, op):
+        if ledger is None or not ledger.books(rule, op):
             return self._apply(rule, op, args, kwargs)
-        return ledger.measure(_name(op), self.place or self.where, partial(self._apply, rule, op), args, kwargs)
+        return ledger.measure(rule, _name(op), self.place or self.where, partial(self._apply, rule, op), args, kwargs)
 
     def _apply(self, rule: rules.Rule | None, op: torch._ops.OpOverload, args: tuple, kwargs: dict) -> Any:
         if rule is None:
@@ -103,6 +102,7 @@ class PairOps:
         with in_one_order(op, pairs_in((args, kwargs))[0].test.device):
             result = rules.for_numbers(rule, op, (args, kwargs))(self, op, args, kwargs)
         scales.mark(rule, name, args, kwargs, result)
+        self.method.mark(op, result)
         return result
 
     def layer_name(self, weight: Tensor, kind: str, layer: int | None, two_way: bool, backwards: bool) -> str:
@@ -377,7 +377,8 @@ def _settled(values: Any) -> Any:
     """Whole numbers that stayed a pair because they are written to: a plain tensor where the members agree."""
 
     def settled(pair: Pair) -> Pair | Tensor:
-        return pair if pair.is_float or not torch.equal(pair.test, pair.base) else pair.test
+        is_kept = pair.is_float or pair.base is pair.test or not torch.equal(pair.test, pair.base)
+        return pair if is_kept else pair.test
 
     return pick(values, settled)
 

@@ -20,13 +20,6 @@ from explain_core.backends.torch.kinds import Given, Linear, Lookup, Recurrent, 
 from explain_core.backends.torch.pairs import Pair, attach, is_pair
 
 
-def books(rule: Any, op: torch._ops.OpOverload) -> bool:
-    """Whether an operation has an entry: not if it only moves values, or keeps its own book as recurrent layers do."""
-    if isinstance(rule, (Given, Lookup, Recurrent, Same)):
-        return False
-    return not isinstance(rule, Linear) or not any(result.alias_info for result in op._schema.returns)
-
-
 class Ledger:
     """Defects of the operations outside recurrent layers, in float64, summed over all rows.
 
@@ -42,8 +35,15 @@ class Ledger:
         self.loops = LoopBook()
         self._inside = False
 
+    @staticmethod
+    def books(rule: Any, op: torch._ops.OpOverload) -> bool:
+        """Whether an operation has an entry: not if it only moves values, or keeps a book as recurrent layers do."""
+        if isinstance(rule, (Given, Lookup, Recurrent, Same)):
+            return False
+        return not isinstance(rule, Linear) or not any(result.alias_info for result in op._schema.returns)
+
     def measure(
-        self, name: str, where: str | Place, apply: Callable[[tuple, dict], Any], args: tuple, kwargs: dict
+        self, rule: Any, name: str, where: str | Place, apply: Callable[[tuple, dict], Any], args: tuple, kwargs: dict
     ) -> Any:
         """Apply a rule, and write down its defect when multipliers come back.
 
@@ -75,6 +75,10 @@ class Ledger:
 
         watched = attach([tape.detach()], back, tape)
         return replace(pair, test=watched) if pair.is_float else replace(pair, flow=watched)
+
+    def layer_record(self) -> Any:
+        """What stands in for the record of a recurrent layer, where this book has one of its own; else None."""
+        return None
 
     def hand_on(self, value: Any, place: Place) -> Any:
         """A state that a call of a loop hands on: the same, which writes down the multipliers that come back to it.

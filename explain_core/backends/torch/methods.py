@@ -49,6 +49,20 @@ class Method(RuleSet):
             return own
         return Derivative(self.point)
 
+    @staticmethod
+    def of_input(pair: Pair) -> Pair:
+        """The pair of an input, as this method starts from it."""
+        return pair
+
+    @staticmethod
+    def counted(pair: Pair) -> Tensor:
+        """What the multiplier of a pair is multiplied by, to be its contribution."""
+        return pair.difference
+
+    @staticmethod
+    def mark(op: torch._ops.OpOverload, result: Any) -> None:
+        """Note on the pairs of an operation's result what only this method asks for."""
+
 
 METHODS = {rules.name: Method(*astuple(rules)) for rules in (PAIRED, GRADIENT, RESCALE_ONLY)}
 

@@ -206,7 +206,9 @@ def is_whole(dtype: torch.dtype) -> bool:
 
 def discrete(test: Tensor, base: Tensor, flow: Tensor | None, scale: str = OTHER) -> Pair | Tensor:
     """A pair of whole numbers or truth values; simply the value where both members agree everywhere."""
-    return test if torch.equal(test, base) else Pair(test, base, flow, scale)
+    if flow is None or test is not base:
+        return test if torch.equal(test, base) else Pair(test, base, flow, scale)
+    return Pair(test, test, flow, scale)  # of a single run, which has no difference to go by
 
 
 def apply_linear(function: Callable[..., Tensor], *args: Any) -> Any:
@@ -220,6 +222,8 @@ def apply_linear(function: Callable[..., Tensor], *args: Any) -> Any:
     test = function(*pick(args, lambda p: p.test))
     with torch.no_grad():
         base = function(*base_of(args))
+    if all(p.base is p.test for p in paired):
+        base = test
     if all(p.is_float for p in paired):
         return _zip(lambda t, b: Pair(t, b, scale=scale), test, base)
     flow = function(*pick(args, lambda p: p.tape.double())) if all(_has_tape(p) for p in paired) else None

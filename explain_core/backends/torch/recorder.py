@@ -132,6 +132,8 @@ class Recorder:
         """A record for one call of a layer, or None if gates are not wanted."""
         if not self._gates and self.ledger is None:
             return None
+        if self.ledger is not None and (own := self.ledger.layer_record()) is not None:
+            return own
         record = LayerRecord(kind, gates, self, order, valid, samples)
         self._layers.setdefault(name, []).append(record)
         return record

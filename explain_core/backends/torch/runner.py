@@ -34,9 +34,11 @@ from explain_core.backends.torch.own_model import OwnModel
 from explain_core.backends.torch.pairs import Pair, is_pair
 from explain_core.backends.torch.recorder import Recorder
 from explain_core.backends.torch.recordings import Recordings
+from explain_core.backends.torch.relevance import Absorbed, RelevanceMethod
 from explain_core.backends.torch.repeating import require_same_answers
 from explain_core.backends.torch.shap_hooks import OTHER_LEDGERS, doubled, second_half, shap_fallback
 from explain_core.errors import BackendError, CaptureError, ExplainError, InputError, UnsupportedOperation
+from explain_core.rules.relevance import Relevance
 
 
 def accepts(model: Any) -> bool:
@@ -222,16 +224,21 @@ class TorchRunner:
         *,
         gates: bool,
         embeddings: bool,
-        ledger: str | None = None,
+        ledger: str | Relevance | None = None,
     ) -> PairAttribution:
         """Explain N rows: see `explain_core.backends.protocol`."""
         with one_at_a_time():
 
             def recorder() -> Recorder:
-                return Recorder(gates=gates, embeddings=embeddings, ledger=Ledger() if ledger else None)
+                return Recorder(gates=gates, embeddings=embeddings, ledger=book() if ledger else None)
 
+            book, method = Ledger, METHODS["paired"]
+            if isinstance(ledger, Relevance):
+                book, method = Absorbed, RelevanceMethod(epsilon=ledger.epsilon)
+            elif ledger is not None and ledger != "shap":
+                method = METHODS[ledger]
             if ledger != "shap":
-                return self._attribute(test, baseline, targets, recorder, METHODS[ledger or "paired"])
+                return self._attribute(test, baseline, targets, recorder, method)
             method = shap_fallback(self._model.module)
             if not method.hooked:
                 return self._attribute(test, baseline, targets, recorder, method)
@@ -333,7 +340,7 @@ class TorchRunner:
         names = layer_names(captured, self._place)
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
-            inputs = [Pair(pair.test.view_as(pair.test), pair.base, pair.flow) for pair, _ in starts]
+            inputs = [method.of_input(Pair(pair.test.view_as(pair.test), pair.base, pair.flow)) for pair, _ in starts]
             recorder.loops = captured.loops
             ops = PairOps(recorder, names, captured.packed_orders, method, Infinities(looks=self._meets_infinities))
             ops.cuts = self._cuts()
@@ -363,7 +370,7 @@ class TorchRunner:
                 attributions.append(None)
                 continue
             i = next(at)
-            change = starts[i][0].difference
+            change = method.counted(starts[i][0])
             per_target = [
                 torch.where(change == 0, 0.0, m[i].to(change.dtype) * change).to(self._dtype) for m in multipliers
             ]

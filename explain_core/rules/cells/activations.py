@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from explain_core.rules import activations, secants
+from explain_core.rules.relevance import Relevance
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
@@ -16,6 +17,10 @@ class Activation(NamedTuple):
 
     of: Callable[[Any, Any], Any]
     secant: Callable[[Any, Any, Any], Any]
+
+    def passed(self, xp: Any, rules: Relevance, a: Any) -> Any:
+        """The factor by which relevance passes it; see `Relevance.through`."""
+        return rules.through(xp, self.secant, self.of(xp, xp.zeros_like(a)), a)
 
 
 def _elu(xp: Any, a: Any) -> Any:

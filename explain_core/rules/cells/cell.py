@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+from explain_core.rules.relevance import Relevance
 from explain_core.rules.rule_set import RuleSet
 
 
@@ -134,6 +135,9 @@ class Cell(Protocol):
 
     def factors(self, at: Paired) -> Any:
         """What the backward recurrence multiplies by, (..., N, F·H): where the rules come in."""
+
+    def relevance(self, at: Paired, rules: Relevance) -> Any:
+        """`factors` for layer-wise relevance propagation, where gates have none."""
 
     def back(self, xp: Any, factors: Any, m_h: Any, m_c: Any, transposed: Weights) -> tuple[Any, Any, Any]:
         """Multipliers of the gates' pre-activations (N, G·H) and, through the cell, of the states before the step."""

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from explain_core.rules.cells.activations import ACTIVATIONS
 from explain_core.rules.cells.cell import Multipliers, Paired, Values, Weights, parts_of
+from explain_core.rules.relevance import Relevance
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,17 @@ class GRU:
         by_n = (1 - kept) * at.slope(activation, a_n)
         by_z = at.middle(at.h - n) * at.slope(gate, a_z)
         return at.xp.concat([by_r * by_n if self.reset_after else by_r, by_z, by_n, kept, at.middle(r)])
+
+    def relevance(self, at: Paired, rules: Relevance) -> Any:
+        """See `Cell`: sums are ``h̃``, n's pre-activation, and q where the reset comes after."""
+        xp = at.xp
+        r, z, n = map(at.middle, parts_of(at.values.gates, 3))
+        h, inner = at.middle(at.h), at.middle(at.values.inner)
+        fresh = z * h + (1 - z) * n
+        none, whole = xp.zeros_like(z), rules.share(xp, fresh, fresh)
+        by_n = (1 - z) * whole * rules.share(xp, n, at.middle(parts_of(at.values.pre, 3)[2]))
+        opened = r * rules.share(xp, inner, inner) if self.reset_after else r
+        return xp.concat([none, none, by_n, z * whole, opened])
 
     def back(self, xp: Any, factors: Any, m_h: Any, m_c: Any, transposed: Weights) -> tuple[Any, Any, Any]:
         """See `Cell`."""

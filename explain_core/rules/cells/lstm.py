@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from explain_core.rules.cells.activations import ACTIVATIONS
 from explain_core.rules.cells.cell import Multipliers, Paired, Values, Weights, parts_of
+from explain_core.rules.relevance import Relevance
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,15 @@ class LSTM:
                 o * at.slope(activation.secant, cell),
             ]
         )
+
+    def relevance(self, at: Paired, rules: Relevance) -> Any:
+        """See `Cell`: ``c̃`` is a sum of two signals, g's pre-activation another."""
+        xp, activation = at.xp, ACTIVATIONS[self.activation]
+        i, f, g, o = map(at.middle, parts_of(at.values.gates, 4))
+        cell = at.middle(_cell_state(at.values, at.c))
+        none, whole = xp.zeros_like(i), rules.share(xp, cell, cell)
+        by_g = i * whole * rules.share(xp, g, at.middle(parts_of(at.values.pre, 4)[2]))
+        return xp.concat([none, none, by_g, none, f * whole, o * activation.passed(xp, rules, cell)])
 
     def back(self, xp: Any, factors: Any, m_h: Any, m_c: Any, transposed: Weights) -> tuple[Any, Any, Any]:
         """See `Cell`."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from explain_core.rules.cells.activations import ACTIVATIONS
 from explain_core.rules.cells.cell import Multipliers, Paired, Values, Weights
+from explain_core.rules.relevance import Relevance
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class RNN:
     def factors(self, at: Paired) -> Any:
         """See `Cell`."""
         return at.slope(ACTIVATIONS[self.activation].secant, at.values.pre)
+
+    def relevance(self, at: Paired, rules: Relevance) -> Any:
+        """See `Cell`."""
+        return rules.share(at.xp, at.middle(at.values.gates), at.middle(at.values.pre))
 
     def back(self, xp: Any, factors: Any, m_h: Any, m_c: Any, transposed: Weights) -> tuple[Any, Any, Any]:
         """See `Cell`."""

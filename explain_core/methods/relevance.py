@@ -1,0 +1,77 @@
+"""Layer-wise relevance propagation of a prepared model; `explain_core.rules.relevance` has the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from explain_core.backends.protocol import PairAttribution
+from explain_core.errors import InputError, MethodError
+from explain_core.explanation import Explanation
+from explain_core.explanation.sums import by_sample, summed
+from explain_core.preparation import Prepared
+from explain_core.preparation.rows import attribute_rows
+from explain_core.rules.relevance import Relevance
+
+TABLE = "absorbed"
+"""The table in ``Explanation.diagnostics`` of what was absorbed."""
+
+NOTE = (
+    "Relevance propagation shares out the prediction itself, and not its difference from the baseline. What biases and "
+    "ε absorb of it is in the table of what was absorbed: with that, the sum is the prediction."
+)
+
+_UNBOOKED = 1e-3
+"""Of all relevance, how much may be neither at the inputs nor in the book: it is rounding, or something is wrong."""
+
+
+def propagate(ready: Prepared, epsilon: float, say: Callable[[float, str], None]) -> PairAttribution:
+    """Relevances of the inputs, ``m·x``, with what was absorbed as the ledger.
+
+    Args:
+        epsilon: the ε of the rules; 0 for none.
+    """
+    if not 0 <= epsilon < np.inf:
+        raise InputError(f"epsilon is {epsilon!r}, and it is a small number from 0 on", hint="The usual one is 0.001.")
+    plan = ready.plan.beside_themselves(ready.runner.explained)
+    rules = Relevance(epsilon=float(epsilon))
+    found = attribute_rows(ready.runner, plan, ready.targets, False, False, say, ledger=rules)
+    return replace(found, baseline_prediction=np.zeros_like(found.prediction))
+
+
+def booked(explanation: Explanation, result: PairAttribution) -> Explanation:
+    """The explanation with the table of what was absorbed.
+
+    The table has the columns sample, output, layer ("" for what is in no module), absorbed_by (a name of
+    `rules.relevance`) and value: with the attributions they add up to the prediction. Mere rounding has no row.
+
+    Raises:
+        MethodError: they do not.
+    """
+    assert result.ledger is not None  # it was asked for
+    nodes = result.ledger.nodes.items()
+    rounding = 16 * np.finfo(explanation.attrs["dtype"]).eps
+    heard = {key: rounding * np.abs(result.prediction) < np.abs(values) for key, values in nodes}
+    rows = [
+        {"sample": sample, "output": output, "layer": layer, "absorbed_by": by, "value": float(values[k, n])}
+        for n, sample in enumerate(explanation.samples)
+        for k, output in enumerate(explanation.outputs)
+        for (layer, by), values in nodes
+        if heard[layer, by][k, n]
+    ]
+    absorbed = sum((values for _, values in nodes), np.zeros_like(result.prediction, float)).T
+    every = sum((abs(values) for _, values in nodes), np.zeros_like(result.prediction, float)).T
+    prediction = by_sample(explanation.prediction)
+    left = np.abs(prediction - summed(explanation.attributions) - absorbed)
+    if (left > _UNBOOKED * (summed(explanation.attributions, np.abs) + every + np.abs(prediction))).any():
+        raise MethodError(
+            f"{left.max():.6g} of the relevance is neither at the inputs nor absorbed by a layer",
+            hint="Some operation of this model has no rule for relevance propagation; explain it with PairLift.",
+        )
+    columns = ["sample", "output", "layer", "absorbed_by", "value"]
+    explanation.diagnostics[TABLE] = pd.DataFrame(rows, columns=columns)
+    explanation.notes.append(NOTE)
+    return explanation

@@ -15,6 +15,7 @@ from explain_core.figures.horizon import horizon_figure
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.methods import add_tables, of_output, one_horizon, one_method
 from explain_core.methods.registry import METHODS, Cost
+from explain_core.rules.relevance import BIASES, SLOPES, STABILIZER
 from explain_core.words import signed
 from ui import frame
 from ui.errors import plain
@@ -26,6 +27,12 @@ from ui.subjects import request_key
 
 SPLICED = "Here the model always gets its full length: the first timesteps are the sequence's, the rest the baseline's."
 CUT = "Here the sequence ends after so many timesteps."
+
+ABSORBED_BY = {
+    BIASES: "are kept by biases and other constants",
+    STABILIZER: "by the ε that holds sums near zero",
+    SLOPES: "by functions that are taken by their slope",
+}
 
 
 def draw() -> None:
@@ -54,6 +61,7 @@ def draw() -> None:
     compared = Comparison(results)
     wait_for("method", pending, len(found), len(methods))
     draw_table(compared)
+    draw_absorbed(compared, shown)
     if compared.explanations:
         draw_heatmaps(compared, shown)
         draw_curves(compared, shown)
@@ -149,6 +157,25 @@ def draw_table(compared: Comparison) -> None:
     for note, names in by_note.items():
         of = "" if len(names) == len(compared.results) else f"{', '.join(names)}: "  # what holds for all needs no name
         st.caption(f":material/info: {plain(of + note)}")
+
+
+def draw_absorbed(compared: Comparison, shown: Shown) -> None:
+    """Beside the sum of relevance propagation, what it lost on the way."""
+    found = compared.explanations.get("lrp")
+    if found is None:
+        return
+    prediction = float(found.prediction[0, 0])
+    absorbed = compared.absorbed
+    parts = absorbed.groupby("absorbed_by")["value"].sum()
+    lost = [f"**{signed(value, shown.unit)}** {ABSORBED_BY[by]}" for by, value in parts.items()]
+    left = prediction - absorbed["value"].sum()
+    st.markdown(
+        f"Relevance propagation shares out the prediction of **{signed(prediction, shown.unit)}** itself: "
+        f"**{signed(left, shown.unit)}** reach the inputs" + "".join(f", {words}" for words in lost) + "."
+    )
+    with st.expander("Where it is absorbed", icon=":material/filter_alt:"):
+        table = absorbed.pivot_table(index="layer", columns="absorbed_by", values="value", sort=False)
+        st.dataframe(table.rename_axis("Layer").rename(index={"": "between layers"}), key="methods absorbed")
 
 
 def percent(part: float) -> str:

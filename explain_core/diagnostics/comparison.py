@@ -14,6 +14,7 @@ from explain_core.diagnostics.faithfulness import areas, curves_of
 from explain_core.errors import ExplainError
 from explain_core.explanation import Explanation, by_name
 from explain_core.methods.registry import method_of
+from explain_core.methods.relevance import TABLE as ABSORBED
 from explain_core.methods.run import explain_with
 from explain_core.preparation import prepare
 
@@ -124,6 +125,12 @@ class Comparison:
             whole[method] = table["attribution"].to_numpy()
         return pd.DataFrame() if whole is None else whole
 
+    @property
+    def absorbed(self) -> pd.DataFrame:
+        """What relevance propagation lost to biases and ε, see `methods.relevance.booked`; empty without it."""
+        found = self.explanations.get("lrp")
+        return pd.DataFrame() if found is None else found.diagnostics[ABSORBED]
+
     def tables(self) -> dict[str, pd.DataFrame]:
         """All of it, as `Explanation.diagnostics` takes it."""
         found = {
@@ -131,6 +138,7 @@ class Comparison:
             "methods_agreement": self.agreement().rename_axis("method").reset_index(),
             "methods_curves": self.curves,
             "methods_attributions": self.attributions,
+            "methods_absorbed": self.absorbed,
         }
         return {name: table for name, table in found.items() if len(table)}
 

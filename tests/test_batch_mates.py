@@ -143,7 +143,7 @@ def test_mixing_hidden_by_equal_rows():
 
 
 class TurnsWrong(nn.Module):
-    """Answers as it should until call number ``after``; from then on it is off where it is given ``member``."""
+    """Answers as it should until call number ``after``; from then on rows of ``member`` are off."""
 
     seen: ClassVar[list] = []  # the class's, so that nothing on the model says that it keeps anything
 
@@ -153,23 +153,51 @@ class TurnsWrong(nn.Module):
 
     def forward(self, x):
         self.seen.append(x.shape)
-        wrong = len(self.seen) > self.after and bool((x == 0).all()) == (self.member == "the baseline")
-        return self.head(x).sum(1) + (1e-3 if wrong else 0.0)
+        y = self.head(x).sum(1)
+        if len(self.seen) <= self.after:
+            return y
+        wrong = (x == 0).flatten(1).all(1, keepdim=True) == (self.member == "the baseline")
+        return y + 1e-3 * wrong
 
 
 @pytest.mark.parametrize("member", ["the input", "the baseline"])
 def test_every_batch_is_compared_with_the_models_own_call(member, monkeypatch):
-    """The calls of the last batch, of twelve rows four at a time, come before that on all rows as passed."""
+    """The call of the last batch, of twelve rows four at a time, comes before that on all rows as passed."""
     monkeypatch.setattr(rows, "MOST_ROWS", 4)
     monkeypatch.setattr(TurnsWrong, "seen", [])
     x, baselines = draw(0, 12, T, F), draw(1, 12, T, F)
     baselines[8:] = 0
     xc.explain(TurnsWrong(member).double().eval(), x, baselines=baselines)
     model = TurnsWrong(member).double().eval()
-    model.after = len(TurnsWrong.seen) - 3
+    model.after = len(TurnsWrong.seen) - 2
     TurnsWrong.seen.clear()
     with pytest.raises(CaptureError, match=f"for {member} of row"):
         xc.explain(model, x, baselines=baselines)
+
+
+def test_rows_that_are_equal_are_asked_for_once(monkeypatch):
+    """Batches after the first, which is also tried among other rows: here of four samples and one baseline for all."""
+    monkeypatch.setattr(rows, "MOST_ROWS", 4)
+    monkeypatch.setattr(TurnsWrong, "seen", [])
+    model = TurnsWrong("the input").double().eval()
+    xc.explain(model, draw(0, 12, T, F))
+    *_, second, third, as_passed = TurnsWrong.seen
+    assert [second[0], third[0], as_passed[0]] == [4, 4, 12]
+    xc.explain(model, np.repeat(draw(0, 3, T, F), 4, axis=0), baselines=draw(1, 12, T, F))
+    *_, second, third, as_passed = TurnsWrong.seen
+    assert [second[0], third[0], as_passed[0]] == [5, 5, 12]
+
+
+def test_a_batch_decides_where_rows_by_themselves_differ(monkeypatch):
+    """A model that is made for one number of rows, and one whose rows go by their place."""
+    monkeypatch.setattr(rows, "MOST_ROWS", 4)
+    for forward in (
+        lambda m, x: m.head(x).sum(1) * torch.ones(4, 1, dtype=x.dtype),
+        lambda m, x: m.head(x).sum(1) * (torch.arange(len(x))[:, None] % 4 + 1),
+    ):
+        x = np.repeat(draw(0, 3, T, F), [4, 3, 1], axis=0)
+        ex = xc.explain(net(forward).double(), x, baselines=np.repeat(draw(1, 2, T, F), 4, axis=0))
+        assert abs(ex.relative_residual).max() < 1e-12
 
 
 # --- Decisions over the whole batch -----------------------------------------------------------------------------------

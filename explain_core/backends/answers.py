@@ -6,13 +6,15 @@ behind the capture's back shows as another answer; what mixes the rows of a batc
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from explain_core.backends.distinct import distinct_rows
 from explain_core.backends.protocol import PairAttribution, Target
 from explain_core.errors import CaptureError, CompletenessError
 
@@ -38,6 +40,9 @@ Arrays = Sequence[np.ndarray]
 
 Outputs = Sequence[Any]
 """The tensors that a model returned."""
+
+Member = tuple[Arrays, np.ndarray, str]
+"""The rows of a batch that are the input, or those that are the baseline; what was followed of them, (K, N); which."""
 
 Noise = Callable[[], np.ndarray]
 """How far rounding moved each prediction of a batch, (N,): the difference that more digits make."""
@@ -204,6 +209,19 @@ def mixes(row: int, rows: int, together: float, apart: float, which: str) -> Com
     )
 
 
+def require_rows(shapes: Sequence[Sequence[int]], axes: Sequence[int | None], rows: int) -> None:
+    """Refuse outputs that do not have so many rows on their sample axes.
+
+    Raises:
+        CaptureError: they have others, or are others.
+    """
+    if len(shapes) != len(axes) or any(
+        axis is not None and (axis >= len(shape) or shape[axis] != rows)
+        for shape, axis in zip(shapes, axes, strict=True)
+    ):
+        raise CaptureError(f"for {rows} rows the model returned tensors of shapes {[tuple(s) for s in shapes]}")
+
+
 class OwnAnswers(ABC):
     """What a model says of the rows that are explained; a framework adds how it is called and how it is followed.
 
@@ -218,6 +236,7 @@ class OwnAnswers(ABC):
         self._sample_axes = sample_axes
         self._known: dict[str, tuple[list[np.ndarray], Outputs]] = {}
         self._compared_rows = self._compared_settings = False
+        self._takes_any_rows = sample_axes[0] is not None
         self.notes: list[str] = []
 
     @abstractmethod
@@ -234,6 +253,14 @@ class OwnAnswers(ABC):
 
         Raises:
             CaptureError, IndexError: the output is too short for the target.
+        """
+
+    @abstractmethod
+    def _spread(self, outputs: Outputs, rows: int, places: np.ndarray) -> Outputs:
+        """What a call on so many rows gives for a batch of which each row is one of these, by their places (N,).
+
+        Raises:
+            CaptureError: the model returned another number of rows.
         """
 
     @abstractmethod
@@ -279,29 +306,67 @@ class OwnAnswers(ABC):
             CompletenessError: what it says of one row depends on the others.
         """
         size = attribution_size(result)
+        these = None
+        if not self._compared_rows and self._sample_axes[0] is not None and size.shape[1] > 1:
+            self._compared_rows = True
+            these = hash((repr(targets), self._weights(), *(array.tobytes() for array in (*test, *baseline))))
         members = [(baseline, result.baseline_prediction, "the baseline"), (test, result.prediction, "the input")]
-        for arrays, followed, member in members:
-            outputs = self._of(arrays, member)
-            for k, target in enumerate(targets):
-                own, noise = self._number(outputs, target), self._noise(arrays, target, dtype)
-                said = require_own_answer(own, followed[k], size[k], dtype, member, noise)
-                self.notes += [note for note in said if note not in self.notes]
+        as_they_are = these is not None and these not in self._compared
+        if as_they_are or not self._agree_row_by_row(members, targets, size, dtype):
+            for member in members:
+                self._require_own(*member, targets, size, dtype)
         if not self._compared_settings:
             self.notes += self._of_settings(test, targets, size, dtype)
             self._compared_settings = True
-        if not self._compared_rows and self._sample_axes[0] is not None and size.shape[1] > 1:
-            these = hash((repr(targets), self._weights(), *(array.tobytes() for array in (*test, *baseline))))
-            if these not in self._compared:
-                self._require_own_rows(test, baseline, targets, size, dtype)
-                self._compared.add(these)
-            self._compared_rows = True
+        if these is not None and as_they_are:
+            self._require_own_rows(test, baseline, targets, size, dtype)
+            self._compared.add(these)
+
+    def _agree_row_by_row(
+        self, members: Sequence[Member], targets: Sequence[Target], size: np.ndarray, dtype: str
+    ) -> bool:
+        """Whether the model says what was followed when it is called once, on each row of both members that differs.
+
+        Where it does not, the batch as it is decides: what goes by the number or the order of its rows is the model's.
+        """
+        asked = {member: arrays for arrays, _, member in members if not self._is_known(arrays, member)}
+        try:
+            if asked:
+                if not self._takes_any_rows:
+                    return False
+                self._known |= self._of_distinct_rows(asked)
+            for member in members:
+                self._require_own(*member, targets, size, dtype, measure=False)
+        except (CaptureError, IndexError):
+            for member in asked:
+                self._known.pop(member, None)
+            self._takes_any_rows = False
+            return False
+        return True
+
+    def _require_own(
+        self,
+        arrays: Arrays,
+        followed: np.ndarray,
+        member: str,
+        targets: Sequence[Target],
+        size: np.ndarray,
+        dtype: str,
+        measure: bool = True,
+    ) -> None:
+        """Compare one member of a batch; with ``measure`` what rounding moves is allowed for where it is needed."""
+        outputs = self._of(arrays, member)
+        for k, target in enumerate(targets):
+            own, noise = self._number(outputs, target), self._noise(arrays, target, dtype) if measure else None
+            said = require_own_answer(own, followed[k], size[k], dtype, member, noise)
+            self.notes += [note for note in said if note not in self.notes]
 
     def _of_settings(self, test: Arrays, targets: Sequence[Target], size: np.ndarray, dtype: str) -> list[str]:
         """Where the person's own call answers differently from what is explained, in which settings are left out."""
         found = self._as_set(test)
         if found is None:
             return []
-        (outputs, settings), exact = found, self._known["the input"][1]
+        (outputs, settings), exact = found, self._of(test, "the input")
         worst = None
         for k, target in enumerate(targets):
             own, given = self._number(exact, target), self._number(outputs, target)
@@ -334,10 +399,32 @@ class OwnAnswers(ABC):
 
     def _of(self, arrays: Arrays, member: str) -> Outputs:
         """The model's outputs; those of the last batch where it was the same, as with one baseline for all."""
-        before = self._known.get(member)
-        if before is None or not all(map(np.array_equal, arrays, before[0])):
-            self._known[member] = before = list(arrays), self._call(arrays)
-        return before[1]
+        if not self._is_known(arrays, member):
+            self._known[member] = list(arrays), self._call(arrays)
+        return self._known[member][1]
+
+    def _is_known(self, arrays: Arrays, member: str) -> bool:
+        return member in self._known and all(map(np.array_equal, arrays, self._known[member][0]))
+
+    def _of_distinct_rows(self, members: Mapping[str, Arrays]) -> dict[str, tuple[list[np.ndarray], Outputs]]:
+        """The model's outputs for batches of as many rows, from one call on all their rows that differ."""
+        batches = [list(self._with_axes(arrays)) for arrays in members.values()]
+        joined = [
+            of_each[0][0] if of_each[0][1] is None else np.concatenate([np.moveaxis(a, axis, 0) for a, axis in of_each])
+            for of_each in zip(*batches, strict=True)
+        ]
+        by_sample = [axis is not None for axis in self._sample_axes]
+        kept, places = distinct_rows(*itertools.compress(joined, by_sample))
+        rows = [
+            np.moveaxis(array if kept is None else array[kept], 0, axis) if axis is not None else array
+            for array, axis in zip(joined, self._sample_axes, strict=True)
+        ]
+        outputs = self._call(rows)
+        count = len(places) if kept is None else len(kept)
+        return {
+            member: (list(arrays), self._spread(outputs, count, these))
+            for (member, arrays), these in zip(members.items(), np.split(places, len(members)), strict=True)
+        }
 
     def _followed(self, *runs: tuple[Arrays, str]) -> tuple[Outputs, ...] | None:
         """What is followed gives for all of these arrays and types; None where it cannot for one."""

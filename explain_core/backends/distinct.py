@@ -32,16 +32,24 @@ class Distinct:
 
 
 def distinct(*values: np.ndarray) -> Distinct:
-    """Of arrays (2N, ...) that are given together.
+    """Of arrays (2N, ...) that are given together."""
+    kept, place = distinct_rows(*values)
+    return Distinct(kept, *np.split(place, 2))
+
+
+def distinct_rows(*values: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+    """Of arrays (R, ...) that are given together, one of each kind of row, and the kind of each row.
 
     Two rows are one where all their numbers are equal to the last bit.
+
+    Returns:
+        Row numbers (U,) in ascending order, None where all rows differ; and the place (R,) of each row among those.
     """
-    n = len(values[0]) // 2
+    count = len(values[0])
     seen: dict[bytes, int] = {}
-    rows = (b"".join(value[row].tobytes() for value in values) for row in range(2 * n))
+    rows = (b"".join(value[row].tobytes() for value in values) for row in range(count))
     place = np.array([seen.setdefault(row, len(seen)) for row in rows])
-    kept = None if len(seen) == 2 * n else np.unique(place, return_index=True)[1]
-    return Distinct(kept, place[:n], place[n:])
+    return None if len(seen) == count else np.unique(place, return_index=True)[1], place
 
 
 def _slice(places: np.ndarray) -> slice | np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...errors import CaptureError
-from ..answers import AGREEMENT, Arrays, OwnAnswers
+from ..answers import AGREEMENT, Arrays, OwnAnswers, require_rows
 from ..protocol import Target
 from .calling import cause, entry, named_outputs
 from .capture import MODEL_ERRORS, Arguments, Captured
@@ -46,13 +46,21 @@ class TensorFlowAnswers(OwnAnswers):
     Args:
         model, arguments, sample_axes: as the runner has them.
         column: the explained number of each row, (N,), from what a model returned and a target.
+        output_axes: gives the sample axis of each tensor that the model returns.
     """
 
     _captured: Captured
 
-    def __init__(self, model: Any, arguments: Arguments, sample_axes: Sequence[int | None], column: Column) -> None:
+    def __init__(
+        self,
+        model: Any,
+        arguments: Arguments,
+        sample_axes: Sequence[int | None],
+        column: Column,
+        output_axes: Callable[[], Sequence[int | None]],
+    ) -> None:
         super().__init__(sample_axes)
-        self._model, self._arguments, self._column = model, arguments, column
+        self._model, self._arguments, self._column, self._output_axes = model, arguments, column, output_axes
         self._loops = Loops.of(model) if "keras" in sys.modules else None
 
     def use(self, captured: Captured) -> None:
@@ -72,6 +80,11 @@ class TensorFlowAnswers(OwnAnswers):
 
     def _number(self, outputs: Arrays, target: Target) -> np.ndarray:
         return self._column(outputs, target).astype(float)
+
+    def _spread(self, outputs: Arrays, rows: int, places: np.ndarray) -> list[np.ndarray]:
+        axes = self._output_axes()
+        require_rows([value.shape for value in outputs], axes, rows)
+        return [v if axis is None else np.take(v, places, axis) for v, axis in zip(outputs, axes, strict=True)]
 
     def _follow(self, arrays: Arrays, dtype: str) -> list[np.ndarray] | None:
         try:

@@ -101,7 +101,7 @@ class TensorFlowRunner:
         rows = 1 if sample_axes[0] is None else leaves[0].shape[sample_axes[0]]
         self._states = rows_of_states(model)
         self._require_rows(self._states, rows)
-        self._answers = TensorFlowAnswers(model, arguments, sample_axes, self._column)
+        self._answers = TensorFlowAnswers(model, arguments, sample_axes, self._column, lambda: self._output_axes)
         self._capture = lambda is_current: capture(model, arguments, leaves, sample_axes, self._precision, is_current)
         with tf.device(device), full_precision():
             self._captured = self._capture(self._answers.is_current)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from explain_core.backends.answers import Arrays, OwnAnswers, mixes, rows_apart
+from explain_core.backends.answers import Arrays, OwnAnswers, mixes, require_rows, rows_apart
 from explain_core.backends.protocol import Target
 from explain_core.backends.torch.draws import Draws
 from explain_core.backends.torch.pairs import is_whole
@@ -26,6 +26,7 @@ class TorchAnswers(OwnAnswers):
         column: the explained number of each row, (N,), in what it returned.
         follow: runs the recorded model on arrays in another type.
         sample_axes: of each array; None for a model without one.
+        output_axes: the same of each tensor that the model returns.
         device: the type of device that the model itself is on.
         arrays, outputs: a call that was made already.
         alone: whether a row is to have the same answer by itself. Where there are inputs that are not explained, such
@@ -40,6 +41,7 @@ class TorchAnswers(OwnAnswers):
         column: Column,
         follow: Callable[[Arrays, torch.dtype], Sequence[Tensor]],
         sample_axes: Sequence[int | None],
+        output_axes: Sequence[int | None],
         device: str,
         arrays: Arrays,
         outputs: Sequence[Tensor],
@@ -48,7 +50,7 @@ class TorchAnswers(OwnAnswers):
         compared: set[int],
     ) -> None:
         super().__init__(sample_axes)
-        self._alone, self._device = alone, device
+        self._alone, self._device, self._output_axes = alone, device, output_axes
         self._digest, self._seen = weights, compared
         self._run, self._column, self._run_recorded = call, column, follow
         self._known["the input"] = list(arrays), outputs
@@ -65,6 +67,11 @@ class TorchAnswers(OwnAnswers):
 
     def _number(self, outputs: Sequence[Tensor], target: Target) -> np.ndarray:
         return self._column(outputs, target).detach().cpu().double().numpy()  # NumPy has no bfloat16
+
+    def _spread(self, outputs: Sequence[Tensor], rows: int, places: np.ndarray) -> Sequence[Tensor]:
+        axes, at = self._output_axes, torch.from_numpy(places).to(outputs[0].device)
+        require_rows([value.shape for value in outputs], axes, rows)
+        return [v if axis is None else v.index_select(axis, at) for v, axis in zip(outputs, axes, strict=True)]
 
     def _follow(self, arrays: Arrays, dtype: str) -> Sequence[Tensor]:
         return self._run_recorded(arrays, getattr(torch, dtype))

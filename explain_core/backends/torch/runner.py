@@ -152,6 +152,7 @@ class TorchRunner:
             lambda outputs, target: column_of(outputs, target, self._output_axes),
             self._follow,
             self._sample_axes,
+            self._output_axes,
             leaves[0].device.type,
             arguments.leaves,
             answers if kept else captured.values,

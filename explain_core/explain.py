@@ -14,7 +14,6 @@ from explain_core.errors import CompletenessError, ExplainError, InputError, Non
 from explain_core.explanation import Explanation
 from explain_core.preparation import Prepared, prepare, refuse_missing
 from explain_core.preparation.axes import Axis
-from explain_core.preparation.rows import attribute_rows
 
 Progress = Callable[[float, str], None]
 
@@ -94,12 +93,12 @@ def explain(
     def in_other_digits(ready: Prepared) -> PairAttribution | None:
         try:
             other = ready.again("float32" if ready.runner.dtype == "float64" else "float64")
-            return attribute_rows(other.runner, other.plan, other.targets, False, False, _silent)
+            return other.attributed(False, False, _silent)[1]
         except ExplainError:
             return None
 
     def run(ready: Prepared, say: Progress) -> Explanation:
-        result = attribute_rows(ready.runner, ready.plan, ready.targets, keep_gates, keep_embeddings, say)
+        ready, result = ready.attributed(keep_gates, keep_embeddings, say)
         require_same_as_passed(ready.runner, ready.plan, ready.targets, result, lambda: in_other_digits(ready))
         divisors[:] = divisors or result.divisors
         return ready.label(result, {"method": "DeepSHAP" if background else "DeepLIFT"}, started)

@@ -197,6 +197,9 @@ class Runner(Protocol):
             ledger: a method of `METHODS` to go by instead of the engine's own, and to keep the ledger of. With
                 `Relevance`, for which both members are the same, the ledger has what was absorbed: its nodes are by
                 module path and what took it.
+
+        Raises:
+            NoRoomError: so many rows do not fit into memory.
         """
 
 

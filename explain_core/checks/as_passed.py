@@ -12,7 +12,7 @@ import numpy as np
 
 from explain_core.backends.answers import AGREEMENT, ROUNDINGS, attribution_size, moved_by_rounding
 from explain_core.backends.protocol import PairAttribution, Runner, Target
-from explain_core.errors import CompletenessError
+from explain_core.errors import CompletenessError, NoRoomError
 from explain_core.preparation.rows import STEPS_AT_ONCE, Plan
 
 ORDERS = 30
@@ -40,8 +40,26 @@ def require_same_as_passed(
         CompletenessError: names the sample and both answers.
     """
     if plan.is_as_passed or not plan.has_sample_axis:
-        return
+        return None
     at_once = max(1, STEPS_IN_ONE_CALL // plan.steps)
+    while True:
+        try:
+            return _require_same(runner, plan, targets, result, in_other_digits, at_once)
+        except NoRoomError:
+            if at_once == 1:
+                raise
+        at_once = min(at_once, plan.count) // 2
+
+
+def _require_same(
+    runner: Runner,
+    plan: Plan,
+    targets: Sequence[Target],
+    result: PairAttribution,
+    in_other_digits: InOtherDigits,
+    at_once: int,
+) -> None:
+    """`require_same_as_passed` with so many samples in a call."""
     order = np.arange(plan.count) if plan.count <= at_once else np.random.default_rng(0).permutation(plan.count)
     size, usual = attribution_size(result), ORDERS * AGREEMENT[runner.coarsest]
     noise: np.ndarray | None = None

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from explain_core.errors import ExplainError, JobError
+from explain_core.errors import ExplainError, JobError, NoRoomError
 from explain_core.jobs import wire
 from explain_core.jobs.limits import in_gb
 from explain_core.models.permission import open_only_data
@@ -104,7 +104,8 @@ def _run(answers: BinaryIO, memory: int, job: bytes) -> tuple[bytes, Any]:
 def resource_error(error: BaseException, memory: int) -> JobError | None:
     """What a job ran out of, if that is what ended it, also where another error was made of it."""
     for one in _causes(error):
-        text = "" if isinstance(one, ExplainError) else str(one).lower()
+        is_own = isinstance(one, ExplainError) and not isinstance(one, NoRoomError)
+        text = "" if is_own else str(one).lower()
         if any(words in text for words in _OUT_OF_CARD):
             return JobError(
                 "The graphics card ran out of memory.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from explain_core.backends import get_backend
 from explain_core.backends.protocol import PairAttribution, Runner, Target
-from explain_core.errors import InputError
+from explain_core.errors import InputError, NoRoomError
 from explain_core.explanation import Explanation
 from explain_core.explanation.build import LabelledInput, build_explanation
 from explain_core.explanation.labels import of_samples
@@ -21,7 +21,7 @@ from explain_core.preparation.baseline_values import is_number
 from explain_core.preparation.baselines import resolve_baselines
 from explain_core.preparation.inputs import Arguments
 from explain_core.preparation.opening import framework_model, open_on
-from explain_core.preparation.rows import Plan
+from explain_core.preparation.rows import Plan, attribute_rows
 from explain_core.preparation.steps_read import reads_only
 from explain_core.preparation.targets import output_labels, select_targets
 from explain_core.preparation.valid_steps import Form, float_masks, require_lengths
@@ -37,6 +37,7 @@ class Prepared:
         axes: the sample axis of each argument, or None.
         baselines: of each explained argument (B, ...), see `resolve_baselines`; ``described`` says where from.
         keep_output: whether results have an output dimension.
+        precision: what was asked for; None for the model's own.
     """
 
     model: Any
@@ -49,6 +50,7 @@ class Prepared:
     described: str
     targets: list[Target]
     keep_output: bool
+    precision: str | None
 
     def label(self, result: PairAttribution, attrs: Mapping[str, Any], started: float) -> Explanation:
         """The result of N samples with labels; ``started`` is when the work began (`time.perf_counter`)."""
@@ -76,7 +78,23 @@ class Prepared:
             },
         )
 
-    def again(self, precision: str, sample: int | None = None) -> Prepared:
+    def attributed(
+        self, gates: bool, embeddings: bool, say: Callable[[float, str], None]
+    ) -> tuple[Prepared, PairAttribution]:
+        """All rows explained, in smaller batches where they do not fit into memory; and what they were explained with.
+
+        See `rows.attribute_rows`.
+        """
+        ready = self
+        while True:
+            try:
+                return ready, attribute_rows(ready.runner, ready.plan, ready.targets, gates, embeddings, say)
+            except NoRoomError:
+                if not ready.plan.halve():
+                    raise
+            ready = ready.again(self.precision)
+
+    def again(self, precision: str | None, sample: int | None = None) -> Prepared:
         """The same in another precision, or of one sample alone; the model is opened anew, in the same batches."""
         plan = self.plan if sample is None else self.plan.of_sample(sample)
         arguments = self.arguments.with_leaves(plan.first_rows())
@@ -184,7 +202,9 @@ def prepare(
     described = str(baselines) if isinstance(baselines, str) or is_number(baselines) else "given"
     model = framework_model(model)
     framework = get_backend(backend, model).__name__.rpartition(".")[2]
-    return Prepared(model, framework, arguments, axes, runner, plan, base.arrays, described, targets, keep_output)
+    return Prepared(
+        model, framework, arguments, axes, runner, plan, base.arrays, described, targets, keep_output, precision
+    )
 
 
 def _shown(value: Any) -> str:

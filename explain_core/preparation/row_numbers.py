@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from explain_core.backends.protocol import Runner
-from explain_core.errors import CaptureError, SampleAxisError
+from explain_core.errors import CaptureError, NoRoomError, SampleAxisError
 from explain_core.preparation.rows import Plan
 
 
@@ -33,7 +33,7 @@ def open_plan(open_for: OpenFor, plan: Plan, takes: int | None = None) -> Runner
         return open_for(plan.first_rows())
     together = plan.first_rows()
     try:
-        return open_for(together)
+        return _in_room(open_for, plan)
     except SampleAxisError as error:
         if plan.count > 1:  # the model takes them together, so one by one it is another model
             raise
@@ -57,6 +57,16 @@ def open_plan(open_for: OpenFor, plan: Plan, takes: int | None = None) -> Runner
             )
         return runner
     raise first
+
+
+def _in_room(open_for: OpenFor, plan: Plan) -> Runner:
+    """Open the model for half as many rows as long as they do not fit into memory."""
+    while True:
+        try:
+            return open_for(plan.first_rows())
+        except NoRoomError:
+            if not plan.halve():
+                raise
 
 
 def _require_layout(

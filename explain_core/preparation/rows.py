@@ -68,6 +68,13 @@ class Plan:
         self.rows_at_once = self._limit = rows
         self._is_fixed = True
 
+    def halve(self) -> bool:
+        """Take half as many rows at once from now on; False where that is none, or no other number is taken."""
+        if self._is_fixed or self.rows_at_once < 2:
+            return False
+        self.rows_at_once = self._limit = self.rows_at_once // 2
+        return True
+
     def of_sample(self, number: int) -> Plan:
         """The same for one sample alone; a model that takes a fixed number of rows gets it as often as that."""
         one = copy.copy(self)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
-from ...errors import BackendError
+from ...errors import BackendError, NoRoomError
 
 
 def device_of(name: str) -> str:
@@ -26,6 +26,19 @@ def device_of(name: str) -> str:
             hint="Use device='cpu', or install a TensorFlow build that finds your GPU.",
         )
     return f"/GPU:{place}"
+
+
+@contextmanager
+def in_room(rows: int) -> Generator[None]:
+    """Turn what TensorFlow says of full memory into a `NoRoomError`.
+
+    Args:
+        rows: how many are explained at once.
+    """
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise NoRoomError.with_rows(rows, error) from None
 
 
 _SWITCH = threading.RLock()

@@ -117,6 +117,8 @@ class TensorFlowAnswers(OwnAnswers):
         try:
             with self._compiled(captured), unchanged(self._model, captured):
                 results = named_outputs(self._model, entry(self._model)(*args, **kwargs))
+        except tf.errors.ResourceExhaustedError:  # smaller batches may fit
+            raise
         except MODEL_ERRORS as error:
             raise CaptureError(
                 f"the model can be traced, and called by itself it raises {type(error).__name__}: {cause(error)}",

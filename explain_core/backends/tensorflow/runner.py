@@ -18,7 +18,7 @@ from ..protocol import LedgerTrace, ModelOutput, PairAttribution, Target, consta
 from .axes import axis_names
 from .calling import cause, rows_of_states
 from .capture import Arguments, capture
-from .devices import device_of, full_precision
+from .devices import device_of, full_precision, in_room
 from .graph import LOW_PRECISION, Precision
 from .ids import are_ids, counts_from_the_end, cuts_of_ids
 from .interpreter import Interpreter
@@ -248,26 +248,28 @@ class TensorFlowRunner:
             self._require_own_answers(test, baseline, result, targets)
             return result
 
-        try:
-            return held()
-        except OutsideTableError as error:
-            members = {"input": test, "baseline": baseline}
-            raise error.of(members, self._inputs, self.explained) from error
-        except OtherAnswerError:
-            self._own_states = True  # the rounding of many steps tells one kernel from another
-        except CaptureError:
-            self._trace_anew()
-        try:
-            return held()
-        except CaptureError:
-            self._trace_anew()
-            return held()
+        with in_room(1 if axis is None else test[0].shape[axis]):
+            try:
+                return held()
+            except OutsideTableError as error:
+                members = {"input": test, "baseline": baseline}
+                raise error.of(members, self._inputs, self.explained) from error
+            except OtherAnswerError:
+                self._own_states = True  # the rounding of many steps tells one kernel from another
+            except CaptureError:
+                self._trace_anew()
+            try:
+                return held()
+            except CaptureError:
+                self._trace_anew()
+                return held()
 
     def answer(self, arrays: Sequence[np.ndarray], targets: Sequence[Target]) -> np.ndarray | None:
         """The model's own predictions: see `protocol`."""
         if self._rows is not None:
             return None
-        with tf.device(self._place), full_precision():
+        axis = self._sample_axes[0]
+        with tf.device(self._place), full_precision(), in_room(1 if axis is None else arrays[0].shape[axis]):
             return self._answers.answer(arrays, targets)
 
     @property
@@ -405,6 +407,8 @@ class TensorFlowRunner:
             )
             self._divisors = interpreter.divisors
             return interpreter.run([*(i.value for i in inputs), *captured])
+        except tf.errors.ResourceExhaustedError:  # smaller batches may fit
+            raise
         except tf.errors.OpError as error:
             raise CaptureError(
                 f"the model fails on these rows: {cause(error)}",

@@ -34,6 +34,7 @@ from explain_core.backends.torch.draws import Repeated
 from explain_core.backends.torch.failures import failure
 from explain_core.backends.torch.ids import cuts_of_ids
 from explain_core.backends.torch.loops import Loops, find_loops
+from explain_core.backends.torch.room import is_no_room
 from explain_core.backends.torch.vmapped import vmap_unfolded
 from explain_core.backends.torch.watching import ChangesWeightError, Taint, memories
 from explain_core.errors import CaptureError, ExplainError
@@ -202,6 +203,8 @@ def capture(
         except ExplainError:
             raise
         except Exception as error:
+            if is_no_room(error):
+                raise
             raise failure(error, model, where=running[-1][0] if running else "") from error
     weights = {w.data_ptr(): name for name, w in (*model.named_parameters(), *model.named_buffers()) if w.numel()}
     _name_constants_once(graph.graph)
@@ -252,6 +255,8 @@ def run(call: Callable[..., Any], tensors: Sequence[Tensor], model: nn.Module, n
         except (ExplainError, OutsideTableError):
             raise
         except Exception as error:
+            if is_no_room(error):
+                raise
             raise failure(error, model, given=dict(zip(names, tensors, strict=True))) from error
 
 

@@ -27,6 +27,7 @@ from explain_core.backends.torch.methods import METHODS, Method
 from explain_core.backends.torch.pairs import Pair, each, is_pair, is_whole, pairs_in, pick
 from explain_core.backends.torch.precision import in_one_order
 from explain_core.backends.torch.recorder import Recorder
+from explain_core.backends.torch.room import is_no_room
 from explain_core.errors import CaptureError, UnsupportedOperation
 
 _HINT = (
@@ -312,9 +313,9 @@ def _run_node(node: fx.Node, op: Any, args: tuple, kwargs: dict, ops: PairOps) -
                     hint="Leave out out=, and use the result.",
                 )
         return ops(op, *_settled(args), **_settled(kwargs))
-    except torch.OutOfMemoryError:  # says itself what is missing
-        raise
     except RuntimeError as error:
+        if is_no_room(error):
+            raise
         if re.search(
             r"shapes cannot be multiplied|must match the size|must be equal to|[Ee]xpected .*, but got", str(error)
         ):

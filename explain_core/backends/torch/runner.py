@@ -36,6 +36,7 @@ from explain_core.backends.torch.recorder import Recorder
 from explain_core.backends.torch.recordings import Recordings
 from explain_core.backends.torch.relevance import Absorbed, RelevanceMethod
 from explain_core.backends.torch.repeating import require_same_answers
+from explain_core.backends.torch.room import in_room
 from explain_core.backends.torch.shap_hooks import OTHER_LEDGERS, doubled, second_half, shap_fallback
 from explain_core.errors import BackendError, CaptureError, ExplainError, InputError, UnsupportedOperation
 from explain_core.rules.relevance import Relevance
@@ -63,8 +64,12 @@ def open_runner(
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
         precision: "float32", "float64" or None for the model's own.
     """
-    with one_at_a_time():
+    with one_at_a_time(), in_room(_rows(arguments.leaves, sample_axes)):
         return TorchRunner(model, arguments, tuple(sample_axes), _device(device), precision)
+
+
+def _rows(arrays: Sequence[np.ndarray], sample_axes: Sequence[int | None]) -> int:
+    return 1 if sample_axes[0] is None else arrays[0].shape[sample_axes[0]]
 
 
 def _device(name: str) -> torch.device:
@@ -209,7 +214,7 @@ class TorchRunner:
 
     def answer(self, arrays: Sequence[np.ndarray], targets: Sequence[Target]) -> np.ndarray | None:
         """The model's own predictions: see `explain_core.backends.protocol`."""
-        with one_at_a_time():
+        with one_at_a_time(), in_room(_rows(arrays, self._sample_axes)):
             return self._answers.answer(arrays, targets)
 
     @property
@@ -228,7 +233,7 @@ class TorchRunner:
         ledger: str | Relevance | None = None,
     ) -> PairAttribution:
         """Explain N rows: see `explain_core.backends.protocol`."""
-        with one_at_a_time():
+        with one_at_a_time(), in_room(_rows(test, self._sample_axes)):
 
             def recorder() -> Recorder:
                 return Recorder(gates=gates, embeddings=embeddings, ledger=book() if ledger else None)

@@ -175,7 +175,7 @@ def draw_absorbed(compared: Comparison, shown: Shown) -> None:
     )
     with st.expander("Where it is absorbed", icon=":material/filter_alt:"):
         table = absorbed.pivot_table(index="layer", columns="absorbed_by", values="value", sort=False)
-        st.dataframe(table.rename_axis("Layer").rename(index={"": "between layers"}), key="methods absorbed")
+        st.dataframe(table.rename_axis("Layer"), key="methods absorbed")
 
 
 def percent(part: float) -> str:

@@ -45,7 +45,7 @@ def propagate(ready: Prepared, epsilon: float, say: Callable[[float, str], None]
 def booked(explanation: Explanation, result: PairAttribution) -> Explanation:
     """The explanation with the table of what was absorbed.
 
-    The table has the columns sample, output, layer ("" for what is in no module), absorbed_by (a name of
+    The table has the columns sample, output, layer (outside modules, the operation), absorbed_by (a name of
     `rules.relevance`) and value: with the attributions they add up to the prediction. Mere rounding has no row.
 
     Raises:

@@ -292,7 +292,8 @@ class Absorbed(Ledger):
     """The relevance that modules absorbed: what came to an operation's results, less what went on to its arguments.
 
     Attributes:
-        nodes: by (module path, `BIASES`, `STABILIZER` or `SLOPES`): the relevance by output.
+        nodes: by (module path, `BIASES`, `STABILIZER` or `SLOPES`): the relevance by output. Outside modules the
+            operation stands for the path.
     """
 
     def __init__(self) -> None:
@@ -308,7 +309,8 @@ class Absorbed(Ledger):
         self, rule: Any, name: str, where: str | Place, apply: Callable[[tuple, dict], Any], args: tuple, kwargs: dict
     ) -> Any:
         """See `Ledger.measure`. What an operation is composed of has its own entries, and the operation the rest."""
-        place = where.loop if isinstance(where, Place) else where, _ABSORBS.get(type(rule), BIASES)
+        path = where.loop if isinstance(where, Place) else where
+        place = path or name.partition(".")[0], _ABSORBS.get(type(rule), BIASES)
         take = self._taking(place)
         before, self._around = self._around, place
         try:

@@ -12,6 +12,7 @@ from torch import nn
 
 import explain_core as xc
 from explain_core.errors import ExplainError, InputError, NonFiniteError
+from explain_core.preparation import rows
 from explain_core.preparation.baselines import resolve_baselines
 from explain_core.preparation.valid_steps import Form, valid_steps
 
@@ -174,6 +175,24 @@ def test_a_background_has_an_axis_of_samples_and_its_mean_prediction_is_the_base
     for word in ("first", "padded-mean"):
         with pytest.raises(InputError, match="of each sample by itself"):
             xc.explain(model, X, word, background=True)
+
+
+@pytest.mark.parametrize(("samples", "baselines"), [(7, 5), (3, 20), (20, 3), (1, 9), (6, 2)])
+def test_a_background_goes_with_the_samples_in_blocks_of_few_rows(samples, baselines, monkeypatch):
+    monkeypatch.setattr(rows, "MOST_ROWS", 6)
+    x, background = draw(0, samples, T, F), draw(1, baselines, T, F)
+    plan = rows.Plan([x], (0,))
+    plan.set_baselines([background], (True,), True)
+    batches = plan.batches()
+    pairs = [tuple(map(int, pair)) for batch in batches for pair in batch]
+    assert sorted(pairs) == [(n, b) for n in range(samples) for b in range(baselines)]
+    assert max(map(len, batches)) == plan.rows_at_once <= 6
+    in_rounds = -(-samples * baselines // 6) * (min(samples, 6) + -(-6 // samples))
+    assert sum(len(set(batch[:, 0])) + len(set(batch[:, 1])) for batch in batches) <= in_rounds
+    model = last_step()
+    one_by_one = [xc.explain(model, x, base).attributions for base in background]
+    found = xc.explain(model, x, background, background=True).attributions
+    np.testing.assert_allclose(found, np.mean(one_by_one, axis=0), rtol=1e-9, atol=1e-12)
 
 
 # --- Names -----------------------------------------------------------------------------------------------------

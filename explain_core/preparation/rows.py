@@ -160,10 +160,12 @@ class Plan:
         """Rows as (sample, baseline) numbers, (R, 2) a batch, all baselines of one background in turn.
 
         Batches hold whole rounds through the samples where they can, so that inputs that are not explained (lengths,
-        masks) are the same in each.
+        masks) are the same in each. Where there are none, a batch has some of the samples with some of the baselines.
         """
         if self._is_sample_by_sample:
             return self._batches_of_samples()
+        if self.baseline_count > 1 and all(self._explained) and not self._is_fixed:
+            return self._batches_of_few_rows()
         if self._background:
             rows = [(n, b) for b in range(self.baseline_count) for n in range(self.count)]
         else:
@@ -173,6 +175,29 @@ class Plan:
             self.rows_at_once = self.count * min(rounds, self.baseline_count)
         size = self.rows_at_once
         return [np.array(rows[i : i + size]) for i in range(0, len(rows), size)]
+
+    def _batches_of_few_rows(self) -> list[np.ndarray]:
+        """Blocks of samples and baselines, so that as few rows as can be, each run once in a batch, make many pairs."""
+
+        def work(samples: int) -> int:
+            """All rows and pairs that are run, those that fill a block up included."""
+            baselines = self._baselines_beside(samples)
+            blocks = -(-self.count // samples) * -(-self.baseline_count // baselines)
+            return blocks * (samples * baselines + samples + baselines)
+
+        samples = min(range(1, min(self.count, self._limit) + 1), key=work)
+        baselines = self._baselines_beside(samples)
+        self.rows_at_once = samples * baselines
+        some_samples, some_baselines = (
+            [range(first, min(first + size, count)) for first in range(0, count, size)]
+            for count, size in ((self.count, samples), (self.baseline_count, baselines))
+        )
+        return [np.array([(n, b) for b in base for n in test]) for test in some_samples for base in some_baselines]
+
+    def _baselines_beside(self, samples: int) -> int:
+        """How many baselines there are in each block, as evenly as can be."""
+        blocks = -(-self.baseline_count // max(1, self._limit // samples))
+        return -(-self.baseline_count // blocks)
 
     def _batches_of_samples(self) -> list[np.ndarray]:
         """The baselines of one sample in batches of one size, so that none is filled up; one by one in a fixed size."""

@@ -164,10 +164,13 @@ class _Rule(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values: list[Tensor], multipliers: Multipliers, *inputs: Tensor):
         ctx.multipliers = multipliers
+        ctx.set_materialize_grads(False)
         return values[0] if len(values) == 1 else tuple(values)
 
     @staticmethod
-    def backward(ctx, *outgoing: Tensor):
+    def backward(ctx, *outgoing: Tensor | None):
+        if all(m is None for m in outgoing):
+            return (None,) * len(ctx.needs_input_grad)
         incoming = ctx.multipliers(*outgoing)
         return None, None, *((incoming,) if isinstance(incoming, Tensor) else incoming)
 
@@ -177,7 +180,8 @@ def attach(values: list[Tensor], multipliers: Multipliers, *inputs: Tensor) -> A
 
     Args:
         values: what the operation gave for the test member.
-        multipliers: takes the multiplier of each value, gives that of each of ``inputs``.
+        multipliers: takes the multiplier of each value, gives that of each of ``inputs``. Of several values some may
+            have None, on which nothing depends.
         inputs: the tapes of the operation's paired arguments.
 
     Returns:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from explain_core.backends.torch.pairs import Pair, apply_linear
-from explain_core.backends.torch.recurrent.paired import run_layer
+from explain_core.backends.torch.recurrent.paired import last_of, run_layer
 from explain_core.backends.torch.recurrent.weights import Weights, as_pair, require_constant
 from explain_core.errors import UnsupportedOperation
 from explain_core.rules.cells import GRU, LSTM, RNN, Cell
@@ -57,10 +57,9 @@ def _stack(
             name = ops.layer_name(weights.w_ih, cell.kind, layer if layers > 1 else None, two_way, backwards)
             record = ops.recorder.layer(name, cell.kind, cell.gates, order if backwards else None, valid, samples)
             given = apply_linear(lambda v: _reorder(v, order), x) if backwards else x
-            run = run_layer(cell, given, first, weights, ops.method, record, ops.own_states)
-            for final, state in zip(finals, run, strict=True):
-                final.append(apply_linear(lambda v: _at(v, last), state))
-            out = run[0]
+            out, *cells = run_layer(cell, given, first, weights, ops.method, record, ops.own_states, last)
+            for final, state in zip(finals, (apply_linear(lambda v: last_of(v, last), out), *cells), strict=True):
+                final.append(state)
             outputs.append(apply_linear(lambda v: _reorder(v, order), out) if backwards else out)
         x = outputs[0] if directions == 1 else apply_linear(lambda a, b: torch.cat([a, b], -1), *outputs)
         if valid is not None:
@@ -88,11 +87,6 @@ def _time_orders(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | No
 
 def _reorder(x: Tensor, order: Tensor) -> Tensor:
     return x.gather(0, order.unsqueeze(-1).expand(x.shape))
-
-
-def _at(x: Tensor, last: Tensor | None) -> Tensor:
-    """(T, N, H) at each sample's last step: (N, H)."""
-    return x[-1] if last is None else x[last, torch.arange(x.shape[1], device=x.device)]
 
 
 def _check_dropout(dropout: float, train: bool, layers: int) -> None:
@@ -173,8 +167,10 @@ def _cell_rule(cell: Cell) -> Callable:
         record = ops.recorder.layer(name, cell.kind, cell.gates)
         weights = Weights(w_ih, w_hh, b_ih, b_hh)
         given = apply_linear(lambda v: v.unsqueeze(0), x)
-        run = run_layer(cell, given, tuple(states), weights, ops.method, record, ops.own_states)
-        after = [apply_linear(lambda v: v[0] if batched else v[0, 0], state) for state in run]
+        out, *cells = run_layer(cell, given, tuple(states), weights, ops.method, record, ops.own_states)
+        after = [apply_linear(lambda v: v[0], out), *cells]
+        if not batched:
+            after = [apply_linear(lambda v: v[0], state) for state in after]
         return tuple(after) if cell.has_cell_state else after[0]
 
     return rule

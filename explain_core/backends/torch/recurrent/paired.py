@@ -21,9 +21,16 @@ from explain_core.rules.rule_set import RuleSet
 
 @torch.no_grad()
 def run_layer(
-    cell: Cell, x: Pair, states: tuple[Pair, ...], w: Weights, rules: RuleSet, record: Any, own_states: bool = False
+    cell: Cell,
+    x: Pair,
+    states: tuple[Pair, ...],
+    w: Weights,
+    rules: RuleSet,
+    record: Any,
+    own_states: bool = False,
+    last: Tensor | None = None,
 ) -> tuple[Pair, ...]:
-    """The states after every step.
+    """The hidden states after every step, and the cell states after the last.
 
     Args:
         x: (T, N, I).
@@ -31,9 +38,10 @@ def run_layer(
         rules: the `RuleSet` that the multipliers go by.
         record: a `recorder.LayerRecord`, or None.
         own_states: whether hidden states have to come from PyTorch's own kernel.
+        last: the last step of each sequence, (N,); None where that is the last of all.
 
     Returns:
-        Pairs (T, N, P) and (T, N, H).
+        Pairs (T, N, P) and, where the cell has such states, (N, H).
     """
     rows = rows_of([x, *states])
     weights, bias = w.of(cell)
@@ -53,20 +61,46 @@ def run_layer(
         record.given(x, states)
         record.forward(run)
 
-    def back(m_h: Tensor, m_c: Tensor | None = None) -> tuple[Tensor, ...]:
-        found = run.back(m_h, m_c)
+    def back(m_h: Tensor | None, m_c: Tensor | None = None) -> tuple[Tensor, ...]:
+        found = run.back(
+            torch.zeros_like(tests[0]) if m_h is None else m_h,
+            None if m_c is None else _spread(m_c, last, len(run.h)),
+        )
         returned = found.returned
         if record is not None:
             record.backward(run, found)
         m_first = (returned.first_h, returned.first_c)[: len(states)]
         return returned.pre @ w.w_ih, *m_first
 
-    members = [layer.members.of(arrays, state) for state in (run.h, run.c)[: len(states)]]
-    bases = [base.expand_as(test).clone() for test, base in members]  # the model may write into what it is given
+    members = [_members(layer, run.h)]
+    if run.c is not None:
+        test, base = _members(layer, run.c[-1:] if last is None else run.c)
+        members.append((last_of(test, last), last_of(base, last)))
+    tests, bases = zip(*members, strict=True)
     with torch.enable_grad():
-        tests = attach([test.clone() for test, _ in members], back, x.tape, *(state.tape for state in states))
-    tests = (tests,) if isinstance(tests, Tensor) else tests
-    return tuple(map(Pair, tests, bases))
+        on_tape = attach([*tests], back, x.tape, *(state.tape for state in states))
+    return tuple(map(Pair, (on_tape,) if isinstance(on_tape, Tensor) else on_tape, bases))
+
+
+def _members(layer: Layer, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows (T, U, ·) of both members, each (T, N, ·) and no view: the model may write into what it is given."""
+    test, base = layer.members.of(arrays, rows)
+    memory = rows.untyped_storage().data_ptr()
+    own = lambda member: member.clone() if member.untyped_storage().data_ptr() == memory else member  # noqa: E731
+    return own(test), own(base.expand_as(test))
+
+
+def last_of(states: Tensor, last: Tensor | None) -> Tensor:
+    """(T, N, H) at each sample's last step: (N, H)."""
+    return states[-1] if last is None else states[last, torch.arange(states.shape[1], device=states.device)]
+
+
+def _spread(multiplier: Tensor, last: Tensor | None, steps: int) -> Tensor:
+    """The multiplier of what `last_of` gives, as that of all steps."""
+    whole = multiplier.new_zeros(steps, *multiplier.shape)
+    at_last = torch.full((len(multiplier),), steps - 1, device=multiplier.device) if last is None else last
+    whole[at_last, torch.arange(len(multiplier), device=multiplier.device)] = multiplier
+    return whole
 
 
 def _kernel(layer: Layer, x: Tensor, w: Weights, own_states: bool) -> Kernel:

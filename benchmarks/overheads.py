@@ -4,8 +4,8 @@ The unit is the model's forward and backward pass on the doubled batch, the engi
 that is open, and `explain` is called on a model that it has explained before, whose own call on both members it
 compares with. Figures are medians of the processor's time, on one thread.
 
-    python -m benchmarks.overheads [--framework torch|tensorflow] [--cell LSTM|GRU] [--rounds N] [--markdown]
-        [--baselines zeros|own] [--json FILE]
+    python -m benchmarks.overheads [--framework torch|tensorflow] [--cell LSTM|GRU] [--both-ways] [--rounds N]
+        [--baselines zeros|own] [--markdown] [--json FILE]
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ UNIT = "forward + backward"
 ENGINE, PLAIN, GATES = "engine", "explain, no gates", "explain, gates"
 
 
-def torch_model(cell: str, features: int, hidden: int) -> tuple[Any, Callable[[np.ndarray], Any]]:
+def torch_model(cell: str, features: int, hidden: int, both_ways: bool) -> tuple[Any, Callable[[np.ndarray], Any]]:
     """A recurrent layer and a Linear layer on its last step, and its two passes on an array."""
     import torch
     from torch import nn
@@ -44,8 +44,8 @@ def torch_model(cell: str, features: int, hidden: int) -> tuple[Any, Callable[[n
     class Model(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.rnn = getattr(nn, cell)(features, hidden, batch_first=True)
-            self.head = nn.Linear(hidden, 1)
+            self.rnn = getattr(nn, cell)(features, hidden, batch_first=True, bidirectional=both_ways)
+            self.head = nn.Linear(hidden * (1 + both_ways), 1)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(self.rnn(x)[0][:, -1])
@@ -60,14 +60,15 @@ def torch_model(cell: str, features: int, hidden: int) -> tuple[Any, Callable[[n
     return model, passes
 
 
-def tensorflow_model(cell: str, features: int, hidden: int) -> tuple[Any, Callable[[np.ndarray], Any]]:
+def tensorflow_model(cell: str, features: int, hidden: int, both_ways: bool) -> tuple[Any, Callable[[np.ndarray], Any]]:
     """The same in Keras; its two passes are compiled."""
     import keras
     import tensorflow as tf
 
     keras.utils.set_random_seed(0)
-    layers = [keras.Input((None, features)), getattr(keras.layers, cell)(hidden), keras.layers.Dense(1)]
-    model = keras.Sequential(layers)
+    layer = getattr(keras.layers, cell)(hidden)
+    layer = keras.layers.Bidirectional(layer) if both_ways else layer
+    model = keras.Sequential([keras.Input((None, features)), layer, keras.layers.Dense(1)])
 
     @tf.function
     def passes(x: tf.Tensor) -> tf.Tensor:
@@ -83,15 +84,16 @@ MODELS = {"torch": torch_model, "tensorflow": tensorflow_model}
 
 
 def measure(
-    framework: str, cell: str, shape: tuple[int, int, int, int], rounds: int, own: bool
+    framework: str, cell: str, both_ways: bool, shape: tuple[int, int, int, int], rounds: int, own: bool
 ) -> dict[str, np.ndarray]:
     """Milliseconds of the unit, the engine, and a second `explain` without gates and with them, by round.
 
     Args:
+        both_ways: whether the layer reads the sequence from both ends.
         own: whether every sample has a baseline of its own, instead of zeros for all.
     """
     samples, steps, features, hidden = shape
-    model, passes = MODELS[framework](cell, features, hidden)
+    model, passes = MODELS[framework](cell, features, hidden, both_ways)
     x = np.random.default_rng(0).normal(size=(samples, steps, features)).astype(np.float32)
     base = np.roll(x, 1, 1) if own else np.zeros_like(x)
     doubled = np.concatenate([x, base])
@@ -118,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overheads", description=__doc__)
     parser.add_argument("--framework", choices=[*MODELS], default="torch")
     parser.add_argument("--cell", default="LSTM", help="LSTM, GRU, RNN; Keras' SimpleRNN")
+    parser.add_argument("--both-ways", action="store_true", help="a bidirectional layer")
     parser.add_argument("--baselines", choices=["zeros", "own"], default="zeros", help="one for all, or each its own")
     parser.add_argument("--rounds", type=int, default=15, help="how often each is timed")
     parser.add_argument("--markdown", action="store_true", help="the table as in the documentation")
@@ -126,7 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         own = options.baselines == "own"
-        found = {shape: measure(options.framework, options.cell, shape, options.rounds, own) for shape in SHAPES}
+        chosen = options.framework, options.cell, options.both_ways
+        found = {shape: measure(*chosen, shape, options.rounds, own) for shape in SHAPES}
     middle = lambda values: statistics.median(values.tolist())  # noqa: E731
     engine = [middle(times[ENGINE] / times[UNIT]) for times in found.values()]
     rows = [
@@ -149,7 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "gates / none",
     ]
     print(table(columns, rows, options.markdown))
-    setting = f"{options.framework} {options.cell}, baselines: {options.baselines}, {options.rounds} rounds"
+    layer = f"bidirectional {options.cell}" if options.both_ways else options.cell
+    setting = f"{options.framework} {layer}, baselines: {options.baselines}, {options.rounds} rounds"
     print(f"\n{setting}; {installed_in_words()}.")
     write_json(options.json, {str(shape): {n: t.tolist() for n, t in times.items()} for shape, times in found.items()})
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import fx
@@ -42,6 +43,7 @@ class Roots:
 _UNSAFE_SPLITS = ("aten::unsafe_chunk", "aten::unsafe_split", "aten::unsafe_split_with_sizes")
 
 
+@cache
 def writes_to_first_argument(op: torch._ops.OpOverload) -> bool:
     """Whether an operation works in place."""
     arguments = op._schema.arguments
@@ -93,6 +95,7 @@ def dependent(graph: fx.Graph) -> set[fx.Node]:
     return _reached(graph, set(placeholders) | mutated_roots(graph, [True] * len(placeholders)).paired)
 
 
+@cache
 def writes_elsewhere(op: torch._ops.OpOverload) -> bool:
     """Whether an operation writes into another argument than its first, such as ``out=``."""
     return any(a.alias_info is not None and a.alias_info.is_write for a in op._schema.arguments[1:])

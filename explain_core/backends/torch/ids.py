@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ _ROUNDING = frozenset(("ceil", "floor", "round", "trunc"))
 _IDS = {"embedding": 1, "one_hot": 0, "index_select": 2, "index": 1}
 
 
+@cache
 def _name(op: Any) -> str:
     return op._schema.name.removeprefix("aten::") if isinstance(op, torch._ops.OpOverload) else ""
 

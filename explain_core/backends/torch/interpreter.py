@@ -6,7 +6,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from explain_core.backends.loop_book import Place as LoopPlace
 from explain_core.backends.provenance import NEUTRAL, carried
 from explain_core.backends.torch import rules, scales
-from explain_core.backends.torch.aliasing import mutated_roots, writes_elsewhere, writes_to_first_argument
+from explain_core.backends.torch.aliasing import Roots, mutated_roots, writes_elsewhere, writes_to_first_argument
 from explain_core.backends.torch.compositions import cast
 from explain_core.backends.torch.decisions import check, is_guard, memberwise, sidelined, source_of
 from explain_core.backends.torch.ids import require_in_table, require_whole_members
@@ -143,6 +143,7 @@ class PairOps:
         return run_graph(graph, paired, self)
 
 
+@cache
 def _name(op: Any) -> str:
     if isinstance(op, torch._ops.OpOverload):
         overload = "" if op._overloadname == "default" else f".{op._overloadname}"
@@ -199,12 +200,12 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
     Returns:
         The graph's output, with pairs wherever it depends on the explained inputs.
     """
-    roots = mutated_roots(graph.graph, [is_pair(value) for value in inputs])
+    known = _known_of(graph, tuple(map(is_pair, inputs)))
+    roots, aside = known.roots, known.aside
     given = iter(inputs)
     ledger = ops.recorder.ledger
     handed_on = ops.recorder.loops.leaving if ledger is not None else {}
-    aside = sidelined(graph.graph)
-    last_use = _last_uses(graph.graph, handed_on)
+    last_use = _last_uses(graph.graph, handed_on) if handed_on else known.last_use
     env: dict[fx.Node, Any] = {}
     value: Any
     written = scales.Written(roots.memory)
@@ -258,6 +259,28 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
         for done in last_use.get(node, ()):
             del env[done]
     raise CaptureError("the captured graph has no output")
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a graph says of its runs before they begin.
+
+    Attributes:
+        aside: see `decisions.sidelined`; and ``last_use``, `_last_uses`, where nothing is handed on.
+    """
+
+    roots: Roots
+    aside: Set[fx.Node]
+    last_use: Mapping[fx.Node, list[fx.Node]]
+
+
+def _known_of(graph: fx.GraphModule, explained: tuple[bool, ...]) -> _Known:
+    """Found once for a graph, with which it is kept; ``explained`` says which placeholders are pairs."""
+    before = graph.meta.setdefault("pairlift runs", {})
+    if explained not in before:
+        roots = mutated_roots(graph.graph, list(explained))
+        before[explained] = _Known(roots, sidelined(graph.graph), _last_uses(graph.graph, {}))
+    return before[explained]
 
 
 def _as_now(env: Mapping[fx.Node, Any], changing: Set[fx.Node], node: fx.Node) -> Any:

@@ -68,8 +68,8 @@ class Linear:
 
     def __call__(self, ops, op, args, kwargs):
         self.check(args)
-        floats = [p for p in pairs_in((args, kwargs)) if p.is_float]
-        if floats and len(floats) < len(pairs_in((args, kwargs))):
+        are_floats = [pair.is_float for pair in pairs_in((args, kwargs))]
+        if any(are_floats) and not all(are_floats):
             dtype = op(*test_of(args), **test_of(kwargs)).dtype
             args, kwargs = pick((args, kwargs), lambda pair: pair.as_float(dtype))
         return apply_linear(lambda a, k: op(*a, **k), args, kwargs)

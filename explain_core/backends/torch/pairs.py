@@ -107,9 +107,28 @@ def pick(values: Any, choose: Callable[[Pair], Any]) -> Any:
 
 def pairs_in(values: Any) -> list[Pair]:
     """The pairs in nested arguments, in order."""
-    found: list[Pair] = []
-    each(values, lambda v: found.append(v) if isinstance(v, Pair) else None)
+    return [value for value in leaves_of(values) if isinstance(value, Pair)]
+
+
+def leaves_of(values: Any) -> list[Any]:
+    """All that is in nested arguments, in order: what `each` changes."""
+    found: list[Any] = []
+    _gather(values, found)
     return found
+
+
+def _gather(values: Any, found: list[Any]) -> None:
+    kind = type(values)
+    if kind in _LEAVES:
+        found.append(values)
+    elif kind is tuple or kind in _LISTS:
+        for value in values:
+            _gather(value, found)
+    elif kind in _DICTS:
+        for value in values.values():
+            _gather(value, found)
+    else:
+        found.extend(pytree.tree_leaves(values, is_leaf=is_pair))
 
 
 def each(values: Any, change: Callable[[Any], Any]) -> Any:

@@ -7,7 +7,6 @@ through simpler ones is taken apart (`interpreter`); any other is an `Unsupporte
 from __future__ import annotations
 
 import torch
-from torch.utils import _pytree as pytree
 
 from explain_core.backends.torch import (
     attention,
@@ -41,7 +40,7 @@ from explain_core.backends.torch.kinds import (
     Same,
     TwoPlayers,
 )
-from explain_core.backends.torch.pairs import Pair, is_pair
+from explain_core.backends.torch.pairs import Pair, leaves_of
 from explain_core.backends.torch.recurrent import layers as recurrent
 from explain_core.backends.torch.writes import Overwrite, place
 
@@ -291,7 +290,7 @@ def find_rule(op: torch._ops.OpOverload) -> Rule | None:
 
 def for_numbers(rule: Rule, op: torch._ops.OpOverload, arguments: tuple) -> Rule:
     """The rule, or what stands in its place where an argument is complex."""
-    values = (v.test if isinstance(v, Pair) else v for v in pytree.tree_leaves(arguments, is_leaf=is_pair))
+    values = (v.test if isinstance(v, Pair) else v for v in leaves_of(arguments))
     if not any(v.is_complex() if isinstance(v, torch.Tensor) else isinstance(v, complex) for v in values):
         return rule
     name = op._schema.name.removeprefix("aten::")

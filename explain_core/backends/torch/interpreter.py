@@ -102,7 +102,7 @@ class PairOps:
         self.divisors.look(name, self.where, self.operation or name, args)
         with in_one_order(op, pairs_in((args, kwargs))[0].test.device):
             result = rules.for_numbers(rule, op, (args, kwargs))(self, op, args, kwargs)
-        scales.mark(rule, name, args, kwargs, result)
+        scales.mark(rules.find_rule(op), name, args, kwargs, result)
         self.method.mark(op, result)
         return result
 

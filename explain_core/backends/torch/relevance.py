@@ -109,6 +109,19 @@ def _is_gate(pair: Pair) -> bool:
     return pair.kind in (GATE, INVERSE)
 
 
+def _is_gate_of_constant(factors: tuple) -> bool:
+    """Whether a gate lets a constant signal through, such as a first state: one of its own shape, and no mask.
+
+    The signal has all, so that nothing goes on. What is spread over the gate's elements only scales it.
+    """
+    gates = [value for value in factors if isinstance(value, Pair) and _is_gate(value)]
+    signals = [value for value in factors if isinstance(value, Tensor) and value.is_floating_point()]
+    if len(gates) != 1 or len(signals) != 1 or gates[0].test.shape != signals[0].shape:
+        return False
+    is_mask = ((signals[0] == 0) | (signals[0] == 1)).all()
+    return signals[0].numel() > 1 and not bool(is_mask)
+
+
 # --- rules -----------------------------------------------------------------------------------------------------------
 
 
@@ -166,6 +179,9 @@ class Factors:
     def __call__(self, ops: Any, op: Any, args: tuple, kwargs: dict) -> Any:
         factors = pairs_in([args[place] for place in self.places if place < len(args)])
         if len(factors) < 2:
+            if not self.adds and _is_gate_of_constant(args):
+                with torch.no_grad():
+                    return op(*test_of(args), **test_of(kwargs))
             return _through(ops, op, args, kwargs, pairs_in((args, kwargs)), adds=self.adds)
         signals = [pair for pair in factors if not _is_gate(pair)] or factors
         added = [pair for pair in pairs_in((args, kwargs)) if not any(pair is factor for factor in factors)]

@@ -14,6 +14,7 @@ from explain_core.backends.distinct import distinct
 from explain_core.kernels import driving
 from explain_core.kernels.gru import gru_back, gru_forward
 from explain_core.kernels.lstm import lstm_back, lstm_forward
+from explain_core.kernels.lstm_of_rows import lstm_back_of_rows
 from explain_core.kernels.rnn import rnn_back, rnn_forward
 
 CELLS = ("lstm", "gru", "gru, reset before", "rnn", "rnn, relu")
@@ -334,6 +335,31 @@ def test_other_shapes_are_refused(cell):
     case.w = case.w[:, 1:]
     with pytest.raises(ValueError, match="is needed"):
         case.forward()
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("with_c", [False, True])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("sizes", [(1, 2, 3), (4, 3, 5), (6, 9, 33)], ids=str)
+def test_pairs_of_few_rows(sizes, precision, with_c, threads, large, monkeypatch):
+    """Every test row with every baseline, by factors that are kept and by those that each step makes."""
+    monkeypatch.setattr(driving, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr("explain_core.kernels.lstm_of_rows.library_is_faster", lambda *_: large)
+    steps, rows, units = sizes
+    random = np.random.default_rng(0)
+    draw = lambda *shape: random.normal(size=shape).astype(precision)  # noqa: E731
+    x, w, w_x = draw(steps, 2 * rows, 4 * units), draw(units, 4 * units), draw(3, 4 * units)
+    h0, c0 = draw(2, 2 * rows, units)
+    test, base = (numbers.ravel() for numbers in np.meshgrid(np.arange(rows), np.arange(rows) + rows))
+    m_h, m_c = draw(2, steps, rows**2, units)
+    m_c = m_c if with_c else None
+    states = lstm_forward(x, w, h0, c0, test, base, keep=True)
+    expected = lstm_back(states.factors, w, m_h, m_c)
+    found = lstm_back_of_rows(states.pre, c0, states.c, test, base, w, w_x, m_h, m_c, threads=threads)
+    assert_near(found.x, expected.pre @ w_x.T, precision)
+    assert_near(found.h_first, expected.h_first, precision)
+    assert_near(found.c_first, expected.c_first, precision)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import explain_core as xc
 from explain_core.backends.protocol import Target
 from explain_core.backends.torch import open_runner
+from explain_core.kernels import lstm_of_rows
 from explain_core.preparation.inputs import read_arguments
 
 # Said by PyTorch itself about its own speed whenever a model with proj_size runs.
@@ -277,3 +278,22 @@ def test_given_states_of_packed_sequences_are_recorded_sample_by_sample():
     trace = found.gates["rnn"]
     np.testing.assert_array_equal(trace.initial_state, np.stack([h_0[:, 0], -h_0[:, 0]]))
     np.testing.assert_array_equal(trace.input[0, :, 0], x[:, 0])
+
+
+@pytest.mark.parametrize("form", ["plain", "stacked-bidirectional"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_background_keeps_no_factors_of_its_pairs(form, dtype, monkeypatch):
+    """Of an LSTM; each pair is explained as it is by itself."""
+    net = Net(lambda m, x: m.head(m.rnn(x)[0][:, -1]), rnn=recurrent("LSTM", batch_first=True, **FORMS[form]))
+    net.head = nn.Linear(summary_size(net.rnn, 1) - rows_of(net.rnn) * 2 * HIDDEN, 2)
+    net = net.to(dtype).eval()
+    x, background = (draw(seed, 6, STEPS, FEATURES).astype(str(dtype).removeprefix("torch.")) for seed in (0, 1))
+    calls = []
+    kernel = lstm_of_rows.lstm_back_of_rows
+    monkeypatch.setattr(lstm_of_rows, "lstm_back_of_rows", lambda *a, **k: calls.append(1) or kernel(*a, **k))
+    ex = xc.explain(net, x, background, background=True, device="cpu", keep_gates=False)
+    assert len(calls) == 2 * rows_of(net.rnn)
+    pairs = [xc.explain(net, x, base, device="cpu", keep_gates=False).attributions.values for base in background]
+    assert len(calls) == 2 * rows_of(net.rnn)
+    size = abs(ex.attributions.values).max()
+    np.testing.assert_allclose(ex.attributions, np.mean(pairs, 0), rtol=0, atol=30 * np.finfo(x.dtype).eps * size)

@@ -46,10 +46,14 @@ def distinct_rows(*values: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
         Row numbers (U,) in ascending order, None where all rows differ; and the place (R,) of each row among those.
     """
     count = len(values[0])
-    seen: dict[bytes, int] = {}
-    rows = (b"".join(value[row].tobytes() for value in values) for row in range(count))
-    place = np.array([seen.setdefault(row, len(seen)) for row in rows])
+    seen: dict[tuple[bytes, ...], int] = {}
+    place = np.array([seen.setdefault(row, len(seen)) for row in zip(*map(_bytes_of_rows, values), strict=True)])
     return None if len(seen) == count else np.unique(place, return_index=True)[1], place
+
+
+def _bytes_of_rows(array: np.ndarray) -> list[bytes]:
+    whole, size = array.tobytes(), array[:1].nbytes
+    return [whole[first : first + size] for first in range(0, size * len(array), size)] if size else [b""] * len(array)
 
 
 def _slice(places: np.ndarray) -> slice | np.ndarray:

@@ -75,3 +75,5 @@ def _prepare(cell: str, dtype: np.dtype) -> None:
     module = import_module(f"explain_core.kernels.{cell}")
     module.forward.prepare(dtype)
     module.back.prepare(dtype)
+    if cell == "lstm":
+        import_module("explain_core.kernels.lstm_of_rows").back.prepare(dtype)

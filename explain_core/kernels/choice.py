@@ -40,18 +40,22 @@ class Compiled:
     Attributes:
         states_of: calls the kernel of the way forward, with a layer, its arrays as NumPy's, and options.
         multipliers_of: the same of the way back.
+        multipliers_of_rows: the same of the way back from the states of few rows; None where there is none.
     """
 
     states_of: Callable[..., Any]
     multipliers_of: Callable[..., Returned]
+    multipliers_of_rows: Callable[..., Returned] | None = None
 
     def forward(self, xp: Any, layer: Layer, rules: RuleSet, keep: bool) -> tuple[States, Any]:
         """See `Kernel`."""
         is_paired = rules.point is None
+        test, base = _places(layer.members, layer.x.shape[1])
+        of_rows = is_paired and not keep and self._goes_by_rows(layer, len(test))
         found = self.states_of(
             _Arrays(xp, layer),
-            *_places(layer.members, layer.x.shape[1]),
-            keep=keep or not is_paired,
+            *((test[:0], base[:0]) if of_rows else (test, base)),
+            keep=keep or of_rows or not is_paired,
             flags=None if layer.flags is None else xp.numpy(layer.flags)[..., 0],
             threads=xp.threads(),
             product=xp.product,
@@ -61,24 +65,48 @@ class Compiled:
         states = States(tensor(found.h), tensor(getattr(found, "c", None)), values)
         if not is_paired:
             return states, factors_of(xp, layer, states, rules)
+        if of_rows:
+            return states, _Rows(found, test, base)
         return states, tensor(found.factors.reshape(*found.factors.shape[:2], -1))
 
     def backward(
         self, xp: Any, layer: Layer, factors: Any, m_h: Any, m_c: Any, d_fresh: Any, counts: Any, keep: bool
     ) -> Returned:
         """See `Kernel`."""
-        found = self.multipliers_of(
-            _Arrays(xp, layer),
-            xp.numpy(factors),
-            xp.numpy(m_h),
-            None if m_c is None else xp.numpy(m_c),
-            keep=keep,
-            counts=None if counts is None else xp.numpy(counts)[..., 0],
-            fresh=None if d_fresh is None else xp.numpy(d_fresh),
-            threads=xp.threads(),
-            product=xp.product,
-        )
+        arriving = xp.numpy(m_h), None if m_c is None else xp.numpy(m_c)
+        options = {"threads": xp.threads(), "product": xp.product}
+        if isinstance(factors, _Rows):
+            assert self.multipliers_of_rows is not None
+            found = self.multipliers_of_rows(_Arrays(xp, layer), factors, *arriving, **options)
+        else:
+            found = self.multipliers_of(
+                _Arrays(xp, layer),
+                xp.numpy(factors),
+                *arriving,
+                keep=keep,
+                counts=None if counts is None else xp.numpy(counts)[..., 0],
+                fresh=None if d_fresh is None else xp.numpy(d_fresh),
+                **options,
+            )
         return Returned(*(None if array is None else xp.from_numpy(array) for array in found))
+
+    def _goes_by_rows(self, layer: Layer, pairs: int) -> bool:
+        """Whether the factors of so many pairs are better made from the states of their rows at each step."""
+        is_given = self.multipliers_of_rows is not None and layer.input_weights is not None
+        return is_given and layer.flags is None and pairs >= PAIRS_OF_A_ROW * layer.x.shape[1]
+
+
+PAIRS_OF_A_ROW = 2
+"""So many pairs for each row make their factors too large an array to be kept. Measured on LSTMs of 32 to 128 units."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The states that rows left, in place of the factors of the pairs that are made of them."""
+
+    states: Any
+    test: np.ndarray
+    base: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -118,6 +146,14 @@ def _lstm_multipliers(given: _Arrays, factors: Any, m_h: Any, m_c: Any, **option
     return Returned(*lstm_back(given.by_factor(factors), given.recurrent, m_h, m_c, **options))
 
 
+def _lstm_multipliers_of_rows(given: _Arrays, rows: _Rows, m_h: Any, m_c: Any, **options: Any) -> Returned:
+    from explain_core.kernels.lstm_of_rows import lstm_back_of_rows
+
+    at = rows.states.pre, given.c, rows.states.c, rows.test, rows.base
+    found = lstm_back_of_rows(*at, given.recurrent, given.input_weights, m_h, m_c, **options)
+    return Returned(None, found.h_first, found.c_first, None, None, found.x)
+
+
 def _gru_states(given: _Arrays, test: np.ndarray, base: np.ndarray, **options: Any) -> Any:
     from explain_core.kernels.gru import gru_forward
 
@@ -147,7 +183,7 @@ def _rnn_multipliers(given: _Arrays, factors: Any, m_h: Any, m_c: Any, **options
 
 
 _CALLS = {
-    "lstm": (_lstm_states, _lstm_multipliers),
+    "lstm": (_lstm_states, _lstm_multipliers, _lstm_multipliers_of_rows),
     "gru": (_gru_states, _gru_multipliers),
     "rnn": (_rnn_states, _rnn_multipliers),
 }

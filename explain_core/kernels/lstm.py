@@ -139,7 +139,7 @@ def lstm_back(
 
 
 @loop
-def _activate(pre, before, s_i, n_i, s_f, n_f, t_g, u_g, s_o, n_o, c, t_c, u_c, h):
+def activate(pre, before, s_i, n_i, s_f, n_f, t_g, u_g, s_o, n_o, c, t_c, u_c, h):
     """One row: pre-activations (4H,) and the cell state before, to all that its pairs need."""
     units = len(h)
     for j in range(units):
@@ -153,8 +153,8 @@ def _activate(pre, before, s_i, n_i, s_f, n_f, t_g, u_g, s_o, n_o, c, t_c, u_c, 
 
 
 @loop
-def _pair(to_i, to_f, to_g, to_o, keeps, to_c, pre_a, pre_b, a, b, before_a, before_b):
-    """Factors of one pair, from what `_activate` left of its members."""
+def pair_factors(to_i, to_f, to_g, to_o, keeps, to_c, pre_a, pre_b, a, b, before_a, before_b):
+    """Factors of one pair, from what `activate` left of its members."""
     units = len(to_i)
     for j in range(units):
         half = type(a[0, j])(0.5)
@@ -187,7 +187,7 @@ def forward(first, last, w, x, from_h, rows, test, base, at, masked, flags, h, c
             add_product(pre, 0, h[t], rows, w, 0, 4 * units)
         for u in range(count):
             r, a = rows[u], acts[u]
-            _activate(pre[u], c[t, r], a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11])
+            activate(pre[u], c[t, r], a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11])
             stays = masked and not flags[t, r]
             copy(h[t + 1, r], h[t, r] if stays else a[11])
             copy(c[t + 1, r], c[t, r] if stays else a[8])
@@ -199,11 +199,11 @@ def forward(first, last, w, x, from_h, rows, test, base, at, masked, flags, h, c
             a, b = test[n], base[n]
             f = factors[t, at + n]
             before_a, before_b = c[t, rows[a]], c[t, rows[b]]
-            _pair(f[0], f[1], f[2], f[3], f[4], f[5], pre[a], pre[b], acts[a], acts[b], before_a, before_b)
+            pair_factors(f[0], f[1], f[2], f[3], f[4], f[5], pre[a], pre[b], acts[a], acts[b], before_a, before_b)
 
 
 @loop
-def _multiply(m_h, m_c, to_i, to_f, to_g, to_o, keeps, to_c, m_pre):
+def multiply(m_h, m_c, to_i, to_f, to_g, to_o, keeps, to_c, m_pre):
     units = len(m_h)
     for j in range(units):
         m = m_c[j] + m_h[j] * to_c[j]
@@ -259,7 +259,7 @@ def back(
             if has_fresh:
                 add(new_h, fresh[t, n])
             f = factors[t, n]
-            _multiply(new_h, new_c, f[0], f[1], f[2], f[3], f[4], f[5], m_pre[t, n])
+            multiply(new_h, new_c, f[0], f[1], f[2], f[3], f[4], f[5], m_pre[t, n])
             add(here_c, new_c)
         if own:
             add_product(carried[0, at : at + count], 0, m_pre[t], rows, w, 0, units)

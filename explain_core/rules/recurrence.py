@@ -29,6 +29,7 @@ class Layer:
         flags: (T, U, 1), the mask; None where every step counts.
         members: which of the rows make a pair.
         zero_output: whether steps that are masked give zero instead of the state.
+        input_weights: (I, G·H), for kernels that may then give multipliers of the input, and none of ``x``; or None.
     """
 
     cell: Cell
@@ -39,6 +40,7 @@ class Layer:
     members: Members
     flags: Any = None
     zero_output: bool = False
+    input_weights: Any = None
 
 
 class Kernel(Protocol):

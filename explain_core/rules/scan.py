@@ -28,9 +28,10 @@ class Returned(NamedTuple):
     """The multipliers that came back through a layer.
 
     Attributes:
-        pre: of the gates' pre-activations, (T, N, G·H).
+        pre: of the gates' pre-activations, (T, N, G·H); None where a kernel gave ``x`` in its place.
         first_h, first_c: of the states before the first step, (N, ·).
         h, c: of the states after each step, from everywhere, (T, N, ·).
+        x: of what the layer is given, (T, N, I), where a kernel has made the product with the weights itself.
     """
 
     pre: Any
@@ -38,6 +39,7 @@ class Returned(NamedTuple):
     first_c: Any
     h: Any
     c: Any
+    x: Any = None
 
 
 def forward(xp: Any, cell: Cell, x: Any, h: Any, c: Any, flags: Any, weights: Weights) -> States:

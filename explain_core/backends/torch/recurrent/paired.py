@@ -54,6 +54,7 @@ def run_layer(
         first[1] if cell.has_cell_state else None,
         weights,
         rows.members,
+        input_weights=w.w_ih.t(),
     )
     kernel = _kernel(layer, given, w, own_states or rules.point is not None)
     run = Recurrence(arrays, kernel, layer, rules, keep=record is not None)
@@ -70,7 +71,7 @@ def run_layer(
         if record is not None:
             record.backward(run, found)
         m_first = (returned.first_h, returned.first_c)[: len(states)]
-        return returned.pre @ w.w_ih, *m_first
+        return returned.pre @ w.w_ih if returned.x is None else returned.x, *m_first
 
     members = [_members(layer, run.h)]
     if run.c is not None:

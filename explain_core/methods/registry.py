@@ -115,8 +115,8 @@ METHODS: dict[str, Method] = {
         "Layer-wise relevance propagation",
         "Shares out the prediction itself from layer to layer by what each value adds; gates get nothing, biases keep "
         "their part.",
-        {"torch": ""},
-        {"torch": ""},
+        dict.fromkeys(("torch", "tensorflow"), ""),
+        dict.fromkeys(("torch", "tensorflow"), ""),
         Completeness.ABSORBED,
         Cost.LOW,
         {"epsilon": EPSILON},

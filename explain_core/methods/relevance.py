@@ -72,6 +72,6 @@ def booked(explanation: Explanation, result: PairAttribution) -> Explanation:
             hint="Some operation of this model has no rule for relevance propagation; explain it with PairLift.",
         )
     columns = ["sample", "output", "layer", "absorbed_by", "value"]
-    explanation.diagnostics[TABLE] = pd.DataFrame(rows, columns=columns)
+    explanation.diagnostics[TABLE] = pd.DataFrame(rows, columns=columns).astype({"value": float})
     explanation.notes.append(NOTE)
     return explanation

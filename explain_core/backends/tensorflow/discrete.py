@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from .arrays import weighed
 from .graph import Node
-from .kinds import check, elementwise_discrete, linear, movement, refuse
+from .kinds import check, elementwise_discrete, linear, members, movement, refuse
 from .pairs import (
     CREDIT,
     Discrete,
@@ -76,10 +76,15 @@ def quantifier(node: Node, values: Sequence[Value]) -> list[Value]:
     return [settle(y, y_base, attach([mask.credit], tf.zeros(y.shape, CREDIT), backward))]
 
 
+def _due(ids: Discrete, y: tf.Tensor, y_base: tf.Tensor) -> tf.Tensor:
+    """What ids contribute to what is made of them alone, by a multiplier of 1: its change, or all in a single run."""
+    return y if ids.is_single else y - y_base
+
+
 def cast(node: Node, values: Sequence[Value]) -> list[Value]:
     """Linear between floating types; between floats and the rest, multipliers and contributions meet."""
     (value,) = values
-    (y,), (y_base,) = node.run([test(value)]), node.run([base(value)])
+    (y,), (y_base,) = members(node, values)
     if isinstance(value, Pair):
         if y.dtype.is_floating and y.dtype.size == 1:
             raise refuse(node, f"no rule for rounding to the 8 bits of {y.dtype.name}")
@@ -87,7 +92,7 @@ def cast(node: Node, values: Sequence[Value]) -> list[Value]:
             return [replace(pair, leaf=value.leaf) for pair in linear(0)(node, values)]
         credit = _credit([value], [tf.ones(y.shape, CREDIT)], tf.zeros(y.shape, CREDIT))
         return [settle(y, y_base, credit, value.leaf)]
-    if not y.dtype.is_floating:
+    if not y.dtype.is_floating or value.is_single:  # ids stay ids, of whatever type
         return [settle(y, y_base, value.credit, value.leaf)]
     change = y - y_base
     return [Pair(attach([value.credit], y, lambda dy: dy * change), y_base, value.leaf)]
@@ -155,12 +160,15 @@ def gather(node: Node, values: Sequence[Value]) -> list[Value]:
         raise refuse(node, "no rule for ids that differ within the pair and have a table for each of them")
     if isinstance(table, Discrete):
         raise refuse(node, "no rule for ids and a table of integers that both differ within the pair")
+    if isinstance(table, Pair) and ids.is_single:
+        raise refuse(node, "the table and the ids that are looked up in it are both explained")
 
     def look_up(entries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         return node.run([entries, rows, *axis])[0]
 
     entries, entries_base = detach(test(table)), base(table)
-    y, y_base = look_up(entries, ids.test), look_up(entries_base, ids.base)
+    y = look_up(entries, ids.test)
+    y_base = y if ids.is_single else look_up(entries_base, ids.base)
     first = int(axis[0]) % entries.shape.rank if axis else 0
     own = [a for a in range(y.shape.rank) if not first <= a < first + ids.test.shape.rank]
     if not y.dtype.is_floating:
@@ -169,7 +177,7 @@ def gather(node: Node, values: Sequence[Value]) -> list[Value]:
             ids.leaf.embedded.append((credit, tf.ones_like(credit)))
         return [settle(y, y_base, credit, None if own else ids.leaf)]
     inputs = [ids.credit]
-    change = y - y_base
+    change = _due(ids, y, y_base)
     if isinstance(table, Pair):
         change = (y - look_up(entries, ids.base) + look_up(entries_base, ids.test) - y_base) / 2
         inputs.append(table.test)
@@ -194,20 +202,20 @@ def find(node: Node, values: Sequence[Value]) -> list[Value]:
     (found,) = elementwise_discrete(node, values)
     if not isinstance(found, Discrete) or not found.test.dtype.is_floating:
         return [found]
-    change = found.test - found.base
+    change = _due(found, found.test, found.base)
     return [Pair(attach([found.credit], found.test, lambda dy: dy * change), found.base)]
 
 
 def one_hot(node: Node, values: Sequence[Value]) -> list[Value]:
     """Ids written as unit vectors."""
     check(node, values, (0,))
-    ids, *rest = values
-    (y,), (y_base,) = node.run([ids.test, *rest]), node.run([ids.base, *rest])
+    ids = values[0]
+    (y,), (y_base,) = members(node, values)
     axis = node.attribute("axis")
     if not y.dtype.is_floating:
         zeros = tf.zeros(y.shape, CREDIT)
         return [settle(y, y_base, attach([ids.credit], zeros, lambda credit: tf.reduce_sum(credit, axis=axis)))]
-    change = y - y_base
+    change = _due(ids, y, y_base)
     out = attach([ids.credit], y, lambda dy: tf.reduce_sum(dy * change, axis=axis))
     if ids.leaf and axis == -1:
         ids.leaf.embedded.append((out, change))

@@ -6,25 +6,23 @@ more than a Python ``while``, and TensorFlow's gradient tape records the test me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import tensorflow as tf
 
 from ...errors import CaptureError
 from . import lists, scales
-from .discrete import gather
 from .graph import Node, Program
 from .ids import require_in_table, require_kept, require_not_negative
-from .kinds import refuse
+from .kinds import Rule, refuse
 from .layers import mark_of
 from .ledger import Ledger
 from .loops import TimeLoop
-from .methods import METHODS, Method, is_exact
+from .methods import METHODS, Method
 from .pairs import CREDIT, Pair, Value, is_paired, settle
+from .recurrent import Fused
 from .rules import OF_SHAPE, RULES
-
-Fused = Callable[[Sequence[Value]], list[Value] | None]
 
 # Ops that hand on what they get. A custom gradient is an IdentityN; the functions under it have rules of
 # their own, and stop_gradient says how to train a model, not what its output depends on.
@@ -108,21 +106,30 @@ class Interpreter:
         if kind in _FLOW:
             return _FLOW[kind](self, program, node, values)
         if kind in lists.OPERATIONS:
-            return lists.OPERATIONS[kind](node, values)
+            return self._by(lists.OPERATIONS[kind], node, values)
         if not any(is_paired(value) for value in values):
             return self._plain(node, values)
         if kind in OF_SHAPE:
             return node.run([value.base if is_paired(value) else value for value in values])
-        rule = self._method.rule(kind)
-        if rule is None:
+        return self._paired(program, node, values)
+
+    def _paired(self, program: Program, node: Node, values: Sequence[Value]) -> list[Value]:
+        rules = self._method.rules(program, node, values)
+        if not rules:
             raise refuse(node, "there is no rule for it, so going on would give wrong attributions")
         self.divisors.look(node, values)
-        ledger = None if is_exact(kind) else self._ledger
+        results = list(values)
         try:
-            results = rule(node, values) if ledger is None else ledger.measure(node, rule, values)
+            for rule in rules:
+                results = self._by(rule, node, results)
         except (AttributeError, LookupError, TypeError, ValueError) as error:  # what Python raises of odd arguments
             raise refuse(node, f"its rule fails on these inputs with {type(error).__name__}: {error}") from error
-        return scales.mark(node, rule, values, results)
+        return self._method.mark(node, scales.mark(node, RULES[node.type], values, results))
+
+    def _by(self, rule: Rule, node: Node, values: Sequence[Value]) -> list[Value]:
+        if self._ledger is None or not self._ledger.books(node.type):
+            return rule(node, values)
+        return self._ledger.measure(node, rule, values)
 
     def _plain(self, node: Node, values: list[tf.Tensor]) -> list[tf.Tensor]:
         if not hasattr(tf.raw_ops, node.type):
@@ -197,10 +204,10 @@ class Interpreter:
     def _gather(self, program: Program, node: Node, values: list[Value]) -> list[Value]:
         (table,) = self._read(program, node, values[:1])
         rows = node.attribute("batch_dims")
-        looking_up = replace(node, run=lambda tensors: [tf.gather(*tensors, batch_dims=rows)])
+        looking_up = replace(node, type="Gather", run=lambda tensors: [tf.gather(*tensors, batch_dims=rows)])
         given = [table, values[1]]
         require_in_table(node, given)
-        return gather(looking_up, given) if any(map(is_paired, given)) else looking_up.run(given)
+        return self._paired(program, looking_up, given) if any(map(is_paired, given)) else looking_up.run(given)
 
 
 _FLOW = {

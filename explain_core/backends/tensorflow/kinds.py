@@ -63,6 +63,14 @@ def check(node: Node, values: Sequence[Value], covered: Sequence[int]) -> None:
             raise refuse(node, f"no rule for its input number {number} depending on the explained inputs")
 
 
+def members(node: Node, values: Sequence[Value]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """What an operation makes of both members; the same tensors of integers and masks of a single run."""
+    tests = node.run([test(v) for v in values])
+    if all(isinstance(v, Discrete) and v.is_single for v in values if is_paired(v)):
+        return tests, tests
+    return tests, node.run([base(v) for v in values])
+
+
 def _covered(values: Sequence[Value], positions: tuple[int, ...], among: slice | None) -> Sequence[int]:
     numbers = range(len(values))
     return numbers[among] if among else positions or numbers
@@ -97,7 +105,7 @@ def movement(*positions: int, among: slice | None = None) -> Rule:
             return floating(node, values)
         moved = _covered(values, positions, among)
         check(node, values, moved)
-        tests, bases = node.run([test(v) for v in values]), node.run([base(v) for v in values])
+        tests, bases = members(node, values)
         credits = node.run(
             [
                 v.credit if isinstance(v, Discrete) else tf.zeros(v.shape, CREDIT) if number in moved else v
@@ -124,7 +132,7 @@ def elementwise_discrete(node: Node, values: Sequence[Value]) -> list[Value]:
     only, *others = [value for value in values if is_paired(value)]
     if others or not isinstance(only, Discrete) or len(node.outputs) != 1:
         raise refuse(node, "there is no rule for it on integers or masks in which test and baseline differ")
-    (t,), (b,) = node.run([test(v) for v in values]), node.run([base(v) for v in values])
+    (t,), (b,) = members(node, values)
     given = [1] * (t.shape.rank - only.test.shape.rank) + list(only.test.shape)
     if len(given) > t.shape.rank or any(a not in (1, b) for a, b in zip(given, t.shape, strict=True)):
         raise refuse(node, "it does not act element by element on the integers given to it")
@@ -137,21 +145,24 @@ def linear_discrete(node: Node, values: Sequence[Value], covered: Sequence[int])
 
     With ``y = Σ w_i·a_i``, not yet rounded as a mean of integers is, element i gets ``w_i·Δa_i / Δy``. An output that
     does not change has nothing to share. Weights are taken in the middle, so that it holds for products of two as well.
+    In a single run there are no changes, and ids stay ids.
     """
     places = [number for number, value in enumerate(values) if is_paired(value)]
     paired = [values[number] for number in places]
+    if all(isinstance(value, Discrete) and value.is_single for value in paired):
+        return elementwise_discrete(node, values)
     if len(node.outputs) != 1 or any(isinstance(value, Pair) for value in paired):
         raise refuse(node, "there is no rule for it on integers or masks in which test and baseline differ")
     (t,), (b,) = node.run([test(v) for v in values]), node.run([base(v) for v in values])
     like = _of_one_type(node, covered, len(values))
-    members = [
+    exactly = [
         [tf.cast(of(v), CREDIT) if number in like else v for number, v in enumerate(values)] for of in (test, base)
     ]
-    exact, exact_base = (node.run(member)[0] for member in members)
+    exact, exact_base = (node.run(member)[0] for member in exactly)
     if exact.dtype != CREDIT:
         raise refuse(node, "it turns integers in which test and baseline differ into floats of single precision")
     change = exact - exact_base
-    middle = [(a + b) / 2 if number in places else a for number, (a, b) in enumerate(zip(*members, strict=True))]
+    middle = [(a + b) / 2 if number in places else a for number, (a, b) in enumerate(zip(*exactly, strict=True))]
     sources = [middle[number] for number in places]
 
     def backward(contribution: tf.Tensor) -> list[tf.Tensor]:
@@ -160,7 +171,7 @@ def linear_discrete(node: Node, values: Sequence[Value], covered: Sequence[int])
             (y,) = node.run(middle)
         ratio = tf.math.divide_no_nan(contribution, change)
         weights = tape.gradient(y, sources, output_gradients=ratio)
-        moves = [members[0][number] - members[1][number] for number in places]
+        moves = [exactly[0][number] - exactly[1][number] for number in places]
         return [tf.convert_to_tensor(weight) * moved for weight, moved in zip(weights, moves, strict=True)]
 
     return [settle(t, b, attach([v.credit for v in paired], tf.zeros(t.shape, CREDIT), backward))]

@@ -1,6 +1,6 @@
 """Methods of attribution as sets of rules: this engine's, and those that it is compared with.
 
-`Method.rule` picks the rule of an operation; fused recurrent layers ask `RuleSet.slope` and `RuleSet.middle` for the
+`Method.rules` picks those of an operation; fused recurrent layers ask `RuleSet.slope` and `RuleSet.middle` for the
 factors inside them.
 """
 
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from typing import ClassVar
 
 import tensorflow as tf
 
 from ...rules.rule_set import GRADIENT, PAIRED, RESCALE_ONLY, RuleSet
-from .graph import Node
+from .graph import Node, Program
 from .kinds import Rule
-from .pairs import CREDIT, Pair, Value, attach, base, detach, settle, test
+from .pairs import CREDIT, Pair, Value, attach, base, detach, difference, settle, test
 from .rules import RULES
 
 # The same for every method: token ids turn into vectors here, or into other numbers for the same thing.
@@ -39,12 +40,31 @@ def is_exact(kind: str) -> bool:
 class Method(RuleSet):
     """A set of rules, which also picks those of operations."""
 
-    def rule(self, kind: str) -> Rule | None:
-        """The rule of an operation by its type, or None where there is none."""
-        own = RULES.get(kind)
-        if self.point is None or is_exact(kind) or (self.secants and kind not in _PRODUCTS):
-            return own
-        return derivative
+    is_single: ClassVar[bool] = False
+    """Whether it knows one run alone, and both members are the same."""
+
+    def rules(self, program: Program, node: Node, values: Sequence[Value]) -> Sequence[Rule]:
+        """Those of an operation, of which each takes what the one before gives; none where there is no rule.
+
+        Args:
+            program: which the node is of.
+        """
+        own = RULES.get(node.type)
+        if own is None:
+            return ()
+        if self.point is None or is_exact(node.type) or (self.secants and node.type not in _PRODUCTS):
+            return (own,)
+        return (derivative,)
+
+    @staticmethod
+    def counted(test_member: tf.Tensor, base_member: tf.Tensor) -> tf.Tensor:
+        """What the multiplier of a floating value is multiplied by, to be its contribution."""
+        return difference(test_member, base_member)
+
+    @staticmethod
+    def mark(node: Node, results: list[Value]) -> list[Value]:
+        """The results of an operation, on which is noted what only this method asks for."""
+        return results
 
 
 METHODS = {rules.name: Method(*astuple(rules)) for rules in (PAIRED, GRADIENT, RESCALE_ONLY)}

@@ -60,6 +60,11 @@ class Discrete:
     scale: str = OTHER  # as of a `Pair`
 
     @property
+    def is_single(self) -> bool:
+        """Whether it is of a single run, which has no difference to go by: both members are one tensor."""
+        return self.test is self.base
+
+    @property
     def kind(self) -> str:
         """`scale`, where it is a count; other integers and truths are no scale."""
         return NEUTRAL if self.test.dtype == tf.bool or self.scale == OTHER else self.scale
@@ -125,8 +130,8 @@ def attach(inputs: list[tf.Tensor], output: Any, backward: VJP) -> Any:
 
 
 def settle(test_member: tf.Tensor, base_member: tf.Tensor, credit: tf.Tensor, leaf: Leaf | None = None) -> Value:
-    """A `Discrete`, or the plain tensor if both members are the same: then it moves nothing."""
-    if bool(tf.reduce_all(test_member == base_member)):
+    """A `Discrete`, or the plain tensor if both members are the same: then it moves nothing, but in a single run."""
+    if test_member is not base_member and bool(tf.reduce_all(test_member == base_member)):
         return test_member
     return Discrete(test_member, base_member, credit, leaf)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,9 @@ from .methods import METHODS, Method
 from .pairs import Discrete, Pair, Value, attach, base, detach, each, is_paired, test
 from .rows import rows_of
 from .scan import Compiled
+
+Fused = Callable[[Sequence[Value]], list[Value] | None]
+"""A layer as it is called, with what its marked loop takes; None where that loop has to be interpreted after all."""
 
 
 def _cell(layer: Layer) -> Cell:
@@ -164,6 +167,10 @@ class FusedLayer:
             lengths=None if run.layer.flags is None else _lengths(self._by_member(run.layer.flags)[..., 0]),
             backwards=self.layer.go_backwards,
         )
+
+    def stabilized(self) -> np.ndarray:
+        """The relevance that ε took, for every pass, (K,); see `Recurrence.stabilized`."""
+        return np.array([float(tf.reduce_sum(self.run.stabilized(found))) for found in self._passes])
 
     def defects(self) -> LayerDefects:
         """What every step left of the difference, for every pass, in the input's own order of time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from ...errors import CaptureError, InputError, SampleAxisError, TargetError
+from ...rules.relevance import Relevance
 from ..answers import AGREEMENT, OtherAnswerError
 from ..ids import OutsideTableError
-from ..protocol import LedgerTrace, ModelOutput, PairAttribution, Target, constant_input_notes
+from ..protocol import ModelOutput, PairAttribution, Target, constant_input_notes
 from .axes import axis_names
 from .calling import cause, rows_of_states
 from .capture import Arguments, capture
@@ -27,8 +28,9 @@ from .masks import own_mask
 from .methods import METHODS, Method
 from .nonfinite import why_not_finite
 from .own_answers import TensorFlowAnswers
-from .pairs import CREDIT, Discrete, Leaf, Pair, Value, base, difference, is_paired, test
-from .recurrent import FusedLayer
+from .pairs import CREDIT, Discrete, Leaf, Pair, Value, base, is_paired, test
+from .recurrent import Fused, FusedLayer
+from .relevance import Absorbed, RelevanceMethod
 from .repeating import first_draw, require_same_answer
 
 
@@ -57,18 +59,26 @@ def open_runner(
 class _Input:
     """One leaf on its way in: its value for the interpreter, and the tensor that it is explained by."""
 
-    def __init__(self, given: np.ndarray, baseline: np.ndarray, explained: bool, precision: Precision) -> None:
+    def __init__(
+        self,
+        given: np.ndarray,
+        baseline: np.ndarray,
+        explained: bool,
+        are_float_ids: bool,
+        precision: Precision,
+        method: Method,
+    ) -> None:
         self.leaf = Leaf()
         self.source: Any = None  # its gradient is a multiplier, or for ids a contribution
         here, there = (precision.cast(tf.constant(array)) for array in (given, baseline))
-        self.difference: tf.Tensor | float = 1.0
+        self.counted: tf.Tensor | float = 1.0
         self.value: Value = here  # what is not explained is the same for both members
-        if explained and here.dtype.is_floating:
-            self.source, self.difference = here, difference(here, there)
+        if explained and here.dtype.is_floating and not (are_float_ids and method.is_single):
+            self.source, self.counted = here, method.counted(here, there)
             self.value = Pair(here, there, self.leaf)
         elif explained:
             self.source = tf.zeros(here.shape, CREDIT)
-            self.value = Discrete(here, there, self.source, self.leaf)
+            self.value = Discrete(here, here if method.is_single else there, self.source, self.leaf)
 
 
 @dataclass
@@ -230,7 +240,7 @@ class TensorFlowRunner:
         *,
         gates: bool,
         embeddings: bool,
-        ledger: str | None = None,
+        ledger: str | Relevance | None = None,
     ) -> PairAttribution:
         """Explain N rows: see `protocol`.
 
@@ -307,12 +317,18 @@ class TensorFlowRunner:
         *,
         gates: bool,
         embeddings: bool,
-        ledger: str | None,
+        ledger: str | Relevance | None,
     ) -> PairAttribution:
         with tf.device(self._place), full_precision():
-            inputs = [_Input(*given, self._precision) for given in zip(test, baseline, self.explained, strict=True)]
+            if isinstance(ledger, Relevance):
+                method, book = RelevanceMethod(epsilon=ledger.epsilon), Absorbed(self._path)
+            else:
+                method, book = METHODS[ledger or "paired"], Ledger(self._path) if ledger else None
+            inputs = [
+                _Input(*given, self._precision, method)
+                for given in zip(test, baseline, self.explained, self.float_ids, strict=True)
+            ]
             self._check_answer(inputs)
-            method, book = METHODS[ledger or "paired"], Ledger() if ledger else None
             keep = gates or book is not None
             layers = {
                 mark: FusedLayer(layer, self._precision, method, keep, self._own_states)
@@ -320,7 +336,8 @@ class TensorFlowRunner:
             }
             with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
                 tape.watch([i.source for i in inputs if i.source is not None])
-                results = self._run(inputs, layers if self._fuse else {}, method, book)
+                called = layers if book is None else {mark: book.layer(layer) for mark, layer in layers.items()}
+                results = self._run(inputs, called if self._fuse else {}, method, book)
             ran = [layer for layer in layers.values() if layer.has_run]
             explained = []
             for number, target in enumerate(targets):
@@ -347,7 +364,7 @@ class TensorFlowRunner:
                     for i, given in enumerate(inputs)
                     if embeddings and given.leaf.embedded
                 },
-                ledger=self._ledger(book, dict(zip(names, ran, strict=True)), len(targets)),
+                ledger=None if book is None else book.trace(dict(zip(names, ran, strict=True)), len(targets)),
                 divisors=[replace(d, where=self._path(d.where)) for d in self._divisors.found.values()],
             )
 
@@ -356,17 +373,6 @@ class TensorFlowRunner:
             captured = [self._precision.cast(t) for t in self._captured.captured]
             raise why_not_finite(self._captured.program, [*(i.value for i in inputs), *captured], what, self._path)
         return values
-
-    def _ledger(self, book: Ledger | None, layers: dict[str, FusedLayer], targets: int) -> LedgerTrace | None:
-        if book is None:
-            return None
-        nodes: dict[tuple[str, str], np.ndarray] = {}
-        for (place, operation), defect in book.nodes(targets).items():
-            key = self._path(place), operation
-            nodes[key] = nodes.get(key, 0.0) + defect
-        known = {name: layer.defects() for name, layer in layers.items()}
-        loops = book.loops.layers(dict.fromkeys(book.loops.names, False), targets)
-        return LedgerTrace(nodes, known | {self._path(name): layer for name, layer in loops.items()})
 
     def _require_rows(self, needed: int | None, rows: int) -> None:
         """The number of samples that a model is fixed to."""
@@ -391,14 +397,19 @@ class TensorFlowRunner:
             require_same_answer(self._captured.program, self._draw, [*arguments, *captured])
 
     def _path(self, place: str) -> str:
-        """A name scope as the path of a layer: without the model, and the numbers of scopes that were there before."""
+        """A name scope as the path of a layer: without the model, and the numbers of scopes that were there before.
+
+        Keras builds a layer in a scope of its name and calls it in the next, which may have the name of another layer.
+        """
         first, *path = place.split("/")
         if not re.fullmatch(rf"{re.escape(self._model_name)}(_\d+)?", first):
             path = [first, *path]
-        return "/".join(part if part in self._own_names else re.sub(r"_\d+$", "", part) for part in path)
+        own = self._own_names
+        named = ((part, re.sub(r"_\d+$", "", part)) for part in path)
+        return "/".join(part if part in own and name not in own else name for part, name in named)
 
     def _run(
-        self, inputs: Sequence[_Input], layers: dict[str, FusedLayer], method: Method, ledger: Ledger | None
+        self, inputs: Sequence[_Input], layers: Mapping[str, Fused], method: Method, ledger: Ledger | None
     ) -> list[Value]:
         captured = [self._precision.cast(t) for t in self._captured.captured]
         try:
@@ -450,7 +461,7 @@ class TensorFlowRunner:
             prediction=_difference([test(out) for out in parts], places),
             baseline=_difference([base(out) for out in parts], places),
             inputs=[
-                _product(m[0], tf.broadcast_to(i.difference, i.source.shape)) if m else None
+                _product(m[0], tf.broadcast_to(i.counted, i.source.shape)) if m else None
                 for m, i in zip(multipliers, inputs, strict=True)
             ],
             embeddings=[np.concatenate(parts, -1) if parts else None for parts in embeddings],

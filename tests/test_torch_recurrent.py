@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -297,3 +299,22 @@ def test_a_background_keeps_no_factors_of_its_pairs(form, dtype, monkeypatch):
     assert len(calls) == 2 * rows_of(net.rnn)
     size = abs(ex.attributions.values).max()
     np.testing.assert_allclose(ex.attributions, np.mean(pairs, 0), rtol=0, atol=30 * np.finfo(x.dtype).eps * size)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("keep_gates", [False, True])
+def test_nothing_of_a_layer_is_held_when_it_was_explained(kind, keep_gates):
+    """A rule that holds what it gives is a cycle through PyTorch's tape, which Python cannot see."""
+    steps, units = 11, 7
+    layers = {"rnn": getattr(nn, kind)(3, units, batch_first=True), "head": nn.Linear(units, 1)}
+    model = Net(lambda m, x: m.head(m.rnn(x)[0][:, -1]), **layers).eval()
+    x = draw(0, 2, steps, 3).astype(np.float32)
+
+    def held():
+        gc.collect()
+        shapes = [tuple(found.shape) for found in gc.get_objects() if type(found) is torch.Tensor]
+        return sum(set(shape) >= {steps, units} for shape in shapes)
+
+    for _ in range(2):
+        xc.explain(model, x, keep_gates=keep_gates)
+        assert held() == 0

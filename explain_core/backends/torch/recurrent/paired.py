@@ -64,7 +64,7 @@ def run_layer(
 
     def back(m_h: Tensor | None, m_c: Tensor | None = None) -> tuple[Tensor, ...]:
         found = run.back(
-            torch.zeros_like(tests[0]) if m_h is None else m_h,
+            layer.h.new_zeros(shape) if m_h is None else m_h,
             None if m_c is None else _spread(m_c, last, len(run.h)),
         )
         returned = found.returned
@@ -78,6 +78,7 @@ def run_layer(
         test, base = _members(layer, run.c[-1:] if last is None else run.c)
         members.append((last_of(test, last), last_of(base, last)))
     tests, bases = zip(*members, strict=True)
+    shape = tests[0].shape  # a rule that holds what it gives is held by it in turn, and neither is ever let go of
     with torch.enable_grad():
         on_tape = attach([*tests], back, x.tape, *(state.tape for state in states))
     return tuple(map(Pair, (on_tape,) if isinstance(on_tape, Tensor) else on_tape, bases))

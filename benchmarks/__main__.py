@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import overheads, peers, speed
+from benchmarks import background, overheads, peers, speed
 
 
 def main() -> None:
@@ -17,6 +17,8 @@ def main() -> None:
     peers.main(flags)
     print()
     speed.main(flags + for_speed)
+    print()
+    background.main(flags)
     for cell in ("LSTM", "GRU", "RNN"):
         print()
         overheads.main([*flags, "--cell", cell, "--rounds", "5"])

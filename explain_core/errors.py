@@ -85,15 +85,6 @@ class BackendError(ExplainError):
 class NoRoomError(BackendError):
     """A batch does not fit into the memory of its device; a smaller one may."""
 
-    @classmethod
-    def with_rows(cls, rows: int, error: BaseException) -> NoRoomError:
-        """The error for what a framework raised while so many rows were explained at once."""
-        at_once = "one row" if rows == 1 else f"{rows} rows at once"
-        return cls(
-            f"out of memory with {at_once}: {str(error).strip().partition(chr(10))[0]}",
-            hint="Explain fewer timesteps or outputs at once, or use a device with more memory.",
-        )
-
 
 class ModelFileError(ExplainError):
     """A model file cannot be opened, or must not be."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
-from ...errors import BackendError, NoRoomError
+from ...errors import BackendError
 
 
 def device_of(name: str) -> str:
@@ -28,17 +28,9 @@ def device_of(name: str) -> str:
     return f"/GPU:{place}"
 
 
-@contextmanager
-def in_room(rows: int) -> Generator[None]:
-    """Turn what TensorFlow says of full memory into a `NoRoomError`.
-
-    Args:
-        rows: how many are explained at once.
-    """
-    try:
-        yield
-    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        raise NoRoomError.with_rows(rows, error) from None
+def is_no_room(error: BaseException) -> bool:
+    """Whether memory is what an operation lacked."""
+    return isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)
 
 
 _SWITCH = threading.RLock()

@@ -16,10 +16,11 @@ from ...rules.relevance import Relevance
 from ..answers import AGREEMENT, OtherAnswerError
 from ..ids import OutsideTableError
 from ..protocol import ModelOutput, PairAttribution, Target, constant_input_notes
+from ..room import in_room
 from .axes import axis_names
 from .calling import cause, rows_of_states
 from .capture import Arguments, capture
-from .devices import device_of, full_precision, in_room
+from .devices import device_of, full_precision, is_no_room
 from .graph import LOW_PRECISION, Precision
 from .ids import are_ids, counts_from_the_end, cuts_of_ids
 from .interpreter import Interpreter
@@ -258,7 +259,7 @@ class TensorFlowRunner:
             self._require_own_answers(test, baseline, result, targets)
             return result
 
-        with in_room(1 if axis is None else test[0].shape[axis]):
+        with in_room(1 if axis is None else test[0].shape[axis], is_no_room):
             try:
                 return held()
             except OutsideTableError as error:
@@ -279,7 +280,8 @@ class TensorFlowRunner:
         if self._rows is not None:
             return None
         axis = self._sample_axes[0]
-        with tf.device(self._place), full_precision(), in_room(1 if axis is None else arrays[0].shape[axis]):
+        rows = 1 if axis is None else arrays[0].shape[axis]
+        with tf.device(self._place), full_precision(), in_room(rows, is_no_room):
             return self._answers.answer(arrays, targets)
 
     @property

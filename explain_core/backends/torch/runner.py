@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from explain_core.backends.answers import OtherAnswerError
 from explain_core.backends.ids import OutsideTableError
 from explain_core.backends.protocol import ModelOutput, PairAttribution, Target, constant_input_notes
+from explain_core.backends.room import in_room
 from explain_core.backends.torch.axes import axis_names
 from explain_core.backends.torch.checks import check_attributions, check_finite, check_weights, require_fit
 from explain_core.backends.torch.columns import column_of
@@ -36,7 +37,7 @@ from explain_core.backends.torch.recorder import Recorder
 from explain_core.backends.torch.recordings import Recordings
 from explain_core.backends.torch.relevance import Absorbed, RelevanceMethod
 from explain_core.backends.torch.repeating import require_same_answers
-from explain_core.backends.torch.room import in_room
+from explain_core.backends.torch.room import is_no_room
 from explain_core.backends.torch.shap_hooks import OTHER_LEDGERS, doubled, second_half, shap_fallback
 from explain_core.errors import BackendError, CaptureError, ExplainError, InputError, UnsupportedOperation
 from explain_core.rules.relevance import Relevance
@@ -64,7 +65,7 @@ def open_runner(
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1".
         precision: "float32", "float64" or None for the model's own.
     """
-    with one_at_a_time(), in_room(_rows(arguments.leaves, sample_axes)):
+    with one_at_a_time(), in_room(_rows(arguments.leaves, sample_axes), is_no_room):
         return TorchRunner(model, arguments, tuple(sample_axes), _device(device), precision)
 
 
@@ -214,7 +215,7 @@ class TorchRunner:
 
     def answer(self, arrays: Sequence[np.ndarray], targets: Sequence[Target]) -> np.ndarray | None:
         """The model's own predictions: see `explain_core.backends.protocol`."""
-        with one_at_a_time(), in_room(_rows(arrays, self._sample_axes)):
+        with one_at_a_time(), in_room(_rows(arrays, self._sample_axes), is_no_room):
             return self._answers.answer(arrays, targets)
 
     @property
@@ -233,7 +234,7 @@ class TorchRunner:
         ledger: str | Relevance | None = None,
     ) -> PairAttribution:
         """Explain N rows: see `explain_core.backends.protocol`."""
-        with one_at_a_time(), in_room(_rows(test, self._sample_axes)):
+        with one_at_a_time(), in_room(_rows(test, self._sample_axes), is_no_room):
 
             def recorder() -> Recorder:
                 return Recorder(gates=gates, embeddings=embeddings, ledger=book() if ledger else None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -34,7 +36,7 @@ def propagate(ready: Prepared, epsilon: float, say: Callable[[float, str], None]
     Args:
         epsilon: the ε of the rules; 0 for none.
     """
-    if not 0 <= epsilon < np.inf:
+    if not (isinstance(epsilon, Real) and 0 <= epsilon <= sys.float_info.max):
         raise InputError(f"epsilon is {epsilon!r}, and it is a small number from 0 on", hint="The usual one is 0.001.")
     plan = ready.plan.beside_themselves(ready.runner.explained)
     rules = Relevance(epsilon=float(epsilon))

@@ -204,6 +204,8 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
     roots, aside = known.roots, known.aside
     given = iter(inputs)
     ledger = ops.recorder.ledger
+    if ledger is not None:
+        ledger.overwrites |= bool(roots.memory)
     handed_on = ops.recorder.loops.leaving if ledger is not None else {}
     last_use = _last_uses(graph.graph, handed_on) if handed_on else known.last_use
     env: dict[fx.Node, Any] = {}

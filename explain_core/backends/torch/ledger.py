@@ -27,12 +27,14 @@ class Ledger:
         target: the output that is being explained.
         nodes: by (module path, operation): the defect by output.
         loops: the same of what is called for every timestep.
+        overwrites: whether the model writes into tensors that it has made, which then cannot be read on the way back.
     """
 
     def __init__(self) -> None:
         self.target = 0
         self.nodes: dict[tuple[str, str], dict[int, float]] = {}
         self.loops = LoopBook()
+        self.overwrites = False
         self._inside = False
 
     @staticmethod

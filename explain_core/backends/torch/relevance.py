@@ -135,19 +135,23 @@ def _through(ops: Any, op: Any, args: tuple, kwargs: dict, signals: list[Pair], 
     """
     if any(not pair.is_float for pair in signals):
         raise UnsupportedOperation("token ids are used as numbers here, which have no relevance of their own")
-    points = {id(pair): pair.test.detach().clone().requires_grad_() for pair in signals}
+    ledger = ops.recorder.ledger
+    points = {id(pair): ledger.kept(pair.test.detach()) for pair in pairs_in((args, kwargs))}
+    for pair in signals:
+        points[id(pair)].requires_grad_()
     with torch.enable_grad():
-        given, named = pick((args, kwargs), lambda pair: points.get(id(pair), pair.test.detach()))
+        given, named = pick((args, kwargs), lambda pair: points[id(pair)])
         value = op(*given, **named)
     y = value.detach()
     whole = ops.method.share(arrays, y, y) if adds else None
-    take = ops.recorder.ledger.taking(STABILIZER)
+    lost = None if whole is None else y * (1 - whole)  # now, for the model may write over y
+    take = ledger.taking(STABILIZER)
 
     def back(m: Tensor) -> tuple[Tensor, ...]:
         held = m if whole is None else weighed(m, whole)
-        if whole is not None:
-            take(weighed(m - held, y))
-        return torch.autograd.grad(value, list(points.values()), held * part, retain_graph=True)
+        if lost is not None:
+            take(weighed(m, lost))
+        return torch.autograd.grad(value, [points[id(pair)] for pair in signals], held * part, retain_graph=True)
 
     return Pair(attach([y], back, *(pair.tape for pair in signals)), y)
 
@@ -269,10 +273,10 @@ class LookedUp(Lookup):
         with torch.no_grad():
             y = op(*test_of(args), **test_of(kwargs))
         added = tuple(range(ids.test.ndim, y.ndim))
-        keep = ops.recorder.lookup()
+        keep, entries = ops.recorder.lookup(), ops.recorder.ledger.kept(y)
 
         def back(m: Tensor) -> Tensor:
-            by_entry = weighed(m, y)
+            by_entry = weighed(m, entries)
             keep(by_entry)
             return by_entry.sum(added, dtype=torch.float64)
 
@@ -318,8 +322,9 @@ class Absorbed(Ledger):
 
     @staticmethod
     def books(rule: Any, op: torch._ops.OpOverload) -> bool:
-        """See `Ledger.books`."""
-        return not isinstance(rule, Same)
+        """See `Ledger.books`; to views their memory must stay known, for the model may write into it through them."""
+        is_view = isinstance(rule, Linear) and any(result.alias_info for result in op._schema.returns)
+        return not is_view and not isinstance(rule, Same)
 
     def measure(
         self, rule: Any, name: str, where: str | Place, apply: Callable[[tuple, dict], Any], args: tuple, kwargs: dict
@@ -330,10 +335,14 @@ class Absorbed(Ledger):
         take = self._taking(place)
         before, self._around = self._around, place
         try:
-            args, kwargs = pick((args, kwargs), lambda pair: _watched(pair, lambda relevance: take(-relevance)))
-            return pick(apply(args, kwargs), lambda pair: _watched(pair, take))
+            args, kwargs = pick((args, kwargs), lambda pair: self._watched(pair, lambda relevance: take(-relevance)))
+            return pick(apply(args, kwargs), lambda pair: self._watched(pair, take))
         finally:
             self._around = before
+
+    def kept(self, value: Tensor) -> Tensor:
+        """The value as it is now, to be read on the way back."""
+        return value.clone() if self.overwrites else value
 
     def taking(self, by: str) -> Callable[[Tensor], None]:
         """For the operation that runs now: what books relevance to ``by`` on the way back."""
@@ -360,16 +369,15 @@ class Absorbed(Ledger):
 
         return take
 
+    def _watched(self, pair: Pair, take: Callable[[float], None]) -> Pair:
+        """The same pair, which hands over the relevance that comes back to it."""
+        if not pair.is_float and pair.flow is None:
+            return pair
+        value = self.kept(RelevanceMethod.counted(pair))
 
-def _watched(pair: Pair, take: Callable[[float], None]) -> Pair:
-    """The same pair, which hands over the relevance that comes back to it."""
-    if not pair.is_float and pair.flow is None:
-        return pair
-    value = RelevanceMethod.counted(pair)
+        def back(m: Tensor) -> Tensor:
+            take(float(weighed(m, value).sum(dtype=torch.float64)))
+            return m
 
-    def back(m: Tensor) -> Tensor:
-        take(float(weighed(m, value).sum(dtype=torch.float64)))
-        return m
-
-    watched = attach([pair.tape.detach()], back, pair.tape)
-    return replace(pair, test=watched) if pair.is_float else replace(pair, flow=watched)
+        watched = attach([pair.tape.detach()], back, pair.tape)
+        return replace(pair, test=watched) if pair.is_float else replace(pair, flow=watched)

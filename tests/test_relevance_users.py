@@ -1,0 +1,168 @@
+"""Layer-wise relevance propagation of PyTorch models as people write them, and of what they ask it for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from exactness import Net, draw, unchanged
+from relevance_agreement import absorbed, assert_adds_up, relevances
+from torch import nn
+
+from explain_core import Explanation
+from explain_core.errors import InputError
+from explain_core.methods import explain_with
+
+SAMPLES, STEPS, FEATURES, HIDDEN, OUTPUTS = 2, 4, 3, 4, 2
+
+
+def drawn(forward: Callable, seed: int = 0, **modules: nn.Module) -> nn.Module:
+    net = Net(forward, **modules, head=nn.Linear(HIDDEN, OUTPUTS)).double().eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.copy_(0.7 * torch.randn(weight.shape, generator=generator))
+    return net
+
+
+def relevance(net: nn.Module, inputs: np.ndarray, epsilon: float = 1e-3, **options) -> Explanation:
+    with unchanged(net):
+        return explain_with("lrp", net, inputs, epsilon=epsilon, device="cpu", **options)
+
+
+def assert_alike(found: Explanation, expected: Explanation) -> None:
+    """The same relevances, and as much of each kind absorbed."""
+    assert_adds_up(found, "float64")
+    for part, wanted in zip(relevances(found), relevances(expected), strict=True):
+        np.testing.assert_allclose(part, wanted, rtol=0, atol=1e-12 * np.abs(wanted).max())
+    for by in ("biases", "stabilizer"):
+        wanted = absorbed(expected, by)
+        np.testing.assert_allclose(absorbed(found, by), wanted, rtol=0, atol=1e-11 * max(1, np.abs(wanted).max()))
+
+
+# --- What is written in place is what was written out of place -----------------------------------------------
+
+
+def cells_in_a_list(net: Net, x: torch.Tensor) -> torch.Tensor:
+    h, outputs = x.new_zeros(len(x), HIDDEN), []
+    for x_t in x.unbind(1):
+        h = net.a(x_t, h)
+        outputs.append(h)
+    return net.head(torch.stack(outputs, 1).mean(1))
+
+
+def cells_in_a_buffer(net: Net, x: torch.Tensor) -> torch.Tensor:
+    h, outputs = x.new_zeros(len(x), HIDDEN), x.new_empty(*x.shape[:2], HIDDEN)
+    for t in range(x.shape[1]):
+        h = net.a(x[:, t], h)
+        outputs[:, t] = h
+    return net.head(outputs.mean(1))
+
+
+def state_in_new_tensors(net: Net, x: torch.Tensor) -> torch.Tensor:
+    c = x.new_zeros(len(x), HIDDEN)
+    for x_t in x.unbind(1):
+        z = torch.sigmoid(net.a(x_t))
+        c = z * c + (1 - z) * torch.tanh(net.b(x_t))
+    return net.head(c)
+
+
+def state_in_one_tensor(net: Net, x: torch.Tensor) -> torch.Tensor:
+    c = x.new_zeros(len(x), HIDDEN)
+    for x_t in x.unbind(1):
+        z = torch.sigmoid(net.a(x_t))
+        c.mul_(z).add_((1 - z) * torch.tanh(net.b(x_t)))
+    return net.head(c)
+
+
+def gate(net: Net, x: torch.Tensor) -> torch.Tensor:
+    return net.head((net.a(x).sigmoid() * net.b(x)).sum(1))
+
+
+def gate_written_over(net: Net, x: torch.Tensor) -> torch.Tensor:
+    return net.head(torch.sigmoid_(net.a(x)).mul_(net.b(x)).sum(1))
+
+
+def skip(net: Net, x: torch.Tensor) -> torch.Tensor:
+    h = torch.relu(net.a(x))
+    return net.head(((h + net.b(h.tanh())) * 2 - 1).mean(1))
+
+
+def skip_written_over(net: Net, x: torch.Tensor) -> torch.Tensor:
+    h = torch.relu_(net.a(x))
+    h += net.b(h.tanh())
+    h *= 2
+    h -= 1
+    return net.head(h.mean(1))
+
+
+def embedded(net: Net, ids: torch.Tensor) -> torch.Tensor:
+    return net.head((net.a(ids) + 1.5).mul(2)[:, 1:].tanh().sum(1))
+
+
+def embedded_written_over(net: Net, ids: torch.Tensor) -> torch.Tensor:
+    e = net.a(ids)
+    e += 1.5
+    e.mul_(2).tanh_()
+    e[:, 0] = 0
+    return net.head(e.sum(1))
+
+
+def layer(net: Net, x: torch.Tensor) -> torch.Tensor:
+    return net.head((net.a(x)[0] * 0.5)[:, 1:].sum(1))
+
+
+def layer_written_over(net: Net, x: torch.Tensor) -> torch.Tensor:
+    y, _ = net.a(x)
+    y *= 0.5
+    y[:, 0] = 0
+    return net.head(y.sum(1))
+
+
+def two() -> dict[str, nn.Module]:
+    return {"a": nn.Linear(FEATURES, HIDDEN), "b": nn.Linear(FEATURES, HIDDEN)}
+
+
+# By name what writes in place, what does not, and their modules.
+IN_PLACE: dict[str, tuple[Callable, Callable, Callable[[], dict[str, nn.Module]]]] = {
+    "outputs": (cells_in_a_buffer, cells_in_a_list, lambda: {"a": nn.GRUCell(FEATURES, HIDDEN)}),
+    "state": (state_in_one_tensor, state_in_new_tensors, two),
+    "gate": (gate_written_over, gate, two),
+    "skip": (skip_written_over, skip, lambda: {"a": nn.Linear(FEATURES, HIDDEN), "b": nn.Linear(HIDDEN, HIDDEN)}),
+    "embedding": (embedded_written_over, embedded, lambda: {"a": nn.Embedding(7, HIDDEN)}),
+    "layer": (layer_written_over, layer, lambda: {"a": nn.LSTM(FEATURES, HIDDEN, batch_first=True)}),
+}
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-3, 0.1])
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_what_is_written_in_place(name, epsilon):
+    written, plain, modules = IN_PLACE[name]
+    x = draw(0, SAMPLES, STEPS, FEATURES)
+    if name == "embedding":
+        x = np.random.default_rng(0).integers(0, 7, (SAMPLES, STEPS))
+    found = relevance(drawn(written, **modules()), x, epsilon)
+    assert_alike(found, relevance(drawn(plain, **modules()), x, epsilon))
+
+
+# --- ε -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "epsilon", [-1, float("nan"), float("inf"), pytest.param(10**400, id="too large"), "0.1", None, 1j, [0.1]]
+)
+def test_an_epsilon_that_is_none_is_said(epsilon):
+    with pytest.raises(InputError, match="epsilon is"):
+        relevance(drawn(gate, **two()), draw(0, SAMPLES, STEPS, FEATURES), epsilon)
+
+
+@pytest.mark.parametrize("epsilon", [1, np.float32(0.5), 1e300])
+def test_an_epsilon_of_any_size_is_kept_in_files(epsilon, tmp_path):
+    found = relevance(drawn(gate, **two()), draw(0, SAMPLES, STEPS, FEATURES), epsilon)
+    assert_adds_up(found, "float64")
+    found.save(tmp_path / "e.nc")
+    loaded = Explanation.load(tmp_path / "e.nc")
+    assert loaded.attrs["options"] == {"epsilon": epsilon}
+    assert loaded.diagnostics["absorbed"].equals(found.diagnostics["absorbed"])

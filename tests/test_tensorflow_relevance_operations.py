@@ -75,19 +75,27 @@ def clipped(x):
     return tf.clip_by_value(0.2 * x + 0.5, 0.0, 1.0)
 
 
-LAYERS = {
-    "LSTM": L.LSTM,
-    "GRU, reset after": L.GRU,
-    "GRU, reset before": lambda units, **options: L.GRU(units, reset_after=False, **options),
-    "RNN": L.SimpleRNN,
-    "LSTM, hard sigmoid": lambda units, **options: L.LSTM(units, recurrent_activation="hard_sigmoid", **options),
+CELLS = {
+    "LSTM": (L.LSTMCell, {}),
+    "GRU, reset before": (L.GRUCell, {"reset_after": False}),
+    "RNN": (L.SimpleRNNCell, {}),
+    "LSTM, hard sigmoid": (L.LSTMCell, {"recurrent_activation": "hard_sigmoid"}),
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_a_layer_of_single_operations_has_what_it_has_as_one(name):
-    fused, unrolled = (stacked(LAYERS[name](UNITS, unroll=unroll), L.Dense(OUTPUTS)) for unroll in (False, True))
-    assert_same(relevance(unrolled, X), relevance(fused, X))
+def read_by(name: str, *, fused: bool, **options) -> keras.layers.RNN:
+    """A layer that is run as one, or operation by operation, as the cells of other classes are."""
+    known, own = CELLS[name]
+    return L.RNN((known if fused else type("Own", (known,), {}))(UNITS, **own), **options)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", CELLS)
+def test_a_layer_of_single_operations_has_what_it_has_as_one(name, masked):
+    x = X * (np.arange(STEPS) != 1)[:, None] if masked else X
+    before = [L.Masking()] if masked else []
+    fused, single = (stacked(*before, read_by(name, fused=fused), L.Dense(OUTPUTS)) for fused in (True, False))
+    assert_same(relevance(single, x), relevance(fused, x))
 
 
 class OwnCell(keras.layers.Layer):

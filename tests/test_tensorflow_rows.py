@@ -118,8 +118,13 @@ def assert_complete(call: Call, explained: list[Explained], chosen: tuple[int, .
 
 @pytest.mark.parametrize("row", SAMPLES)
 def test_row_is_complete_by_itself(row, monkeypatch):
-    reached, rule_of = set(), Method.rule
-    monkeypatch.setattr(Method, "rule", lambda method, kind: reached.add(kind) or rule_of(method, kind))
+    reached, rules_of = set(), Method.rules
+
+    def rules(method, program, node, values):
+        reached.add(node.type)
+        return rules_of(method, program, node, values)
+
+    monkeypatch.setattr(Method, "rules", rules)
     for seed in SEEDS:
         drawn = sample(row, seed)
         call, explained = Call(drawn), drawn.explained

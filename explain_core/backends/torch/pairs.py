@@ -79,7 +79,7 @@ class Pair:
             return self.test.double() - self.base.double()
         test, base = self.test.detach(), self.base
         apart = test - base
-        if apart.is_complex():
+        if apart.is_complex() or not torch.isnan(apart).any():
             return apart
         missing = torch.isnan(test).to(apart.dtype) - torch.isnan(base).to(apart.dtype)
         return torch.where(torch.isnan(test) | torch.isnan(base), missing, apart)

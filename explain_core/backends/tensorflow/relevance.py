@@ -53,6 +53,9 @@ _QUOTIENTS = frozenset(("DivNoNan", "RealDiv", "Xdivy"))
 _GATES = frozenset(("Sigmoid", "Softmax"))
 """What gives a share between 0 and 1, besides a clip between them."""
 
+_LETTING_THROUGH = (GATE, INVERSE)
+"""Factors that say how much of another is let through: shares, and one over statistics."""
+
 _BY_SLOPE = frozenset((
     "Ceil", "CumulativeLogsumexp", "Cumprod", "EuclideanNorm", "Floor", "FloorDiv", "FloorMod", "LogSoftmax", "Max",
     "MaxPool", "MaxPool3D", "Min", "NthElement", "Prod", "Rint", "Round", "SegmentMax", "SegmentMin", "SegmentProd",
@@ -154,8 +157,22 @@ marked(_by_slope, absorbed_by=SLOPES)
 def _product(node: Node, values: Sequence[Value]) -> list[Value]:
     """Of a gate and a signal the signal has all; of several of one kind each has the same part."""
     factors = [number for number, value in enumerate(values) if is_paired(value)]
-    signals = [number for number in factors if values[number].kind not in (GATE, INVERSE)]
+    if node.type in _PRODUCTS and _is_gate_of_constant(values):
+        return node.run([detach(test(value)) for value in values])
+    signals = [number for number in factors if values[number].kind not in _LETTING_THROUGH]
     return _of_signals(node, values, signals or factors)
+
+
+def _is_gate_of_constant(values: Sequence[Value]) -> bool:
+    """Whether a gate lets a constant signal through, such as a first state: one of its own shape, and no mask.
+
+    The signal has all, so that nothing goes on. What is spread over the gate's elements only scales it.
+    """
+    gates, signals = ([v for v in values if is_paired(v) == paired] for paired in (True, False))
+    if len(gates) != 1 or gates[0].kind not in _LETTING_THROUGH or gates[0].test.shape != signals[0].shape:
+        return False
+    is_mask = tf.reduce_all((signals[0] == 0) | (signals[0] == 1))
+    return bool(tf.size(signals[0]) > 1) and not bool(is_mask)
 
 
 def _quotient(node: Node, values: Sequence[Value]) -> list[Value]:

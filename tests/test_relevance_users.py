@@ -42,6 +42,10 @@ def assert_alike(found: Explanation, expected: Explanation) -> None:
         np.testing.assert_allclose(absorbed(found, by), wanted, rtol=0, atol=1e-11 * max(1, np.abs(wanted).max()))
 
 
+def x_of() -> np.ndarray:
+    return draw(0, SAMPLES, STEPS, FEATURES)
+
+
 # --- What is written in place is what was written out of place -----------------------------------------------
 
 
@@ -140,11 +144,51 @@ IN_PLACE: dict[str, tuple[Callable, Callable, Callable[[], dict[str, nn.Module]]
 @pytest.mark.parametrize("name", IN_PLACE)
 def test_what_is_written_in_place(name, epsilon):
     written, plain, modules = IN_PLACE[name]
-    x = draw(0, SAMPLES, STEPS, FEATURES)
+    x = x_of()
     if name == "embedding":
         x = np.random.default_rng(0).integers(0, 7, (SAMPLES, STEPS))
     found = relevance(drawn(written, **modules()), x, epsilon)
     assert_alike(found, relevance(drawn(plain, **modules()), x, epsilon))
+
+
+# --- Forms of one model --------------------------------------------------------------------------------------
+
+
+def products(net: Net, x: torch.Tensor) -> torch.Tensor:
+    a, b = net.a(x), net.b(x)
+    return net.head((0.5 * x[:, :HIDDEN, :1] + 2 * (a @ b)).sum(1))
+
+
+def products_in_one(net: Net, x: torch.Tensor) -> torch.Tensor:
+    start = x[:, :HIDDEN, :1].expand(-1, -1, HIDDEN).contiguous()
+    return net.head(torch.baddbmm(start, net.a(x), net.b(x), beta=0.5, alpha=2).sum(1))
+
+
+def test_a_product_and_what_is_added_to_it_in_one_operation():
+    x = draw(0, SAMPLES, HIDDEN, FEATURES)
+    found = relevance(drawn(products_in_one, **two()), x, 0.0)
+    assert_alike(found, relevance(drawn(products, **two()), x, 0.0))
+
+
+def test_the_parts_of_complex_numbers():
+    """The real part of a spectrum is a sum over time with cosines as its weights."""
+    turns = np.arange(3)[:, None] * np.arange(STEPS) * 2 * np.pi / STEPS
+    cosines = torch.from_numpy(np.cos(turns))
+    spectrum = lambda net, x: torch.view_as_real(torch.fft.rfft(net.a(x), dim=1))  # noqa: E731
+    found = relevance(drawn(lambda net, x: net.head(spectrum(net, x)[..., 0].sum(1)), **two()), x_of(), 0.0)
+    assert_alike(found, relevance(drawn(lambda net, x: net.head((cosines @ net.a(x)).sum(1)), **two()), x_of(), 0.0))
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-3])
+def test_a_constant_output_is_a_bias(epsilon):
+    """Also one that only a gate of a constant leads to."""
+    constant = torch.from_numpy(draw(1, 1, HIDDEN))
+    gated = lambda net, x: net.head(net.a(x[:, 0]).sigmoid() * constant)  # noqa: E731
+    for forward in (gated, lambda net, x: net.head.bias.expand(len(x), -1)):
+        found = relevance(drawn(forward, **two()), x_of(), epsilon)
+        assert_adds_up(found, "float64")
+        assert not relevances(found)[0].any()
+        np.testing.assert_allclose(absorbed(found, "biases"), found.prediction.values.T, rtol=1e-12)
 
 
 # --- ε -------------------------------------------------------------------------------------------------------
@@ -155,12 +199,12 @@ def test_what_is_written_in_place(name, epsilon):
 )
 def test_an_epsilon_that_is_none_is_said(epsilon):
     with pytest.raises(InputError, match="epsilon is"):
-        relevance(drawn(gate, **two()), draw(0, SAMPLES, STEPS, FEATURES), epsilon)
+        relevance(drawn(gate, **two()), x_of(), epsilon)
 
 
 @pytest.mark.parametrize("epsilon", [1, np.float32(0.5), 1e300])
 def test_an_epsilon_of_any_size_is_kept_in_files(epsilon, tmp_path):
-    found = relevance(drawn(gate, **two()), draw(0, SAMPLES, STEPS, FEATURES), epsilon)
+    found = relevance(drawn(gate, **two()), x_of(), epsilon)
     assert_adds_up(found, "float64")
     found.save(tmp_path / "e.nc")
     loaded = Explanation.load(tmp_path / "e.nc")

@@ -82,6 +82,9 @@ class Ledger:
         """What stands in for the record of a recurrent layer, where this book has one of its own; else None."""
         return None
 
+    def constant(self, output: Tensor) -> None:
+        """Of an explained output that depends on no input: it has no difference, and so no defect."""
+
     def hand_on(self, value: Any, place: Place) -> Any:
         """A state that a call of a loop hands on: the same, which writes down the multipliers that come back to it.
 

@@ -125,13 +125,15 @@ def _is_gate_of_constant(factors: tuple) -> bool:
 # --- rules -----------------------------------------------------------------------------------------------------------
 
 
-def _through(ops: Any, op: Any, args: tuple, kwargs: dict, signals: list[Pair], *, adds: bool, part: float = 1) -> Pair:
+def _through(
+    ops: Any, op: Any, args: tuple, kwargs: dict, signals: list[Pair], *, adds: bool, factors: int = 1
+) -> Pair:
     """An operation that is linear in each of its signals, which get their shares of what it adds up.
 
     Args:
         signals: those of its pairs that get relevance.
         adds: whether it sums, so that ε has to hold it.
-        part: of the relevance for each of them.
+        factors: how many of them, the first, are multiplied with one another and share what that gives.
     """
     if any(not pair.is_float for pair in signals):
         raise UnsupportedOperation("token ids are used as numbers here, which have no relevance of their own")
@@ -151,7 +153,8 @@ def _through(ops: Any, op: Any, args: tuple, kwargs: dict, signals: list[Pair], 
         held = m if whole is None else weighed(m, whole)
         if lost is not None:
             take(weighed(m, lost))
-        return torch.autograd.grad(value, [points[id(pair)] for pair in signals], held * part, retain_graph=True)
+        found = torch.autograd.grad(value, [points[id(pair)] for pair in signals], held, retain_graph=True)
+        return found if factors == 1 else (*(m / factors for m in found[:factors]), *found[factors:])
 
     return Pair(attach([y], back, *(pair.tape for pair in signals)), y)
 
@@ -189,9 +192,7 @@ class Factors:
             return _through(ops, op, args, kwargs, pairs_in((args, kwargs)), adds=self.adds)
         signals = [pair for pair in factors if not _is_gate(pair)] or factors
         added = [pair for pair in pairs_in((args, kwargs)) if not any(pair is factor for factor in factors)]
-        if added:
-            raise UnsupportedOperation("a product of explained values and what is added to it stand in one operation")
-        return _through(ops, op, args, kwargs, signals, adds=self.adds, part=1 / len(signals))
+        return _through(ops, op, args, kwargs, [*signals, *added], adds=self.adds, factors=len(signals))
 
 
 def _divide(ops: Any, op: Any, args: tuple, kwargs: dict) -> Any:
@@ -207,7 +208,7 @@ def _einsum(ops: Any, op: Any, args: tuple, kwargs: dict) -> Any:
     """A product of its operands that sums."""
     factors = pairs_in(args[1])
     signals = [pair for pair in factors if not _is_gate(pair)] or factors
-    return _through(ops, op, args, kwargs, signals, adds=True, part=1 / len(signals))
+    return _through(ops, op, args, kwargs, signals, adds=True, factors=len(signals))
 
 
 _OF_PRODUCTS: dict[str, Rule] = {
@@ -358,6 +359,10 @@ class Absorbed(Ledger):
         """See `Ledger.hand_on`; nothing is noted of states."""
         return value
 
+    def constant(self, output: Tensor) -> None:
+        """See `Ledger.constant`: it is a bias."""
+        self.nodes.setdefault(("output", BIASES), defaultdict(float))[self.target] += float(output.sum())
+
     def _taking(self, place: tuple[str, str]) -> Callable[[float], None]:
         entry = self.nodes.setdefault(place, defaultdict(float))
         rest = None if self._around is None else self.nodes.setdefault(self._around, defaultdict(float))
@@ -376,7 +381,7 @@ class Absorbed(Ledger):
         value = self.kept(RelevanceMethod.counted(pair))
 
         def back(m: Tensor) -> Tensor:
-            take(float(weighed(m, value).sum(dtype=torch.float64)))
+            take(float(weighed(m.conj(), value).real.sum(dtype=torch.float64)))
             return m
 
         watched = attach([pair.tape.detach()], back, pair.tape)

@@ -448,6 +448,8 @@ class TorchRunner:
             grads = [None] * len(leaves)
             if column.requires_grad:
                 grads = torch.autograd.grad(column.sum(), leaves, retain_graph=k + 1 < len(columns), allow_unused=True)
+            elif recorder.ledger is not None:
+                recorder.ledger.constant(column)
             found.append([torch.zeros_like(x) if g is None else g for g, x in zip(grads, leaves, strict=True)])
         return found
 

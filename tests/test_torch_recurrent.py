@@ -318,3 +318,16 @@ def test_nothing_of_a_layer_is_held_when_it_was_explained(kind, keep_gates):
     for _ in range(2):
         xc.explain(model, x, keep_gates=keep_gates)
         assert held() == 0
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_gates_of_several_batches_are_those_of_one(kind, monkeypatch):
+    samples, steps, units = 5, 7, 4
+    layers = {"rnn": getattr(nn, kind)(3, units, batch_first=True), "head": nn.Linear(units, 1)}
+    model = Net(lambda m, x: m.head(m.rnn(x)[0][:, -1]), **layers).double().eval()
+    x = draw(1, samples, steps, 3)
+    whole = xc.explain(model, x).gates["rnn"]
+    monkeypatch.setattr("explain_core.preparation.rows.STEPS_AT_ONCE", 2 * steps)  # 2, 2, and 1 sample
+    parts = xc.explain(model, x).gates["rnn"]
+    for name, values in whole.data_vars.items():
+        np.testing.assert_allclose(parts[name], values, rtol=1e-12, atol=1e-14, err_msg=name)

@@ -256,7 +256,13 @@ class _Mean:
             part, self._total = (_filled_up(array, longest) for array in (part, self._total))
         rounds = np.flatnonzero(np.diff(samples) <= 0) + 1  # within a round no sample comes twice
         for first, end in zip([0, *rounds], [*rounds, len(samples)], strict=True):
-            self._total[:, samples[first:end]] += part[:, first:end]
+            at = samples[first:end]
+            if at[-1] - at[0] == len(at) - 1:  # one after the other: a slice reads and writes in place
+                at = slice(at[0], at[-1] + 1)
+            if self._rows_of_each == 1:
+                self._total[:, at] = part[:, first:end]
+            else:
+                self._total[:, at] += part[:, first:end]
 
     def value(self) -> np.ndarray:
         total = self._total

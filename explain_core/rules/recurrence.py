@@ -170,7 +170,8 @@ class Recurrence:
     def contribution(self, found: Pass) -> Any:
         """Of each gate's pre-activation, (T, N, G·H)."""
         layer = self.layer
-        at = _paired(self._xp, layer, self.states, self._rules)
+        # The changes are those of gates alone: the states before are long arrays to put together.
+        at = Paired(self._xp, self._rules, layer.members, self.states.values, None, None)
         changes = layer.cell.changes(at, layer.x, layer.weights)
         changes *= found.returned.pre  # in place where a framework can: these are the largest arrays of all
         return changes
@@ -178,7 +179,8 @@ class Recurrence:
     def carry(self, found: Pass) -> Any:
         """What goes on to the states before, past the gates, (T, N, H)."""
         xp, cell, transposed = self._xp, self.layer.cell, self.layer.weights.map(self._xp.transpose)
-        change_h, change_c = self._change(self._before_h), self._change(self._before_c)
+        change_h = _before(xp, self._change(self.layer.h), self._change(self.h))
+        change_c = _before(xp, self._change(self.layer.c), self._change(self.c))
         m = Multipliers(found.returned.pre, *found.fresh(self._counts))
         carried = cell.carry(xp, self._factors, m, change_h, change_c, transposed)
         if self._counts is None:

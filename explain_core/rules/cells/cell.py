@@ -143,7 +143,10 @@ class Cell(Protocol):
         """Multipliers of the gates' pre-activations (N, G·H) and, through the cell, of the states before the step."""
 
     def changes(self, at: Paired, x: Any, weights: Weights) -> Any:
-        """Δ of the gates' pre-activations (..., N, G·H), without what another gate's contribution already counts."""
+        """Δ of the gates' pre-activations (..., N, G·H), without what another gate's contribution already counts.
+
+        It asks for no states before the step.
+        """
 
     def carry(self, xp: Any, factors: Any, m: Multipliers, change_h: Any, change_c: Any, transposed: Weights) -> Any:
         """Contribution (..., N, H) that goes on to the states before, whose Δ are given, past the gates."""

@@ -92,8 +92,8 @@ class GRU:
 
     def changes(self, at: Paired, x: Any, weights: Weights) -> Any:
         """See `Cell`. The pre-activation of n holds r·q; the part that is due to r counts as r's."""
-        units = at.h.shape[-1]
         r, _, _ = parts_of(at.values.gates, 3)
+        units = r.shape[-1]
         of_inner = at.middle(r) * at.difference(at.values.inner)
         if not self.reset_after:
             of_inner = at.xp.matmul(of_inner, weights.recurrent[:, 2 * units :])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import background, overheads, peers, speed
+from benchmarks import background, long_sequences, overheads, peers, speed
 
 
 def main() -> None:
@@ -22,6 +22,8 @@ def main() -> None:
     for cell in ("LSTM", "GRU", "RNN"):
         print()
         overheads.main([*flags, "--cell", cell, "--rounds", "5"])
+    print()
+    long_sequences.main(flags)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ taken by their slope, ``m_a = m_y·∂y/∂a``, and absorb what that misses of t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,3 +44,12 @@ class Relevance(RuleSet):
     def through(self, xp: Any, secant: Any, at_zero: Any, a: Any) -> Any:
         """``y / a`` of a function of one value, by its secant from 0 and what it is there; ε holds what is there."""
         return secant(xp, a, xp.zeros_like(a)) + self.share(xp, at_zero, a)
+
+
+def is_constant_signal(xp: Any, gate: Any, constant: Any) -> bool:
+    """Whether the constant beside a gate is a signal, such as a first state, which has all of their product.
+
+    It has the shape of the gate and is no mask of zeros and ones: what is spread over a gate's elements only scales it.
+    """
+    shape = tuple(gate.shape)
+    return math.prod(shape) > 1 and shape == tuple(constant.shape) and xp.any((constant != 0) & (constant != 1))

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...errors import UnsupportedOperation
-from ...rules.relevance import BIASES, SLOPES, STABILIZER, Relevance
+from ...rules.relevance import BIASES, SLOPES, STABILIZER, Relevance, is_constant_signal
 from ..protocol import LedgerTrace
 from ..provenance import GATE, INVERSE
 from . import arrays, lists
@@ -164,15 +164,11 @@ def _product(node: Node, values: Sequence[Value]) -> list[Value]:
 
 
 def _is_gate_of_constant(values: Sequence[Value]) -> bool:
-    """Whether a gate lets a constant signal through, such as a first state: one of its own shape, and no mask.
-
-    The signal has all, so that nothing goes on. What is spread over the gate's elements only scales it.
-    """
-    gates, signals = ([v for v in values if is_paired(v) == paired] for paired in (True, False))
-    if len(gates) != 1 or gates[0].kind not in _LETTING_THROUGH or gates[0].test.shape != signals[0].shape:
+    """Whether a gate lets a constant signal through, so that nothing goes on."""
+    gates, constants = ([v for v in values if is_paired(v) == paired] for paired in (True, False))
+    if len(gates) != 1 or gates[0].kind not in _LETTING_THROUGH:
         return False
-    is_mask = tf.reduce_all((signals[0] == 0) | (signals[0] == 1))
-    return bool(tf.size(signals[0]) > 1) and not bool(is_mask)
+    return is_constant_signal(arrays, gates[0].test, constants[0])
 
 
 def _quotient(node: Node, values: Sequence[Value]) -> list[Value]:

@@ -35,7 +35,7 @@ from explain_core.backends.torch.pairs import Pair, attach, pairs_in, pick, test
 from explain_core.backends.torch.rules import find_rule
 from explain_core.errors import UnsupportedOperation
 from explain_core.rules.recurrence import Pass, Recurrence
-from explain_core.rules.relevance import BIASES, SLOPES, STABILIZER, Relevance
+from explain_core.rules.relevance import BIASES, SLOPES, STABILIZER, Relevance, is_constant_signal
 
 _SUMS = frozenset((
     "add", "sub", "subtract", "rsub", "sum", "mean", "nansum", "cumsum", "trace", "sum_to_size", "diff", "avg_pool1d",
@@ -110,16 +110,10 @@ def _is_gate(pair: Pair) -> bool:
 
 
 def _is_gate_of_constant(factors: tuple) -> bool:
-    """Whether a gate lets a constant signal through, such as a first state: one of its own shape, and no mask.
-
-    The signal has all, so that nothing goes on. What is spread over the gate's elements only scales it.
-    """
+    """Whether a gate lets a constant signal through, so that nothing goes on."""
     gates = [value for value in factors if isinstance(value, Pair) and _is_gate(value)]
-    signals = [value for value in factors if isinstance(value, Tensor) and value.is_floating_point()]
-    if len(gates) != 1 or len(signals) != 1 or gates[0].test.shape != signals[0].shape:
-        return False
-    is_mask = ((signals[0] == 0) | (signals[0] == 1)).all()
-    return signals[0].numel() > 1 and not bool(is_mask)
+    constants = [value for value in factors if isinstance(value, Tensor) and value.is_floating_point()]
+    return len(gates) == len(constants) == 1 and is_constant_signal(arrays, gates[0].test, constants[0])
 
 
 # --- rules -----------------------------------------------------------------------------------------------------------

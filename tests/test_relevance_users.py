@@ -12,7 +12,7 @@ from relevance_agreement import absorbed, assert_adds_up, relevances
 from torch import nn
 
 from explain_core import Explanation
-from explain_core.errors import InputError
+from explain_core.errors import CompletenessError, InputError
 from explain_core.methods import explain_with
 
 SAMPLES, STEPS, FEATURES, HIDDEN, OUTPUTS = 2, 4, 3, 4, 2
@@ -171,12 +171,15 @@ def test_a_product_and_what_is_added_to_it_in_one_operation():
 
 
 def test_the_parts_of_complex_numbers():
-    """The real part of a spectrum is a sum over time with cosines as its weights."""
-    turns = np.arange(3)[:, None] * np.arange(STEPS) * 2 * np.pi / STEPS
-    cosines = torch.from_numpy(np.cos(turns))
-    spectrum = lambda net, x: torch.view_as_real(torch.fft.rfft(net.a(x), dim=1))  # noqa: E731
-    found = relevance(drawn(lambda net, x: net.head(spectrum(net, x)[..., 0].sum(1)), **two()), x_of(), 0.0)
-    assert_alike(found, relevance(drawn(lambda net, x: net.head((cosines @ net.a(x)).sum(1)), **two()), x_of(), 0.0))
+    """The real and the imaginary part of a spectrum are sums over time with cosines and sines as their weights."""
+    turns = torch.arange(3).double()[:, None] * torch.arange(STEPS) * (2 * torch.pi / STEPS)
+    waves = turns.cos() - turns.sin()
+
+    def spectrum(net, x):
+        return net.head(torch.view_as_real(torch.fft.rfft(net.a(x), dim=1)).sum((1, 3)))
+
+    found = relevance(drawn(spectrum, **two()), x_of(), 0.0)
+    assert_alike(found, relevance(drawn(lambda net, x: net.head((waves @ net.a(x)).sum(1)), **two()), x_of(), 0.0))
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 1e-3])
@@ -210,3 +213,24 @@ def test_an_epsilon_of_any_size_is_kept_in_files(epsilon, tmp_path):
     loaded = Explanation.load(tmp_path / "e.nc")
     assert loaded.attrs["options"] == {"epsilon": epsilon}
     assert loaded.diagnostics["absorbed"].equals(found.diagnostics["absorbed"])
+
+
+def small_differences(net: Net, x: torch.Tensor) -> torch.Tensor:
+    """Ten sums of about 1e-4, of values of about 1."""
+    h = x
+    for _ in range(10):
+        h = (h - 0.9999).cos()
+    return net.head(h)
+
+
+def test_relevances_that_cancel_ask_for_a_larger_epsilon():
+    net, x = drawn(small_differences), np.ones((SAMPLES, HIDDEN))
+    assert any("cancel" in note and "A larger epsilon" in note for note in relevance(net, x, 0.0).notes)
+    assert not any("cancel" in note for note in relevance(net, x, 1.0).notes)
+
+
+def test_relevances_that_overflow_ask_for_a_larger_epsilon():
+    net, x = drawn(small_differences).float(), np.ones((SAMPLES, HIDDEN), dtype=np.float32)
+    with pytest.raises(CompletenessError, match="A larger epsilon"):
+        relevance(net, x, 0.0)
+    assert_adds_up(relevance(net, x, 1.0), "float32")

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 
 from explain_core.backends.protocol import PairAttribution
-from explain_core.errors import InputError, MethodError
+from explain_core.errors import CompletenessError, InputError, MethodError
 from explain_core.explanation import Explanation
+from explain_core.explanation.in_words import CANCELS
 from explain_core.explanation.sums import by_sample, summed
 from explain_core.preparation import Prepared
 from explain_core.preparation.rows import attribute_rows
 from explain_core.rules.relevance import Relevance
+from explain_core.words import short
 
 TABLE = "absorbed"
 """The table in ``Explanation.diagnostics`` of what was absorbed."""
@@ -25,6 +27,8 @@ NOTE = (
     "Relevance propagation shares out the prediction itself, and not its difference from the baseline. What biases and "
     "ε absorb of it is in the table of what was absorbed: with that, the sum is the prediction."
 )
+
+_LARGER = "A larger epsilon holds the sums near zero that relevance is divided by."
 
 _UNBOOKED = 1e-3
 """Of all relevance, how much may be neither at the inputs nor in the book: it is rounding, or something is wrong."""
@@ -40,7 +44,10 @@ def propagate(ready: Prepared, epsilon: float, say: Callable[[float, str], None]
         raise InputError(f"epsilon is {epsilon!r}, and it is a small number from 0 on", hint="The usual one is 0.001.")
     plan = ready.plan.beside_themselves(ready.runner.explained)
     rules = Relevance(epsilon=float(epsilon))
-    found = attribute_rows(ready.runner, plan, ready.targets, False, False, say, ledger=rules)
+    try:
+        found = attribute_rows(ready.runner, plan, ready.targets, False, False, say, ledger=rules)
+    except CompletenessError as error:
+        raise CompletenessError(error.what, where=error.where, hint=_LARGER) from error
     return replace(found, baseline_prediction=np.zeros_like(found.prediction))
 
 
@@ -76,4 +83,11 @@ def booked(explanation: Explanation, result: PairAttribution) -> Explanation:
     columns = ["sample", "output", "layer", "absorbed_by", "value"]
     explanation.diagnostics[TABLE] = pd.DataFrame(rows, columns=columns).astype({"value": float})
     explanation.notes.append(NOTE)
+    ratio = explanation.cancellation.values
+    n, k = (int(v) for v in np.unravel_index(np.nan_to_num(ratio, posinf=0).argmax(), ratio.shape))
+    if ratio[n, k] >= CANCELS:
+        explanation.notes.append(
+            f"The relevances of sample {explanation.samples[n]}, output {explanation.outputs[k]!r} cancel: together "
+            f"they are {short(ratio[n, k])} times the prediction. {_LARGER}"
+        )
     return explanation

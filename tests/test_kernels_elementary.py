@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -142,3 +143,14 @@ def test_processes_that_compile_at_the_same_time_keep_what_each_stores(tmp_path)
         )
         assert found.stdout.strip() == "True"
     assert not [*tmp_path.glob("*.part")]
+
+
+@pytest.mark.parametrize("name", ["compiling", "elementary", "products", "rows", "lstm", "lstm_of_rows", "gru", "rnn"])
+def test_a_changed_source_is_compiled_anew(name, tmp_path, monkeypatch):
+    for path in store._SOURCES.glob("*.py"):
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr(store, "_SOURCES", tmp_path)
+    before = store.stamp.__wrapped__()
+    with open(tmp_path / f"{name}.py", "a") as file:
+        file.write("# changed")
+    assert store.stamp.__wrapped__() != before

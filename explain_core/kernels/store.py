@@ -18,7 +18,7 @@ FOLDER = "PAIRLIFT_KERNELS"  # environment variable: the folder, instead of the 
 ONLY_STORED = "PAIRLIFT_KERNELS_ONLY_STORED"  # environment variable: set where nothing may be compiled
 
 _SOURCES = Path(__file__).parent
-_COMPILED = ("compiling", "elementary", "products", "rows", "lstm", "gru", "rnn")
+_COMPILING = ("import numba", "from explain_core.kernels.compiling import")  # how the source of a kernel begins
 
 
 class NotCompiledError(Exception):
@@ -45,8 +45,9 @@ def folder() -> Path:
 @cache
 def stamp() -> str:
     """A hash over the sources of what is compiled: code that was made from others is not taken."""
-    sources = [(_SOURCES / f"{name}.py").read_bytes() for name in _COMPILED]
-    return hashlib.sha256(b"\0".join(sources)).hexdigest()
+    sources = [path.read_text("utf-8") for path in sorted(_SOURCES.glob("*.py"))]
+    compiled = [source for source in sources if any(words in source for words in _COMPILING)]
+    return hashlib.sha256("\0".join(compiled).encode()).hexdigest()
 
 
 def for_workers() -> dict[str, str]:

@@ -294,8 +294,7 @@ def test_products_by_a_library(cell, threads, monkeypatch):
 
     results = []
     for large in (True, False):
-        for module in ("lstm", "gru", "rnn"):
-            monkeypatch.setattr(f"explain_core.kernels.{module}.library_is_faster", lambda *_, large=large: large)
+        monkeypatch.setattr("explain_core.kernels.driving.library_is_faster", lambda *_, large=large: large)
         states = case.forward(product=product, threads=threads)
         results.append((states.h, states.factors, *case.back(states.factors, states.h[:, :40], product=product)[:2]))
     assert len(calls) == (0 if cell == "gru, reset before" else 10)

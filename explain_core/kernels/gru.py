@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from explain_core.kernels.compiling import kernel, loop
-from explain_core.kernels.driving import Product, given, in_threads, nothing, numpy_product, shares
+from explain_core.kernels.driving import Backward, Forward, Product, given, numpy_product
 from explain_core.kernels.elementary import sigmoid, sigmoid_secant, tanh, tanh_secant
-from explain_core.kernels.products import add_product, library_is_faster
+from explain_core.kernels.products import add_product
 from explain_core.kernels.rows import add, copy, seen
 
 FACTORS = 5
@@ -53,36 +53,20 @@ def gru_forward(
             0: the multiplier of the pre-activation of r, per unit of m_h (reset after) or of m_{r·h} (before)
             1, 2: of z and n, per unit of m_h      3: mean of z      4: mean of r
     """
-    steps, rows, units = x.shape[0], x.shape[1], h0.shape[1]
-    x = given(x, (steps, rows, 3 * units), x.dtype)
     after = bias is not None
-    parts = shares(test, base, rows, steps * rows * units, threads)
-    h = np.empty((steps + 1, rows, units), x.dtype)
-    h[0] = h0
-    factors = np.empty((steps, len(test), FACTORS, units), x.dtype)
-    kept = [np.empty((*x.shape[:2], n * units if keep else 0), x.dtype) for n in (3, 3, 1)]
-    masked = flags is not None
-    flags = given(flags, (steps, rows), np.dtype(bool))
-    by_library = after and library_is_faster(rows, units, 3 * units)
-    from_h = np.empty((rows, 3 * units), x.dtype) if by_library else nothing(2, x.dtype)
-    weights = given(None if by_library else w, (units, 3 * units), x.dtype)
-    bias = given(bias, (units,), x.dtype)
+    layer = Forward(x, w, h0, test, base, flags, threads, whole=after)
+    factors = np.empty((len(x), len(test), FACTORS, h0.shape[1]), x.dtype)
+    kept = [layer.kept(keep), layer.kept(keep), np.empty((*x.shape[:2], h0.shape[1] if keep else 0), x.dtype)]
+    bias = given(bias, h0.shape[1:], x.dtype)
     compiled = forward.prepare(x.dtype)
 
-    def run(first, last):
-        def share(s):
-            places = s.rows, s.test, s.base, s.first
-            compiled(first, last, weights, x, from_h, *places, after, bias, masked, flags, h, factors, keep, *kept)
+    def steps(first, last, s):
+        arrays, places = (layer.weights, layer.x, layer.from_h), (s.rows, s.test, s.base, s.first)
+        mask = layer.masked, layer.flags
+        compiled(first, last, *arrays, *places, after, bias, *mask, layer.h, factors, keep, *kept)
 
-        in_threads(share, parts)
-
-    if by_library:
-        for t in range(steps):
-            product(h[t], w, from_h)
-            run(t, t + 1)
-    else:
-        run(0, steps)
-    return GRUStates(h[1:], factors, *(kept if keep else (None, None, None)))
+    layer.run(product, steps)
+    return GRUStates(layer.h[1:], factors, *(kept if keep else (None, None, None)))
 
 
 def gru_back(
@@ -100,40 +84,19 @@ def gru_back(
         factors, w: of `gru_forward`.
         m_h, keep, counts, fresh, threads, product: as in `lstm_back`.
     """
-    factors = np.ascontiguousarray(factors)
-    steps, pairs, _, units = factors.shape
-    dtype = factors.dtype
-    alone = np.arange(pairs)
-    parts = shares(alone, alone, pairs, steps * pairs * units, threads)
-    m_pre = np.empty((steps, pairs, 3 * units), dtype)
-    carried = np.zeros((pairs, units), dtype)
-    into_h = np.empty((pairs, 3 * units if after else units), dtype)
-    kept = np.empty(m_h.shape, dtype) if keep else nothing(3, dtype)
-    masked, has_fresh = counts is not None, fresh is not None
-    counts = given(counts, (steps, pairs), dtype)
-    fresh, m_h = (given(array, (steps, pairs, units), dtype) for array in (fresh, m_h))
-    by_library = after and library_is_faster(pairs, 3 * units, units)
-    weights = given(None if by_library else w.T, (3 * units, units), dtype)
-    compiled = back.prepare(dtype)
+    layer = Backward(factors, w, m_h, counts, fresh, keep, threads, whole=after)
+    carried = np.zeros(m_h.shape[1:], layer.dtype)
+    into_h = np.empty((len(carried), w.shape[1] if after else len(w)), layer.dtype)
+    kept = layer.kept()
+    compiled = back.prepare(layer.dtype)
 
-    def run(first, last):
-        def share(s):
-            arriving = m_h, masked, counts, has_fresh, fresh
-            compiled(
-                first, last, weights, factors, s.first, s.count, after, *arriving, carried, into_h, m_pre, keep, kept
-            )
+    def steps(first, last, s):
+        arriving = layer.m_h, layer.masked, layer.counts, layer.has_fresh, layer.fresh
+        arrays = layer.weights, layer.factors, s.first, s.count
+        compiled(first, last, *arrays, after, *arriving, carried, into_h, layer.pre, keep, kept)
 
-        in_threads(share, parts)
-
-    if by_library:
-        through = np.empty((pairs, units), dtype)
-        for t in range(steps - 1, -1, -1):
-            run(t, t + 1)
-            product(into_h, w.T, through)
-            carried += through
-    else:
-        run(0, steps)
-    return GRUMultipliers(m_pre, carried, kept if keep else None)
+    layer.run(product, steps, lambda t: into_h, carried)
+    return GRUMultipliers(layer.pre, carried, kept if keep else None)
 
 
 @loop

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from explain_core.kernels.compiling import kernel, loop
-from explain_core.kernels.driving import Product, given, in_threads, nothing, numpy_product, shares
+from explain_core.kernels.driving import Backward, Forward, Product, numpy_product
 from explain_core.kernels.elementary import sigmoid, sigmoid_secant, tanh, tanh_secant
-from explain_core.kernels.products import add_product, library_is_faster
+from explain_core.kernels.products import add_product
 from explain_core.kernels.rows import add, copy, seen
 
 FACTORS = 6
@@ -54,34 +54,18 @@ def lstm_forward(x, w, h0, c0, test, base, keep=False, flags=None, threads=1, pr
             0..3: the pre-activations of i, f, g per unit of m_c and of o per unit of m_h
             4: mean of f                5: mean of o · secant of tanh c
     """
-    steps, rows, units = x.shape[0], x.shape[1], h0.shape[1]
-    x = given(x, (steps, rows, 4 * units), x.dtype)
-    parts = shares(test, base, rows, steps * rows * units, threads)
-    h, c = (np.empty((steps + 1, rows, units), x.dtype) for _ in range(2))
-    h[0], c[0] = h0, c0
-    factors = np.empty((steps, len(test), FACTORS, units), x.dtype)
-    kept = [np.empty(x.shape, x.dtype) if keep else nothing(3, x.dtype) for _ in range(2)]
-    masked = flags is not None
-    flags = given(flags, (steps, rows), np.dtype(bool))
-    by_library = library_is_faster(rows, units, 4 * units)
-    from_h = np.empty((rows, 4 * units), x.dtype) if by_library else nothing(2, x.dtype)
-    weights = given(None if by_library else w, (units, 4 * units), x.dtype)
+    layer = Forward(x, w, h0, test, base, flags, threads)
+    c = layer.from_first(c0)
+    factors = np.empty((len(x), len(test), FACTORS, h0.shape[1]), x.dtype)
+    kept = [layer.kept(keep), layer.kept(keep)]
     compiled = forward.prepare(x.dtype)
 
-    def run(first, last):
-        def share(s):
-            places = s.rows, s.test, s.base, s.first
-            compiled(first, last, weights, x, from_h, *places, masked, flags, h, c, factors, keep, *kept)
+    def steps(first, last, s):
+        given, places = (layer.weights, layer.x, layer.from_h), (s.rows, s.test, s.base, s.first)
+        compiled(first, last, *given, *places, layer.masked, layer.flags, layer.h, c, factors, keep, *kept)
 
-        in_threads(share, parts)
-
-    if by_library:
-        for t in range(steps):
-            product(h[t], w, from_h)
-            run(t, t + 1)
-    else:
-        run(0, steps)
-    return LSTMStates(h[1:], c[1:], factors, *(kept if keep else (None, None)))
+    layer.run(product, steps)
+    return LSTMStates(layer.h[1:], c[1:], factors, *(kept if keep else (None, None)))
 
 
 def lstm_back(
@@ -104,38 +88,19 @@ def lstm_back(
     Returns:
         `LSTMMultipliers`.
     """
-    factors = np.ascontiguousarray(factors)
-    steps, pairs, _, units = factors.shape
-    dtype = factors.dtype
-    alone = np.arange(pairs)
-    parts = shares(alone, alone, pairs, steps * pairs * units, threads)
-    m_pre = np.empty((steps, pairs, 4 * units), dtype)
-    carried = np.zeros((2, pairs, units), dtype)
-    kept = [np.empty(m_h.shape, dtype) if keep else nothing(3, dtype) for _ in range(2)]
-    masked, has_c, has_fresh = counts is not None, m_c is not None, fresh is not None
-    counts = given(counts, (steps, pairs), dtype)
-    fresh, m_h = (given(array, (steps, pairs, units), dtype) for array in (fresh, m_h))
-    m_c = given(m_c, (steps, pairs, units), dtype)
-    by_library = library_is_faster(pairs, 4 * units, units)
-    weights = given(None if by_library else w.T, (4 * units, units), dtype)
-    compiled = back.prepare(dtype)
+    layer = Backward(factors, w, m_h, counts, fresh, keep, threads)
+    has_c, m_c = m_c is not None, layer.arrived(m_c)
+    carried = np.zeros((2, *m_h.shape[1:]), layer.dtype)
+    kept = [layer.kept(), layer.kept()]
+    compiled = back.prepare(layer.dtype)
 
-    def run(first, last):
-        def share(s):
-            arriving = m_h, has_c, m_c, masked, counts, has_fresh, fresh
-            compiled(first, last, weights, factors, s.first, s.count, *arriving, carried, m_pre, keep, *kept)
+    def steps(first, last, s):
+        arriving = layer.m_h, has_c, m_c, layer.masked, layer.counts, layer.has_fresh, layer.fresh
+        given = layer.weights, layer.factors, s.first, s.count
+        compiled(first, last, *given, *arriving, carried, layer.pre, keep, *kept)
 
-        in_threads(share, parts)
-
-    if by_library:
-        through = np.empty((pairs, units), dtype)
-        for t in range(steps - 1, -1, -1):
-            run(t, t + 1)
-            product(m_pre[t], w.T, through)
-            carried[0] += through
-    else:
-        run(0, steps)
-    return LSTMMultipliers(m_pre, *carried, *(kept if keep else (None, None)))
+    layer.run(product, steps, layer.pre.__getitem__, carried[0])
+    return LSTMMultipliers(layer.pre, *carried, *(kept if keep else (None, None)))
 
 
 @loop

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from explain_core.kernels.compiling import kernel, loop
-from explain_core.kernels.driving import Product, given, in_threads, nothing, numpy_product, shares
+from explain_core.kernels.driving import Backward, Forward, Product, numpy_product
 from explain_core.kernels.elementary import relu_secant, tanh, tanh_secant
-from explain_core.kernels.products import add_product, library_is_faster
+from explain_core.kernels.products import add_product
 from explain_core.kernels.rows import add, copy, seen
 
 
@@ -42,34 +42,17 @@ def rnn_forward(
         relu: whether the activation is relu instead of tanh.
         test, base, keep, flags, threads, product: as in `lstm_forward`.
     """
-    steps, rows, units = x.shape
-    x = given(x, (steps, rows, units), x.dtype)
-    parts = shares(test, base, rows, steps * rows * units, threads)
-    h = np.empty((steps + 1, rows, units), x.dtype)
-    h[0] = h0
-    factors = np.empty((steps, len(test), units), x.dtype)
-    kept = [np.empty(x.shape, x.dtype) if keep else nothing(3, x.dtype) for _ in range(2)]
-    masked = flags is not None
-    flags = given(flags, (steps, rows), np.dtype(bool))
-    by_library = library_is_faster(rows, units, units)
-    from_h = np.empty((rows, units), x.dtype) if by_library else nothing(2, x.dtype)
-    weights = given(None if by_library else w, (units, units), x.dtype)
+    layer = Forward(x, w, h0, test, base, flags, threads)
+    factors = np.empty((len(x), len(test), h0.shape[1]), x.dtype)
+    kept = [layer.kept(keep), layer.kept(keep)]
     compiled = forward.prepare(x.dtype)
 
-    def run(first, last):
-        def share(s):
-            places = s.rows, s.test, s.base, s.first
-            compiled(first, last, weights, x, from_h, *places, relu, masked, flags, h, factors, keep, *kept)
+    def steps(first, last, s):
+        given, places = (layer.weights, layer.x, layer.from_h), (s.rows, s.test, s.base, s.first)
+        compiled(first, last, *given, *places, relu, layer.masked, layer.flags, layer.h, factors, keep, *kept)
 
-        in_threads(share, parts)
-
-    if by_library:
-        for t in range(steps):
-            product(h[t], w, from_h)
-            run(t, t + 1)
-    else:
-        run(0, steps)
-    return RNNStates(h[1:], factors, *(kept if keep else (None, None)))
+    layer.run(product, steps)
+    return RNNStates(layer.h[1:], factors, *(kept if keep else (None, None)))
 
 
 def rnn_back(
@@ -79,37 +62,18 @@ def rnn_back(
 
     Arguments as in `lstm_back`.
     """
-    factors = np.ascontiguousarray(factors)
-    steps, pairs, units = factors.shape
-    dtype = factors.dtype
-    alone = np.arange(pairs)
-    parts = shares(alone, alone, pairs, steps * pairs * units, threads)
-    m_pre = np.empty(factors.shape, dtype)
-    carried = np.zeros((pairs, units), dtype)
-    kept = np.empty(m_h.shape, dtype) if keep else nothing(3, dtype)
-    masked, has_fresh = counts is not None, fresh is not None
-    counts = given(counts, (steps, pairs), dtype)
-    fresh, m_h = (given(array, (steps, pairs, units), dtype) for array in (fresh, m_h))
-    by_library = library_is_faster(pairs, units, units)
-    weights = given(None if by_library else w.T, (units, units), dtype)
-    compiled = back.prepare(dtype)
+    layer = Backward(factors, w, m_h, counts, fresh, keep, threads)
+    carried = np.zeros(m_h.shape[1:], layer.dtype)
+    kept = layer.kept()
+    compiled = back.prepare(layer.dtype)
 
-    def run(first, last):
-        def share(s):
-            arriving = m_h, masked, counts, has_fresh, fresh
-            compiled(first, last, weights, factors, s.first, s.count, *arriving, carried, m_pre, keep, kept)
+    def steps(first, last, s):
+        arriving = layer.m_h, layer.masked, layer.counts, layer.has_fresh, layer.fresh
+        given = layer.weights, layer.factors, s.first, s.count
+        compiled(first, last, *given, *arriving, carried, layer.pre, keep, kept)
 
-        in_threads(share, parts)
-
-    if by_library:
-        through = np.empty((pairs, units), dtype)
-        for t in range(steps - 1, -1, -1):
-            run(t, t + 1)
-            product(m_pre[t], w.T, through)
-            carried += through
-    else:
-        run(0, steps)
-    return RNNMultipliers(m_pre, carried, kept if keep else None)
+    layer.run(product, steps, layer.pre.__getitem__, carried)
+    return RNNMultipliers(layer.pre, carried, kept if keep else None)
 
 
 @loop

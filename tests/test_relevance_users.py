@@ -234,3 +234,48 @@ def test_relevances_that_overflow_ask_for_a_larger_epsilon():
     with pytest.raises(CompletenessError, match="A larger epsilon"):
         relevance(net, x, 0.0)
     assert_adds_up(relevance(net, x, 1.0), "float32")
+
+
+# --- Programs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_traced_cell_has_what_the_cell_has():
+    """Traced, its gates are opened in place, in parts of the memory that all four share."""
+
+    def forward(net, x):
+        h = c = x.new_zeros(len(x), HIDDEN)
+        for x_t in x.unbind(1):
+            h, c = net.cell(x_t, (h, c))
+        return net.head(h)
+
+    net = drawn(forward, cell=nn.LSTMCell(FEATURES, HIDDEN))
+    traced = torch.jit.trace(net, torch.zeros(SAMPLES, STEPS, FEATURES, dtype=torch.float64))
+    found, expected = (relevances(relevance(model, x_of(), 0.0))[0] for model in (traced, net))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["as it is", "written over"])
+def test_parts_of_one_memory_are_told_apart(again):
+    """A gate and a signal side by side; a gate that was written over is none any more."""
+
+    def forward(net, x):
+        both = net.wide(x[:, 0]) + 0.0
+        gate, signal = both.chunk(2, 1)
+        gate.sigmoid_()
+        signal.tanh_()
+        if again:
+            both[:, 1:-1].mul_(net.narrow(x[:, 1]))
+        return net.head(gate * signal)
+
+    def plain(net, x):
+        gate, signal = net.wide(x[:, 0]).chunk(2, 1)
+        both = torch.cat([torch.sigmoid(gate), torch.tanh(signal)], 1)
+        if again:
+            both = torch.cat([both[:, :1], both[:, 1:-1] * net.narrow(x[:, 1]), both[:, -1:]], 1)
+        gate, signal = both.chunk(2, 1)
+        return net.head(gate * signal if again else torch.sigmoid(net.wide(x[:, 0])[:, :HIDDEN]) * signal)
+
+    modules = {"wide": nn.Linear(FEATURES, 2 * HIDDEN), "narrow": nn.Linear(FEATURES, 2 * HIDDEN - 2)}
+    found, expected = (relevances(relevance(drawn(f, **modules), x_of(), 0.0))[0] for f in (forward, plain))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())

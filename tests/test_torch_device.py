@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from explain_core.backends.protocol import Target
 from explain_core.backends.torch import interpreter, open_runner
 from explain_core.backends.torch.infinities import Infinities, InfinityMetError
+from explain_core.errors import NoRoomError
 from explain_core.preparation.inputs import read_arguments
 
 
@@ -86,5 +87,5 @@ def test_a_full_memory_is_no_missing_rule(monkeypatch):
     x = draw(0, 2, 3)
     runner = runner_of(lambda net, x: x.tanh(), x)
     monkeypatch.setattr(interpreter.PairOps, "__call__", full)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(NoRoomError, match="out of memory with 2 rows at once: CUDA out of memory"):
         attribute(runner, x, x)

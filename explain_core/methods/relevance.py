@@ -42,10 +42,10 @@ def propagate(ready: Prepared, epsilon: float, say: Callable[[float, str], None]
     """
     if not (isinstance(epsilon, Real) and 0 <= epsilon <= sys.float_info.max):
         raise InputError(f"epsilon is {epsilon!r}, and it is a small number from 0 on", hint="The usual one is 0.001.")
-    plan = ready.plan.beside_themselves(ready.runner.explained)
+    alone = ready.one_by_one()
     rules = Relevance(epsilon=float(epsilon))
     try:
-        found = attribute_rows(ready.runner, plan, ready.targets, False, False, say, ledger=rules)
+        found = attribute_rows(alone.runner, alone.plan, alone.targets, False, False, say, ledger=rules)
     except CompletenessError as error:
         raise CompletenessError(error.what, where=error.where, hint=_LARGER) from error
     return replace(found, baseline_prediction=np.zeros_like(found.prediction))

@@ -12,7 +12,7 @@ import numpy as np
 
 from explain_core.backends import get_backend
 from explain_core.backends.protocol import PairAttribution, Runner, Target
-from explain_core.errors import InputError, NoRoomError
+from explain_core.errors import CaptureError, InputError, NoRoomError
 from explain_core.explanation import Explanation
 from explain_core.explanation.build import LabelledInput, build_explanation
 from explain_core.explanation.labels import of_samples
@@ -93,6 +93,21 @@ class Prepared:
                 if not ready.plan.halve():
                     raise
             ready = ready.again(self.precision)
+
+    def one_by_one(self) -> Prepared:
+        """The same sample by sample and without baselines; see `Plan.one_by_one`.
+
+        A model that returns something else for one row alone is run on as many rows as it was opened for.
+        """
+        if self.plan.rows_at_once == 1:
+            return replace(self, plan=self.plan.one_by_one(filled=False))
+        try:
+            alone = replace(self, plan=self.plan.one_by_one(filled=False)).again(self.precision)
+            if (alone.runner.outputs, alone.runner.output_axes) == (self.runner.outputs, self.runner.output_axes):
+                return alone
+        except CaptureError:  # it takes no row alone
+            pass
+        return replace(self, plan=self.plan.one_by_one(filled=True))
 
     def again(self, precision: str | None, sample: int | None = None) -> Prepared:
         """The same in another precision, or of one sample alone; the model is opened anew, in the same batches."""

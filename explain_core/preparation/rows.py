@@ -85,14 +85,18 @@ class Plan:
             one.rows_at_once = 1
         return one
 
-    def beside_themselves(self, explained: tuple[bool, ...]) -> Plan:
-        """The same sample by sample, each its own baseline, for what knows none."""
+    def one_by_one(self, *, filled: bool) -> Plan:
+        """The same with a batch for each sample, which is its own baseline, for what knows none.
+
+        Args:
+            filled: whether batches keep their size, with the sample in every row.
+        """
         alone = copy.copy(self)
-        alone.baseline_count = 1
-        alone.set_baselines(self._leaves, explained, False)
-        if not self._is_fixed:
-            alone.sample_by_sample()
-        alone._is_sample_by_sample = True
+        alone.notes, alone.baseline_count = [], 1
+        alone.set_baselines(self._leaves, self._explained, False)
+        alone.sample_by_sample()
+        if filled:
+            alone.exactly(self.rows_at_once)
         return alone
 
     def with_input(self, i: int, values: np.ndarray) -> Plan:

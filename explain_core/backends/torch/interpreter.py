@@ -16,7 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from explain_core.backends.loop_book import Place as LoopPlace
-from explain_core.backends.provenance import NEUTRAL, carried
+from explain_core.backends.provenance import NEUTRAL
 from explain_core.backends.torch import rules, scales
 from explain_core.backends.torch.aliasing import Roots, mutated_roots, writes_elsewhere, writes_to_first_argument
 from explain_core.backends.torch.compositions import cast
@@ -458,5 +458,5 @@ def _write(op: torch._ops.OpOverload, args: tuple, kwargs: dict, ops: PairOps) -
         target.test.copy_(result.test.detach())
     with torch.no_grad():
         target.base.copy_(result.base)
-    target.scale = result.kind if scales.is_all(target.base) else carried((target.kind, result.kind))
+    target.scale = result.kind
     return target

@@ -9,4 +9,6 @@ _ON_THE_CPU = "DefaultCPUAllocator"
 
 def is_no_room(error: BaseException) -> bool:
     """Whether memory is what an operation lacked."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or _ON_THE_CPU in str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _ON_THE_CPU in str(error)

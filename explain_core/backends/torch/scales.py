@@ -7,9 +7,13 @@ quotient by one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
@@ -105,13 +109,11 @@ def _is_sum(short: str, args: tuple) -> bool:
     return short == "einsum" and len(args[1]) == 1
 
 
-def is_all(tensor: Tensor) -> bool:
-    """Whether a tensor is all of its memory, so that what is written to it leaves nothing of what was there."""
-    return tensor._base is None or tensor._base.numel() == tensor.numel()
-
-
 class Written:
     """What memory holds that is written to in place, whichever of its views is written and whichever read.
+
+    A view that was written and is read again holds what was written to it, unless another one that shares elements
+    with it was written since; any other holds what all of the memory does together.
 
     Args:
         memory: by node of the graph, the node that made its memory; see `aliasing.Roots`.
@@ -119,20 +121,71 @@ class Written:
 
     def __init__(self, memory: Mapping[fx.Node, fx.Node]) -> None:
         self._memory = memory
-        self._kinds: dict[fx.Node, str] = {}
+        self._kinds: dict[fx.Node, str] = {}  # of all of it together
+        self._views: dict[fx.Node, dict[_Place, str]] = {}
 
     def recall(self, node: fx.Node, env: Mapping[fx.Node, Any]) -> None:
         """Before ``node`` runs: what its arguments hold now."""
         for source in node.all_input_nodes:
-            kind = self._kinds.get(self._memory.get(source))
-            if kind is not None:
-                for pair in pairs_in(env[source]):
-                    pair.scale = kind
+            root = self._memory.get(source)
+            if root not in self._kinds:
+                if root is not None and writes(node) and source is node.args[0]:
+                    self._kinds[root] = carried(pair.kind for pair in pairs_in(env[source]))
+                continue
+            for pair in pairs_in(env[source]):
+                pair.scale = self._views.get(root, {}).get(_Place.of(pair.test), self._kinds[root])
 
     def note(self, node: fx.Node, value: Any) -> None:
         """After ``node`` ran: what it has written."""
-        if node in self._memory and is_pair(value) and writes(node):
-            self._kinds[self._memory[node]] = value.kind
+        if node not in self._memory or not is_pair(value) or not writes(node):
+            return
+        root, place = self._memory[node], _Place.of(value.test)
+        if value.test._base is None or value.test._base.numel() == value.test.numel():
+            self._kinds[root], self._views[root] = value.kind, {}
+            return
+        views = {other: kind for other, kind in self._views.get(root, {}).items() if not other.shares(place)}
+        self._views[root] = {**dict(list(views.items())[-_REMEMBERED:]), place: value.kind}
+        self._kinds[root] = carried((self._kinds[root], value.kind))
+
+
+_REMEMBERED = 7
+"""Places of one memory that are told apart beside the last: what is written step by step has as many as steps."""
+
+_COMPARED = 2**20
+"""Elements of a place up to which it is looked whether it shares some with another."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in its memory a tensor is."""
+
+    first: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> _Place:
+        return cls(int(tensor.storage_offset()), tuple(tensor.shape), tuple(tensor.stride()))
+
+    def shares(self, other: _Place) -> bool:
+        """Whether two places have an element in common, as far as that is looked at."""
+        if max(math.prod(self.shape), math.prod(other.shape)) > _COMPARED:
+            return True
+        return _meet(self.shape, self.strides, other.shape, other.strides, other.first - self.first)
+
+
+@lru_cache(maxsize=256)  # a loop writes to the same places of other memory
+def _meet(
+    shape: tuple[int, ...], strides: tuple[int, ...], other: tuple[int, ...], others: tuple[int, ...], apart: int
+) -> bool:
+    return bool(np.isin(_elements(shape, strides), apart + _elements(other, others)).any())
+
+
+def _elements(shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
+    found = np.zeros(1, int)
+    for size, stride in zip(shape, strides, strict=True):
+        found = np.add.outer(found, stride * np.arange(size)).ravel()
+    return found
 
 
 class Divisors(WorstDivisors):

@@ -240,19 +240,43 @@ def test_relevances_that_overflow_ask_for_a_larger_epsilon():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
-def test_a_traced_cell_has_what_the_cell_has():
-    """Traced, its gates are opened in place, in parts of the memory that all four share."""
+@pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_a_traced_cell_has_what_the_cell_has(cell):
+    """Traced, its gates are opened in place, in parts of the memory that all share, and at first of constants."""
 
     def forward(net, x):
-        h = c = x.new_zeros(len(x), HIDDEN)
+        state = None
         for x_t in x.unbind(1):
-            h, c = net.cell(x_t, (h, c))
-        return net.head(h)
+            state = net.cell(x_t, state)
+        return net.head(state[0] if cell is nn.LSTMCell else state)
 
-    net = drawn(forward, cell=nn.LSTMCell(FEATURES, HIDDEN))
+    net = drawn(forward, cell=cell(FEATURES, HIDDEN))
     traced = torch.jit.trace(net, torch.zeros(SAMPLES, STEPS, FEATURES, dtype=torch.float64))
-    found, expected = (relevances(relevance(model, x_of(), 0.0))[0] for model in (traced, net))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+    found, expected = relevance(traced, x_of(), 0.0), relevance(net, x_of(), 0.0)
+    (parts,), (wanted,) = relevances(found), relevances(expected)
+    np.testing.assert_allclose(parts, wanted, rtol=0, atol=1e-12 * np.abs(wanted).max())
+    assert_adds_up(found, "float64")
+
+
+def test_what_comes_to_a_constant_that_is_written_into_is_absorbed():
+    def forward(net, x):
+        first, second = (net.constant * 1.0).chunk(2, 1)
+        first.mul_(net.wide(x[:, 0]))
+        second.mul_(2)
+        return net.head(first + second)
+
+    net = drawn(forward, wide=nn.Linear(FEATURES, HIDDEN))
+    net.constant = nn.Parameter(torch.linspace(0.3, 1.7, 2 * HIDDEN, dtype=torch.float64)[None])
+    found = relevance(net, x_of()[:1], 0.0)
+    assert_adds_up(found, "float64")
+    with torch.no_grad():
+        first, second = net.constant.chunk(2, 1)
+        of_second = (net.head.weight * 2 * second).sum(1) + net.head.bias
+        product = (net.head.weight * first * net.wide(torch.from_numpy(x_of()[:1, 0]))).sum(1)
+        of_bias = (net.head.weight * first * net.wide.bias).sum(1)
+    # Of the product of two signals each has half; the constant's half is absorbed, and of the other that of its bias.
+    wanted = of_second + 0.5 * product + 0.5 * of_bias
+    np.testing.assert_allclose(absorbed(found, "biases")[:, 0], wanted, rtol=1e-12)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["as it is", "written over"])

@@ -251,6 +251,8 @@ def run_graph(graph: fx.GraphModule, inputs: Sequence[Any], ops: PairOps, place:
         if node in roots.paired and isinstance(value, Tensor):
             flow = value.double() if is_whole(value.dtype) else None
             value = Pair(value.clone(), value.clone(), flow, NEUTRAL)
+            if ledger is not None:
+                value = ledger.of_constant(value, module_path(node) or _name(node.target), pairs_in(inputs))
         elif node in roots.copied and isinstance(value, Tensor):
             value = value.clone()
         elif node.op == "placeholder" and node in roots.written:

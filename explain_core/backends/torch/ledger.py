@@ -7,7 +7,7 @@ the prediction difference. That of a linear operation is rounding; views of a te
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -77,6 +77,10 @@ class Ledger:
 
         watched = attach([tape.detach()], back, tape)
         return replace(pair, test=watched) if pair.is_float else replace(pair, flow=watched)
+
+    def of_constant(self, pair: Pair, where: str, inputs: Sequence[Pair]) -> Pair:
+        """The pair of a constant that the model writes into; without a difference it has no part in a ledger."""
+        return pair
 
     def layer_record(self) -> Any:
         """What stands in for the record of a recurrent layer, where this book has one of its own; else None."""

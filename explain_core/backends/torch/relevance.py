@@ -7,7 +7,7 @@ multipliers are multiplied by the values themselves. What there is no rule for i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -352,6 +352,22 @@ class Absorbed(Ledger):
     def hand_on(self, value: Any, place: Place) -> Any:
         """See `Ledger.hand_on`; nothing is noted of states."""
         return value
+
+    def of_constant(self, pair: Pair, where: str, inputs: Sequence[Pair]) -> Pair:
+        """See `Ledger.of_constant`: what comes back to it is absorbed.
+
+        Autograd goes only where an input is, so the constant is put on the tape as if it came from one.
+        """
+        tapes = [given.tape for given in inputs if given.is_float or given.flow is not None]
+        if not pair.is_float or not tapes:
+            return pair
+        take, value, tape = self._taking((where, BIASES)), pair.test.clone(), tapes[0]
+
+        def back(m: Tensor) -> Tensor:
+            take(float(weighed(m.conj(), value).real.sum(dtype=torch.float64)))
+            return torch.zeros_like(tape)
+
+        return replace(pair, test=attach([pair.test], back, tape))
 
     def constant(self, output: Tensor) -> None:
         """See `Ledger.constant`: it is a bias."""

@@ -2,12 +2,9 @@
 
 import streamlit as st
 
-from explain_core.figures import gate_activation_figure, gate_figure
 from ui import frame
-from ui.in_words import LAYER_WORDS, Shown
-from ui.parts import chart
-
-BY = {"gate": "Per gate", "unit": "Per unit"}
+from ui.components.gates import choose_layer, draw_activations, draw_contributions
+from ui.in_words import LAYER_WORDS
 
 
 def draw() -> None:
@@ -27,61 +24,6 @@ def draw() -> None:
     frame.draw_residual(shown, output)
     draw_contributions(shown, layer, output)
     draw_activations(shown, layer)
-
-
-def choose_layer(shown: Shown) -> str:
-    gates = shown.explanation.gates
-
-    def words(name: str) -> str:
-        return f"{name} ({gates[name].attrs['kind']}, {gates[name].sizes['unit']} units)"
-
-    return st.selectbox("Layer", list(gates), format_func=words, key=f"layer {shown.key}", width=320)
-
-
-@st.fragment
-def draw_contributions(shown: Shown, layer: str, output: str) -> None:
-    st.subheader("Through which gate the difference came in, and when")
-    st.markdown(
-        "Each bar is the share of the difference that came in through one gate at one timestep. The rest was "
-        "in the layer's memory already, from earlier steps (dotted line); both together are the solid line."
-    )
-    by = st.segmented_control(
-        "Show",
-        list(BY),
-        format_func=BY.get,
-        default="gate",
-        required=True,
-        key="gates by",
-        label_visibility="collapsed",
-    )
-    chart(
-        gate_figure(shown.explanation, layer, 0, output, by=by, theme=frame.theme(), titled=False),
-        key=f"gates {shown.key} {layer} {output} {by}",
-        alt=f"Contribution of each gate of {layer} over time",
-    )
-
-
-@st.fragment
-def draw_activations(shown: Shown, layer: str) -> None:
-    st.subheader("How open the gates were")
-    st.markdown(
-        "0 is closed and 1 is open (candidate and new values go from −1 to 1). Solid: this sequence; dotted: the "
-        "baseline; grey: where most units are."
-    )
-    units = [int(unit) for unit in shown.explanation.gates[layer]["unit"].values]
-    unit = st.selectbox(
-        "Unit",
-        [None, *units],
-        format_func=lambda unit: "All units on average" if unit is None else f"Unit {unit}",
-        key=f"unit {shown.key} {layer}",
-        width=320,
-        label_visibility="collapsed",
-    )
-    chart(
-        gate_activation_figure(shown.explanation, layer, 0, unit=unit, theme=frame.theme(), titled=False),
-        key=f"open {shown.key} {layer} {unit}",
-        alt=f"Values of the gates of {layer} over time",
-    )
 
 
 frame.page(draw)

@@ -1,38 +1,26 @@
 """The same prediction explained by several methods, side by side; and their error as the sequence gets longer."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
-import pandas as pd
 import streamlit as st
 
-from explain_core.diagnostics import comparison, horizons
 from explain_core.diagnostics.comparison import Comparison, MethodResult
-from explain_core.figures.comparison import comparison_figure, curves_figure
-from explain_core.figures.horizon import horizon_figure
 from explain_core.jobs.tasks.explaining import Request
-from explain_core.jobs.tasks.methods import add_tables, of_output, one_horizon, one_method
-from explain_core.methods.registry import METHODS, Cost
-from explain_core.rules.relevance import BIASES, SLOPES, STABILIZER
+from explain_core.jobs.tasks.methods import add_tables, of_output, one_method
 from explain_core.words import signed
 from ui import frame
-from ui.errors import plain
+from ui.components.comparison import (
+    choose_methods,
+    draw_absorbed,
+    draw_curves,
+    draw_heatmaps,
+    draw_table,
+    offer_tables,
+    run_each,
+)
+from ui.components.horizon import draw_horizon
 from ui.in_words import Shown
-from ui.parts import chart, csv_button
-from ui.progressive import gather, wait_for, words_of
-from ui.session import Outcome
-from ui.subjects import request_key
-
-SPLICED = "Here the model always gets its full length: the first timesteps are the sequence's, the rest the baseline's."
-CUT = "Here the sequence ends after so many timesteps."
-
-ABSORBED_BY = {
-    BIASES: "are kept by biases and other constants",
-    STABILIZER: "by the ε that holds sums near zero",
-    SLOPES: "by functions that are taken by their slope",
-}
+from ui.progressive import wait_for, words_of
 
 
 def draw() -> None:
@@ -77,199 +65,6 @@ def one_output(request: Request, shown: Shown, output: str) -> Request:
     if request.target is not None:
         return request
     return replace(request, target=shown.explanation.output_position(output))
-
-
-def choose_methods(request: Request) -> list[str]:
-    """Ask which methods; PairLift is always the first."""
-    framework = request.model.framework
-    others = [name for name, method in METHODS.items() if name != "pairlift" and framework in method.frameworks]
-    usual = [name for name in comparison.DEFAULT if name in others]
-
-    def words(name: str) -> str:
-        return METHODS[name].name + (" (slow)" if METHODS[name].cost is Cost.HIGH else "")
-
-    chosen = st.multiselect("Methods", others, default=usual, format_func=words, key=f"methods {framework}")
-    with st.expander("What the methods do", icon=":material/menu_book:"):
-        lines = [f"- **{METHODS[name].name}.** {METHODS[name].words}" for name in ("pairlift", *others)]
-        st.markdown("\n".join(lines))
-    return ["pairlift", *(name for name in others if name in chosen)]
-
-
-def run_each(
-    kind: str, request: Request, methods: Sequence[str], task: Callable[..., Any]
-) -> tuple[dict[str, Outcome], Outcome | None]:
-    """Run ``task`` with each method; see `ui.progressive.gather`."""
-    key = request_key(request)
-    return gather(
-        kind,
-        key,
-        methods,
-        lambda method: frame.session().outcome((kind, key, method), request.model, task, request, method),
-    )
-
-
-def draw_table(compared: Comparison) -> None:
-    if not compared.results:
-        return
-    table = compared.table
-    in_words = pd.DataFrame(
-        {
-            "Method": table["name"],
-            "Adds up": table["adds_up"].map({True: "yes", False: "no"}).fillna("no result"),
-            "Off by": table["relative_error"].map(percent),
-            "Agrees with PairLift": table["agreement"],
-            "Deletion": table["deletion"],
-            "Insertion": table["insertion"],
-            "Seconds": table["seconds"],
-            "What happened": table["message"],
-        }
-    )
-    if not any(table["message"]):
-        in_words = in_words.drop(columns="What happened")
-    two = st.column_config.NumberColumn(format="%.2f")
-    st.dataframe(
-        in_words,
-        hide_index=True,
-        key="methods table",
-        width="stretch",
-        column_config={
-            "Agrees with PairLift": st.column_config.NumberColumn(
-                "Agrees", format="%.2f", help="With PairLift's order of all values: 1 is the same, 0 no relation."
-            ),
-            "Deletion": two,
-            "Insertion": two,
-            "Seconds": two,
-            "Off by": st.column_config.TextColumn(
-                width=100, help="What is missing or too much, of the difference to be shared out."
-            ),
-            "Method": st.column_config.TextColumn(width="medium"),
-        },
-    )
-    st.caption(
-        "Low deletion and high insertion areas mean that the timesteps a method calls important are those that move "
-        "the prediction. Agreement of 1 means the same order of all values as PairLift's."
-    )
-    by_note: dict[str, list[str]] = {}
-    for result in compared.results:
-        notes = result.explanation.notes if result.explanation is not None else [result.message]
-        for note in dict.fromkeys(notes):
-            by_note.setdefault(note, []).append(result.name)
-    for note, names in by_note.items():
-        of = "" if len(names) == len(compared.results) else f"{', '.join(names)}: "  # what holds for all needs no name
-        st.caption(f":material/info: {plain(of + note)}")
-
-
-def draw_absorbed(compared: Comparison, shown: Shown) -> None:
-    """Beside the sum of relevance propagation, what it lost on the way."""
-    found = compared.explanations.get("lrp")
-    if found is None:
-        return
-    prediction = float(found.prediction[0, 0])
-    absorbed = compared.absorbed
-    parts = absorbed.groupby("absorbed_by")["value"].sum()
-    lost = [f"**{signed(value, shown.unit)}** {ABSORBED_BY[by]}" for by, value in parts.items()]
-    left = prediction - absorbed["value"].sum()
-    st.markdown(
-        f"Relevance propagation shares out the prediction of **{signed(prediction, shown.unit)}** itself: "
-        f"**{signed(left, shown.unit)}** reach the inputs" + "".join(f", {words}" for words in lost) + "."
-    )
-    with st.expander("Where it is absorbed", icon=":material/filter_alt:"):
-        table = absorbed.pivot_table(index="layer", columns="absorbed_by", values="value", sort=False)
-        st.dataframe(table.rename_axis("Layer"), key="methods absorbed")
-
-
-def percent(part: float) -> str:
-    """A part of the whole for people; what is less than they would read is said to be."""
-    if np.isnan(part):
-        return ""
-    return "under 0.01 %" if part < 1e-4 else f"{100 * part:.2g} %" if part < 0.1 else f"{100 * part:,.0f} %"
-
-
-def draw_heatmaps(compared: Comparison, shown: Shown) -> None:
-    st.subheader("The same sequence, explained by each method")
-    st.markdown(
-        "One colour scale for all: orange raises, blue lowers. Look for places where a picture differs from "
-        "PairLift's, and for methods that do not add up."
-    )
-    names = "-".join(compared.explanations)
-    chart(
-        comparison_figure(compared.explanations, theme=frame.theme()),
-        key=f"methods heatmaps {shown.key} {names}",
-        alt="Attributions of each method on the same sequence",
-    )
-
-
-def draw_curves(compared: Comparison, shown: Shown) -> None:
-    st.subheader("Does the model agree with the order?")
-    st.markdown(
-        "Timesteps are taken out of the sequence (left) or put into the baseline (right), those that matter most to a "
-        "method first. The better the order, the earlier the left curve falls and the right one rises. This judges the "
-        "order only, not whether the shares add up."
-    )
-    chart(
-        curves_figure(compared.curves, theme=frame.theme()),
-        key=f"methods curves {shown.key} {len(compared.results)}",
-        alt="Deletion and insertion curves of each method",
-    )
-
-
-def draw_horizon(request: Request, shown: Shown, *, busy: bool) -> dict[str, pd.DataFrame]:
-    """The horizon curve once it is asked for, and the methods above are done; returns its table when it is complete."""
-    st.subheader("Does it still add up when the sequence gets longer?")
-    asked = ("horizon", request_key(request))
-    if asked not in frame.session().asked:
-        st.markdown("Every method is run again on shorter versions of the sequence, one method after the other.")
-        st.button(
-            "Draw the horizon curve",
-            key="horizon",
-            icon=":material/show_chart:",
-            on_click=frame.session().asked.add,
-            args=(asked,),
-        )
-        return {}
-    if busy:
-        st.caption("The horizon curve comes when the methods above are done.")
-        return {}
-    framework = request.model.framework
-    methods = [name for name in horizons.DEFAULT if framework in METHODS[name].frameworks]
-    found, pending = run_each("horizon", request, methods, one_horizon)
-    wait_for("horizon", pending, len(found), len(methods))
-    parts = [outcome.value for outcome in found.values() if outcome.value is not None]
-    for method, outcome in found.items():
-        if outcome.value is None:
-            st.caption(f":material/error: {METHODS[method].name}: {plain(words_of(outcome))}")
-    if not parts:
-        return {}
-    table = pd.concat(parts, ignore_index=True)
-    how = SPLICED if table["how"][0] == "spliced" else CUT
-    st.markdown(
-        "Each line says how far a method's shares are from adding up on a sequence of so many timesteps. In the grey "
-        f"area only the rounding of the model's own predictions is left. {how}"
-    )
-    chart(
-        horizon_figure(table, theme=frame.theme()),
-        key=f"horizon {shown.key} {len(parts)}",
-        alt="Error of each method against the number of timesteps, and the time it took",
-    )
-    for row in table[table["message"] != ""].itertuples():
-        st.caption(f":material/info: {row.name}: {plain(row.message)}")
-    return {"horizon": table} if pending is None else {}
-
-
-def offer_tables(tables: dict[str, pd.DataFrame]) -> None:
-    if not tables:
-        return
-    titles = {
-        "methods": "Methods",
-        "methods_attributions": "Attributions side by side",
-        "methods_agreement": "Agreement of every two methods",
-        "methods_curves": "Deletion and insertion curves",
-        "horizon": "Horizon curve",
-    }
-    with st.popover("Download", icon=":material/download:"):
-        for name, table in tables.items():
-            csv_button(table, name.replace("_", "-"), f"{titles[name]} (CSV)", width="stretch")
-        st.caption("They are also part of the explanation's own file (NetCDF).")
 
 
 frame.page(draw)

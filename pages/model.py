@@ -1,23 +1,12 @@
 """What the opened model is, and for a demo how well it does and where its data is from."""
 
-from collections.abc import Sequence
-from math import prod
-
-import pandas as pd
 import streamlit as st
 
-from explain_core.demos import Demo
-from explain_core.jobs.tasks.opening import ModelSource
-from explain_core.jobs.tasks.preview import Preview, preview
-from explain_core.models import ModelSummary
-from explain_core.models.hints import ASSUMED
-from explain_core.words import number
 from ui import frame
-from ui.errors import plain, show
-from ui.model import is_confirmed, source_key
+from ui.components.demo import draw_demo
+from ui.components.model_summary import draw_summary
+from ui.errors import show
 from ui.preview import draw_data
-
-METRICS = {"RMSE": "Typical error (RMSE)", "accuracy": "Share of right answers (accuracy)"}
 
 
 def draw() -> None:
@@ -38,88 +27,6 @@ def draw() -> None:
         frame.wait_or_say(choice.opening)
     else:
         draw_summary(choice.opening.value.summary, choice.model)
-
-
-def draw_demo(demo: Demo) -> None:
-    st.markdown(f"**{plain(demo.title)}**  \n{plain(demo.description)}")
-    metrics = demo.metrics
-    st.subheader("How well it does")
-    better = "lower" if metrics.lower_is_better else "higher"
-    unit = f" in {metrics.unit}" if metrics.unit else ""
-    st.markdown(
-        f"{METRICS.get(metrics.name, metrics.name)}{unit}, {better} is better, on {metrics.n} sequences "
-        f"that the model never saw ({plain(metrics.split)})."
-    )
-    rows = [("This model", metrics.model, "what is explained here")]
-    rows += [(each.name.capitalize(), each.value, each.description) for each in metrics.references]
-    table = pd.DataFrame(rows, columns=["Method", metrics.name, "What it is"]).set_index("Method")
-    st.table(table.style.format({metrics.name: "{:.3g}"}), border="horizontal")
-    st.caption(
-        f"Data: {plain(demo.source)}. Licence: {plain(demo.licence)}. [Where it is from]({demo.url}). "
-        f"{plain(demo.citation)}"
-    )
-
-
-def draw_summary(summary: ModelSummary, source: ModelSource) -> None:
-    st.subheader("What is in the model")
-    if summary.assumptions and not is_confirmed(source):
-        st.warning(
-            "**Please confirm.** The file has weights without their model. What stands below under *Not in the file* "
-            "was assumed; another choice in the sidebar gives other predictions.",
-            icon=":material/help:",
-        )
-    with st.container(horizontal=True):
-        st.metric("Format", summary.format, border=True)
-        st.metric("Parameters", f"{summary.parameters:,}", border=True)
-        st.metric("Recurrent layers", len(summary.recurrent_layers), border=True)
-    st.dataframe(
-        pd.DataFrame(
-            [(layer.name, layer.kind, layer.detail, layer.parameters) for layer in summary.layers],
-            columns=["Layer", "Kind", "Sizes", "Parameters"],
-        ),
-        hide_index=True,
-        key="layers",
-        width="stretch",
-        column_config={"Parameters": st.column_config.NumberColumn(format="localized")},
-    )
-    takes = [f"`{spec.name}`: {spec.dtype}, {shape_in_words(spec.shape)}" for spec in summary.inputs]
-    st.markdown("**It takes**\n\n" + "\n".join(f"- {line}" for line in takes))
-    draw_preview(source)
-    draw_list("**How it was opened**", summary.notes)
-    draw_list("**Not in the file, so assumed or chosen**", [text.removeprefix(ASSUMED) for text in summary.assumptions])
-
-
-def draw_list(title: str, sentences: Sequence[str]) -> None:
-    if sentences:
-        st.markdown(f"{title}\n\n" + "\n".join(f"- {plain(sentence)}" for sentence in sentences))
-
-
-def draw_preview(source: ModelSource) -> None:
-    """What the model answers to zeros, tried in the worker."""
-    outcome = frame.session().outcome(("preview", source_key(source)), source, preview, source)
-    if outcome.running or outcome.error:
-        frame.wait_or_say(outcome)
-    elif outcome.value is not None:
-        st.markdown(f"**A first prediction**\n\n{preview_in_words(outcome.value)}")
-
-
-def preview_in_words(found: Preview) -> str:
-    given = " × ".join(map(str, found.given))
-    numbers = ", ".join(number(value) for _, value in found.values)
-    size = " × ".join(map(str, found.shape)) or "1"
-    more = ", ..." if prod(found.shape) > len(found.values) else ""
-    others = f" It returns {found.others} more." if found.others else ""
-    return f"For zeros of {given} it answers {size} {'number' if size == '1' else 'numbers'}: {numbers}{more}.{others}"
-
-
-def shape_in_words(shape: tuple[int | None, ...] | None) -> str:
-    if shape is None:
-        return "of a shape that the file does not tell"
-    names = ["samples", "timesteps", "features"] if len(shape) <= 3 else [f"axis {i + 1}" for i in range(len(shape))]
-    return " × ".join(
-        f"{'any number of' if size is None else size} {name.removesuffix('s') if size == 1 else name}"
-        for size, name in zip(shape, names, strict=False)
-    )
 
 
 frame.page(draw)

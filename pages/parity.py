@@ -1,19 +1,9 @@
 """The same weights in PyTorch and in TensorFlow, and how far the two engines are apart."""
 
-import pandas as pd
 import streamlit as st
 
-from explain_core.backends import is_installed
-from explain_core.diagnostics.two_frameworks import OTHER, REFEREE, TITLES, summary
-from explain_core.explanation import own_steps
-from explain_core.figures.parity import WORDS, parity_figure
-from explain_core.jobs.tasks.steps import Process, parity_other, parity_own
-from explain_core.words import number, short, size
 from ui import frame
-from ui.errors import plain
-from ui.in_words import Shown
-from ui.parts import chart, csv_button
-from ui.subjects import request_key
+from ui.components.parity import draw_parity
 
 
 def draw() -> None:
@@ -28,78 +18,6 @@ def draw() -> None:
         draw_parity(shown)
     elif frame.choice() == frame.Choice():
         st.info("Give a model and a sequence in the sidebar first.", icon=":material/upload_file:")
-
-
-def draw_parity(shown: Shown) -> None:
-    request, session = frame.choice().request, frame.session()
-    framework = request.model.framework
-    other = OTHER[framework]
-    if not is_installed(other):
-        st.info(f"{TITLES[other]} is not installed here, so there is nothing to compare with.", icon=":material/info:")
-        return
-    key = request_key(request)
-    first = session.outcome(("parity", key), request.model, parity_own, request)
-    if first.value is None:
-        frame.wait_or_say(first)
-        return
-    own, _, blueprint = first.value
-    second = session.outcome(("parity with", key), Process(other), parity_other, own, framework, other, blueprint)
-    if second.value is None:
-        frame.wait_or_say(second)
-        return
-    table = second.value
-    shown.explanation.diagnostics["parity"] = table
-    draw_words(table, framework)
-    layers = [layer for layer in dict.fromkeys(table["layer"]) if layer]
-    layer = layers[0] if layers else None
-    if len(layers) > 1:
-        layer = st.selectbox("Layer", layers, key=f"parity layer {shown.key}", width=320)
-    gates = shown.explanation.gates.get(layer)
-    in_sample = table if gates is None else table[table["step"] < own_steps(gates.isel(sample=0))]
-    chart(
-        parity_figure(in_sample, layer, theme=frame.theme(), titled=False),
-        key=f"parity {shown.key} {layer}",
-        alt="Difference between the two frameworks at every step",
-    )
-    if request.background:
-        st.caption(
-            ":material/info: Compared with the average of the baselines, since states have to be those of one run."
-        )
-    for note in table.attrs["notes"]:
-        st.caption(f":material/info: {plain(note)}")
-    draw_table(summary(table))
-    csv_button(table, "two-frameworks")
-
-
-def draw_words(table: pd.DataFrame, framework: str) -> None:
-    attributions = table[table["quantity"] == "attribution"].groupby("compared_with")["difference"].max()
-    words = f"The attributions of {TITLES[framework]} and {TITLES[OTHER[framework]]} differ by at most "
-    words += f"**{short(attributions[TITLES[OTHER[framework]]])}** of the largest."
-    if REFEREE in attributions:
-        words += (
-            f" A referee that is neither, shap's TensorFlow explainer on the layer written out by hand, differs by at "
-            f"most **{short(attributions[REFEREE])}**."
-        )
-    st.markdown(words)
-
-
-def draw_table(found: pd.DataFrame) -> None:
-    words = {**WORDS, "prediction": "Prediction", "baseline prediction": "Baseline prediction"}
-    st.dataframe(
-        pd.DataFrame(
-            {
-                "What": found["quantity"].map(words),
-                "Layer": found["layer"],
-                "Compared with": found["compared_with"],
-                "Largest difference, relative": found["difference"].map(size),
-                "Largest value": found["largest"].map(number),
-            }
-        ),
-        hide_index=True,
-        key="parity summary",
-        column_config={"Compared with": st.column_config.TextColumn(width="medium")},
-        width="stretch",
-    )
 
 
 frame.page(draw)

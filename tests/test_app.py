@@ -355,7 +355,7 @@ def test_a_bug_gets_an_id_that_is_in_the_log(app, monkeypatch, caplog):
     def fail(*args, **kwargs):
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("explain_core.figures.attribution_figure", fail)
+    monkeypatch.setattr("ui.components.attributions.attribution_figure", fail)
     app.run()
     shown = app.error[0].value
     number = shown.split("`")[1]

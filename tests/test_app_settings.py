@@ -14,7 +14,7 @@ def settings(app, monkeypatch):  # noqa: F811
     """Draws the page for a sandbox and arguments of the server; what stands on it."""
 
     def draw(sandbox, *arguments):
-        monkeypatch.setattr("explain_core.jobs.sandbox.status", lambda: sandbox)
+        monkeypatch.setattr("ui.components.server.status", lambda: sandbox)
         monkeypatch.setattr(sys, "argv", ["app.py", *arguments])
         app.switch_page("pages/settings.py").run()
         assert not app.exception

@@ -66,6 +66,19 @@ def test_methods_come_one_by_one_and_a_failing_one_is_a_row(app, monkeypatch):
     assert "180 values need 2^180 runs" in table.loc["Shapley values, exact", "What happened"]
 
 
+def test_what_relevance_propagation_loses_stands_beside_its_sum(app, monkeypatch):
+    monkeypatch.setattr(comparison, "DEFAULT", ("pairlift", "lrp"))
+    wait_without_error(app)
+    app.switch_page("pages/methods.py")
+    wait_without_error(app)
+    assert not app.exception
+    assert any(text.value.startswith("Relevance propagation shares out the prediction of") for text in app.markdown)
+    kept = kept_with(app, "methods_absorbed")
+    inputs = kept["methods_attributions"]["lrp"].sum()
+    prediction = app.session_state["session"].load(request_key(app.session_state["choice"].request)).prediction
+    assert inputs + kept["methods_absorbed"]["value"].sum() == pytest.approx(float(prediction[0, 0]), rel=1e-5)
+
+
 def test_a_keras_model_the_crash_of_shap_on_it_and_the_tables_that_are_kept(app, monkeypatch):
     monkeypatch.setattr(comparison, "DEFAULT", ("pairlift", "deep_explainer", "integrated_gradients"))
     monkeypatch.setattr(horizons, "DEFAULT", ("pairlift", "deep_explainer"))

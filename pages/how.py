@@ -46,8 +46,8 @@ on with an approximation.
 ##### Your files
 Models and sequences stay on the machine that runs this app. A model is opened in a process of its own,
 after a check that nothing in the file can run as code. PyTorch models (`.pt2`, TorchScript, state dicts) and
-Keras models (`.keras`, `.h5`, SavedModels) have an engine each, in PyTorch and in TensorFlow, that were written apart
-from one another and give the same numbers for the same weights.
+Keras models (`.keras`, `.h5`, SavedModels) have an engine each, in PyTorch and in TensorFlow. The two share their
+formulas and nothing else, and give the same numbers for the same weights.
 """
     )
 

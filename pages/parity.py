@@ -9,9 +9,9 @@ from ui.components.parity import draw_parity
 def draw() -> None:
     st.title("Two frameworks")
     st.markdown(
-        "PairLift has an engine in PyTorch and one in TensorFlow, written apart from one another. Here the model is "
-        "built again in the other framework with the same weights, explained there, and compared: what it predicts, "
-        "its attributions, and what its gates did at every step. Below 10⁻⁵ only rounding is left."
+        "PairLift has an engine in PyTorch and one in TensorFlow, which share their formulas and nothing else. Here "
+        "the model is built again in the other framework with the same weights, explained there, and compared: what it "
+        "predicts, its attributions, and what its gates did at every step. Below 10⁻⁵ only rounding is left."
     )
     shown = frame.explanation()
     if shown is not None:

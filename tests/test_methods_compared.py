@@ -57,10 +57,11 @@ def made(kind, *args):
     return kind(*args).double().eval()
 
 
+@pytest.mark.parametrize("method", ["pairlift", "lrp"])
 @pytest.mark.parametrize("base", [BASE, MANY], ids=["one baseline", "background"])
-def test_curves_begin_and_end_at_the_predictions(base):
+def test_curves_begin_and_end_at_the_predictions(base, method):
     model, options = made(Recurrent), {"background": len(base) > 1, "device": "cpu"}
-    ex = xc.explain(model, X, base, **options)
+    ex = xc.methods.explain_with(method, model, X, base, **options)
     curves = faithfulness.faithfulness_curves(model, X, base, None, ex, **options)
     with torch.no_grad():
         whole = model(torch.from_numpy(X)).numpy()

@@ -54,7 +54,9 @@ def curves_of(ready: Prepared, explanation: Explanation, points: int = POINTS) -
     tables = []
     for n, sample in enumerate(samples_of(ready, seed=0)):
         model.use(sample)
-        ends = explanation.prediction.values[n] - explanation.baseline_prediction.values[n]
+        # The model's own, for a method may know no baseline.
+        start = in_batches(model.predict, sample.base, sample.rows_at_once).mean(0, dtype=np.float64)
+        ends = explanation.prediction.values[n] - start
         for k, output in enumerate(explanation.outputs):
             credit = np.zeros(max(int(group.max()) for group in groups) + 1)
             for group, part in zip(groups, attributions, strict=True):
@@ -72,8 +74,7 @@ def curves_of(ready: Prepared, explanation: Explanation, points: int = POINTS) -
                             "replaced": counts,
                             "part": counts / len(rank),
                             "prediction": moved,
-                            "position": (moved - float(explanation.baseline_prediction.values[n, k]))
-                            / (ends[k] if ends[k] else np.nan),
+                            "position": (moved - start[k]) / (ends[k] if ends[k] else np.nan),
                         }
                     )
                 )

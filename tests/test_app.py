@@ -16,8 +16,8 @@ from torch import nn
 from explain_core.demos import list_demos, load_demo
 from explain_core.errors import InputError
 from explain_core.sequences.labelled import label
+from ui.baselines import upload_baselines
 from ui.picture import pair_picture
-from ui.subjects import upload_baselines
 
 __all__ = ["app", "workers"]  # the fixtures
 

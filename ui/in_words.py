@@ -8,7 +8,8 @@ import numpy as np
 
 from explain_core.explanation import Explanation
 from explain_core.words import number, signed
-from ui.subjects import Baseline, Subject
+from ui.baselines import Baseline
+from ui.subjects import Subject
 
 
 @dataclass(frozen=True)

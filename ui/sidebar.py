@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import streamlit as st
-import xarray as xr
 
 from explain_core.backends import is_installed
 from explain_core.demos import Demo, list_demos, load_demo
@@ -14,25 +13,15 @@ from explain_core.errors import ExplainError
 from explain_core.jobs.frameworks import FRAMEWORKS
 from explain_core.jobs.tasks.explaining import Request, try_out
 from explain_core.jobs.tasks.opening import ModelSource, OpenedModel, open_model
-from explain_core.jobs.tasks.sequences import read_sequences
-from explain_core.sequences import Options
-from explain_core.sequences.fitting import fit
-from explain_core.sequences.labelled import single
+from ui.baselines import Baseline, demo_baselines
+from ui.components.baseline_choice import choose_baseline, file_baselines
 from ui.data import Data, draw_data
 from ui.data_options import choices
 from ui.errors import plain
 from ui.model import MODEL_WORDS, choose_model
 from ui.outputs import choose_output
 from ui.session import Outcome, Session
-from ui.subjects import (
-    Baseline,
-    Subject,
-    demo_baselines,
-    demo_subject,
-    digest,
-    upload_baselines,
-    upload_subject,
-)
+from ui.subjects import Subject, demo_subject, digest, upload_subject
 
 BACKENDS = {"auto": "Automatic", **FRAMEWORKS}
 DATA_WORDS = (
@@ -101,7 +90,7 @@ def _draw_demo(session: Session, demos: dict[str, str]) -> Choice:
     subject = demo_subject(demo, demo.index(name))
     if subject.note:
         st.caption(subject.note[0].upper() + subject.note[1:])
-    baseline = _choose_baseline(demo_baselines(demo), demo.slug)
+    baseline = choose_baseline(demo_baselines(demo), demo.slug)
     opening = session.outcome(("open", subject.model.path, ()), subject.model, open_model, subject.model)
     backend, device = _settings(opening.value)
     request = subject.request(baseline, None, backend, device)
@@ -138,10 +127,10 @@ def _ask(session: Session, opening: Outcome, source: ModelSource, data: Data) ->
         return Choice(model=source, opening=opening, waiting=trying, data=data)
     target, names = choose_output(trying.value)
     subject = replace(subject, output_names=names)
-    baselines = _file_baselines(session, opening.value, data, subject)
+    baselines = file_baselines(session, opening.value, data, subject)
     if isinstance(baselines, Outcome):
         return Choice(model=source, opening=opening, waiting=baselines, data=data)
-    baseline = _choose_baseline(baselines, "files")
+    baseline = choose_baseline(baselines, "files")
     button = st.container()
     with st.expander("My own baseline", icon=":material/upload_file:"):
         _upload(session, "Baseline", "baseline", "One sequence like the one to explain, one timestep, or several")
@@ -186,34 +175,6 @@ def _prepare(session: Session, source: ModelSource, opened: OpenedModel, data: D
     subject = upload_subject(source, opened.summary, sequences, index, data.scaling, data.pad_tokens)
     key = ("try", source.path, tuple(source.architecture.items()), digest(subject.inputs))
     return subject, session.outcome(key, source, try_out, source, subject.inputs)
-
-
-def _choose_baseline(baselines: list[Baseline], key: str) -> Baseline:
-    by_label = {baseline.label: baseline for baseline in baselines}
-    label = st.selectbox(
-        "Compare with",
-        list(by_label),
-        key=f"baseline {key}",
-        help="An explanation says why the model answers this and not that: what it is compared with decides.",
-    )
-    return by_label[label]
-
-
-def _file_baselines(session: Session, opened: OpenedModel, data: Data, subject: Subject) -> list[Baseline] | Outcome:
-    path = session.held("baseline")
-    own = None
-    if path is not None:
-        reading = session.outcome(("read", path, Options()), None, read_sequences, path, Options())
-        if reading.value is None:
-            return reading
-        own = reading.value.sequences
-
-    def another(index: int) -> xr.DataArray:
-        inputs = opened.summary.inputs
-        fitted = fit(single(data.sequences, index), inputs, "the background", data.scaling, data.pad_tokens)
-        return next(iter(fitted.values())) if isinstance(fitted, dict) else fitted
-
-    return upload_baselines(data.sequences, own, subject.series, another, data.pad_tokens[0])
 
 
 def _settings(opened: OpenedModel | None) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _RANGES = 3
-_WORTH = 0.05  # of all |attribution|; less is not worth a sentence, unless it is the strongest
+_WORTH = 0.01  # of all |attribution|; less is not worth a sentence, unless it is the strongest
 _EDGE = 0.2  # of the largest cell of a feature; weaker steps make a run no longer, and several of them end it
 _TOGETHER = 1.5  # times what one feature moved is a run of all features told instead
 _MATTERS, _NEARLY_ALL = 0.9, 0.8  # of |attribution|, and of the timesteps

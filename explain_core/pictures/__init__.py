@@ -1,0 +1,5 @@
+"""Charts and the stage as PNG and SVG, made without a browser by matplotlib (which `picture` imports when called)."""
+
+from explain_core.pictures.picture import FORMATS, picture
+
+__all__ = ["FORMATS", "picture"]

@@ -32,6 +32,11 @@ def short(value: float) -> str:
     return f"{mantissa}e{int(power)}" if power and not -4 < int(power) < 4 else f"{float(f'{value:.0e}'):g}"
 
 
+def counted(count: int, word: str) -> str:
+    """So many of something, e.g. ``1 column`` or ``1,200 columns``."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
 def _readable(digits: str, unit: str) -> str:
     digits = re.sub(r"e([+-])0*(?=\d)", lambda match: "e" + match[1].replace("+", ""), digits)
     return digits.replace("-", "−") + (f"\N{NO-BREAK SPACE}{unit}" if unit else "")

@@ -35,8 +35,7 @@ def draw() -> None:
         return
     output = frame.choose_output(shown)
     request = frame.choice().request
-    if request.target is None:
-        request = replace(request, target=shown.explanation.output_position(output), output_names=None)
+    request = replace(request.of_output(shown.explanation.output_position(output)), output_names=None)
     key = request_key(request)
     outcome = frame.session().outcome(("ledgers", key), request.model, audit_all, request)
     if outcome.value is None:

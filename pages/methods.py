@@ -1,7 +1,5 @@
 """The same prediction explained by several methods, side by side; and their error as the sequence gets longer."""
 
-from dataclasses import replace
-
 import streamlit as st
 
 from explain_core.diagnostics.comparison import Comparison, MethodResult
@@ -62,9 +60,7 @@ def draw() -> None:
 
 def one_output(request: Request, shown: Shown, output: str) -> Request:
     """The request for one output; one that asks for all of them has them in order."""
-    if request.target is not None:
-        return request
-    return replace(request, target=shown.explanation.output_position(output))
+    return request.of_output(shown.explanation.output_position(output))
 
 
 frame.page(draw)

@@ -58,6 +58,11 @@ def exported(steps=5):
     return buffer.getvalue()
 
 
+def output_names(app):
+    """The widget for the names of the outputs; it has another key for each model."""
+    return next(widget for widget in app.text_input if widget.key.startswith("output names"))
+
+
 CSV = b"speed,slope,load\n" + b"\n".join(b"%d,%.1f,0" % (i, i / 2) for i in range(5))
 
 
@@ -124,7 +129,7 @@ def test_the_keras_demo_on_every_page_with_the_other_engine_and_as_a_file(app):
     upload(app, ("own.keras", demo.model_path.read_bytes()), ("months.csv", rows))
     app.button(key="explain").click()
     wait(app)
-    assert app.title[0].value == "own.keras"
+    assert app.title[0].value == "Own: GRU in TensorFlow"
     assert "Adds up" in text(app)
     found = app.session_state["session"].workers
     imported = {name: worker.run(imported_frameworks).result(SOON) for name, worker in found.items()}
@@ -162,7 +167,7 @@ def test_uploaded_state_dict_and_csv(app):
     assert app.selectbox(key="option read").options[0] == "last step"
     app.button(key="explain").click()
     wait(app)
-    assert app.title[0].value == "walk.pth"
+    assert app.title[0].value == "Walk: LSTM in PyTorch"
     assert "Adds up" in text(app)
     torch.manual_seed(0)
     x = torch.tensor(np.loadtxt(io.BytesIO(CSV), delimiter=",", skiprows=1), dtype=torch.float32)
@@ -188,7 +193,7 @@ def test_a_choice_that_completes_the_state_dict_changes_the_prediction(app):
 def test_several_outputs_have_names(app):
     wait(app)
     upload(app, ("walk.pth", state_dict(outputs=2)), ("walk.csv", CSV))
-    app.text_input(key="output names").set_value("rising, falling")
+    output_names(app).set_value("rising, falling")
     wait(app)
     app.button(key="explain").click()
     wait(app)
@@ -196,19 +201,6 @@ def test_several_outputs_have_names(app):
         "rising",
         "falling",
     }
-
-
-def test_an_output_at_every_step_is_chosen_by_time_and_number(app):
-    wait(app)
-    upload(app, ("walk.pth", state_dict(outputs=2)), ("walk.csv", CSV))
-    app.selectbox(key="option read").set_value("every step")
-    wait(app)
-    assert app.number_input(key="output step 0").value == 5
-    app.number_input(key="output step 0").set_value(2)
-    app.number_input(key="output unit").set_value(2)
-    app.button(key="explain").click()
-    wait(app)
-    assert "Adds up" in text(app)
 
 
 def test_own_baseline(app):
@@ -278,16 +270,16 @@ def test_files_are_remembered_while_looking_at_a_demo(app):
     confirmed = next(box.key for box in app.checkbox if box.key.startswith("confirmed "))
     app.checkbox(key=confirmed).check()
     app.selectbox(key="option read").set_value("mean over time")
-    app.text_input(key="output names").set_value("height")
+    output_names(app).set_value("height")
     wait(app)
     app.segmented_control(key="source").set_value("demo")
     wait(app)
     app.segmented_control(key="source").set_value("files")
     wait(app)
-    assert app.title[0].value == "walk.pth"
+    assert app.title[0].value == "Walk: LSTM in PyTorch"
     assert app.selectbox(key="option read").value == "mean over time"
     assert app.checkbox(key=confirmed).value
-    assert app.text_input(key="output names").value == "height"
+    assert output_names(app).value == "height"
 
 
 @pytest.mark.parametrize("page", ["pages/explanation.py", "pages/layers.py", "pages/parity.py"])

@@ -357,7 +357,7 @@ class TestFit:
     def test_too_few_features_cannot_be_fixed(self):
         error = self.fixes(series(4, 2), spec(None, None, 3))
         assert error.fixes == ()
-        assert "Add 1 columns" in error.hint
+        assert "Add 1 column:" in error.hint
 
     def test_models_that_reshape_inside_take_the_steps_side_by_side(self):
         x = series(3, 2, names=["p", "q"])

@@ -14,12 +14,13 @@ from ui import uploads
 from ui.errors import boundary, plain, show
 from ui.in_words import Shown
 from ui.lifetime import close_with_browser
+from ui.outputs import choose_shown, remember
 from ui.session import Outcome, Session
 from ui.sidebar import Choice, draw
 from ui.subjects import request_key
 
 _inside = ContextVar("inside", default=False)  # whether a page is being drawn beside the sidebar
-_KEPT = ("option ", "confirmed ", "output names", "output tensor", "sequence files", "baseline files", "words ")
+_KEPT = ("option ", "layout ", "confirmed ", "sequence files", "baseline files", "words ")
 
 
 def session() -> Session:
@@ -59,6 +60,7 @@ def page(draw: Callable[[], None]) -> None:
 
 def _prepare() -> None:
     """Draw the sidebar and leave the choice for the page."""
+    remember()
     chosen = {key: value for key, value in st.session_state.items() if str(key).startswith(_KEPT)}
     uploads.let_go({value for key, value in st.session_state.items() if str(key).startswith("taken ") and value})
     with st.sidebar:
@@ -120,18 +122,7 @@ def explanation() -> Shown | None:
 
 def choose_output(shown: Shown) -> str:
     """Ask which of several outputs to look at; one output needs no question."""
-    outputs = shown.explanation.outputs
-    if len(outputs) == 1:
-        return outputs[0]
-    answer = shown.likeliest
-    return st.selectbox(
-        shown.subject.output_label,
-        outputs,
-        index=outputs.index(answer),
-        format_func=lambda name: f"{name} (largest)" if name == answer else name,
-        key=f"output {shown.key}",
-        width=320,
-    )
+    return choose_shown(shown)
 
 
 def draw_residual(shown: Shown, output: str) -> None:

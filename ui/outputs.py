@@ -1,68 +1,171 @@
-"""Choosing which output of an uploaded model to explain."""
+"""Choosing which outputs of an uploaded model to explain, and which of those to look at."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from explain_core.backends.protocol import ModelOutput
 from explain_core.errors import InputError
-from explain_core.preparation.targets import select_targets
-from ui.errors import plain
+from explain_core.words import counted
+
+if TYPE_CHECKING:
+    from ui.in_words import Shown
 
 MOST_TOGETHER = 12  # up to so many outputs are explained at once, so that switching between them is instant
+MOST_STEPS = 200  # output steps that are explained together; each costs a pass through the model
 
 
-def choose_output(outputs: tuple[ModelOutput, ...]) -> tuple[Any, tuple[str, ...] | None]:
-    """Ask for what is not clear; returns the target for `explain_core.explain` and the names of the outputs.
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be explained of a model's outputs.
 
-    Names are None where the engine's own serve: of one step of a sequence output, say.
+    Attributes:
+        target: for `explain_core.explain`.
+        names: of the units, in the place of ``output_names``; None where ``labels`` say it.
+        labels: of the targets of a list, for people.
+        steps: whether the targets are the steps of one output in time.
     """
-    if not outputs:
+
+    target: Any
+    names: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None
+    steps: bool = False
+
+
+def choose_output(outputs: tuple[ModelOutput, ...], model: str) -> Wanted:
+    """Ask for what is not clear.
+
+    Args:
+        outputs: what the model returns.
+        model: what tells this model from others; what was chosen for one does not count for another.
+
+    Raises:
+        InputError: it returned nothing that can be explained.
+    """
+    can = [output for output in outputs if not output.unexplained]
+    if not can:
         raise InputError("The model returned no numbers to explain.", where="the model")
-    position = 0
-    if len(outputs) > 1:
-        words = [_in_words(i, output) for i, output in enumerate(outputs)]
-        position = words.index(st.selectbox("Output", words, key="output tensor"))
-    shape = outputs[position].shape
-    prefix = (outputs[position].name,) if len(outputs) > 1 else ()
-    if len(outputs) == 1 and len(shape) <= 1 and prod(shape) <= MOST_TOGETHER:
-        return None, _names(prod(shape))
-    target = (*prefix, *_index(shape))
-    (chosen,), _ = select_targets(target, outputs, None)
-    st.caption(f"“{plain(chosen.label)}” in charts and files, which count from 0 as Python does.")
-    return target, None
+    head = can[0]
+    if len(can) > 1:
+        words = [_in_words(outputs.index(output) + 1, output) for output in can]
+        head = can[words.index(_select("Head", words, f"output head {model}", "The model returns several results."))]
+    prefix = (head.name,) if len(outputs) > 1 else ()
+    shape = tuple(map(int, head.shape))
+    key = f"{model} {outputs.index(head)}"
+    if len(shape) >= 2:
+        return _of_steps(prefix, head, shape, key)
+    count = prod(shape)
+    if count > MOST_TOGETHER:
+        unit = _number(f"Output, 1 to {count:,}", count, f"output unit {key}")
+        return Wanted([(*prefix, unit - 1)], labels=(f"Output {unit}",))
+    usual = [head.name] if prefix and count == 1 else None
+    names = _names(count, key, usual)
+    if not prefix:
+        return Wanted(None, names)
+    index = [()] if not shape else [(i,) for i in range(count)]
+    return Wanted([(*prefix, *place) for place in index], labels=names)
 
 
-def _in_words(position: int, output: ModelOutput) -> str:
+def _of_steps(prefix: tuple[str, ...], head: ModelOutput, shape: tuple[int, ...], key: str) -> Wanted:
+    """All steps of one number of an output in time, or all rows of one that has names for them."""
+    steps, *between, units = shape
+    middle = [_number(f"Output axis {k + 2}", size, f"output axis {k} {key}") - 1 for k, size in enumerate(between)]
+    unit = _number(f"Output number, 1 to {units:,}", units, f"output unit {key}") if units > 1 else 1
+    first, last = 1, steps
+    if steps > MOST_STEPS:
+        kept = f"output range {key}"
+        at = _kept().get(kept, (steps - MOST_STEPS + 1, steps))
+        first, last = st.slider("Output steps", 1, steps, at, key=kept)
+        _kept()[kept] = first, last
+        first = max(first, last - MOST_STEPS + 1)
+        left = steps - (last - first + 1)
+        st.caption(
+            f"Explained are output steps {first:,} to {last:,}, at most {MOST_STEPS} at a time; "
+            f"{counted(left, 'other')} of the model's {steps:,} left out."
+        )
+    of = f"Output {unit}, " if units > 1 else ""
+    rows = head.rows or [f"{of}step {i + 1}" for i in range(steps)]
+    labels = tuple(str(row)[0].upper() + str(row)[1:] for row in rows[first - 1 : last])
+    targets = [(*prefix, i, *middle, unit - 1) for i in range(first - 1, last)]
+    return Wanted(targets, labels=labels, steps=not head.rows)
+
+
+def choose_shown(shown: Shown) -> str:
+    """Ask which of the explained outputs to look at; one output needs no question. Other pages begin with it."""
+    outputs = shown.explanation.outputs
+    if len(outputs) == 1:
+        return outputs[0]
+    in_time = shown.subject.output_steps
+    answer = outputs[-1] if in_time else shown.likeliest
+    kept = f"shown {shown.subject.model.path}"
+    start = _kept().get(kept, answer)
+    start = start if start in outputs else answer
+    if in_time:
+        chosen = st.select_slider("Output step", outputs, start, key=f"output {shown.key}", width="stretch")
+    else:
+        chosen = st.selectbox(
+            shown.subject.output_label,
+            outputs,
+            index=outputs.index(start),
+            format_func=lambda name: f"{name} (largest)" if name == answer else name,
+            key=f"output {shown.key}",
+            width=320,
+        )
+    _kept()[kept] = chosen
+    return chosen
+
+
+def remember() -> None:
+    """Keep what the widgets hold at the start of a run: one that is not drawn in it, forgets."""
+    _kept().update({key: value for key, value in st.session_state.items() if str(key).startswith(_WIDGETS)})
+
+
+_WIDGETS = ("output head ", "output unit ", "output axis ", "output names ")
+
+
+def _kept() -> dict[Any, Any]:
+    """What was chosen, by widget."""
+    return st.session_state.setdefault("outputs chosen", {})
+
+
+def _prefilled(key: str, fits: bool = True) -> str:
+    """The key of a widget that shows what was chosen before, where that fits."""
+    if key not in st.session_state and fits and key in _kept():
+        st.session_state[key] = _kept()[key]
+    return key
+
+
+def _select(label: str, words: Sequence[str], key: str, about: str) -> str:
+    return st.selectbox(label, words, key=_prefilled(key, _kept().get(key) in words), help=about)
+
+
+def _number(label: str, most: int, key: str) -> int:
+    before = _kept().get(key)
+    return int(st.number_input(label, 1, most, key=_prefilled(key, isinstance(before, int) and before <= most)))
+
+
+def _in_words(place: int, output: ModelOutput) -> str:
     """An output by its name, or where that is only its place (such as "1.0") by a number; and its shape."""
-    name = f"Output {position + 1}" if output.name.replace(".", "").isdigit() else output.name
+    name = f"Output {place}" if output.name.replace(".", "").isdigit() else output.name
     return f"{name} ({' × '.join(map(str, output.shape)) or 'one number'})"
 
 
-def _names(count: int) -> tuple[str, ...]:
-    usual = ["Output"] if count == 1 else [f"Output {i + 1}" for i in range(count)]
+def _names(count: int, key: str, usual: Sequence[str] | None = None) -> tuple[str, ...]:
+    usual = usual or (["Output"] if count == 1 else [f"Output {i + 1}" for i in range(count)])
+    key = f"output names {key}"
     given = st.text_input(
-        "Names of the outputs",
+        "Name of the output" if count == 1 else "Names of the outputs",
         placeholder=", ".join(usual[:4]) + (", ..." if count > 4 else ""),
-        key="output names",
-        help=f"Separated by commas; there {'is 1' if count == 1 else f'are {count}'}.",
+        key=_prefilled(key),
+        help="What it is called in charts and files." if count == 1 else f"Separated by commas; there are {count}.",
     )
     names = [name.strip() for name in given.split(",") if name.strip()]
     if names and (len(names) != count or len(set(names)) != count):
-        st.caption(f":material/warning: Give {count} different names.")
+        st.caption(f":material/warning: Give {counted(count, 'name')}{', all different' if count > 1 else ''}.")
         return tuple(usual)
     return tuple(names or usual)
-
-
-def _index(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Ask for one number of an output: unit, or timestep and unit."""
-    *steps, units = shape
-    index = []
-    for axis, size in enumerate(steps):
-        label = "Output timestep" if axis == len(steps) - 1 else f"Output axis {axis + 1}"
-        index.append(st.number_input(label, 1, size, size, key=f"output step {axis}") - 1)
-    unit = st.number_input("Output number", 1, units, key="output unit") - 1 if units > 1 else 0
-    return (*index, unit)

@@ -11,14 +11,16 @@ from explain_core.backends import is_installed
 from explain_core.demos import Demo, list_demos, load_demo
 from explain_core.errors import ExplainError
 from explain_core.jobs.frameworks import FRAMEWORKS
-from explain_core.jobs.tasks.explaining import Request, try_out
+from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.opening import ModelSource, OpenedModel, open_model
+from explain_core.jobs.tasks.trying import Trial, try_out
 from ui.baselines import Baseline, demo_baselines
 from ui.components.baseline_choice import choose_baseline, file_baselines
 from ui.data import Data, draw_data
 from ui.data_options import choices
 from ui.errors import plain
-from ui.model import MODEL_WORDS, choose_model
+from ui.layout import choose_layout, draw_problem, try_layout
+from ui.model import MODEL_WORDS, choose_model, source_key
 from ui.outputs import choose_output
 from ui.session import Outcome, Session
 from ui.subjects import Subject, demo_subject, digest, upload_subject
@@ -101,32 +103,42 @@ def _draw_files(session: Session) -> Choice:
     model = _upload(session, "Model", "model", MODEL_WORDS)
     completing = st.container()
     path = _upload(session, "Sequence", "data", DATA_WORDS)
-    opening = source = None
+    opening = source = trying = None
     if model is not None:
         with completing:
             opening, source = choose_model(session, _upload, model)
         if opening.value is None:
             return Choice(model=source, opening=opening, waiting=opening)
-    if path is None:
+        trying = try_layout(session, source)
+    if path is None and (trying is None or not trying.running):
+        with completing:
+            if trying is not None:
+                draw_problem(trying.value or Trial())
         return Choice(model=source, opening=opening)
-    data = draw_data(session, _upload, path, opening.value.summary if opening else None)
-    if isinstance(data, Outcome):
-        return Choice(model=source, opening=opening, waiting=data)
-    if opening is None or data.sequences is None:
+    data = None
+    if path is not None:
+        data = draw_data(session, _upload, path, opening.value.summary if opening else None)
+        if isinstance(data, Outcome):
+            return Choice(model=source, opening=opening, waiting=data)
+    if data is not None and (opening is None or data.sequences is None):
         return Choice(model=source, opening=opening, data=data, error=data.error)
+    if trying.running:
+        return Choice(model=source, opening=opening, waiting=trying, data=data)
+    with completing:
+        time_first = choose_layout(trying.value or Trial(), opening.value.summary, source.path.parent.name)
     try:
-        return _ask(session, opening, source, data)
+        return _ask(session, opening, source, data, time_first)
     except ExplainError as error:  # what is wrong stands beside what was read
         return Choice(model=source, opening=opening, data=data, error=error)
 
 
-def _ask(session: Session, opening: Outcome, source: ModelSource, data: Data) -> Choice:
+def _ask(session: Session, opening: Outcome, source: ModelSource, data: Data, time_first: frozenset[str]) -> Choice:
     """What is to be explained of an opened model and a file that was read."""
-    subject, trying = _prepare(session, source, opening.value, data)
+    subject, trying = _prepare(session, source, opening.value, data, time_first)
     if trying.value is None:
         return Choice(model=source, opening=opening, waiting=trying, data=data)
-    target, names = choose_output(trying.value)
-    subject = replace(subject, output_names=names)
+    wanted = choose_output(trying.value, source.path.parent.name)
+    subject = replace(subject, output_names=wanted.names, output_labels=wanted.labels, output_steps=wanted.steps)
     baselines = file_baselines(session, opening.value, data, subject)
     if isinstance(baselines, Outcome):
         return Choice(model=source, opening=opening, waiting=baselines, data=data)
@@ -136,7 +148,7 @@ def _ask(session: Session, opening: Outcome, source: ModelSource, data: Data) ->
         _upload(session, "Baseline", "baseline", "One sequence like the one to explain, one timestep, or several")
     backend, device = _settings(opening.value)
     asked = button.button("Explain", key="explain", type="primary", icon=":material/play_arrow:", width="stretch")
-    request = subject.request(baseline, target, backend, device)
+    request = subject.request(baseline, wanted.target, backend, device)
     return Choice(None, source, opening, subject, baseline, request, asked, data=data)
 
 
@@ -163,7 +175,9 @@ def _upload(session: Session, label: str, key: str, words: str) -> Path | None:
     return path
 
 
-def _prepare(session: Session, source: ModelSource, opened: OpenedModel, data: Data) -> tuple[Subject, Outcome]:
+def _prepare(
+    session: Session, source: ModelSource, opened: OpenedModel, data: Data, time_first: frozenset[str]
+) -> tuple[Subject, Outcome]:
     """Choose a sequence and try the model on it."""
     sequences = data.sequences
     names = [str(name) for name in sequences["sample"].values]
@@ -172,9 +186,12 @@ def _prepare(session: Session, source: ModelSource, opened: OpenedModel, data: D
         is_cut = choices().of(data.path).window is not None
         latest = len(names) - 1 if is_cut else 0  # of windows, people ask for the last
         index = names.index(st.selectbox("Sequence to explain", names, latest, key="sequence files"))
-    subject = upload_subject(source, opened.summary, sequences, index, data.scaling, data.pad_tokens)
-    key = ("try", source.path, tuple(source.architecture.items()), digest(subject.inputs))
-    return subject, session.outcome(key, source, try_out, source, subject.inputs)
+    subject = upload_subject(
+        source, opened.summary, sequences, index, data.scaling, data.pad_tokens, time_first=time_first
+    )
+    inputs = subject.as_taken
+    key = ("try", *source_key(source), digest(inputs), tuple(sorted(time_first)))
+    return subject, session.outcome(key, source, try_out, source, inputs)
 
 
 def _settings(opened: OpenedModel | None) -> tuple[str, str]:

@@ -6,6 +6,7 @@ Plain Python, no Streamlit: the sidebar chooses, this module prepares.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any
@@ -15,11 +16,13 @@ import pandas as pd
 import xarray as xr
 
 from explain_core.demos import Demo
+from explain_core.jobs.frameworks import FRAMEWORKS
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.opening import ModelSource
 from explain_core.models import ModelSummary
 from explain_core.sequences import Scaling, single
 from explain_core.sequences.fitting import fit
+from explain_core.sequences.roles import samples_first
 from ui.baselines import Baseline
 
 
@@ -27,8 +30,10 @@ from ui.baselines import Baseline
 class Subject:
     """One sequence and the model that is to be explained on it.
 
-    ``inputs`` is what `explain_core.explain` takes for one sample; several inputs are a dict whose first is
-    the sequence.
+    ``inputs`` is what `explain_core.explain` takes for one sample, samples first; several inputs are a dict whose first
+    is the sequence, and ``baselines_beside`` has what the others are compared with. ``time_first`` names the inputs
+    that the model takes as (time, sample, ...). ``output_labels`` are names for the targets of a list, which
+    are steps of an output in time where ``output_steps`` says so.
     """
 
     title: str
@@ -42,6 +47,10 @@ class Subject:
     observed: str | float | None = None
     note: str = ""
     time_label: str = "Timestep"
+    time_first: frozenset[str] = frozenset()
+    baselines_beside: Mapping[str, Any] = field(default_factory=dict)
+    output_labels: tuple[str, ...] | None = None
+    output_steps: bool = False
 
     @property
     def series(self) -> xr.DataArray:
@@ -50,26 +59,63 @@ class Subject:
 
     def request(self, baseline: Baseline, target: Any, backend: str, device: str) -> Request:
         """The job that explains this subject."""
-        values = baseline.values
-        if isinstance(self.inputs, dict) and not isinstance(values, str):
-            values = {next(iter(self.inputs)): values}
+        values: Any = baseline.values
+        first = ""
+        if isinstance(self.inputs, dict):
+            first = next(iter(self.inputs))
+            values = {first: values, **self.baselines_beside}
         return Request(
             model=self.model,
-            inputs=self.inputs,
-            baselines=values,
+            inputs=self.as_taken,
+            baselines=self._turned_baselines(values),
             target=target,
             background=baseline.background,
             backend=backend,
             device=device,
             output_names=self.output_names,
+            labels=self.output_labels,
+            main=first,
+            fold=self.series.ndim > 3,
         )
+
+    @property
+    def beside(self) -> dict[str, Any]:
+        """The inputs beside the sequence by name."""
+        return dict(list(self.inputs.items())[1:]) if isinstance(self.inputs, dict) else {}
+
+    @property
+    def as_taken(self) -> xr.DataArray | dict[str, Any]:
+        """The inputs in the layout of the model."""
+        if not self.time_first:
+            return self.inputs
+        if not isinstance(self.inputs, dict):
+            return _turned(self.inputs)
+        return {name: _turned(value) if name in self.time_first else value for name, value in self.inputs.items()}
+
+    def _turned_baselines(self, values: Any) -> Any:
+        """Arrays of baselines in the layout of the model, one by name or alone."""
+
+        def turned(value: Any) -> Any:
+            return value if isinstance(value, str) else np.swapaxes(value, 0, 1)
+
+        if not self.time_first:
+            return values
+        if not isinstance(values, dict):
+            return turned(values)
+        return {name: turned(value) if name in self.time_first else value for name, value in values.items()}
+
+
+def _turned(value: xr.DataArray) -> xr.DataArray:
+    """Time before the samples; the library goes by the names."""
+    return value.transpose("time", "sample", ...)
 
 
 def request_key(request: Request) -> str:
     """A digest of everything in a request: equal requests have equal results."""
     model = request.model
     what = [str(model.path), model.architecture, str(model.code), request.inputs, request.baselines, request.background]
-    return digest([*what, request.target, request.output_names, request.backend, request.device])
+    how = [request.backend, request.device, request.labels, request.main, request.fold]
+    return digest([*what, request.target, request.output_names, *how])
 
 
 def digest(value: Any) -> str:
@@ -154,17 +200,37 @@ def upload_subject(
     index: int,
     scaling: Scaling | None = None,
     pad_tokens: tuple[int, str] = (0, "end"),
+    *,
+    time_first: frozenset[str] = frozenset(),
+    beside: Mapping[str, xr.DataArray | np.ndarray] | None = None,
 ) -> Subject:
     """One uploaded sequence in the form that the opened model takes.
+
+    Args:
+        time_first: names of the inputs that the model takes as (time, sample, ...).
+        beside: the other inputs of this sequence by name, see `fit`.
 
     Raises:
         InputError: the sequence does not fit; says what the model takes and what was found, with the likely fixes.
     """
     one = single(sequences, index)
+    inputs = fit(one, samples_first(summary.inputs, time_first), source.path.name, scaling, pad_tokens, beside)
+    series = next(iter(inputs.values())) if isinstance(inputs, dict) else inputs
     return Subject(
-        title=source.path.name,
+        title=title_of(source, summary),
         sequence=str(one["sample"].values[0]),
         model=source,
-        inputs=fit(one, summary.inputs, source.path.name, scaling, pad_tokens),
+        inputs=inputs,
         time_label="Word" if one.ndim == 2 else "Timestep",
+        time_first=time_first if "time" in series.dims else frozenset(),
     )
+
+
+def title_of(source: ModelSource, summary: ModelSummary) -> str:
+    """A model in words, of its file's name and its layers, e.g. "Gru forecaster: GRU in PyTorch"."""
+    words = re.sub(r"[\s_-]+", " ", source.path.stem).strip() or "Model"
+    kinds = list(dict.fromkeys(layer.kind for layer in summary.recurrent_layers))[:3]
+    made = " and ".join(kinds) or "model"
+    framework = FRAMEWORKS.get(source.framework, "")
+    about = f"{made} in {framework}" if framework else made
+    return f"{words[0].upper()}{words[1:]}: {about}"

@@ -55,6 +55,7 @@ _CLASSES = {
     "Preview": "explain_core.jobs.tasks.preview",
     "Reading": "explain_core.sequences.reading",
     "Scaling": "explain_core.sequences.scaling",
+    "Trial": "explain_core.jobs.tasks.trying",
     "Vocabulary": "explain_core.sequences.vocabulary",
 }
 _ERRORS = {

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,10 @@ from explain_core.explanation.labels import label_texts
 from explain_core.explanation.own_units import OFFSET, SCALE
 from explain_core.models.loaded import ExpectedInput
 from explain_core.sequences.cutting import padded
+from explain_core.sequences.misfits import cut_windows, wrong_features, wrong_steps
+from explain_core.sequences.roles import Role, main_input, roles_of, state_axis
 from explain_core.sequences.scaling import Scaling, scaled
-
-_NOT_FEATURES = re.compile(r"(.*[_ ])?(id|index|no|nr|number|unit|cycle|row|rul|target|label|class|y)$", re.IGNORECASE)
-_MOST_WINDOWS = 2000
+from explain_core.words import counted
 
 
 def fit(
@@ -26,40 +25,81 @@ def fit(
     where: str,
     scaling: Scaling | None = None,
     pad_tokens: tuple[int, str] = (0, "end"),
+    beside: Mapping[str, xr.DataArray | np.ndarray] | None = None,
 ) -> xr.DataArray | dict[str, Any]:
     """What `explain_core.explain` takes for one sequence (sample, time, feature), or (sample, time) of token ids.
 
     Args:
-        inputs: what the model takes: a sequence, and at most a length or a mask beside it.
+        inputs: what the model takes, samples first (see `roles.samples_first`).
         scaling: how values become the model's; token ids have none.
         pad_tokens: the id that fills token ids up to the model's length, and where: "end" or "start".
+        beside: the other inputs by name, as `fit_beside` makes them; lengths and masks are made of the sequence.
+
+    Returns:
+        One array where the model takes one input; else a dict whose first is the sequence.
 
     Raises:
-        InputError: it does not fit; says what was expected and found, with the likely fixes.
+        InputError: it does not fit, or another input is missing; says what was expected and found, with likely fixes.
     """
-    first, *others = inputs
-    if len(others) > 1 or (others and _beside(others[0]) is None):
-        names = ", ".join(spec.name for spec in inputs)
+    place, roles, beside = main_input(inputs), roles_of(inputs), beside or {}
+    first = inputs[place]
+    others = [(spec, role) for i, (spec, role) in enumerate(zip(inputs, roles, strict=True)) if i != place]
+    missing = [spec for spec, role in others if spec.name not in beside and not is_made(role)]
+    if missing:
+        names = ", ".join(repr(spec.name) for spec in missing)
         raise InputError(
-            f"The model takes {len(inputs)} inputs ({names}); the app explains models of one "
-            "sequence, or of a sequence and its length.",
+            f"The model takes {counted(len(inputs), 'input')}; still to be given: {names}.",
             where=where,
-            hint="In Python, explain_core.explain takes a dict with any number of inputs.",
+            hint="Give each under its name in the sidebar.",
         )
-    if first.takes_token_ids:
+    if first.takes_token_ids and roles[place] is Role.TOKENS:
         one = _tokens(one, first, where, pad_tokens)
         length = int(one["length"][0]) if "length" in one.coords else one.sizes["time"]
     elif first.shape is not None and len(first.shape) == 2:
-        return _flat(one, first, first.shape[1], where, scaling)
+        one = _flat(one, first, first.shape[1], where, scaling)
+        length = 1
+    elif roles[place] is Role.GRID:
+        one, length = _grid(one, first, where), one.sizes.get("time", 1)
     else:
         length = one.sizes["time"]
-        one = _series(one, first, where, scaling, may_pad=bool(others))
+        takes_length = any(role in (Role.LENGTH, Role.MASK) for _, role in others)
+        one = _series(one, first, where, scaling, may_pad=takes_length)
     if not others:
         return one
-    beside = _beside(others[0])
-    own = np.array([length]) if beside == "length" else np.arange(one.sizes["time"])[None] < length
-    one = one.assign_coords(length=("sample", [length]))
-    return {first.name: one, others[0].name: own.astype(_dtype(others[0]))}
+    if any(is_made(role) and role is not Role.STATE for _, role in others) and "time" in one.dims:
+        one = one.assign_coords(length=("sample", [length]))
+    found: dict[str, Any] = {first.name: one}
+    for spec, role in others:
+        found[spec.name] = beside[spec.name] if spec.name in beside else _made(spec, role, length, one)
+    return found
+
+
+def fit_beside(
+    one: xr.DataArray, spec: ExpectedInput, role: Role, where: str, scaling: Scaling | None = None
+) -> xr.DataArray:
+    """Another input than the sequence, of one sample.
+
+    Args:
+        one: what its file has for the sample, (sample, time, feature).
+        spec, role: of this input, samples first.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    if role is Role.TOKENS:
+        return _tokens(one, spec, where, (0, "end"))
+    if role is Role.STATIC:
+        return _static(one, spec, where, scaling)
+    if role is Role.GRID:
+        return _grid(one, spec, where)
+    if role in (Role.LENGTH, Role.MASK):
+        return _numbers(one, spec, where)
+    return _series(one, spec, where, scaling, may_pad=False)
+
+
+def is_made(role: Role) -> bool:
+    """Whether an input can be left to `fit`: what it is follows from the sequence, or is usually zeros."""
+    return role in (Role.LENGTH, Role.MASK, Role.STATE)
 
 
 def scaled_values(values: np.ndarray, fitted: xr.DataArray) -> np.ndarray:
@@ -69,12 +109,68 @@ def scaled_values(values: np.ndarray, fitted: xr.DataArray) -> np.ndarray:
     return (values - fitted[OFFSET].values) / fitted[SCALE].values
 
 
-def _beside(spec: ExpectedInput) -> str | None:
-    """What a second input is: "length" (sample,), "mask" (sample, time), or None for something else."""
-    axes = len(spec.shape) if spec.shape is not None else 1
-    if axes == 1 and spec.dtype in ("int64", "int32"):
-        return "length"
-    return "mask" if axes == 2 and (spec.dtype == "bool" or "mask" in spec.name.lower()) else None
+def _made(spec: ExpectedInput, role: Role, length: int, one: xr.DataArray) -> xr.DataArray | np.ndarray:
+    """A length, a mask of the real steps, or a state of zeros."""
+    if role is Role.LENGTH:
+        return np.array([length]).astype(_dtype(spec))
+    if role is Role.MASK:
+        return (np.arange(one.sizes["time"])[None] < length).astype(_dtype(spec))
+    shape = spec.shape or ()
+    samples = state_axis(spec)
+    sizes = tuple(1 if k == samples else size or 0 for k, size in enumerate(shape))
+    if not shape or 0 in sizes:
+        raise InputError(
+            "It is a state that a recurrent layer starts from, and the file does not tell its size.",
+            where=spec.name,
+            hint="Explain the model from Python: explain_core.explain takes a dict with an array for each input.",
+        )
+    dims = ("layer", "sample", "unit") if samples else ("sample", "unit")
+    return xr.DataArray(np.zeros(sizes, _float(spec)), dims=dims, coords={"sample": one["sample"].values})
+
+
+def _static(one: xr.DataArray, spec: ExpectedInput, where: str, scaling: Scaling | None) -> xr.DataArray:
+    """Numbers that hold for the whole sequence: one row, or the same in all rows."""
+    values, wanted = one.values[0], spec.shape[-1] if spec.shape else None
+    if "feature" not in one.dims or not (values == values[0]).all():
+        changes = "" if "feature" not in one.dims else str(one["feature"].values[(values != values[0]).any(axis=0)][0])
+        raise InputError(
+            f"The input {spec.name!r} has no timesteps, and {changes or 'its file'!r} changes from row to row.",
+            where=where,
+            hint="Give one row for each sequence, with a column that has the sequences' names.",
+        )
+    one = one.isel(time=[0])
+    if wanted is not None and one.sizes["feature"] != wanted:
+        raise wrong_features(one, spec, wanted, where)
+    one = one if scaling is None else scaled(one, scaling)
+    return one.isel(time=0, drop=True).astype(_float(spec))
+
+
+def _numbers(one: xr.DataArray, spec: ExpectedInput, where: str) -> xr.DataArray:
+    """A length or a mask from a file: one column, a number in all or one for each step."""
+    if one.sizes.get("feature", 1) != 1:
+        raise wrong_features(one, spec, 1, where)
+    flat = one.isel(feature=0, drop=True) if "feature" in one.dims else one
+    axes = 1 if spec.shape is None else len(spec.shape)
+    return (flat.isel(time=0, drop=True) if axes == 1 else flat).astype(_dtype(spec))
+
+
+def _grid(one: xr.DataArray, spec: ExpectedInput, where: str) -> xr.DataArray:
+    """An array of more axes than a sequence has, such as images in time; its sizes must be those of the model."""
+    wanted = spec.shape
+    if (
+        wanted is None
+        or one.ndim != len(wanted)
+        or any(size not in (None, found) for size, found in zip(wanted[1:], one.shape[1:], strict=True))
+    ):
+        sizes = " × ".join("any" if size is None else str(size) for size in (wanted or ())[1:])
+        raise InputError(
+            f"The model takes arrays of {len(wanted or ())} axes for {spec.name!r}, such as images: {sizes} for each "
+            f"sample. The file has {' × '.join(map(str, one.shape[1:]))}.",
+            where=where,
+            hint="Give an .npy or .npz file with the samples along the first axis, and the others as the model has "
+            "them.",
+        )
+    return one.astype(_float(spec))
 
 
 def _dtype(spec: ExpectedInput) -> str:
@@ -90,17 +186,11 @@ def _series(
 ) -> xr.DataArray:
     if one.ndim == 2:
         raise InputError("The model takes numbers, and these are words.", where=where, hint="Give a file of numbers.")
-    if spec.shape is not None and len(spec.shape) > 3:
-        raise InputError(
-            f"The model takes arrays of {len(spec.shape)} axes, such as images; a sequence has timesteps and features.",
-            where=where,
-            hint="Explain it from Python: explain_core.explain takes arrays of any shape.",
-        )
     steps, features = one.sizes["time"], one.sizes["feature"]
     if spec.features is not None and spec.features != features:
-        raise _wrong_features(one, spec, spec.features, where)
+        raise wrong_features(one, spec, spec.features, where)
     if spec.timesteps is not None and spec.timesteps != steps and not (may_pad and steps < spec.timesteps):
-        raise _wrong_steps(one, spec.timesteps, where)
+        raise wrong_steps(one, spec.timesteps, where)
     one = one if scaling is None else scaled(one, scaling)
     if may_pad and spec.timesteps is not None:
         coords = {name: one[name] for name in (OFFSET, SCALE) if name in one.coords}
@@ -121,7 +211,7 @@ def _flat(
             fixes.append(Fix("Each row is a sequence of its own", {"unfold": 1}))
         if width is not None and width % features == 0 and steps > width // features:
             own = width // features
-            fixes += [Fix(f"Take the last {own} timesteps", {"last": own}), _windows(steps, own)]
+            fixes += [Fix(f"Take the last {own} timesteps", {"last": own}), cut_windows(steps, own)]
         raise InputError(
             f"The model takes {width} numbers at once; the sequence has {steps} timesteps of {features} features, "
             f"{steps * features} numbers.",
@@ -186,105 +276,3 @@ def _padded_tokens(one: xr.DataArray, wanted: int, padding: int, where: str) -> 
     if where == "end":
         coords["length"] = ("sample", [steps])
     return xr.DataArray(values, coords, ("sample", "time"), one.name)
-
-
-def _wrong_features(one: xr.DataArray, spec: ExpectedInput, wanted: int, where: str) -> InputError:
-    steps, names = one.sizes["time"], [str(name) for name in one["feature"].values]
-    found = len(names)
-    fixes: list[Fix] = []
-    if steps == wanted and (spec.timesteps is None or found >= spec.timesteps):
-        fixes.append(Fix("Rows are features: transpose", {"transpose": True}))
-    if found > wanted:
-        names_of_rows = [name for name, column in zip(names, one.values[0].T, strict=True) if _tells_apart(column)]
-        if found - wanted == 1 and names_of_rows and not names_of_rows[0].startswith("feature "):
-            words = f"{names_of_rows[0]!r} says which sequence a row belongs to"
-            fixes.append(Fix(words, {"id_column": names_of_rows[0]}))
-        fixes += [
-            Fix(f"Leave out {_listed([n for n in names if n not in kept])}", {"columns": tuple(kept)})
-            for kept in _likely_columns(one, names, wanted)
-        ]
-        per_row = found // wanted
-        if found % wanted == 0 and spec.timesteps in (None, per_row):
-            each = f"{per_row} timesteps of {wanted} features"
-            fixes.append(Fix(f"Each row is a whole sequence: {each}", {"unfold": per_row}))
-            if steps == 1 or spec.timesteps == per_row:
-                fixes.insert(0, fixes.pop())
-    listed = ", ".join(names[:8]) + (", ..." if found > 8 else "")
-    hint = "Rows must be timesteps and columns features, one for each feature in the order of the training data."
-    if found < wanted:
-        hint = f"Add {wanted - found} columns: one for each feature, in the order of the training data."
-    if fixes and fixes[0].changes.get("transpose"):
-        hint = "It looks transposed: rows must be timesteps and columns features."
-    return InputError(
-        f"The model takes {wanted} features; the sequence has {found}: {listed}.",
-        where=where,
-        hint=hint,
-        fixes=tuple(fixes[:4]),
-    )
-
-
-def _likely_columns(one: xr.DataArray, names: list[str], wanted: int) -> list[list[str]]:
-    """Choices of ``wanted`` columns, the likeliest first: without those that are called or look like no feature."""
-    extra = len(names) - wanted
-    values = one.values[0]
-    counters = [n for n, column in zip(names, values.T, strict=True) if len(column) > 2 and _is_counter(column)]
-    called = [name for name in names if _NOT_FEATURES.fullmatch(name)]
-    constant = [n for n, column in zip(names, values.T, strict=True) if len(column) > 2 and (column == column[0]).all()]
-    apart = [name for name, column in zip(names, values.T, strict=True) if _tells_apart(column)]
-    choices = []
-    for drop in (
-        apart,
-        [*dict.fromkeys([*counters, *called])],
-        counters,
-        called,
-        [*dict.fromkeys([*counters, *constant])],
-    ):
-        if len(drop) == extra:
-            choices.append([name for name in names if name not in drop])
-    if extra <= 3:
-        choices += [names[:wanted], names[extra:]]
-    return [choice for i, choice in enumerate(choices) if choice not in choices[:i]][:3]
-
-
-def _tells_apart(column: np.ndarray) -> bool:
-    """Whether a column looks like numbers of sequences: whole, in runs, one after the other."""
-    jumps = np.diff(column)
-    runs = int((jumps != 0).sum()) + 1
-    whole = (column == column.round()).all() and (jumps >= 0).all()
-    return bool(whole and 2 <= runs <= len(column) / 3)
-
-
-def _is_counter(column: np.ndarray) -> bool:
-    steps = np.diff(column)
-    return bool((steps == steps[0]).all() and steps[0] != 0)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _wrong_steps(one: xr.DataArray, wanted: int, where: str) -> InputError:
-    steps = one.sizes["time"]
-    fixes: tuple[Fix, ...]
-    if steps > wanted:
-        fixes = (Fix(f"Take the last {wanted} timesteps", {"last": wanted}), _windows(steps, wanted))
-        if steps % wanted == 0:
-            whole = {"window": wanted, "stride": wanted}
-            fixes += (Fix(f"The rows are {steps // wanted} sequences of {wanted} timesteps", whole),)
-        hint = "Cut the sequence to that length, or export the model for this one."
-    else:
-        fixes = (
-            Fix("Pad with zeros at the start", {"pad": wanted, "pad_where": "start"}),
-            Fix("Pad with zeros at the end", {"pad": wanted, "pad_where": "end"}),
-        )
-        hint = "Give a longer sequence, or pad it as the model's training did."
-    return InputError(
-        f"The model takes exactly {wanted} timesteps; the sequence has {steps}.", where=where, hint=hint, fixes=fixes
-    )
-
-
-def _windows(steps: int, wanted: int) -> Fix:
-    """Windows at every step, or fewer where they would be too many to choose from."""
-    stride = 1 if steps - wanted < _MOST_WINDOWS else wanted
-    every = "" if stride == 1 else f", one every {stride}"
-    return Fix(f"Cut windows of {wanted} timesteps{every}", {"window": wanted, "stride": stride})

@@ -10,6 +10,7 @@ from explain_core.jobs.tasks.sequences import read_sequences
 from explain_core.sequences import Options
 from explain_core.sequences.fitting import fit
 from explain_core.sequences.labelled import single
+from explain_core.sequences.roles import samples_first
 from ui.baselines import Baseline, upload_baselines
 from ui.data import Data
 from ui.session import Outcome, Session
@@ -39,8 +40,8 @@ def file_baselines(session: Session, opened: OpenedModel, data: Data, subject: S
         own = reading.value.sequences
 
     def another(index: int) -> xr.DataArray:
-        inputs = opened.summary.inputs
-        fitted = fit(single(data.sequences, index), inputs, "the background", data.scaling, data.pad_tokens)
+        inputs, one = samples_first(opened.summary.inputs, subject.time_first), single(data.sequences, index)
+        fitted = fit(one, inputs, "the background", data.scaling, data.pad_tokens, subject.beside)
         return next(iter(fitted.values())) if isinstance(fitted, dict) else fitted
 
     return upload_baselines(data.sequences, own, subject.series, another, data.pad_tokens[0])

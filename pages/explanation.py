@@ -3,25 +3,32 @@
 import streamlit as st
 
 from ui import frame
-from ui.components.attributions import draw_chart, draw_numbers, draw_totals
+from ui.components.attributions import draw_below
+from ui.components.stage import draw_stage, scene, scene_before
 from ui.components.welcome import draw_welcome
 from ui.errors import plain
 
 
 def draw() -> None:
     choice = frame.choice()
-    if choice.subject is not None:
-        st.title(plain(choice.subject.title))
-        st.caption(plain(choice.subject.sequence))
+    above = st.empty()
+    shown = frame.explanation()
+    if shown:
+        with st.sidebar:
+            output = frame.choose_output(shown)
+        draw_stage(scene(shown, output))
+        draw_below(shown, output)
+    elif old := scene_before():
+        draw_stage(old, dimmed=True)
+    elif choice.subject is not None:
+        with above.container():
+            st.title(plain(choice.subject.title))
+            st.caption(plain(choice.subject.sequence))
     else:
-        st.title("Explain your own model")
-        if choice == frame.Choice():
-            draw_welcome()
-    if shown := frame.explanation():
-        output = frame.choose_output(shown)
-        draw_numbers(shown, output)
-        draw_chart(shown, output)
-        draw_totals(shown, output)
+        with above.container():
+            st.title("Explain your own model")
+            if choice == frame.Choice():
+                draw_welcome()
 
 
 frame.page(draw)

@@ -1,5 +1,6 @@
 """The app in Streamlit's own test runner: opened on a demo, and run until no job is under way."""
 
+import json
 import time
 from pathlib import Path
 
@@ -49,3 +50,9 @@ def wait(app):
         app.run()
     assert not app.exception
     return app
+
+
+def stage(app):
+    """The data of the stage on the page; none while the page has none, or an old one."""
+    found = [json.loads(component.proto.json) for component in app.get("bidi_component")]
+    return next((data for data in found if not data["dimmed"]), None)

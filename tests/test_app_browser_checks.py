@@ -22,7 +22,7 @@ def go_to(page, title):  # noqa: F811
 
 
 def test_every_check_of_a_demo_draws_its_chart_and_says_its_figure(page):  # noqa: F811
-    page.locator(".js-plotly-plot").first.wait_for()
+    page.get_by_test_id("heatmap").wait_for()
 
     go_to(page, "Where the error is made")
     headline = page.get_by_role("heading", name=re.compile("shap DeepExplainer is off by"))

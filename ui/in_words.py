@@ -64,35 +64,17 @@ def share(fraction: float) -> str:
 
 
 def headline(shown: Shown, output: str) -> str:
-    """Prediction against baseline prediction in one sentence, as Markdown."""
+    """Prediction against baseline prediction in one sentence, its numbers between two asterisks."""
     prediction, baseline = shown.values(output)
     unit = shown.unit
+    than = f"**{signed(prediction - baseline, unit)}** against {number(baseline, unit)} for {shown.baseline.words}"
     if shown.probabilities is None:
-        says = f"The model predicts **{number(prediction, unit)}**" + (
-            f" for **{output}**" if shown.has_several else ""
-        )
-        says += f". For {shown.baseline.words} it predicts {number(baseline, unit)}."
-    else:
-        says = (
-            f"The model's answer is **{shown.likeliest}**, with a probability of "
-            f"{share(shown.probabilities[shown.likeliest])}. Its score for **{output}** is "
-            f"**{number(prediction)}**, and {number(baseline)} for {shown.baseline.words}."
-        )
+        what = f" for {output}" if shown.has_several else ""
+        return f"The model predicts **{number(prediction, unit)}**{what}: {than}."
     return (
-        f"{says} Below, every value of the sequence has its share of the difference of "
-        f"**{signed(prediction - baseline, unit)}**: orange raises the {shown.noun}, blue lowers it."
+        f"The model's answer is **{shown.likeliest}**, with a probability of "
+        f"{share(shown.probabilities[shown.likeliest])}. Its score for **{output}** is {number(prediction)}: {than}."
     )
-
-
-def strongest(shown: Shown, output: str) -> dict[str, object]:
-    """The cell with the largest share, as arguments of `cell_detail`."""
-    explanation = shown.explanation
-    one = explanation.sel(output=[output]).attributions
-    part = next(iter(one.values())) if isinstance(one, dict) else one
-    steps = part.isel(sample=0).transpose("time", ..., missing_dims="ignore")
-    values = steps.values.reshape(part.sizes.get("time", 1), -1)
-    time, feature = np.unravel_index(np.abs(values).argmax(), values.shape)
-    return {"time": (int(time), int(time)), "feature": int(feature)}
 
 
 LAYER_WORDS = {

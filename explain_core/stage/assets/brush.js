@@ -70,11 +70,11 @@ export function brushOf(data, overview, go) {
       tall.push(high);
       most = Math.max(most, high);
     }
-    pen.fillStyle = ink.muted;
+    pen.fillStyle = ink.muted; // heights by their square root, so that small ones are seen as well
     const one = (wide * run) / T;
     const gap = one > 4 ? 1 : 0;
     tall.forEach((size, i) => {
-      const h = most ? Math.max(size ? 1 : 0, (size / most) * (height - 6)) : 0;
+      const h = most ? Math.max(size ? 1 : 0, Math.sqrt(size / most) * (height - 6)) : 0;
       pen.fillRect(i * one + gap / 2, height - h, one - gap, h);
     });
     const [left, right] = [(first / T) * wide, ((last + 1) / T) * wide];

@@ -1,6 +1,6 @@
 // How large the parts of the picture are: everything on one screen, whatever its size.
 
-const NARROW = 700; // pixels of width below which the inspector goes under the picture
+const NARROW = 760; // pixels of width below which the inspector goes under the picture
 const LEAST = 380; // pixels of height that picture and brush need
 const [CAPTION, AXIS, BRUSH, FOOT, GAP] = [18, 20, 34, 20, 6];
 
@@ -25,16 +25,17 @@ export function measured({ root, parts, data, rows }) {
   const left = room - fixed;
   const totals = hasTime ? Math.round(Math.max(40, Math.min(72, 0.14 * left))) : 0;
   const R = rows.length;
-  const most = flat ? 46 : R === 1 ? 44 : 32;
-  const forLines = lines ? Math.max(0.3 * left, Math.min(lines * 64, left - totals - R * most)) : 0;
-  const line = lines ? Math.floor(Math.min(80, Math.max(20, forLines / lines))) : 0;
+  const most = flat ? 46 : R === 1 ? 56 : Math.max(30, Math.min(46, (0.5 * left) / R));
+  const forLines = lines ? Math.max(0.28 * left, Math.min(lines * 56, left - totals - R * most - 2 * GAP)) : 0;
+  const line = lines ? Math.floor(Math.min(lines === 1 ? 160 : 80, Math.max(20, forLines / lines))) : 0;
   const heatRoom = left - totals - lines * line - 2 * GAP;
   const row = data.tokens ? heatRoom : Math.max(1, Math.min(most, heatRoom / R));
   const rowFloor = row >= 6 ? Math.floor(row) : row;
   const heat = data.tokens ? heatRoom : rowFloor * R;
 
+  const used = fixed + totals + lines * line + heat + 2 * GAP;
   const style = root.style;
-  for (const [name, size] of Object.entries({ label, right, plot, beside, totals, heat, brush: BRUSH, axis: AXIS, room })) {
+  for (const [name, size] of Object.entries({ label, right, plot, beside, heat, brush: BRUSH, axis: AXIS, room: Math.max(LEAST, Math.min(room, used)) })) {
     style.setProperty(`--${name}`, `${Math.round(size)}px`);
   }
   const linesTop = lines ? CAPTION : 0;
@@ -50,7 +51,7 @@ function roomOf(root, parts, narrow) {
   const above = parts.body.getBoundingClientRect().top - root.getBoundingClientRect().top;
   if (narrow) return 480;
   const top = root.getBoundingClientRect().top + scrolled(root);
-  return Math.round(Math.max(LEAST, Math.min(820, window.innerHeight - top - above - 14)));
+  return Math.round(Math.max(LEAST, Math.min(900, window.innerHeight - top - above - 14)));
 }
 
 /** How far what holds the stage is scrolled, so that the room does not change with it. */

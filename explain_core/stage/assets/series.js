@@ -18,7 +18,7 @@ export function rangeOf(arrays, feature, first, last) {
 export function drawStrip(canvas, arrays, feature, view, scale, range, width, height, ink) {
   const pen = sized(canvas, width, height);
   if (!range) return;
-  const pad = 4;
+  const pad = 6;
   const span = range.high - range.low;
   const y = (value) => (span ? pad + ((range.high - value) / span) * (height - 2 * pad) : height / 2);
   const [first, last] = [view.first[0], view.last[view.last.length - 1]];

@@ -50,6 +50,7 @@ class Stage {
       this.given = JSON.stringify(data.view);
       Object.assign(this.state, this.fitting(data.view));
     }
+    this.root.classList.toggle("paged", Boolean(data.paged));
     this.root.classList.toggle("dimmed", Boolean(data.dimmed));
     this.root.setAttribute("aria-busy", String(Boolean(data.dimmed)));
     this.dress();

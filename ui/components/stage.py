@@ -1,0 +1,91 @@
+"""The stage on a page: one result as data for its JavaScript, and what a person does in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+import streamlit as st
+
+from explain_core.figures.style import THEMES
+from explain_core.stage import Scene, Words, scene_of
+from explain_core.stage.bundle import bundle, style
+from explain_core.words import number
+from ui import frame
+from ui.in_words import Shown, headline
+from ui.subjects import request_key
+
+View = tuple[int, int]  # first and last visible timestep, counted from 0, both included
+_COLOURS = {name: asdict(theme) for name, theme in THEMES.items()}
+
+
+@cache
+def _component() -> Callable[..., Any]:
+    """The component; registered once, when the first page needs it."""
+    return st.components.v2.component("pairlift_stage", css=style(), js=bundle())
+
+
+def scene(shown: Shown, output: str) -> Scene:
+    """What the stage draws and says of one output."""
+    subject = shown.subject
+    observed = subject.observed
+    words = Words(
+        title=subject.title,
+        sequence=subject.sequence,
+        noun=shown.noun,
+        unit=shown.unit,
+        headline=headline(shown, output),
+        baseline=shown.baseline.words,
+        observed="" if observed is None else observed if isinstance(observed, str) else number(observed, shown.unit),
+        time_label=subject.time_label,
+    )
+    made = scene_of(shown.explanation, 0, output, units=subject.units, words=words)
+    st.session_state["last scene"] = made
+    return made
+
+
+def scene_before() -> Scene | None:
+    """The scene that was drawn last, to look at while the next is computed; None while nothing is."""
+    asked = frame.choice()
+    outcome = asked.waiting
+    if asked.request is not None and frame.session().knows(key := request_key(asked.request)):
+        outcome = frame.session().explanation(key, asked.request)
+    return st.session_state.get("last scene") if outcome is not None and outcome.running else None
+
+
+@st.fragment
+def draw_stage(
+    drawn: Scene,
+    *,
+    start: View | None = None,
+    on_view: Callable[[View | None], None] | None = None,
+    dimmed: bool = False,
+) -> None:
+    """Draw a scene. What a person does in it runs this alone, and not the page again.
+
+    Args:
+        start: what is visible at first, from an address for instance; None is all of it. Another value than at the run
+            before takes the person there. Steps that are not there are left out.
+        on_view: is told what is visible after every zoom; None is all of it.
+        dimmed: the scene is an old one, and the next is under way.
+    """
+    data = drawn.as_data() | {"theme": frame.theme(), "colours": _COLOURS, "dimmed": dimmed, "paged": True}
+    if (visible := _checked(start, len(drawn.attribution))) is not None:
+        data["view"] = {"first": visible[0], "last": visible[1]}
+    result = _component()(
+        key="stage", data=data, on_view_change=lambda: None, on_chosen_change=lambda: None, height="content"
+    )
+    if on_view is not None and result.view is not None:
+        view = result.view  # from the browser, so it may be anything
+        steps = (view.get("first"), view.get("last")) if isinstance(view, dict) else None
+        on_view(_checked(steps, len(drawn.attribution)))
+
+
+def _checked(view: tuple[Any, ...] | None, T: int) -> View | None:
+    """A view of some of T timesteps; None is all of them, also for what is no view."""
+    if view is None or len(view) != 2 or not all(type(step) is int for step in view):
+        return None
+    first, last = view
+    return (first, last) if 0 <= first <= last < T and (first, last) != (0, T - 1) else None

@@ -16,13 +16,14 @@ RECIPES = {
     "seattle-weather": "recipes.seattle_weather",
     "japanese-vowels": "recipes.japanese_vowels",
     "el-nino": "recipes.el_nino",
+    "snowmelt": "recipes.snowmelt",
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("demo", nargs="*", default=list(RECIPES), help=f"which demos: {', '.join(RECIPES)}")
-    parser.add_argument("--wheels", type=Path, help="folder of downloaded packages; filled if it holds none")
+    parser.add_argument("--wheels", type=Path, help="folder of downloaded raw data; what it lacks is added")
     parser.add_argument("--out", type=Path, default=DEMO_ROOT, help="write the demos' folders here")
     options = parser.parse_args()
     if unknown := set(options.demo) - set(RECIPES):
@@ -34,8 +35,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         wheels = options.wheels or Path(scratch)
-        if not list(wheels.glob("*.whl")):
-            data.download(wheels)
+        data.download(wheels)
         for slug in options.demo:
             folder = options.out / slug
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the two PyTorch demos share: reproducible training and a small, clean export."""
+"""What the PyTorch demos share: reproducible training and a small, clean export."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def fit(
     batch: int,
     rate: float,
     decay: float,
+    clip: float | None = None,
 ) -> None:
     """Trains with AdamW and a cosine schedule; the caller has seeded torch.
 
@@ -29,6 +30,7 @@ def fit(
         batch: samples per step.
         rate: the learning rate at the start; it falls to zero.
         decay: AdamW's weight decay.
+        clip: the largest norm that the gradient of a step may have; None is any.
     """
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
@@ -36,6 +38,8 @@ def fit(
         for indices in torch.randperm(samples).split(batch):
             optimizer.zero_grad()
             batch_loss(indices).backward()
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, clip)
             optimizer.step()
         schedule.step()
 

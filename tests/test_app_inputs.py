@@ -152,3 +152,90 @@ def test_one_of_several_heads_is_chosen_by_its_name_and_stays(app):
     names = next(each for each in app.text_input if each.label == "Names of the outputs")
     assert names.value == "calm, sepsis, shock"
     assert output_of(app).value == other
+
+
+class Beside(nn.Module):
+    """A sequence, another one, and numbers that hold for all of it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(4)
+        self.lstm = nn.LSTM(5, 4, batch_first=True)
+        self.head = nn.Linear(6, 1)
+
+    def forward(self, series, weather, person):
+        last = self.lstm(torch.cat([series, weather], -1))[0][:, -1]
+        return self.head(torch.tanh(torch.cat([last, person], -1)))
+
+
+NAMES = ["north", "south"]
+SERIES = np.random.default_rng(1).normal(size=(2, STEPS, 3)).round(3).astype("float32")
+WEATHER = np.random.default_rng(2).normal(size=(2, STEPS, 2)).round(3).astype("float32")
+PERSON = np.array([[40, 1], [25, 0]], "float32")
+
+
+def beside_file():
+    example = torch.randn(1, STEPS, 3), torch.randn(1, STEPS, 2), torch.randn(1, 2)
+    return program(Beside(), *example)
+
+
+def rows(header, *blocks):
+    """A table of both sequences with a column of their names; the last first, where they go by name."""
+    lines = [",".join(["sequence", *header])]
+    for block in blocks:
+        for name, values in block:
+            lines += [",".join([name, *(f"{value:.6g}" for value in row)]) for row in values]
+    return "\n".join(lines).encode()
+
+
+def test_a_file_for_each_input_matched_by_the_names_of_the_sequences(app):
+    wait(app)
+    series = rows(["a", "b", "c"], zip(NAMES, SERIES, strict=True))
+    weather = rows(["sun", "rain"], zip(NAMES[::-1], WEATHER[::-1], strict=True))
+    person = rows(["age", "sex"], zip(NAMES[::-1], PERSON[::-1, None], strict=True))
+    upload(app, ("shop.pt2", beside_file()))
+    assert "**weather**: 2 features at each of 6 timesteps" in text(app)
+    assert "**person**: 2 numbers for each sequence, without timesteps" in text(app)
+    upload(app, data=("series.csv", series))
+    assert "The model also takes **weather** and **person**" in text(app)
+    for place, file in ((1, weather), (2, person)):
+        app.file_uploader(key=f"upload input {place}").set_value((f"input{place}.csv", file, "text/csv"))
+        wait(app)
+    app.selectbox(key="sequence files").set_value("south")
+    app.selectbox(key="input compared 2").set_value("mean")
+    wait(app)
+    found = shown(app)
+    inputs = {"series": SERIES[1:], "weather": WEATHER[1:], "person": PERSON[1:]}
+    wanted = xc.explain(Beside(), inputs, {"person": PERSON.mean(axis=0, keepdims=True)})
+    assert found.input_names == ["series", "weather", "person"]
+    assert found.attributions["weather"]["feature"].values.tolist() == ["sun", "rain"]
+    for name in inputs:
+        np.testing.assert_allclose(found.attributions[name].values, wanted.attributions[name].values, atol=1e-6)
+    assert found.adds_up()
+
+
+def test_columns_of_one_table_for_each_input_and_typed_numbers(app):
+    wait(app)
+    together = np.concatenate([SERIES, WEATHER, np.repeat(PERSON[:, None], STEPS, axis=1)], axis=2)
+    header = ["a", "b", "c", "sun", "rain", "age", "sex"]
+    upload(app, ("shop.pt2", beside_file()), ("all.csv", rows(header, zip(NAMES, together, strict=True))))
+    picked = {each.label.split(",")[0]: each.value for each in app.multiselect if each.label.startswith("Columns of")}
+    assert picked == {"Columns of weather": ["sun", "rain"], "Columns of person": ["age", "sex"]}
+    found = shown(app)
+    wanted = xc.explain(Beside(), {"series": SERIES[:1], "weather": WEATHER[:1], "person": PERSON[:1]})
+    for name in wanted.input_names:
+        np.testing.assert_allclose(found.attributions[name].values, wanted.attributions[name].values, atol=1e-6)
+    without = rows(header[:5], zip(NAMES, together[..., :5], strict=True))
+    upload(app, data=("five.csv", without))
+    assert "The model also takes **person**" in text(app)
+    source = next(each for each in app.selectbox if each.label == "Where person comes from")
+    source.set_value("numbers")
+    wait(app)
+    app.text_input(key="input numbers 2").set_value("31, one")
+    wait(app)
+    assert "What was typed is not all numbers." in app.error[0].value
+    app.text_input(key="input numbers 2").set_value("31, 0.5")
+    wait(app)
+    found = shown(app)
+    np.testing.assert_array_equal(found.inputs["person"].values, [[31, 0.5]])
+    assert found.adds_up()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from explain_core.jobs.tasks.sequences import WordOptions, describe_vocabulary, 
 from explain_core.models import ModelSummary
 from explain_core.sequences import Options, Reading, Scaling, Vocabulary
 from explain_core.sequences.cutting import cut
-from explain_core.sequences.labelled import lengths_of
+from explain_core.sequences.labelled import lengths_of, time_first_turned
 from explain_core.sequences.loading import chosen_columns, last_tokens
+from explain_core.sequences.roles import Role, main_input, roles_of
 from ui.data_options import choices, choose, widget_key
 from ui.errors import plain
 from ui.session import Outcome, Session
@@ -57,13 +58,20 @@ class Data:
         return self.reading.fixes
 
 
-def draw_data(session: Session, upload: Upload, path: Path, summary: ModelSummary | None) -> Data | Outcome:
+def draw_data(
+    session: Session, upload: Upload, path: Path, summary: ModelSummary | None, *, time_first: bool = False
+) -> Data | Outcome:
     """Read the file and draw what can be chosen about it; the job while that is not done.
+
+    Args:
+        time_first: whether the model takes time before the samples, as arrays of its data then do.
 
     Raises:
         InputError: the file has words, and there is no vocabulary.
     """
-    takes_tokens = summary is not None and bool(summary.inputs) and summary.inputs[0].takes_token_ids
+    takes_tokens = False
+    if summary is not None and summary.inputs:
+        takes_tokens = roles_of(summary.inputs)[main_input(summary.inputs)] is Role.TOKENS
     words, pad_where = _draw_vocabulary(session, upload) if takes_tokens else (None, "end")
     if isinstance(words, Outcome):
         return words
@@ -90,8 +98,10 @@ def draw_data(session: Session, upload: Upload, path: Path, summary: ModelSummar
         sequences = found.sequences if chosen.last is None else last_tokens(found.sequences, chosen.last)
         st.caption(in_words(sequences))
         return Data(path, found, sequences, pad_tokens=(found.sequences.attrs["padding"], pad_where))
+    if time_first and "array" in found.format.lower() and found.sequences.sizes["sample"] > 1:
+        found = replace(found, sequences=_in_order(path, found.sequences))
     slot = st.empty()
-    scaling = _draw_options(session, upload, path, found, takes_tokens)
+    scaling = draw_options(session, upload, path, found, takes_tokens)
     if isinstance(scaling, Outcome):
         return scaling
     try:
@@ -133,10 +143,14 @@ def in_words(sequences: xr.DataArray) -> str:
     return " · ".join(parts)
 
 
-def _draw_options(
-    session: Session, upload: Upload, path: Path, reading: Reading, takes_tokens: bool
+def draw_options(
+    session: Session, upload: Upload, path: Path, reading: Reading, takes_tokens: bool, slot: str = ""
 ) -> Scaling | Outcome | str | None:
-    """What can be chosen about a file of numbers, folded away; returns the scaling, or how to make it."""
+    """What can be chosen about a file of numbers, folded away; returns the scaling, or how to make it.
+
+    Args:
+        slot: tells the file of another input from that of the sequence.
+    """
     chosen = choices().of(path)
     with st.expander("How the file is read", icon=":material/table_rows:"):
         if len(reading.choices) > 1:
@@ -145,7 +159,7 @@ def _draw_options(
         _draw_columns(path, reading, chosen)
         _draw_cutting(path, reading, chosen)
         if chosen.given:
-            _undo("As the file shows", "data reset", path)
+            _undo("As the file shows", f"data reset{slot}", path)
     if takes_tokens:
         return None
     with st.expander("Units and scaling", icon=":material/straighten:"):
@@ -153,23 +167,31 @@ def _draw_options(
         kind = st.selectbox(
             "Scaling",
             kinds,
-            kinds.index(st.session_state.get("scaling", "none")),
+            kinds.index(st.session_state.get(f"scaling{slot}", "none")),
             format_func=_SCALINGS.get,
-            key="scaling kind",
+            key=f"scaling kind{slot}",
             label_visibility="collapsed",
             help="Models are often trained on scaled values. Give the file in its own units and the scaling of the "
             "training: the model gets scaled values, and charts show yours. Attributions are the same in either.",
         )
-        st.session_state["scaling"] = kind  # a widget forgets while the sidebar shows something else
+        st.session_state[f"scaling{slot}"] = kind  # a widget forgets while the sidebar shows something else
         if kind in ("standard", "minmax"):
             st.caption("Right only if this file is the training data: the model was scaled with that.")
-        scaler = upload(session, "Scaling", "scaling", SCALING_WORDS) if kind == "file" else None
+        scaler = upload(session, "Scaling", f"scaling{slot}", SCALING_WORDS) if kind == "file" else None
     if kind != "file":
         return None if kind == "none" else kind
     if scaler is None:
         return None
     outcome = session.outcome(("scaling", scaler), None, read_scaling, scaler)
     return outcome if outcome.value is None else outcome.value
+
+
+def _in_order(path: Path, sequences: xr.DataArray) -> xr.DataArray:
+    """The sequences of an array whose first axis may be the time, as the model takes it."""
+    orders = {True: "(time, sequence, feature), as the model takes it", False: "(sequence, time, feature)"}
+    key = widget_key("data order", path)
+    turned = st.selectbox("Axes of the array", list(orders), format_func=orders.get, key=key)
+    return time_first_turned(sequences) if turned else sequences
 
 
 def _undo(label: str, key: str, path: Path) -> None:

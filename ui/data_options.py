@@ -19,11 +19,13 @@ class Choices:
 
     Attributes:
         version: another one after each change.
+        faulty: the file that the error on the page is of, where it is not that of the sequence.
     """
 
     def __init__(self) -> None:
         self._of: dict[Path, Options] = {}
         self.version = 0
+        self.faulty: Path | None = None
 
     def of(self, path: Path) -> Options:
         """What was chosen for a file; the defaults for a new one."""
@@ -57,9 +59,9 @@ def choose(path: Path, changes: dict[str, Any]) -> None:
 
 
 def offer(fixes: tuple[Fix, ...]) -> None:
-    """A button for each way to go on with the file of sequences in use; the first is the likeliest."""
+    """A button for each way to go on with the file that does not fit; the first is the likeliest."""
     session = st.session_state.get("session")
-    path = session.held("data") if session is not None else None
+    path = choices().faulty or (session.held("data") if session is not None else None)
     if not fixes or path is None:
         return
     with st.container(horizontal=True):

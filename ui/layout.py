@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import streamlit as st
 
 from explain_core.jobs.tasks.opening import ModelSource
 from explain_core.jobs.tasks.trying import Trial, try_made_up
-from explain_core.models import ModelSummary
-from explain_core.sequences.roles import Role, roles_of
+from explain_core.models import ExpectedInput, ModelSummary
+from explain_core.sequences.roles import Role, main_input, roles_of, samples_first
+from ui.beside import in_words
 from ui.errors import plain
 from ui.model import source_key
 from ui.session import Outcome, Session
@@ -54,10 +57,27 @@ def choose_layout(trial: Trial, summary: ModelSummary, model: str) -> frozenset[
     return said or frozenset(may_be)
 
 
-def draw_problem(trial: Trial) -> None:
-    """What kept the model from being explained on made-up numbers, before a sequence is given."""
-    if trial.problem:
-        st.warning(
-            f"**Tried on made-up numbers, the model could not be explained.** {plain(trial.problem)}",
-            icon=":material/help:",
+@dataclass(frozen=True)
+class Inputs:
+    """What a model takes, as the app asks for it.
+
+    ``specs`` are samples first; ``main`` is the place of the sequence; ``time_first`` names those that the model takes
+    as (time, sample, ...).
+    """
+
+    specs: tuple[ExpectedInput, ...]
+    main: int
+    time_first: frozenset[str]
+
+
+def take_inputs(trial: Trial, summary: ModelSummary, source: ModelSource) -> Inputs:
+    """What an opened model takes, said in the sidebar; asks for the order of its axes where that is not clear."""
+    time_first = choose_layout(trial, summary, source.path.parent.name)
+    specs, main = samples_first(summary.inputs, time_first), main_input(summary.inputs)
+    if len(specs) > 1:
+        role = roles_of(specs)[main]
+        st.markdown(
+            f"The model takes {len(specs)} inputs. Its sequence is **{plain(specs[main].name)}**: "
+            f"{in_words(specs[main], role)}. Give the others below."
         )
+    return Inputs(specs, main, time_first)

@@ -15,11 +15,12 @@ from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.opening import ModelSource, OpenedModel, open_model
 from explain_core.jobs.tasks.trying import Trial, try_out
 from ui.baselines import Baseline, demo_baselines
+from ui.beside import Beside, draw_beside
 from ui.components.baseline_choice import choose_baseline, file_baselines
 from ui.data import Data, draw_data
 from ui.data_options import choices
 from ui.errors import plain
-from ui.layout import choose_layout, draw_problem, try_layout
+from ui.layout import take_inputs, try_layout
 from ui.model import MODEL_WORDS, choose_model, source_key
 from ui.outputs import choose_output
 from ui.session import Outcome, Session
@@ -37,7 +38,8 @@ class Choice:
     """What stands in the sidebar.
 
     ``opening`` is the job that opens ``model``, ``waiting`` one that must end before anything is explained.
-    ``request`` is None until all is there; ``asked`` says whether it is to be run.
+    ``lacking`` are names of inputs that are still to be given. ``request`` is None until all is there; ``asked`` says
+    whether it is to be run.
     """
 
     demo: Demo | None = None
@@ -50,12 +52,17 @@ class Choice:
     waiting: Outcome | None = None
     error: Exception | None = None
     data: Data | None = None
+    lacking: tuple[str, ...] = ()
 
     @property
     def missing(self) -> str:
         """What is yet to be given where one half is there, in a sentence; else empty."""
         if self.request is not None or self.waiting is not None or self.error is not None:
             return ""
+        if self.lacking:
+            names = " and ".join(f"**{plain(name)}**" for name in self.lacking)
+            them = "it" if len(self.lacking) == 1 else "them"
+            return f"The sequence is read. The model also takes {names}: give {them} in the sidebar."
         if self.opening is not None and self.data is None:
             return "The model is open. Now give a **sequence** in the sidebar."
         if self.opening is None and self.data is not None:
@@ -110,31 +117,41 @@ def _draw_files(session: Session) -> Choice:
         if opening.value is None:
             return Choice(model=source, opening=opening, waiting=opening)
         trying = try_layout(session, source)
-    if path is None and (trying is None or not trying.running):
-        with completing:
-            if trying is not None:
-                draw_problem(trying.value or Trial())
-        return Choice(model=source, opening=opening)
     data = None
     if path is not None:
-        data = draw_data(session, _upload, path, opening.value.summary if opening else None)
+        turned = bool(trying is not None and trying.value and trying.value.time_first)
+        data = draw_data(session, _upload, path, opening.value.summary if opening else None, time_first=turned)
         if isinstance(data, Outcome):
             return Choice(model=source, opening=opening, waiting=data)
-    if data is not None and (opening is None or data.sequences is None):
-        return Choice(model=source, opening=opening, data=data, error=data.error)
+    if opening is None or (data is not None and data.sequences is None):
+        return Choice(model=source, opening=opening, data=data, error=data.error if data is not None else None)
     if trying.running:
         return Choice(model=source, opening=opening, waiting=trying, data=data)
-    with completing:
-        time_first = choose_layout(trying.value or Trial(), opening.value.summary, source.path.parent.name)
+    choices().faulty = None
     try:
-        return _ask(session, opening, source, data, time_first)
+        with completing:
+            inputs = take_inputs(trying.value or Trial(), opening.value.summary, source)
+        beside = draw_beside(session, _upload, inputs.specs, inputs.main, data)
+        if beside.waiting is not None:
+            return Choice(model=source, opening=opening, waiting=beside.waiting, data=data)
+        if data is None or beside.missing:
+            lacking = () if data is None else beside.missing
+            return Choice(model=source, opening=opening, data=data, lacking=lacking)
+        return _ask(session, opening, source, beside.without_columns(data), inputs.time_first, beside)
     except ExplainError as error:  # what is wrong stands beside what was read
         return Choice(model=source, opening=opening, data=data, error=error)
 
 
-def _ask(session: Session, opening: Outcome, source: ModelSource, data: Data, time_first: frozenset[str]) -> Choice:
-    """What is to be explained of an opened model and a file that was read."""
-    subject, trying = _prepare(session, source, opening.value, data, time_first)
+def _ask(
+    session: Session,
+    opening: Outcome,
+    source: ModelSource,
+    data: Data,
+    time_first: frozenset[str],
+    beside: Beside,
+) -> Choice:
+    """What is to be explained of an opened model and the files that were read."""
+    subject, trying = _prepare(session, source, opening.value, data, time_first, beside)
     if trying.value is None:
         return Choice(model=source, opening=opening, waiting=trying, data=data)
     wanted = choose_output(trying.value, source.path.parent.name)
@@ -176,7 +193,7 @@ def _upload(session: Session, label: str, key: str, words: str) -> Path | None:
 
 
 def _prepare(
-    session: Session, source: ModelSource, opened: OpenedModel, data: Data, time_first: frozenset[str]
+    session: Session, source: ModelSource, opened: OpenedModel, data: Data, time_first: frozenset[str], beside: Beside
 ) -> tuple[Subject, Outcome]:
     """Choose a sequence and try the model on it."""
     sequences = data.sequences
@@ -186,9 +203,18 @@ def _prepare(
         is_cut = choices().of(data.path).window is not None
         latest = len(names) - 1 if is_cut else 0  # of windows, people ask for the last
         index = names.index(st.selectbox("Sequence to explain", names, latest, key="sequence files"))
+    others, compared = beside.of(names[index], names)
     subject = upload_subject(
-        source, opened.summary, sequences, index, data.scaling, data.pad_tokens, time_first=time_first
+        source,
+        opened.summary,
+        sequences,
+        index,
+        data.scaling,
+        data.pad_tokens,
+        time_first=time_first,
+        beside=others,
     )
+    subject = replace(subject, baselines_beside=compared)
     inputs = subject.as_taken
     key = ("try", *source_key(source), digest(inputs), tuple(sorted(time_first)))
     return subject, session.outcome(key, source, try_out, source, inputs)

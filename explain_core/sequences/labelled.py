@@ -58,6 +58,14 @@ def with_times(result: xr.DataArray, labels: Sequence[np.ndarray], lengths: np.n
     return result.assign_coords(times=(("sample", "time"), own_times))
 
 
+def time_first_turned(sequences: xr.DataArray) -> xr.DataArray:
+    """An array that was read as (sample, time, feature) and is (time, sample, feature)."""
+    values = sequences.values.swapaxes(0, 1)
+    stem = str(sequences["sample"].values[0]).rpartition(" ")[0] or "sequence"
+    features = [str(name) for name in sequences["feature"].values]
+    return label(values, numbered(stem, len(values)), np.arange(1, values.shape[1] + 1), features)
+
+
 def single(sequences: xr.DataArray, sample: int) -> xr.DataArray:
     """One sequence, cut to its own length and with its own time labels; dims (sample, time, feature)."""
     one = sequences.isel(sample=[sample])

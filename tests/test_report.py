@@ -1,0 +1,234 @@
+"""A report holds the numbers of its explanation, asks nothing of a network, runs nothing of others, and is true."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from test_figures import DAYS, explanation, small, with_gates
+
+from explain_core import contrast
+from explain_core.errors import InputError
+from explain_core.report import Asked, Facts, asked_in, data_fingerprint, report_html, versions
+from explain_core.report.asked import MOST_BYTES
+from explain_core.report.lines import python_lines
+from explain_core.stage import Words, scene_of
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium")
+HOSTILE = "</script><script>window.ran = 1</script><img src=x onerror='window.ran = 2'>\"&<!--"
+WORDS = Words(title="Load", sequence="one day", headline="It is **10**.", baseline="an average day", unit="kW")
+
+
+def report(ex=None, **options) -> str:
+    ex = small() if ex is None else ex
+    words = options.pop("words", dict.fromkeys(ex.outputs, WORDS))
+    return report_html(ex, Facts(words=words, versions=versions(ex), **options))
+
+
+def data_in(html: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[1])
+
+
+def test_a_report_has_every_output_and_input_as_the_stage_draws_them():
+    ex = explanation(np.ones((1, 3, 2)), K=2)
+    data = data_in(report(ex))
+    assert data["names"] == ["class 0", "class 1"]
+    for output, found in zip(ex.outputs, data["scenes"], strict=True):
+        assert found == json.loads(json.dumps(scene_of(ex, output=output, words=WORDS).as_data()))
+
+
+def test_a_report_says_what_it_is_about():
+    html = report(
+        with_gates(N=1),
+        model="load.pt2",
+        model_sha256="ab" * 32,
+        data_sha256="cd" * 32,
+        made="28 November 2026, 14:05 UTC",
+    )
+    for part in ("an average day", "load.pt2", "ab" * 32, "cd" * 32, "14:05 UTC", "PairLift ", "numpy ", "gru (GRU)"):
+        assert part in html
+    alts = re.findall(r'<img class="[^"]*" alt="([^"]+)"', html)
+    assert len(alts) == 3  # stage, waterfall, gates
+    assert "8 features" not in html
+
+
+def test_tables_have_the_numbers():
+    html = report()
+    assert re.search(r"<th scope=\"row\">Wind</th><td>\+2\N{NO-BREAK SPACE}kW</td>", html)
+    assert re.search(r"<th scope=\"row\">2 Jan 2024</th><td>−3\N{NO-BREAK SPACE}kW</td>", html)
+
+
+def test_only_the_own_script_may_run_and_nothing_may_be_loaded():
+    html = report()
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', html)[1]
+    code = re.search(r'<script type="module">(.*?)</script>', html, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    assert policy.startswith("default-src 'none'")
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert html.count("<script") == 2
+    assert not re.search(r"""(?:src|href)=["'](?!data:)""", html)
+    assert "url(" not in html
+
+
+def hostile_report() -> str:
+    ex = explanation(np.ones((1, 3, 2)), coords={"time": DAYS, "feature": [HOSTILE, "Sun"]})
+    ex.notes.append(HOSTILE)
+    words = Words(HOSTILE, HOSTILE, unit=HOSTILE, headline=HOSTILE, baseline=HOSTILE, observed=HOSTILE)
+    asked = Asked(xr.DataArray(np.ones((1, 3)), name=HOSTILE, dims=("sample", "time")))
+    facts = {"model": HOSTILE, "made": HOSTILE, "units": {"Sun": HOSTILE}, "asked": asked}
+    return report(ex, words={"load": words}, **facts)
+
+
+def test_names_are_only_text():
+    html = hostile_report()
+    assert "<img src=x" not in html
+    assert html.count("<script") == html.count("</script") == 3
+    assert "<!--" not in html
+    assert data_in(html)["scenes"][0]["title"] == HOSTILE
+
+
+def asked_again(asked: Asked, folder: Path) -> Asked:
+    (folder / "report.html").write_text(report(asked=asked), encoding="utf-8")
+    return asked_in(folder / "report.html")
+
+
+def test_what_was_asked_comes_back_bit_for_bit(tmp_path):
+    series = xr.DataArray(
+        np.random.default_rng(0).normal(size=(1, 3, 2)).astype(np.float32),
+        {"sample": [HOSTILE], "time": DAYS, "feature": ["Wind", "Söñ"], "length": ("sample", [3])},
+        ("sample", "time", "feature"),
+        "x",
+    )
+    asked = Asked({"x": series, "lengths": np.array([3])}, np.zeros((4, 3, 2)), ["a", 1, (2, 0)], True, ("a", "b"))
+    back = asked_again(asked, tmp_path)
+    xr.testing.assert_identical(back.inputs["x"], series)
+    assert back.inputs["x"].dtype == np.float32
+    np.testing.assert_array_equal(back.inputs["lengths"], [3])
+    np.testing.assert_array_equal(back.baselines, asked.baselines)
+    assert back.target == asked.target
+    assert back.options["output_names"] == ["a", "b"]
+    assert asked_again(Asked(series, "mean", contrast("a", "b")), tmp_path).target == contrast("a", "b")
+
+
+def test_what_no_file_can_hold_is_left_out():
+    assert Asked(np.ones(3), lambda x: x).to_json() is None
+    assert Asked(np.ones(MOST_BYTES // 8)).to_json() is None
+    assert "Get the same numbers" not in report(asked=Asked(np.ones(3), lambda x: x))
+
+
+def test_other_files_hold_nothing_that_was_asked(tmp_path):
+    file = tmp_path / "other.html"
+    with pytest.raises(InputError, match="cannot be read"):
+        asked_in(file)
+    file.write_text("<html>", encoding="utf-8")
+    with pytest.raises(InputError, match="does not hold"):
+        asked_in(file)
+    file.write_text('<script type="application/json" id="asked">{"inputs": {"kind": "array", "dtype": "O"}}</script>')
+    with pytest.raises(InputError, match="cannot be read"):
+        asked_in(file)
+
+
+def test_fingerprints_are_those_of_the_values():
+    one, other = small(), small(values=np.arange(12.0).reshape(2, 3, 2) + 1)
+    assert data_fingerprint(one) == data_fingerprint(small())
+    assert data_fingerprint(one) != data_fingerprint(other)
+
+
+AGAIN = """
+import html, sys
+import numpy as np
+import explain_core as xc
+from explain_core.demos import load_demo
+from explain_core.report import Asked, Facts, report_html
+from explain_core.report.lines import python_lines
+from explain_core.stage import Words
+
+demo = load_demo("japanese-vowels")
+index = demo.index(demo.default_sequence)
+inputs = {demo.input_name: demo.x[index : index + 1], demo.lengths_name: demo.lengths[index : index + 1]}
+background = {demo.input_name: demo.background[:3]}
+asked = Asked(inputs, background, ["Speaker 1", "Speaker 3"], True, demo.output_names)
+made = xc.explain(xc.load_model(demo.model_path), asked.inputs, **asked.options, device="cpu")
+facts = Facts(words={"Speaker 1": Words()}, model=str(demo.model_path), asked=asked)
+with open(sys.argv[1], "w", encoding="utf-8") as file:
+    file.write(report_html(made, facts))
+lines = python_lines(made, facts, sys.argv[1])
+shown = html.unescape(open(sys.argv[1], encoding="utf-8").read())
+assert python_lines(made, facts) in shown
+there = {}
+exec(lines, there)
+np.testing.assert_array_equal(there["explained"].attributions.values, made.attributions.values)
+assert there["explained"].outputs == made.outputs == ["Speaker 1", "Speaker 3"]
+assert made.attrs["method"] == "DeepSHAP"
+print("the same")
+"""
+
+
+def test_the_lines_of_a_report_give_the_same_numbers(tmp_path):
+    run = [sys.executable, "-c", AGAIN, str(tmp_path / "report.html")]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.stdout.endswith("the same\n"), done.stderr[-2000:]
+
+
+def test_there_are_no_lines_for_what_explain_does_not_make():
+    ex = small()
+    ex.attrs["method"] = "Gradient x input"
+    assert python_lines(ex, Facts(words={}, asked=Asked(np.ones(3)))) == ""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        why = "there is no chromium on the PATH; Debian's package of that name has it"
+        pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.mark.browser
+def test_in_a_browser_nothing_of_others_runs_and_nothing_is_asked_for(browser, tmp_path):
+    file = tmp_path / "report.html"
+    file.write_text(hostile_report(), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    asked, said = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(file.as_uri())
+    page.locator(".alive .stage").wait_for()
+    assert page.evaluate("window.ran") is None
+    assert asked == [file.as_uri()]
+    assert said == []
+    assert HOSTILE in page.locator(".stage").inner_text()
+
+
+@pytest.mark.browser
+def test_in_a_browser_another_output_takes_the_place(browser, tmp_path):
+    file = tmp_path / "report.html"
+    ex = explanation(np.ones((1, 3, 2)), K=2)
+    words = {output: Words(title=f"About {output}") for output in ex.outputs}
+    file.write_text(report(ex, words=words), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(file.as_uri())
+    page.locator(".stage h1", has_text="About class 0").wait_for()
+    page.get_by_label("Shown").select_option("class 1")
+    page.locator(".stage h1", has_text="About class 1").wait_for()
+    assert page.locator(".still").is_hidden()
+    page.emulate_media(media="print")
+    assert page.locator(".still").is_visible()
+    assert page.locator(".live").is_hidden()

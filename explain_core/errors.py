@@ -98,6 +98,10 @@ class ExplanationFileError(ExplainError):
     """A saved explanation cannot be read, or is not one."""
 
 
+class RunError(ExplainError):
+    """A kept run is not there, cannot be read, or could not be kept."""
+
+
 class JobError(ExplainError):
     """A job's process was stopped, killed or ran over a limit."""
 

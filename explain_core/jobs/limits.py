@@ -29,6 +29,8 @@ class Limits:
         uploads_in_memory: bytes of uploads of all sessions that the app's process holds until they are on disk.
         sessions, sessions_of_address: tabs that are open at once, and those of one address on the network.
         result_bytes: what is kept of the results of one session.
+        runs, runs_of_visitor: results that are kept on disk when their session has ended, of all and of one visitor.
+        runs_bytes: what those of all may have together.
         file_bytes: the largest file that a job may write.
         answer_bytes: the largest result that a job may hand to the app.
     """
@@ -46,6 +48,9 @@ class Limits:
     sessions: int = 64
     sessions_of_address: int = 32
     result_bytes: int = 2 * GB
+    runs: int = 5000
+    runs_of_visitor: int = 200
+    runs_bytes: int = 5 * GB
     file_bytes: int = 4 * GB
     answer_bytes: int = GB
 
@@ -75,6 +80,9 @@ class Limits:
             sessions=sessions,
             sessions_of_address=max(round(read("PAIRLIFT_SESSIONS_PER_ADDRESS", max(sessions // 2, 1))), 1),
             result_bytes=round(read("PAIRLIFT_RESULT_GB", cls.result_bytes / GB) * GB),
+            runs=max(round(read("PAIRLIFT_RUNS", cls.runs)), 1),
+            runs_of_visitor=max(round(read("PAIRLIFT_RUNS_OF_VISITOR", cls.runs_of_visitor)), 1),
+            runs_bytes=round(read("PAIRLIFT_RUNS_GB", cls.runs_bytes / GB) * GB),
             answer_bytes=round(read("PAIRLIFT_ANSWER_GB", cls.answer_bytes / GB) * GB),
         )
 

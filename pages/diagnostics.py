@@ -34,7 +34,9 @@ def draw() -> None:
             st.info("Give a model and a sequence in the sidebar first.", icon=":material/upload_file:")
         return
     output = frame.choose_output(shown)
-    request = frame.choice().request
+    request = frame.request()
+    if request is None:
+        return
     request = replace(request.of_output(shown.explanation.output_position(output)), output_names=None)
     key = request_key(request)
     outcome = frame.session().outcome(("ledgers", key), request.model, audit_all, request)

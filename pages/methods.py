@@ -31,13 +31,16 @@ def draw() -> None:
                 icon=":material/upload_file:",
             )
         return
+    asked = frame.request()
+    if asked is None:
+        return
     output = frame.choose_output(shown)
     prediction, baseline = shown.values(output)
     st.markdown(
         f"Each method shares out the same difference of **{signed(prediction - baseline, shown.unit)}** among the "
         "values of the sequence. Shares that do not add up to it leave something out, or make something up."
     )
-    request = one_output(frame.choice().request, shown, output)
+    request = one_output(asked, shown, output)
     methods = choose_methods(request)
     found, pending = run_each("method", request, methods, one_method)
     results = [

@@ -19,7 +19,9 @@ def draw() -> None:
             show(choice.error)
         draw_data(choice.data)
     nothing = choice.error is None and choice.waiting is None
-    if choice.opening is None and (choice.data is not None or nothing):
+    if choice.kept is not None:
+        frame.request()
+    elif choice.opening is None and (choice.data is not None or nothing):
         st.info("Give a model in the sidebar to see what is in it.", icon=":material/upload_file:")
     elif choice.opening is None:
         frame.explanation()

@@ -4,12 +4,19 @@ to zero, and PyTorch's own results then differ. `make test` therefore runs the t
 With several processes a file is run by one of them, the longest files first: one that came last would run alone.
 """
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections import Counter
 
 import pytest
 
 os.environ.setdefault("PAIRLIFT_SPARES", "0")  # processes that get ready for nobody slow down the tests
+
+# Kept runs of tests go with them, and are not those of whoever runs them.
+os.environ["PAIRLIFT_DATA"] = tempfile.mkdtemp(prefix="pairlift-test-")
+atexit.register(shutil.rmtree, os.environ["PAIRLIFT_DATA"], ignore_errors=True)
 
 # Files that take longer than the number of their tests lets expect. The others go by that.
 LONG = (

@@ -134,7 +134,7 @@ def test_the_keras_demo_on_every_page_with_the_other_engine_and_as_a_file(app):
     assert "Adds up" in text(app)
     found = app.session_state["session"].workers
     imported = {name: worker.run(imported_frameworks).result(SOON) for name, worker in found.items()}
-    assert imported == {"torch": ["torch"], "tensorflow": ["keras", "tensorflow"], None: []}
+    assert imported == {"tensorflow": ["keras", "tensorflow"], None: []}
 
 
 def test_another_sequence_and_baseline_of_a_demo(app):

@@ -60,7 +60,7 @@ def test_a_run_comes_back_as_it_was_also_after_a_restart(tmp_path):
     found = again.run(run.id, "me")
     assert found == run
     assert found.about == ABOUT
-    assert found.name == "Engine: unit 7"
+    assert found.name == "unit 7, Engine"
     assert found.size == files(tmp_path)[0].stat().st_size
     content = again.content(found)
     xr.testing.assert_identical(content["explanation"].attributions, values)

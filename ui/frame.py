@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import replace
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 from streamlit.navigation.page import StreamlitPage
 
-from ui import uploads
+from explain_core.errors import RunError
+from explain_core.jobs.tasks.explaining import Request
+from ui import address, uploads
 from ui.errors import boundary, plain, show
 from ui.in_words import Shown
 from ui.lifetime import close_with_browser
@@ -18,9 +21,9 @@ from ui.outputs import choose_shown, remember
 from ui.session import Outcome, Session
 from ui.sidebar import Choice, draw
 from ui.subjects import request_key
+from ui.visitor import owner
 
 _inside = ContextVar("inside", default=False)  # whether a page is being drawn beside the sidebar
-_KEPT = ("option ", "layout ", "confirmed ", "sequence files", "baseline files", "words ")
 
 
 def session() -> Session:
@@ -28,8 +31,9 @@ def session() -> Session:
     if "session" in st.session_state and st.session_state["session"].closed:
         st.session_state.clear()  # what it refers to is gone
     if "session" not in st.session_state:
-        st.session_state["session"] = Session()
-        close_with_browser(st.session_state["session"])
+        st.session_state["session"] = one = Session()
+        one.runs.owner = owner() or one.runs.owner
+        close_with_browser(one)
     return st.session_state["session"]
 
 
@@ -40,6 +44,9 @@ def run(page: StreamlitPage) -> None:
     try:
         with boundary():
             page.run()
+        run_drawn = st.session_state.pop("run drawn", "")
+        if "session" in st.session_state:
+            address.leave(session(), run_drawn)
     finally:
         _inside.reset(token)
 
@@ -61,13 +68,18 @@ def page(draw: Callable[[], None]) -> None:
 def _prepare() -> None:
     """Draw the sidebar and leave the choice for the page."""
     remember()
-    chosen = {key: value for key, value in st.session_state.items() if str(key).startswith(_KEPT)}
+    problem = None
+    try:
+        address.follow(session())
+    except Exception as error:  # as below
+        problem = error
+    chosen = {key: value for key, value in st.session_state.items() if str(key).startswith(address.CHOICES)}
     uploads.let_go({value for key, value in st.session_state.items() if str(key).startswith("taken ") and value})
     with st.sidebar:
         if refused := uploads.refusal():
             st.error(f"**The file was not taken.** {plain(refused)}", icon=":material/upload_file:")
         try:
-            st.session_state["choice"] = draw(session())
+            st.session_state["choice"] = draw(session()) if problem is None else Choice(error=problem)
         except Exception as error:  # part of the app's boundary: the sidebar is too narrow to show it there
             st.session_state["choice"] = Choice(error=error)
     for key, value in chosen.items():  # widgets forget while the sidebar shows something else
@@ -96,15 +108,23 @@ def theme() -> str:
     return st.context.theme.type or "light"
 
 
-def explanation() -> Shown | None:
-    """The explanation that was asked for; None, with words on the page, while there is none."""
+def explanation(*, dims: bool = False) -> Shown | None:
+    """The explanation that was asked for; None, with words on the page, while there is none.
+
+    Args:
+        dims: whether the page shows the one before while this one is computed, as `Shown.dimmed` says.
+    """
     asked = choice()
+    if (problem := address.problem()) is not None:
+        show(problem)
     if asked.error is not None:
         show(asked.error)
         return None
     if asked.waiting is not None:
         wait_or_say(asked.waiting)
-        return None
+        return _before() if dims and asked.waiting.running else None
+    if asked.kept is not None:
+        return _draws(asked.kept)
     if asked.request is None:
         if asked.missing:
             st.info(asked.missing, icon=":material/upload_file:")
@@ -116,13 +136,69 @@ def explanation() -> Shown | None:
     outcome = session().explanation(key, asked.request)
     if outcome.running or outcome.error:
         wait_or_say(outcome)
-        return None
-    return Shown(asked.subject, asked.baseline, session().load(key), key)
+        return _before() if dims and outcome.running else None
+    shown = Shown(asked.subject, asked.baseline, session().load(key), key)
+    return _draws(replace(shown, run=_keep(shown, outcome)))
+
+
+def _draws(shown: Shown) -> Shown:
+    """What a page is about to show: what the address says, and what stays while the next one is computed."""
+    st.session_state["shown before"] = shown
+    st.session_state["run drawn"] = shown.run
+    if shown.run and address.asked().run != shown.run:
+        address.remember(shown.run)
+    return shown
+
+
+def _before() -> Shown | None:
+    before = st.session_state.get("shown before")
+    return None if before is None else replace(before, dimmed=True)
+
+
+def _keep(shown: Shown, outcome: Outcome) -> str:
+    asked = choice()
+    origin = {}
+    if asked.demo is not None:
+        origin = {"demo": asked.demo.slug, "sequence": asked.subject.sequence, "baseline": asked.baseline.label}
+    try:
+        return session().runs.keep(shown, asked.request, outcome.job.seconds, origin)
+    except RunError as error:
+        session().notices.append(f"{error.what} {error.hint}")
+        return ""
+
+
+def request() -> Request | None:
+    """What was asked of a model; None, with words on the page, where a kept run is shown and its model is not here."""
+    asked = choice()
+    if asked.request is None and asked.kept is not None:
+        model = plain(asked.kept.subject.model.path.name)
+        st.info(
+            f"This page runs the model again, and of a kept run only the result is here. Give {model} and the sequence "
+            "under **My own files** to go on.",
+            icon=":material/upload_file:",
+        )
+    return asked.request
 
 
 def choose_output(shown: Shown) -> str:
     """Ask which of several outputs to look at; one output needs no question."""
-    return choose_shown(shown)
+    if (wanted := address.output_asked(shown.run, shown.explanation.outputs)) is not None:
+        st.session_state[f"output {shown.key}"] = wanted
+    output = choose_shown(shown)
+    if shown.run and shown.has_several and output != address.asked().output:
+        address.remember(shown.run, output, *(view(shown) or (None, None)))
+    return output
+
+
+def view(shown: Shown) -> tuple[int, int] | None:
+    """The first and last timestep that the address asks for, counted from 0; None for all of them."""
+    return address.steps_in_view(shown.run, shown.subject.series.sizes.get("time", 1))
+
+
+def keep_view(shown: Shown, steps: tuple[int, int] | None) -> None:
+    """Put what is in view into the address."""
+    if address.asked().run == shown.run and view(shown) != steps:
+        address.remember(shown.run, address.asked().output, *(steps or (None, None)))
 
 
 def draw_residual(shown: Shown, output: str) -> None:

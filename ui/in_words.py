@@ -14,12 +14,20 @@ from ui.subjects import Subject
 
 @dataclass(frozen=True)
 class Shown:
-    """A finished explanation with what was asked; ``key`` stands for both in the names of widgets."""
+    """A finished explanation with what was asked.
+
+    Attributes:
+        key: stands for both in the names of widgets.
+        run: the id that it is kept by; empty where it is not kept.
+        dimmed: whether it is of the choices before, while those of now are computed.
+    """
 
     subject: Subject
     baseline: Baseline
     explanation: Explanation
     key: str
+    run: str = ""
+    dimmed: bool = False
 
     @property
     def has_several(self) -> bool:

@@ -25,6 +25,7 @@ from explain_core.jobs.scheduler import shared_scheduler
 from explain_core.jobs.workspace import workspace
 from ui.door import Door
 from ui.uploads import Gate, give_out_marked_ids
+from ui.visitor import new_cookie
 
 _log = logging.getLogger("pairlift.server")
 HEADERS = {
@@ -39,13 +40,14 @@ _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADE
 
 
 class Frame:
-    """Middleware that puts `HEADERS` on every answer, also on those that refuse a WebSocket."""
+    """Middleware that puts `HEADERS` on every answer, also on refused WebSockets, and gives visitors their cookie."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
+        cookie = new_cookie(scope) if scope["type"] == "http" else None
         opens = scope["type"] == "websocket"  # and has not been taken or refused yet
 
         async def with_headers(message: Message) -> None:
@@ -56,7 +58,8 @@ class Frame:
             elif message["type"] in ("http.response.start", "websocket.http.response.start"):
                 names = {name for name, _ in _RAW_HEADERS}
                 own = [pair for pair in message.get("headers", ()) if pair[0].lower() not in names]
-                message = {**message, "headers": [*own, *_RAW_HEADERS]}
+                given = [(b"set-cookie", cookie)] if cookie else []
+                message = {**message, "headers": [*own, *_RAW_HEADERS, *given]}
             opens = False
             await send(message)
 

@@ -5,75 +5,37 @@ No Streamlit here.
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shutil
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from explain_core.errors import ExplainError, InputError, JobError
+from explain_core.errors import RunError
 from explain_core.explanation import Explanation
 from explain_core.jobs import wire
-from explain_core.jobs.limits import in_gb
 from explain_core.jobs.scheduler import Scheduler, shared_scheduler
 from explain_core.jobs.tasks.explaining import Request, explain
-from explain_core.jobs.tasks.opening import ModelSource
-from explain_core.jobs.worker import Job, UnexpectedFailure, Worker
+from explain_core.jobs.tasks.opening import ModelSource, open_model
+from explain_core.jobs.worker import Worker
 from explain_core.jobs.workspace import workspace
+from explain_core.runs import Run
+from ui.demo_jobs import demo_jobs, is_demo
+from ui.held_files import HeldFiles, not_kept
+from ui.in_words import Shown
+from ui.outcomes import AnyJob, Outcome, ReadyJob
+from ui.own_runs import OwnRuns, shared_store
 
 _KEPT_OUTCOMES = 32
 _KEPT_LOADED = 4  # explanations in memory; others are read from their files again
 
 
-@dataclass
-class Outcome:
-    """What is known of a job: still running, its value, or its error."""
-
-    start: Callable[[], Job]
-    job: Job
-    keep: Callable[[Any], Any] | None = None  # puts the value away, and says what is known of it instead
-    value: Any = None
-    error: ExplainError | UnexpectedFailure | None = None
-    settled: bool = False
-    interrupted: bool = False  # while nobody watched; it starts again when it is asked for
-
-    @property
-    def running(self) -> bool:
-        return not self.settled
-
-    @property
-    def was_cancelled(self) -> bool:
-        """Whether the job ended because somebody pressed cancel."""
-        return self.settled and self.job.cancelled
-
-    @property
-    def may_go_better(self) -> bool:
-        """Whether the same job could end otherwise next time: it was stopped, or its process died."""
-        return isinstance(self.error, JobError | UnexpectedFailure)
-
-    def restart(self) -> None:
-        """Do the same job again."""
-        self.job, self.value, self.error, self.settled, self.interrupted = self.start(), None, None, False, False
-
-    def settle(self) -> None:
-        """Take the job's result, if it has ended."""
-        if self.settled or not self.job.done:
-            return
-        self.settled = True
-        try:
-            self.value = self.job.result() if self.keep is None else self.keep(self.job.result())
-        except (ExplainError, UnexpectedFailure) as error:
-            self.error = error
-
-
-class Session:
+class Session(HeldFiles):
     """Jobs by key: the first to ask for a key starts its job, the others see how it is.
 
     Every framework has a process of its own, since one process must not hold both; that of TensorFlow starts with the
@@ -83,26 +45,28 @@ class Session:
         limits: what its files may take.
         folder: all files of this session; gone after `close`.
         notices: sentences for the person, such as what had to make room; whoever shows them takes them out.
+        runs: the results that are kept on disk, as this person sees them.
+        choices: what stands in the sidebar, by widget, for a tab that goes on with this session.
         asked: what the person has asked for with a button. A plain set, for callbacks to add to: where one touches
             Streamlit's own state while the browser asks for another run, Streamlit ends it there.
     """
 
     def __init__(self, scheduler: Scheduler | None = None) -> None:
         self._scheduler = scheduler or shared_scheduler()
-        self.limits = self._scheduler.limits
+        self._demos = demo_jobs() if scheduler is None else None
         self.folder = workspace().new_folder("session")
+        super().__init__(self.folder / "uploads", self._scheduler.limits, [])
         self.workers: dict[str | None, Worker] = {}
-        self.notices: list[str] = []
         self.asked: set[Hashable] = set()
+        self.runs = OwnRuns()
+        self.choices: dict[str, Any] = {}
         self._outcomes: OrderedDict[Hashable, Outcome] = OrderedDict()
-        self._uploads: OrderedDict[str, Path] = OrderedDict()
-        self._held: dict[str, Path] = {}
         self._explanations: set[Hashable] = set()
         self._loaded: OrderedDict[str, Explanation] = OrderedDict()
         self._tables: dict[str, dict[str, pd.DataFrame]] = {}  # of explanations, also of those not in memory
+        self._shown_runs: OrderedDict[str, Shown] = OrderedDict()
         self._explaining: str | None = None
         self._remove_files = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
-        self._worker_of("torch")
 
     def close(self) -> None:
         """Stop the processes and remove the files; so does dropping the last reference."""
@@ -147,14 +111,24 @@ class Session:
         if key not in self._outcomes:
             if model is not None and not model.framework:
                 raise ValueError(f"Nobody has found out yet which framework opens {model.path.name}.")
-            start = partial(self._worker_of(model.framework if model else None).run, task, *args)
-            self._outcomes[key] = Outcome(start, start(), keep)
-            self._forget_oldest()
+            self._add(key, partial(self._run, key, model, task, *args), keep)
         self._outcomes.move_to_end(key)
         if self._outcomes[key].interrupted:
             self._outcomes[key].restart()
         self._outcomes[key].settle()
         return self._outcomes[key]
+
+    def _add(self, key: Hashable, start: Callable[[], AnyJob], keep: Callable[[Any], Any] | None) -> None:
+        self._outcomes[key] = Outcome(start, start(), keep)
+        self._forget_oldest()
+
+    def _run(self, key: Hashable, model: ModelSource | None, task: Callable[..., Any], *args: Any) -> AnyJob:
+        if self._demos is not None and model is not None and is_demo(model):
+            if task is explain:
+                return self._demos.explanation(str(key), *args)
+            if task is open_model:
+                return self._demos.run(model, task, *args)
+        return self._worker_of(model.framework if model else None).run(task, *args)
 
     def knows(self, key: Hashable) -> bool:
         """Whether a job was started for the key."""
@@ -169,7 +143,31 @@ class Session:
             if outcome.running:
                 self._forget(before)
         self._explanations.add(key)
+        if key not in self._outcomes and (found := self.runs.found(key)) is not None:
+            self._add(key, partial(ReadyJob, found), partial(self._store, key))
         return self.outcome(key, request.model, explain, request, keep=partial(self._store, key))
+
+    def kept(self, run: Run) -> Shown:
+        """A kept run as pages show it; the last few stay in memory.
+
+        Raises:
+            RunError: its file is gone or damaged.
+        """
+        if run.id not in self._shown_runs:
+            self._shown_runs[run.id] = replace(self.runs.shown(run), run=run.id)
+            if len(self._shown_runs) > _KEPT_LOADED:
+                self._shown_runs.popitem(last=False)
+        return self._shown_runs[run.id]
+
+    def forget_run(self, run: Run) -> None:
+        """Delete one of the person's own kept runs. A callback, and so says what is wrong later."""
+        try:
+            shared_store()[0].delete(self.runs.owner, run.id)
+        except RunError as error:
+            self.notices.append(error.what)
+        self._shown_runs.pop(run.id, None)
+        self.runs.ids.pop(run.about.key, None)
+        self.runs.views.pop(run.id, None)
 
     def _store(self, key: str, explanation: Explanation) -> Path:
         """Write an explanation to a file of the session, so that not all of them take memory.
@@ -184,7 +182,7 @@ class Session:
                 stream.writelines(wire.dump(explanation))
         except OSError as error:
             file.unlink(missing_ok=True)
-            raise _not_kept("result", error) from None
+            raise not_kept("result", error) from None
         self._tables[key] = explanation.diagnostics
         self._remember(key, explanation)
         return file
@@ -236,76 +234,3 @@ class Session:
             self._loaded.pop(key, None)
             self._tables.pop(key, None)
             self._result_file(key).unlink(missing_ok=True)
-
-    # Uploads.
-
-    def keep_upload(self, name: str, data: bytes, slot: str | None = None) -> Path:
-        """Write an uploaded file to the session's folder; the oldest make room, with a notice.
-
-        Args:
-            name: what it was called on the person's machine.
-            data: its bytes.
-            slot: where it is used, a model or a sequence for instance. The file in a slot never makes room; another
-                file in the same slot frees the one before.
-
-        Raises:
-            InputError: it is larger than all of a session's uploads may be together.
-            JobError: the disk is full.
-        """
-        limits = self.limits
-        if len(data) > limits.upload_bytes:
-            raise InputError(
-                f"The file has {in_gb(len(data))}; uploads may have {in_gb(limits.upload_bytes)} together.",
-                where=name,
-                hint="Give a smaller file, or run PairLift yourself with a larger PAIRLIFT_UPLOAD_GB.",
-            )
-        name = re.sub(r"[^\w.()+= -]", "_", name.replace("\\", "/").rpartition("/")[2])[-60:].strip(". ") or "upload"
-        found = hashlib.sha256(name.encode())
-        found.update(data)
-        digest = found.hexdigest()
-        path = self._uploads.get(digest)
-        if path is None or not path.exists():
-            path = self.folder / "uploads" / digest[:16] / name
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
-            except OSError as error:
-                shutil.rmtree(path.parent, ignore_errors=True)  # a part of it would fill the disk for nothing
-                raise _not_kept("file", error, name) from None
-            self._uploads[digest] = path
-        self._uploads.move_to_end(digest)
-        if slot is not None:
-            self._held[slot] = path
-        self._make_room(digest)
-        return path
-
-    def held(self, slot: str) -> Path | None:
-        """The file in a slot."""
-        return self._held.get(slot)
-
-    def free_slot(self, slot: str) -> None:
-        """The file in a slot is not used any more, and may make room."""
-        self._held.pop(slot, None)
-
-    def _make_room(self, newest: str) -> None:
-        limits = self.limits
-        held = set(self._held.values())
-        removable = [digest for digest, path in self._uploads.items() if digest != newest and path not in held]
-        sizes = {digest: path.stat().st_size for digest, path in self._uploads.items() if path.exists()}
-        while removable and (len(sizes) > limits.upload_files or sum(sizes.values()) > limits.upload_bytes):
-            digest = removable.pop(0)
-            path = self._uploads.pop(digest)
-            sizes.pop(digest, None)
-            shutil.rmtree(path.parent, ignore_errors=True)
-            self.notices.append(
-                f"{path.name} was removed to make room: a session keeps {limits.upload_files} files and "
-                f"{in_gb(limits.upload_bytes)} of uploads. Give it again to use it again."
-            )
-
-
-def _not_kept(what: str, error: OSError, where: str = "") -> JobError:
-    return JobError(
-        f"The {what} could not be kept: {error.strerror}.",
-        where=where,
-        hint="Whoever runs this server can make room in its folder for temporary files (TMPDIR).",
-    )

@@ -20,6 +20,8 @@ from ui.components.baseline_choice import choose_baseline, file_baselines
 from ui.data import Data, draw_data
 from ui.data_options import choices
 from ui.errors import plain
+from ui.in_words import Shown
+from ui.kept_runs import NOTHING, choose_run
 from ui.layout import take_inputs, try_layout
 from ui.model import MODEL_WORDS, choose_model, source_key
 from ui.outputs import choose_output
@@ -37,9 +39,9 @@ DATA_WORDS = (
 class Choice:
     """What stands in the sidebar.
 
-    ``opening`` is the job that opens ``model``, ``waiting`` one that must end before anything is explained.
-    ``lacking`` are names of inputs that are still to be given. ``request`` is None until all is there; ``asked`` says
-    whether it is to be run.
+    ``kept`` is a run that was explained before, whose model is not here. ``opening`` is the job that opens ``model``,
+    ``waiting`` one that must end before anything is explained. ``lacking`` are names of inputs that are still to be
+    given. ``request`` is None until all is there; ``asked`` says whether it is to be run.
     """
 
     demo: Demo | None = None
@@ -53,10 +55,14 @@ class Choice:
     error: Exception | None = None
     data: Data | None = None
     lacking: tuple[str, ...] = ()
+    kept: Shown | None = None
+    nothing_kept: bool = False
 
     @property
     def missing(self) -> str:
         """What is yet to be given where one half is there, in a sentence; else empty."""
+        if self.nothing_kept:
+            return NOTHING
         if self.request is not None or self.waiting is not None or self.error is not None:
             return ""
         if self.lacking:
@@ -80,8 +86,8 @@ def draw(session: Session) -> Choice:
     demos = {demo.slug: demo.title.partition(":")[0] for demo in list_demos() if is_installed(demo.framework)}
     source = st.segmented_control(
         "Explain",
-        ["demo", "files"],
-        format_func={"demo": "A demo", "files": "My own files"}.get,
+        ["demo", "files", "kept"],
+        format_func={"demo": "A demo", "files": "My own files", "kept": "Kept runs"}.get,
         default="demo",
         required=True,
         key="source",
@@ -89,6 +95,13 @@ def draw(session: Session) -> Choice:
     )
     if source == "demo":
         return _draw_demo(session, demos)
+    if source == "kept":
+        kept = choose_run(session)
+        return (
+            Choice(nothing_kept=True)
+            if kept is None
+            else Choice(None, kept.subject.model, None, kept.subject, kept.baseline, kept=kept)
+        )
     return _draw_files(session)
 
 

@@ -9,12 +9,15 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+import explain_core
 from explain_core.demos import Demo
 from explain_core.jobs.frameworks import FRAMEWORKS
 from explain_core.jobs.tasks.explaining import Request
@@ -111,11 +114,27 @@ def _turned(value: xr.DataArray) -> xr.DataArray:
 
 
 def request_key(request: Request) -> str:
-    """A digest of everything in a request: equal requests have equal results."""
+    """A digest of everything in a request, and of the version of what answers it: equal requests have equal results."""
     model = request.model
-    what = [str(model.path), model.architecture, str(model.code), request.inputs, request.baselines, request.background]
-    how = [request.backend, request.device, request.labels, request.main, request.fold]
+    files = [model.path.name, file_digest(model.path), model.code and file_digest(model.code)]
+    what = [*files, model.architecture, request.inputs, request.baselines, request.background]
+    how = [request.backend, request.device, request.labels, request.main, request.fold, explain_core.__version__]
     return digest([*what, request.target, request.output_names, *how])
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, which are read once while the file stays as it is."""
+    try:
+        found = path.stat()
+    except OSError:  # it is gone; whoever opens it says so
+        return ""
+    return _file_digest(path, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=64)
+def _file_digest(path: Path, _changed: int, _size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(value: Any) -> str:

@@ -46,6 +46,11 @@ class Job:
         return self._outcome.done()
 
     @property
+    def failed(self) -> bool:
+        """Whether it has ended with an error."""
+        return self._outcome.done() and self._outcome.exception() is not None
+
+    @property
     def seconds(self) -> float:
         """Time since the job was handed in."""
         return time.monotonic() - self.handed_in

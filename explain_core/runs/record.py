@@ -71,9 +71,7 @@ class About:
         """
         try:
             told = json.loads(text)
-            return cls(
-                **{name: _checked(told[name], str(spec.type)) for name, spec in cls.__dataclass_fields__.items()}
-            )
+            return cls(**{each.name: _checked(told[each.name], str(each.type)) for each in fields(cls)})
         except (ValueError, TypeError, KeyError, RecursionError):
             raise RunError("What is kept about this run is damaged.", hint="Delete it and explain again.") from None
 

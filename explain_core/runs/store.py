@@ -70,7 +70,7 @@ class RunStore:
         """
         result = _result_id(owner, about.key, shared)
         size = self._write(result, content)
-        name = f"{about.title}: {about.sequence}"[:MOST_NAME]
+        name = f"{about.sequence}, {about.title}"[:MOST_NAME]
         with self._database.writing() as connection:
             self._count(connection, result, size, shared)
             connection.execute(

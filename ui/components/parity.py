@@ -20,7 +20,9 @@ from ui.subjects import request_key
 
 def draw_parity(shown: Shown) -> None:
     """The model built again in the other framework, and the differences at every step."""
-    request, session = frame.choice().request, frame.session()
+    request, session = frame.request(), frame.session()
+    if request is None:
+        return
     framework = request.model.framework
     other = OTHER[framework]
     if not is_installed(other):

@@ -40,7 +40,9 @@ def draw_steps(shown: Shown) -> None:
         state = st.selectbox(
             "What is explained", states, format_func=STATE_WORDS.get, key=f"steps state {shown.key} {layer}", width=320
         )
-    request = frame.choice().request
+    request = frame.request()
+    if request is None:
+        return
     key = (request_key(request), layer, state)
     explanation = shown.explanation
     if request.background:

@@ -1,0 +1,192 @@
+"""The address holds the view, whatever stands in it, and a kept run is shown without its model."""
+
+import pytest
+from app_tools import ROOT, SOON, app, wait, workers
+from streamlit.testing.v1 import AppTest
+from test_app import CSV, state_dict, text, upload
+
+from explain_core.demos import list_demos, load_demo
+from ui.demo_jobs import DemoJobs
+from ui.own_runs import shared_store
+
+__all__ = ["app", "workers"]  # the fixtures
+
+
+@pytest.fixture
+def another(app):
+    """The app in another browser."""
+    another = AppTest.from_file(str(ROOT / "app.py"), default_timeout=SOON)
+    yield another
+    if "session" in another.session_state:
+        another.session_state["session"].close()
+
+
+def address(app):
+    return {name: value if isinstance(value, str) else value[0] for name, value in app.query_params.items()}
+
+
+def run_of(app):
+    wait(app)
+    return address(app)["run"]
+
+
+def explained(app):
+    """An own model with two outputs, explained; its run."""
+    wait(app)
+    upload(app, ("walk.pth", state_dict(outputs=2)), ("walk.csv", CSV))
+    app.text_input(key="output names").set_value("rising, falling")
+    wait(app)
+    if any(button.key == "explain" for button in app.button):
+        app.button(key="explain").click()
+    return run_of(app)
+
+
+def test_what_is_shown_stands_in_the_address_and_the_way_back_leads_there(app):
+    first = run_of(app)
+    words = text(app)
+    slug = app.selectbox(key="demo").value
+    sequence = app.selectbox(key=f"sequence {slug}").value
+    app.selectbox(key=f"sequence {slug}").select_index(0)
+    assert run_of(app) != first
+    app.query_params.clear()
+    app.query_params["run"] = first
+    wait(app)
+    assert app.selectbox(key=f"sequence {slug}").value == sequence
+    assert text(app) == words
+    assert address(app) == {"run": first}
+
+
+def test_a_message_that_was_on_its_way_does_not_lead_back(app):
+    first = run_of(app)
+    slug = app.selectbox(key="demo").value
+    app.selectbox(key=f"sequence {slug}").select_index(0)
+    assert run_of(app) != first
+    app.query_params["run"] = first  # the browser's, as it was when this was chosen:
+    app.selectbox(key=f"sequence {slug}").select_index(1)
+    wait(app)
+    assert app.selectbox(key=f"sequence {slug}").value == load_demo(slug).names[1]
+    assert address(app)["run"] != first
+
+
+def test_a_link_shows_a_demo_in_another_browser_without_computing(app, another, monkeypatch):
+    wait(app)
+    app.selectbox(key="demo").set_value(list_demos()[0].slug)
+    wait(app)
+    slug = app.selectbox(key="demo").value
+    app.selectbox(key=f"baseline {slug}").set_value("Zeros")
+    run = run_of(app)
+    monkeypatch.setattr(DemoJobs, "explanation", None)
+    another.query_params["run"] = run
+    wait(another)
+    assert another.selectbox(key=f"baseline {slug}").value == "Zeros"
+    assert address(another) == {"run": run}
+    assert text(another) == text(app)
+
+
+def test_an_own_result_is_shown_by_its_link_without_its_model(app, another):
+    run = explained(app)
+    output = app.main.selectbox[0].value
+    other = next(name for name in ("rising", "falling") if name != output)
+    app.main.selectbox[0].set_value(other)
+    wait(app)
+    assert address(app) == {"run": run, "output": other}
+    for name, value in address(app).items():
+        another.query_params[name] = value
+    wait(another)
+    assert another.title[0].value == "walk.pth"
+    assert another.main.selectbox[0].value == other
+    assert [metric.value for metric in another.metric] == [metric.value for metric in app.metric]
+    assert address(another) == {"run": run, "output": other}
+    assert "Somebody shared this run with you" in "\n".join(caption.value for caption in another.sidebar.caption)
+    assert not [button for button in another.sidebar.button if "run" in (button.key or "")]
+    another.switch_page("pages/layers.py")
+    wait(another)
+    assert len(another.get("plotly_chart")) == 2
+    for page in ("methods", "diagnostics", "steps", "parity", "model"):
+        another.switch_page(f"pages/{page}.py")
+        wait(another)
+        assert "of a kept run only the result is here" in text(another)
+
+
+def test_the_way_back_to_an_own_model_has_the_model(app):
+    run = explained(app)
+    app.segmented_control(key="source").set_value("demo")
+    assert run_of(app) != run
+    app.query_params.clear()
+    app.query_params["run"] = run
+    wait(app)
+    assert app.segmented_control(key="source").value == "files"
+    assert app.title[0].value == "walk.pth"
+    assert app.text_input(key="output names").value == "rising, falling"
+    app.switch_page("pages/model.py")
+    wait(app)
+    assert "of a kept run only the result" not in text(app)
+
+
+def test_ones_own_runs_are_listed_renamed_and_deleted(app):
+    run = explained(app)
+    app.segmented_control(key="source").set_value("kept")
+    wait(app)
+    listed = app.selectbox(key="kept run")
+    assert listed.value == run
+    assert len(listed.options) == 2  # the demo's too
+    app.text_input(key=f"name of run {run}").set_value("For Monday")
+    wait(app)
+    assert app.selectbox(key="kept run").options[0].startswith("For Monday")
+    app.button(key="delete run").click()
+    wait(app)
+    assert len(app.selectbox(key="kept run").options) == 1
+    app.button(key="delete run").click()
+    wait(app)
+    assert "Nothing is kept yet" in text(app)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"run": "x" * 22},
+        {"run": "<script>alert(1)</script>"},
+        {"run": ""},
+        {"output": "nothing", "from": "1", "to": "2"},
+        {"run": "../../runs.sqlite", "output": "\0" * 100, "from": "-1", "to": "9" * 400},
+    ],
+)
+def test_an_address_that_somebody_made_up_is_said_or_ignored(app, query):
+    for name, value in query.items():
+        app.query_params[name] = value
+    wait(app)
+    said = [error.value for error in app.error]
+    assert all("There is no run at this address" in each for each in said)
+    assert bool(said) == (query.get("run") == "x" * 22)
+    assert "Adds up" in text(app)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        {"from": "5", "to": "2"},
+        {"from": "0", "to": "3"},
+        {"from": "1e3", "to": "x"},
+        {"from": "999999999", "to": "999999999"},
+        {"output": "no such output", "from": "２", "to": "4"},
+        {"output": "x" * 10_000},
+    ],
+)
+def test_a_view_that_there_cannot_be_is_ignored(app, view):
+    run = run_of(app)
+    words = text(app)
+    for name, value in view.items():
+        app.query_params[name] = value
+    wait(app)
+    assert not app.error
+    assert text(app) == words
+    assert address(app)["run"] == run
+
+
+def test_a_run_whose_file_is_damaged_is_said(app, another):
+    run = explained(app)
+    store = shared_store()[0]
+    (store.folder / "results" / store.run(run).result).write_bytes(b"\0" * 10)
+    another.query_params["run"] = run
+    wait(another)
+    assert any("The file of this run is damaged" in error.value for error in another.error)

@@ -1,0 +1,179 @@
+"""The address holds the view: which run is shown, of which output, and which timesteps.
+
+    ?run=<id>&output=<name>&from=<first step>&to=<last step>
+
+Steps are counted from 1. Whatever stands in an address may have been made up by anybody: what is no view is ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from explain_core.demos import list_demos, load_demo
+from explain_core.errors import ExplainError, RunError
+from explain_core.runs import Run, is_run_id
+from ui.own_runs import View
+from ui.session import Session
+from ui.subjects import demo_baselines, demo_subject, request_key
+
+_MOST_OUTPUT = 300  # characters of an output's name
+_NUMBER = re.compile(r"[1-9]\d{0,8}")
+_WRITTEN = "address written"  # in the session's state: the view that this app put into the address
+_OLD = "address old"  # the view that was in the address when something else was chosen
+_LEFT = "choices left"  # what the sidebar held when the run before ended
+_PROBLEM = "address problem"
+CHOICES = (
+    *("source", "demo", "sequence", "baseline", "output", "option ", "confirmed ", "words ", "backend", "device"),
+    *("kept run", "stage "),
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an address asks for; None where it says nothing. Steps are counted from 0, the last one included."""
+
+    run: str | None = None
+    output: str | None = None
+    first: int | None = None
+    last: int | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """As it stands in an address."""
+        found = {"run": self.run, "output": self.output}
+        if self.first is not None and self.last is not None:
+            found |= {"from": str(self.first + 1), "to": str(self.last + 1)}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def asked() -> Asked:
+    """What stands in the address."""
+    query = st.query_params
+    run, output = query.get("run", ""), query.get("output", "")
+    first, last = (
+        int(text) - 1 if _NUMBER.fullmatch(text) else None for text in (query.get("from", ""), query.get("to", ""))
+    )
+    if first is None or last is None or first > last:
+        first = last = None
+    if not is_run_id(run):
+        return Asked()
+    return Asked(run, output if 0 < len(output) <= _MOST_OUTPUT else None, first, last)
+
+
+def remember(run: str, output: str | None = None, first: int | None = None, last: int | None = None) -> None:
+    """Put what is shown into the address; the browser's way back leads to what stood there before.
+
+    Args:
+        run: its id; nothing is done without.
+        output: the one that is looked at.
+        first, last: timesteps in view, counted from 0; None for all of them.
+    """
+    if not run:
+        return
+    now = Asked(run, output, first, last)
+    st.session_state[_WRITTEN] = now
+    st.session_state.pop(_OLD, None)
+    if st.query_params.to_dict() != now.query:
+        st.query_params.from_dict(now.query)
+
+
+def steps_in_view(run: str, steps: int) -> tuple[int, int] | None:
+    """The first and the last timestep that the address asks for of a run, counted from 0; None for all of them."""
+    now = asked()
+    if not run or now.run != run or now.first is None or now.last is None or now.first >= steps:
+        return None
+    return now.first, min(now.last, steps - 1)
+
+
+def output_asked(run: str, outputs: list[str]) -> str | None:
+    """The output that the address asks for, the first time that a run is drawn for it."""
+    waiting = st.session_state.get("output asked")
+    if waiting is None or waiting[0] != run:
+        return None
+    del st.session_state["output asked"]
+    return waiting[1] if waiting[1] in outputs else None
+
+
+def problem() -> ExplainError | None:
+    """Why what the address asks for is not shown."""
+    return st.session_state.get(_PROBLEM)
+
+
+def follow(session: Session) -> None:
+    """Choose in the sidebar what a new address asks for. Comes before the sidebar is drawn.
+
+    An address is new if this app has not written it. A message of a browser may have been on its way while the address
+    was written: it has the old one, and a change in the sidebar, which counts.
+    """
+    state, now = st.session_state, asked()
+    left = state.get(_LEFT, {})
+    changed = any(left.get(key, value) != value for key, value in choices().items())
+    if changed:
+        state[_OLD] = now
+        state.pop(_PROBLEM, None)
+    if now.run is None or now in (state.get(_WRITTEN), state.get(_OLD)):
+        return
+    state[_WRITTEN] = now
+    state.pop(_PROBLEM, None)
+    try:
+        run = session.runs.run(now.run)
+    except RunError as error:
+        state[_PROBLEM] = error
+        return
+    if now.output is not None:
+        state["output asked"] = (run.id, now.output)
+    session.runs.ids[run.about.key] = run.id
+    view = session.runs.views.get(run.id)
+    if view is not None and session.put_back(view.slots):
+        put(view.choices)
+    else:
+        put(_of_demo(run) or {"source": "kept", "kept run": run.id})
+
+
+def leave(session: Session, run: str) -> None:
+    """Note what the sidebar holds, for the way back and for a tab that goes on. Comes after the page is drawn."""
+    st.session_state[_LEFT] = session.choices = choices()
+    if run:
+        session.runs.remember(run, View(session.choices, session.slots))
+
+
+def choices() -> dict[str, Any]:
+    """What the widgets of the sidebar and of the pages' choices hold."""
+    plain = str | int | float | bool | list | tuple | None
+    return {
+        str(key): value
+        for key, value in st.session_state.items()
+        if str(key).startswith(CHOICES) and isinstance(value, plain)
+    }
+
+
+def put(choices: dict[str, Any]) -> None:
+    """Have widgets that are drawn later hold these."""
+    for key, value in choices.items():
+        st.session_state[key] = value
+
+
+def _of_demo(run: Run) -> dict[str, Any] | None:
+    """The choices that led to a demo's run, where the demo is still the same."""
+    origin = run.about.origin
+    if origin.get("demo") not in {demo.slug for demo in list_demos()}:
+        return None
+    demo = load_demo(origin["demo"])
+    baseline = next((each for each in demo_baselines(demo) if each.label == origin.get("baseline")), None)
+    if baseline is None or origin.get("sequence") not in demo.names:
+        return None
+    request = demo_subject(demo, demo.index(origin["sequence"])).request(baseline, None, "auto", "auto")
+    if request_key(request) != run.about.key:
+        return None
+    slug = demo.slug
+    chosen = {
+        "source": "demo",
+        "demo": slug,
+        f"sequence {slug}": origin["sequence"],
+        f"baseline {slug}": baseline.label,
+    }
+    return chosen | {"backend": "auto", "device": "auto"}

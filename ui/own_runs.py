@@ -1,0 +1,201 @@
+"""The kept runs as one visitor sees them: what is put away of a result, and how it is shown again.
+
+No Streamlit here.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import explain_core
+from explain_core.errors import ExplainError, RunError
+from explain_core.explanation import Explanation
+from explain_core.jobs.limits import Limits
+from explain_core.jobs.tasks.explaining import Request
+from explain_core.jobs.tasks.opening import ModelSource
+from explain_core.jobs.workspace import workspace
+from explain_core.runs import About, Run, RunStore, data_folder
+from ui.demo_jobs import is_demo
+from ui.in_words import Shown
+from ui.subjects import Baseline, Subject, digest, file_digest
+
+_log = logging.getLogger("pairlift.runs")
+_KEPT_VIEWS = 100
+_PACKAGES = {"torch": "torch", "tensorflow": "tensorflow", "numpy": "numpy"}
+
+
+@dataclass(frozen=True)
+class View:
+    """The choices in the sidebar that led to a run, by widget, and the files that were in use."""
+
+    choices: dict[str, Any]
+    slots: dict[str, Path]
+
+
+@dataclass
+class OwnRuns:
+    """A visitor's runs.
+
+    Attributes:
+        owner: the visitor's secret.
+        ids: of the runs that belong to the keys of explanations of this session.
+        views: what the sidebar showed for a run of this session.
+        unkept: keys of what could not be kept, which has been said.
+    """
+
+    owner: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    ids: dict[str, str] = field(default_factory=dict)
+    views: OrderedDict[str, View] = field(default_factory=OrderedDict)
+    unkept: set[str] = field(default_factory=set)
+
+    def found(self, key: str) -> Explanation | None:
+        """What was found before for a key: by this visitor, or of a demo by anybody."""
+        try:
+            content = shared_store()[0].found(self.owner, key)
+            return None if content is None else _parts(content)[0]
+        except RunError as error:
+            _log.warning("%s", error)
+            return None
+
+    def keep(self, shown: Shown, request: Request, seconds: float, origin: dict[str, str]) -> str:
+        """Put a result away; returns its id, or "" where it cannot be kept.
+
+        Raises:
+            RunError: the first time that it cannot be kept; says why.
+        """
+        if shown.key not in self.ids and shown.key not in self.unkept:
+            try:
+                about = _about(shown, request, seconds, origin)
+                run = shared_store()[0].add(self.owner, about, _content(shown), shared=is_demo(request.model))
+            except (RunError, TypeError) as error:
+                self.unkept.add(shown.key)
+                if isinstance(error, RunError):
+                    raise
+                _log.error("Something of a result has a type that is not kept: %s", error)
+                return ""
+            self.ids[shown.key] = run.id
+        return self.ids.get(shown.key, "")
+
+    def remember(self, run_id: str, view: View) -> None:
+        """What the sidebar shows for a run."""
+        self.views[run_id] = view
+        self.views.move_to_end(run_id)
+        if len(self.views) > _KEPT_VIEWS:
+            self.views.popitem(last=False)
+
+    def run(self, run_id: str) -> Run:
+        """The run with an id, whoever's it is.
+
+        Raises:
+            RunError: there is none.
+        """
+        return shared_store()[0].run(run_id, self.owner)
+
+    def all(self) -> list[Run]:
+        """The visitor's own, the newest first."""
+        return shared_store()[0].runs_of(self.owner)
+
+    def shown(self, run: Run) -> Shown:
+        """A run as pages show it, without its model.
+
+        Raises:
+            RunError: its file is gone or damaged.
+        """
+        explanation, subject, baseline = _parts(shared_store()[0].content(run))
+        model = ModelSource(Path(run.about.model))
+        return Shown(_rebuilt(Subject, subject, model=model), _rebuilt(Baseline, baseline), explanation, run.about.key)
+
+
+@cache
+def shared_store() -> tuple[RunStore, str]:
+    """The store of this server, and why it does not outlast it, or ""."""
+    limits = Limits.of_this_machine()
+    bounds = limits.runs_bytes, limits.runs, limits.runs_of_visitor
+    folder, note = data_folder(workspace().folder)
+    try:
+        return RunStore(folder, *bounds), note
+    except RunError as error:
+        _log.error("%s", error)
+        folder = workspace().new_folder("runs")
+        return RunStore(
+            folder, *bounds
+        ), f"Runs are kept until the server ends. {error.what} ({error.where}) {error.hint}"
+
+
+def _about(shown: Shown, request: Request, seconds: float, origin: dict[str, str]) -> About:
+    explanation = shown.explanation
+    return About(
+        key=shown.key,
+        title=shown.subject.title,
+        sequence=shown.subject.sequence,
+        model=request.model.path.name,
+        model_digest=file_digest(request.model.path),
+        data_digest=digest(request.inputs),
+        target=", ".join(explanation.outputs),
+        outputs=tuple(explanation.outputs),
+        predictions=tuple(explanation.prediction[0].values.astype(float).tolist()),
+        baseline_predictions=tuple(explanation.baseline_prediction[0].values.astype(float).tolist()),
+        baseline=shown.baseline.words,
+        residual=explanation.residual_in_words(0, explanation.outputs[0]),
+        seconds=float(seconds),
+        versions=versions(),
+        origin=origin,
+    )
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of PairLift and what it stands on, where it is installed."""
+    found = {"PairLift": explain_core.__version__, "Python": platform.python_version()}
+    for package, name in _PACKAGES.items():
+        try:
+            found[name] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _content(shown: Shown) -> dict[str, Any]:
+    """All that is needed to show it again, as values that files may have."""
+    return {
+        "explanation": shown.explanation,
+        "subject": _values(replace(shown.subject, units=dict(shown.subject.units)), "model"),
+        "baseline": _values(shown.baseline),
+    }
+
+
+def _values(what: Subject | Baseline, *without: str) -> dict[str, Any]:
+    return {each.name: getattr(what, each.name) for each in fields(what) if each.name not in without}
+
+
+def _parts(content: Any) -> tuple[Explanation, dict, dict]:
+    """What `_content` made.
+
+    Raises:
+        RunError: it is something else.
+    """
+    match content:
+        case {"explanation": Explanation() as explanation, "subject": dict(subject), "baseline": dict(baseline)}:
+            return explanation, subject, baseline
+    raise _of_another_kind()
+
+
+def _rebuilt(kind: type, values: dict, **more: Any) -> Any:
+    """A dataclass of what was kept; what this version does not know is left out."""
+    known = {each.name for each in fields(kind)}
+    try:
+        return kind(**{name: value for name, value in values.items() if name in known}, **more)
+    except TypeError:
+        raise _of_another_kind() from None
+
+
+def _of_another_kind() -> ExplainError:
+    return RunError("The file of this run has something else in it.", hint="Delete the run and explain again.")

@@ -16,9 +16,10 @@ import streamlit as st
 from explain_core.demos import list_demos, load_demo
 from explain_core.errors import ExplainError, RunError
 from explain_core.runs import Run, is_run_id
+from ui.baselines import demo_baselines
 from ui.own_runs import View
 from ui.session import Session
-from ui.subjects import demo_baselines, demo_subject, request_key
+from ui.subjects import demo_subject, request_key
 
 _MOST_OUTPUT = 300  # characters of an output's name
 _NUMBER = re.compile(r"[1-9]\d{0,8}")

@@ -23,9 +23,10 @@ from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.opening import ModelSource
 from explain_core.jobs.workspace import workspace
 from explain_core.runs import About, Run, RunStore, data_folder
+from ui.baselines import Baseline
 from ui.demo_jobs import is_demo
 from ui.in_words import Shown
-from ui.subjects import Baseline, Subject, digest, file_digest
+from ui.subjects import Subject, digest, file_digest
 
 _log = logging.getLogger("pairlift.runs")
 _KEPT_VIEWS = 100

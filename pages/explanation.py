@@ -1,5 +1,7 @@
 """Prediction against baseline prediction, and which values of the sequence made the difference."""
 
+from functools import partial
+
 import streamlit as st
 
 from ui import frame
@@ -16,7 +18,7 @@ def draw() -> None:
     if shown:
         with st.sidebar:
             output = frame.choose_output(shown)
-        draw_stage(scene(shown, output))
+        draw_stage(scene(shown, output), start=frame.view(shown), on_view=partial(frame.keep_view, shown))
         draw_below(shown, output)
     elif old := scene_before():
         draw_stage(old, dimmed=True)

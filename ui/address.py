@@ -28,7 +28,19 @@ _OLD = "address old"  # the view that was in the address when something else was
 _LEFT = "choices left"  # what the sidebar held when the run before ended
 _PROBLEM = "address problem"
 CHOICES = (
-    *("source", "demo", "sequence", "baseline", "output", "option ", "confirmed ", "words ", "backend", "device"),
+    *(
+        "source",
+        "demo",
+        "sequence",
+        "baseline",
+        "output",
+        "option ",
+        "layout ",
+        "confirmed ",
+        "words ",
+        "backend",
+        "device",
+    ),
     *("kept run", "stage "),
 )
 

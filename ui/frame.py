@@ -108,12 +108,8 @@ def theme() -> str:
     return st.context.theme.type or "light"
 
 
-def explanation(*, dims: bool = False) -> Shown | None:
-    """The explanation that was asked for; None, with words on the page, while there is none.
-
-    Args:
-        dims: whether the page shows the one before while this one is computed, as `Shown.dimmed` says.
-    """
+def explanation() -> Shown | None:
+    """The explanation that was asked for; None, with words on the page, while there is none."""
     asked = choice()
     if (problem := address.problem()) is not None:
         show(problem)
@@ -122,7 +118,7 @@ def explanation(*, dims: bool = False) -> Shown | None:
         return None
     if asked.waiting is not None:
         wait_or_say(asked.waiting)
-        return _before() if dims and asked.waiting.running else None
+        return None
     if asked.kept is not None:
         return _draws(asked.kept)
     if asked.request is None:
@@ -136,23 +132,17 @@ def explanation(*, dims: bool = False) -> Shown | None:
     outcome = session().explanation(key, asked.request)
     if outcome.running or outcome.error:
         wait_or_say(outcome)
-        return _before() if dims and outcome.running else None
+        return None
     shown = Shown(asked.subject, asked.baseline, session().load(key), key)
     return _draws(replace(shown, run=_keep(shown, outcome)))
 
 
 def _draws(shown: Shown) -> Shown:
-    """What a page is about to show: what the address says, and what stays while the next one is computed."""
-    st.session_state["shown before"] = shown
+    """What a page is about to show, which the address says then."""
     st.session_state["run drawn"] = shown.run
     if shown.run and address.asked().run != shown.run:
         address.remember(shown.run)
     return shown
-
-
-def _before() -> Shown | None:
-    before = st.session_state.get("shown before")
-    return None if before is None else replace(before, dimmed=True)
 
 
 def _keep(shown: Shown, outcome: Outcome) -> str:

@@ -19,7 +19,6 @@ class Shown:
     Attributes:
         key: stands for both in the names of widgets.
         run: the id that it is kept by; empty where it is not kept.
-        dimmed: whether it is of the choices before, while those of now are computed.
     """
 
     subject: Subject
@@ -27,7 +26,6 @@ class Shown:
     explanation: Explanation
     key: str
     run: str = ""
-    dimmed: bool = False
 
     @property
     def has_several(self) -> bool:

@@ -104,16 +104,16 @@ def choose_shown(shown: Shown) -> str:
     answer = outputs[-1] if in_time else shown.likeliest
     kept = f"shown {shown.subject.model.path}"
     start = _kept().get(kept, answer)
-    start = start if start in outputs else answer
+    widget = f"output {shown.key}"  # which an address may have set
+    st.session_state.setdefault(widget, start if start in outputs else answer)
     if in_time:
-        chosen = st.select_slider("Output step", outputs, start, key=f"output {shown.key}", width="stretch")
+        chosen = st.select_slider("Output step", outputs, key=widget, width="stretch")
     else:
         chosen = st.selectbox(
             shown.subject.output_label,
             outputs,
-            index=outputs.index(start),
             format_func=lambda name: f"{name} (largest)" if name == answer else name,
-            key=f"output {shown.key}",
+            key=widget,
             width=320,
         )
     _kept()[kept] = chosen

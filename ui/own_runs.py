@@ -9,10 +9,12 @@ import logging
 import platform
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import explain_core
@@ -168,13 +170,17 @@ def _content(shown: Shown) -> dict[str, Any]:
     """All that is needed to show it again, as values that files may have."""
     return {
         "explanation": shown.explanation,
-        "subject": _values(replace(shown.subject, units=dict(shown.subject.units)), "model"),
+        "subject": _values(shown.subject, "model"),
         "baseline": _values(shown.baseline),
     }
 
 
 def _values(what: Subject | Baseline, *without: str) -> dict[str, Any]:
-    return {each.name: getattr(what, each.name) for each in fields(what) if each.name not in without}
+    found = {each.name: getattr(what, each.name) for each in fields(what) if each.name not in without}
+    return {name: _SENT[type(value)](value) if type(value) in _SENT else value for name, value in found.items()}
+
+
+_SENT: dict[type, Callable[[Any], Any]] = {frozenset: sorted, MappingProxyType: dict}
 
 
 def _parts(content: Any) -> tuple[Explanation, dict, dict]:
@@ -191,9 +197,10 @@ def _parts(content: Any) -> tuple[Explanation, dict, dict]:
 
 def _rebuilt(kind: type, values: dict, **more: Any) -> Any:
     """A dataclass of what was kept; what this version does not know is left out."""
-    known = {each.name for each in fields(kind)}
+    known = {each.name: values[each.name] for each in fields(kind) if each.name in values}
+    sets = {each.name for each in fields(kind) if isinstance(each.default, frozenset)}
     try:
-        return kind(**{name: value for name, value in values.items() if name in known}, **more)
+        return kind(**{name: frozenset(known[name]) if name in sets else known[name] for name in known}, **more)
     except TypeError:
         raise _of_another_kind() from None
 

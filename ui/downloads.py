@@ -1,47 +1,135 @@
-"""The result as files."""
+"""The result as files, each made when it is asked for."""
 
 from __future__ import annotations
 
-import re
+import hashlib
+import io
 import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import streamlit as st
 
 from explain_core.explanation import Explanation
+from explain_core.jobs.tasks.explaining import Request
+from explain_core.pictures import FORMATS, picture
+from explain_core.report import Asked, Facts, data_fingerprint, report_html, versions
+from explain_core.stage import scene_of
+from ui import frame
 from ui.csv_file import csv_bytes
-from ui.in_words import Shown
+from ui.in_words import Shown, words_of
+from ui.parts import file_name
+from ui.reopened import put_away
+from ui.subjects import request_key
+
+_MOST_OUTPUTS = 12  # of a report, each with its numbers
 
 
-def offer_downloads(shown: Shown) -> None:
-    """Buttons for the whole result and for a table; files are made on the click."""
-    name = re.sub(r"\W+", "-", f"{shown.subject.title} {shown.subject.sequence}").strip("-").lower()[:80]
-    with st.popover("Download", icon=":material/download:"):
-        st.download_button(
-            "Table (CSV)",
-            data=lambda: csv_bytes(shown.explanation.to_dataframe()),
-            file_name=f"{name}.csv",
-            mime="text/csv",
-            key="download csv",
-            icon=":material/table:",
-            on_click="ignore",
-            width="stretch",
+def offer_downloads(shown: Shown, output: str) -> None:
+    """Everything that can be taken away of a result; ``output`` is the one that is looked at."""
+    name = file_name(shown.subject.title, shown.subject.sequence)
+    of = f"{name}-{file_name(output)}" if shown.has_several else name
+    request = frame.choice().request
+    if request is not None and request_key(request) != shown.key:
+        request = None
+    with st.popover("Take away", icon=":material/download:"):
+        _button(
+            "Report (HTML)", lambda: report_bytes(shown, output, request), f"{of}-report.html", "text/html", "article"
         )
-        st.download_button(
+        with st.container(horizontal=True):
+            for format, mime in FORMATS.items():
+                _button(
+                    f"Picture ({format.upper()})",
+                    lambda format=format: picture_bytes(shown, output, format),
+                    f"{of}.{format}",
+                    mime,
+                    "image",
+                )
+        _button("Table (CSV)", lambda: csv_bytes(shown.explanation.to_dataframe()), f"{name}.csv", "text/csv", "table")
+        _button(
+            "Table (Parquet)",
+            lambda: parquet_bytes(shown.explanation),
+            f"{name}.parquet",
+            "application/vnd.apache.parquet",
+            "table",
+        )
+        _button(
             "Everything (NetCDF)",
-            data=lambda: _as_netcdf(shown.explanation),
-            file_name=f"{name}.nc",
-            mime="application/x-netcdf",
-            key="download netcdf",
-            icon=":material/deployed_code:",
-            on_click="ignore",
-            width="stretch",
+            lambda: netcdf_bytes(put_away(shown)),
+            f"{name}.nc",
+            "application/x-netcdf",
+            "deployed_code",
         )
-        st.caption("NetCDF opens again with `Explanation.load`, and in any NetCDF reader.")
+        st.caption(
+            "The report works without a network, and says how to get the same numbers again. NetCDF opens again here "
+            "and with `Explanation.load`."
+        )
 
 
-def _as_netcdf(explanation: Explanation) -> bytes:
+def report_bytes(shown: Shown, output: str, request: Request | None) -> bytes:
+    """The report: the output that is looked at, and with it others as far as there is room."""
+    explanation, subject = shown.explanation, shown.subject
+    outputs = list(dict.fromkeys([output, *explanation.outputs]))[:_MOST_OUTPUTS]
+    asked = request and Asked(
+        request.inputs, request.baselines, request.target, request.background, request.output_names
+    )
+    facts = Facts(
+        words={each: words_of(shown, each) for each in outputs},
+        units=subject.units,
+        model=subject.model.path.name,
+        model_sha256=file_sha256(subject.model.path),
+        data_sha256=data_fingerprint(explanation),
+        made=f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC".lstrip("0"),
+        versions=versions(explanation),
+        asked=asked,
+    )
+    return report_html(explanation, facts).encode("utf-8", "replace")
+
+
+def file_sha256(path: Path) -> str:
+    """The fingerprint of a file; empty where it is not there any more."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def picture_bytes(shown: Shown, output: str, format: str) -> bytes:
+    """The stage as it is at first, on white."""
+    scene = scene_of(shown.explanation, 0, output, units=shown.subject.units, words=words_of(shown, output))
+    return picture(scene, format, theme="light")
+
+
+def parquet_bytes(explanation: Explanation) -> bytes:
+    """The table of all values as Parquet."""
+    data = io.BytesIO()
+    table = explanation.to_dataframe()
+    for name in (
+        name for name, kind in table.dtypes.items() if kind == "object"
+    ):  # labels of several inputs may be of different kinds
+        table[name] = table[name].map(str, na_action="ignore")
+    table.to_parquet(data, engine="pyarrow", index=False)
+    return data.getvalue()
+
+
+def netcdf_bytes(explanation: Explanation) -> bytes:
+    """Everything, bit for bit."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "explanation.nc"
         explanation.save(file)
         return file.read_bytes()
+
+
+def _button(label: str, data: Callable[[], bytes], name: str, mime: str, icon: str) -> None:
+    st.download_button(
+        label,
+        data=data,
+        file_name=name,
+        mime=mime,
+        key=f"download {label}",
+        icon=f":material/{icon}:",
+        on_click="ignore",
+        width="stretch",
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from explain_core.explanation import Explanation
+from explain_core.stage import Words
 from explain_core.words import number, signed
 from ui.baselines import Baseline
 from ui.subjects import Subject
@@ -80,6 +81,21 @@ def headline(shown: Shown, output: str) -> str:
     return (
         f"The model's answer is **{shown.likeliest}**, with a probability of "
         f"{share(shown.probabilities[shown.likeliest])}. Its score for **{output}** is {number(prediction)}: {than}."
+    )
+
+
+def words_of(shown: Shown, output: str) -> Words:
+    """What is said around the stage about one output, on a page, in pictures and in reports."""
+    subject, observed = shown.subject, shown.subject.observed
+    return Words(
+        title=subject.title,
+        sequence=subject.sequence,
+        noun=shown.noun,
+        unit=shown.unit,
+        headline=headline(shown, output),
+        baseline=shown.baseline.words,
+        observed="" if observed is None else observed if isinstance(observed, str) else number(observed, shown.unit),
+        time_label=subject.time_label,
     )
 
 

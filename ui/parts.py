@@ -2,18 +2,59 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from explain_core.figures import style
+from explain_core.pictures import FORMATS, picture
 from ui.csv_file import csv_bytes
+
+_LETTERS, _LINE, _HEIGHT = 110, 26, 450  # of a title: letters in a line and its height; height of a chart without one
 
 
 def chart(figure: go.Figure, key: str, alt: str, **options: Any) -> Any:
-    """A chart in its own colours and without a toolbar; returns what was selected in it, where ``options`` ask."""
-    return st.plotly_chart(figure, key=key, alt=alt, theme=None, config={"displayModeBar": False}, **options)
+    """A chart in its own colours and without a toolbar; returns what was selected in it, where ``options`` ask.
+
+    Below it, it can be taken away as a picture.
+    """
+    selected = st.plotly_chart(figure, key=key, alt=alt, theme=None, config={"displayModeBar": False}, **options)
+    with (
+        st.container(horizontal=True, horizontal_alignment="right"),
+        st.popover("Picture", icon=":material/image:", type="tertiary", help="Take this chart away as a picture"),
+    ):
+        for format, mime in FORMATS.items():
+            st.download_button(
+                format.upper(),
+                data=lambda format=format: picture(titled(figure, alt), format),
+                file_name=f"{file_name(alt)}.{format}",
+                mime=mime,
+                key=f"picture {format} {key}",
+                on_click="ignore",
+                width="stretch",
+            )
+    return selected
+
+
+def titled(figure: go.Figure, title: str) -> go.Figure:
+    """The figure with a title over it, which a page says around it."""
+    if figure.layout.title.text:
+        return figure
+    whole = go.Figure(figure)
+    lines = textwrap.wrap(title, _LETTERS)[:2]
+    height = (figure.layout.height or _HEIGHT) + _LINE * len(lines)
+    above = (figure.layout.margin.t or 0) + _LINE * len(lines)
+    text = "<br>".join(style.plain(line) for line in lines)
+    return whole.update_layout(title={"text": text}, height=height, margin={"t": above})
+
+
+def file_name(*parts: str) -> str:
+    """A name for a file that says what it is of, in letters that every file system takes."""
+    return re.sub(r"\W+", "-", " ".join(parts)).strip("-").lower()[:80] or "result"
 
 
 def csv_button(table: pd.DataFrame, name: str, label: str = "Table (CSV)", width: str = "content") -> None:

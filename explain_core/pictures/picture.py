@@ -5,6 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from explain_core.errors import InputError
+from explain_core.figures.style import THEMES
 from explain_core.pictures.canvas import drawn, without_tags
 from explain_core.pictures.charts import draw_chart
 from explain_core.stage.scene import Scene
@@ -14,12 +15,12 @@ FORMATS = {"png": "image/png", "svg": "image/svg+xml"}
 WIDTH = 1100
 
 
-def picture(what: go.Figure | Scene, format: str = "png", *, theme: str = "light", width: int = WIDTH) -> bytes:
+def picture(what: go.Figure | Scene, format: str = "png", *, theme: str | None = None, width: int = WIDTH) -> bytes:
     """A picture of a figure of `explain_core.figures`, or of a whole scene, without a browser.
 
     Args:
         format: "png" (twice as sharp as a page) or "svg" (text stays text).
-        theme: that of the figure; its page is drawn behind it.
+        theme: the page that is drawn behind it; None is the one that the figure was made for, and "light" for a scene.
         width: in pixels of a page.
 
     Raises:
@@ -28,7 +29,8 @@ def picture(what: go.Figure | Scene, format: str = "png", *, theme: str = "light
     if format not in FORMATS:
         raise InputError(f"There is no picture as {format!r}.", hint=f"Choose one of {', '.join(FORMATS)}.")
     if isinstance(what, Scene):
-        what = still_figure(what, theme=theme)
+        what = still_figure(what, theme=theme or "light")
+    theme = theme or next((name for name, each in THEMES.items() if each.text == what.layout.font.color), "light")
     height = int(what.layout.height or 450)
     title = without_tags(what.layout.title.text)
     return drawn(lambda sheet, colours: draw_chart(sheet, colours, what), width, height, theme, format, title)

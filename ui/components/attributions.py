@@ -28,7 +28,7 @@ def draw_below(shown: Shown, output: str) -> None:
         if drawer.open:
             with drawer:
                 draw_totals(shown, output)
-        offer_downloads(shown)
+        offer_downloads(shown, output)
 
 
 def draw_notes(notes: list[str]) -> None:

@@ -10,11 +10,10 @@ from typing import Any
 import streamlit as st
 
 from explain_core.figures.style import THEMES
-from explain_core.stage import Scene, Words, scene_of
+from explain_core.stage import Scene, scene_of
 from explain_core.stage.bundle import bundle, style
-from explain_core.words import number
 from ui import frame
-from ui.in_words import Shown, headline
+from ui.in_words import Shown, words_of
 from ui.subjects import request_key
 
 View = tuple[int, int]  # first and last visible timestep, counted from 0, both included
@@ -29,19 +28,7 @@ def _component() -> Callable[..., Any]:
 
 def scene(shown: Shown, output: str) -> Scene:
     """What the stage draws and says of one output."""
-    subject = shown.subject
-    observed = subject.observed
-    words = Words(
-        title=subject.title,
-        sequence=subject.sequence,
-        noun=shown.noun,
-        unit=shown.unit,
-        headline=headline(shown, output),
-        baseline=shown.baseline.words,
-        observed="" if observed is None else observed if isinstance(observed, str) else number(observed, shown.unit),
-        time_label=subject.time_label,
-    )
-    made = scene_of(shown.explanation, 0, output, units=subject.units, words=words)
+    made = scene_of(shown.explanation, 0, output, units=shown.subject.units, words=words_of(shown, output))
     st.session_state["last scene"] = made
     return made
 

@@ -136,7 +136,7 @@ def test_an_old_h5_is_explained_with_the_meaning_it_was_trained_with(page, tmp_p
     page.get_by_role("button", name="Explain", exact=True).click()
     page.get_by_test_id("heatmap").wait_for()
 
-    page.get_by_role("heading", name="turbofan=2.h5").wait_for()
+    page.get_by_role("heading", name="Turbofan=2").wait_for()
     page.get_by_text("hard_sigmoid is meant as clip(0.2x + 0.5)").wait_for()
     assert said(page, "prediction") == pytest.approx(old.expected[0, 0], abs=6e-5)  # shown to four digits
     page.get_by_test_id("residual").filter(has_text="Adds up").wait_for()

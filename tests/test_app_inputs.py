@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import torch
-from app_tools import app, wait, workers
+from app_tools import app, stage, wait, workers
 from test_app import text, upload
 from torch import nn
 
@@ -42,7 +42,7 @@ def shown(app):
 
 def output_of(app):
     """The widget that chooses the output on the page."""
-    return next(each for each in app.main.selectbox if each.key.startswith("output "))
+    return next(each for each in app.selectbox if each.key.startswith("output "))
 
 
 class TimeFirst(nn.Module):
@@ -65,7 +65,7 @@ def test_a_model_that_takes_time_first_gets_it_so(app):
     app.selectbox(key="baseline files").set_value("Average of my sequences")
     wait(app)
     found = shown(app)
-    assert app.title[0].value == "Gru forecaster: GRU in PyTorch"
+    assert stage(app)["title"] == "Gru forecaster: GRU in PyTorch"
     baseline = np.broadcast_to(WALK.mean(axis=0), (STEPS, 1, 3)).astype("float32")
     wanted = xc.explain(model, WALK[:, None], baseline, sample_axis=1)
     assert found.attributions.dims == ("sample", "time", "feature")

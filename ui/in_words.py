@@ -78,10 +78,9 @@ def headline(shown: Shown, output: str) -> str:
     if shown.probabilities is None:
         what = f" for {output}" if shown.has_several else ""
         return f"The model predicts **{number(prediction, unit)}**{what}: {than}."
-    return (
-        f"The model's answer is **{shown.likeliest}**, with a probability of "
-        f"{share(shown.probabilities[shown.likeliest])}. Its score for **{output}** is {number(prediction)}: {than}."
-    )
+    answer = f"The model's answer is **{shown.likeliest}** ({share(shown.probabilities[shown.likeliest])} probable)"
+    other = "" if output == shown.likeliest else f"; for **{output}**"
+    return f"{answer}{other} with a score of **{number(prediction)}**, {than}."
 
 
 def words_of(shown: Shown, output: str) -> Words:

@@ -44,6 +44,7 @@ export function showWhole(box, data, { visible, first, last, parts, onPart }) {
       ].filter(Boolean),
     ),
     bars(data.tokens ? "Strongest words" : isPart ? "Strongest features here" : "Strongest features", parts, data.unit, onPart),
+    data.note && part("p", { name: "hint", text: data.note, "data-testid": "baseline-note" }),
     part("p", { name: "hint", text: data.steps > 1 ? "Point at the picture, click a cell, or drag over a range." : "Point at a row, or click it." }),
   );
   tidy(box);

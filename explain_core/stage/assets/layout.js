@@ -42,7 +42,7 @@ export function measured({ root, parts, data, rows }) {
   const totalsTop = linesTop + lines * line + (lines ? GAP : 0);
   return {
     plot, row: rowFloor, heat, totals, line, lines, brush: BRUSH, bars: Math.max(30, right - 66),
-    totalsTop, heatTop: totalsTop + totals + (hasTime ? GAP : 0),
+    linesTop, totalsTop, heatTop: totalsTop + totals + (hasTime ? GAP : 0),
   };
 }
 

@@ -94,5 +94,7 @@ export function keyed(grid, stage) {
     if (anchor) stage.choose({ ...spanned(anchor, stage.placeOf(stage.state.cursor)), row: anchor.row });
   });
   grid.addEventListener("focus", () => grid.matches(":focus-visible") && stage.moveTo(stage.state.cursor ?? stage.strongest()));
-  grid.addEventListener("blur", () => stage.moveTo(null));
+  grid.addEventListener("blur", (event) => {
+    if (stage.state.cursor && !stage.parts.inspector.contains(event.relatedTarget)) stage.moveTo(null);
+  });
 }

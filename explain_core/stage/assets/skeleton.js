@@ -96,6 +96,7 @@ export function skeletonOf(root, data, state, acts, brush) {
     parts.labels,
     parts.grid,
     parts.right,
+    part("div", { name: "label axis", text: data.tokens ? "" : data.time.label }),
     parts.ticks,
     parts.brush,
     part("div", { name: "foot" }, parts.legend, parts.note),

@@ -42,14 +42,12 @@ class Stage {
     const isNew = print !== this.print;
     const before = this.data;
     this.data = data;
-    if (isNew) {
-      this.print = print;
-      this.build(before);
-    }
-    if (data.view && JSON.stringify(data.view) !== this.given) {
-      this.given = JSON.stringify(data.view);
-      Object.assign(this.state, this.fitting(data.view));
-    }
+    this.print = print;
+    if (isNew) this.build(before);
+    const given = JSON.stringify(data.view ?? null);
+    if (given !== (this.given ?? "null")) Object.assign(this.state, this.fitting(data.view ?? {}));
+    this.given = given;
+    if (isNew && before) this.tellView({ first: this.state.first, last: this.state.last });
     this.root.classList.toggle("paged", Boolean(data.paged));
     this.root.classList.toggle("dimmed", Boolean(data.dimmed));
     this.root.setAttribute("aria-busy", String(Boolean(data.dimmed)));
@@ -67,6 +65,7 @@ class Stage {
     this.arrays = arraysOf(data);
     this.overview = overviewOf(this.arrays);
     this.limits = new Map();
+    this.inspected = "";
     this.state = {
       first: same?.first ?? 0, last: same?.last ?? data.steps - 1, contrast: data.contrast.kind, rows: "fold", open: new Set(),
       dragZooms: false, table: false, hovered: null, chosen: null, cursor: null, dragged: null, lines: "strongest",
@@ -170,12 +169,12 @@ class Stage {
   hover(place) {
     if (place?.first === this.state.hovered?.first && place?.last === this.state.hovered?.last && place?.row === this.state.hovered?.row) return;
     this.state.hovered = place;
-    this.later(() => this.mark());
+    this.redraw(false);
   }
 
   drag(place, zooms = false) {
     this.state.dragged = place && { ...place, zooms };
-    this.later(() => this.mark());
+    this.redraw(false);
   }
 
   choose(place) {
@@ -259,16 +258,19 @@ class Stage {
     return { ...base, limit: this.limits.get(key) };
   }
 
-  later(act) {
+  /** Draw with the next frame, however often it is asked for: everything, or marks alone. */
+  redraw(all = true) {
+    this.stale ||= all;
     cancelAnimationFrame(this.frame);
-    this.frame = requestAnimationFrame(act);
-  }
-
-  redraw() {
-    this.later(() => this.data && this.root.isConnected && this.paint());
+    this.frame = requestAnimationFrame(() => {
+      if (!this.data || !this.root.isConnected) return;
+      if (this.stale) this.paint();
+      else this.mark();
+    });
   }
 
   paint() {
+    this.stale = false;
     const { data, parts, state, arrays } = this;
     const size = (this.size = measured(this));
     if (!size) return;
@@ -280,6 +282,9 @@ class Stage {
     parts.grid.setAttribute("aria-rowcount", String(view.rows.length));
     parts.grid.setAttribute("aria-colcount", String(view.first.length));
     this.paintLines();
+    const isWhole = state.first === 0 && state.last === data.steps - 1;
+    if (parts["tool-whole"]) parts["tool-whole"].disabled = isWhole;
+    if (parts["tool-matters"]) parts["tool-matters"].disabled = state.first === data.matters[0] && state.last === data.matters[1];
     if (data.steps > 1) {
       const ends = drawColumnTotals(parts.totals, view, scale, size.plot, size.totals, ink);
       parts.totalsRange.replaceChildren(
@@ -335,8 +340,7 @@ class Stage {
 
   paintTicks() {
     const { data, parts, state, size, scale } = this;
-    const texts = data.tokens ? data.time.texts : data.time.texts;
-    const ticks = ticksOf(texts, state.first, state.last, size.plot, data.time.is_date).map(({ t, text }) => {
+    const ticks = ticksOf(data.time.texts, state.first, state.last, size.plot, data.time.is_date).map(({ t, text }) => {
       const tick = part("span", { text });
       const x = scale.middle(t);
       tick.style.left = `${x}px`;
@@ -422,6 +426,10 @@ class Stage {
         word.classList.toggle("chosen", Boolean(place) && t >= place.first && t <= place.last);
       }
     }
+    // What is the same stays, or a button would be gone between being pressed and let go.
+    const print = JSON.stringify([place, place === state.chosen, Boolean(state.hovered), state.dragged, state.first, state.last, view.total]);
+    if (print === this.inspected) return;
+    this.inspected = print;
     const onPart = ({ first, last, features }) => this.choose({ first, last, row: features.length === data.features.length ? null : this.rowOf(features[0]) });
     if (place) {
       const facts = factsOf(data, this.arrays, place);
@@ -453,7 +461,7 @@ class Stage {
     const r = place.row ? view.rows.findIndex((row) => row === place.row || (row.features.length === place.row.features.length && row.features[0] === place.row.features[0])) : -1;
     const left = Math.max(0, this.scale.left(place.first));
     const right = Math.min(size.plot, this.scale.left(place.last + 1));
-    const top = r < 0 ? (isBand ? 0 : size.totalsTop) : size.heatTop + r * size.row;
+    const top = r < 0 ? (isBand ? size.linesTop : size.totalsTop) : size.heatTop + r * size.row;
     const bottom = r < 0 ? size.heatTop + size.heat : top + size.row;
     Object.assign(box.style, { left: `${left}px`, width: `${right - left}px`, top: `${top}px`, height: `${bottom - top}px` });
   }

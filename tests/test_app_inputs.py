@@ -42,7 +42,7 @@ def shown(app):
 
 def output_of(app):
     """The widget that chooses the output on the page."""
-    return next(each for each in app.selectbox if each.key.startswith("output "))
+    return next(each for each in app.selectbox if each.label == "Output")
 
 
 class TimeFirst(nn.Module):

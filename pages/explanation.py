@@ -6,9 +6,11 @@ import streamlit as st
 
 from ui import frame
 from ui.components.attributions import draw_below
+from ui.components.output_map import draw_output_map
 from ui.components.stage import draw_stage, scene, scene_before
 from ui.components.welcome import draw_welcome
 from ui.errors import plain
+from ui.outputs import choose_input
 
 
 def draw() -> None:
@@ -17,8 +19,10 @@ def draw() -> None:
     shown = frame.explanation()
     if shown:
         with st.sidebar:
-            output = frame.choose_output(shown)
-        draw_stage(scene(shown, output), start=frame.view(shown), on_view=partial(frame.keep_view, shown))
+            output, which = frame.choose_output(shown), choose_input(shown)
+        stage = scene(shown, output, which)
+        draw_stage(stage, start=frame.view(shown), on_view=partial(frame.keep_view, shown))
+        draw_output_map(shown, output, which)
         draw_below(shown, output)
     elif old := scene_before():
         draw_stage(old, dimmed=True)

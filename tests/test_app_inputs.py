@@ -239,3 +239,43 @@ def test_columns_of_one_table_for_each_input_and_typed_numbers(app):
     found = shown(app)
     np.testing.assert_array_equal(found.inputs["person"].values, [[31, 0.5]])
     assert found.adds_up()
+
+
+class Film(nn.Module):
+    """Images in time: each is seen by a convolution, and all of them are read in their order."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(5)
+        self.see = nn.Conv2d(2, 3, 3)
+        self.gru = nn.GRU(12, 4, batch_first=True)
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, film):
+        n, t = film.shape[:2]
+        seen = torch.tanh(self.see(film.flatten(0, 1)))
+        return self.head(self.gru(seen.reshape(n, t, -1))[0][:, -1])
+
+
+def test_images_in_time_are_shown_as_sums_over_each_image(app):
+    wait(app)
+    films = np.random.default_rng(3).normal(size=(2, 5, 2, 4, 4)).astype("float32")
+    file = io.BytesIO()
+    np.savez(file, films=films, labels=np.zeros(2))
+    upload(app, ("film.pt2", program(Film(), torch.randn(1, 5, 2, 4, 4))), ("films.npz", file.getvalue()))
+    assert "2 samples · 5 timesteps · 2 × 4 × 4 numbers each" in text(app)
+    app.selectbox(key="baseline files").set_value("First step, held")
+    wait(app)
+    found = shown(app)
+    held = np.broadcast_to(films[:1, :1], films[:1].shape)
+    wanted = xc.explain(Film(), films[:1], np.array(held))
+    assert found.attributions.dims == ("sample", "time", "feature")
+    assert found.attributions["feature"].values.tolist() == ["channel 1", "channel 2"]
+    sums = wanted.attributions.values.sum(axis=(3, 4))
+    np.testing.assert_allclose(found.attributions.values, sums, atol=1e-6)
+    assert found.adds_up()
+    assert "Each cell is the sum over 16 places (4 × 4)" in text(app).replace("\\", "")
+    upload(app, data=("walk.csv", table(WALK)))
+    assert "The model takes arrays of 5 axes, such as images, and the file is no array of NumPy" in app.error[0].value
+    app.switch_page("pages/model.py")
+    wait(app)

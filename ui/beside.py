@@ -13,11 +13,12 @@ import streamlit as st
 import xarray as xr
 
 from explain_core.errors import ExplainError, InputError
-from explain_core.jobs.tasks.sequences import read_sequences
+from explain_core.jobs.tasks.sequences import read_arrays, read_sequences
 from explain_core.models import ExpectedInput
 from explain_core.sequences import Scaling
 from explain_core.sequences.cutting import cut
 from explain_core.sequences.fitting import fit_beside, is_made, scaled_values
+from explain_core.sequences.grids import grid_dims
 from explain_core.sequences.labelled import valid_steps
 from explain_core.sequences.loading import chosen_columns
 from explain_core.sequences.matching import belonging, how_matched, rows_as_samples
@@ -214,7 +215,11 @@ def _read(
 ) -> Side | Outcome:
     chosen = choices().of(path)
     wanted = reading_options(chosen)
-    reading = session.outcome(("read", path, wanted), None, read_sequences, path, wanted)
+    if role is Role.GRID:
+        dims = grid_dims(len(spec.shape or ()), in_time=True, channels_last=False)
+        reading = session.outcome(("read grid", path, dims, None), None, read_arrays, path, dims, None)
+    else:
+        reading = session.outcome(("read", path, wanted), None, read_sequences, path, wanted)
     if reading.value is None:
         if reading.error is not None:
             choices().faulty = path
@@ -225,6 +230,8 @@ def _read(
     if isinstance(scaling, Outcome):
         return scaling
     try:
+        if role is Role.GRID:
+            return Side(spec, role, path.name, reading.value.sequences, None, _compared(place, False, role))
         sequences = cut(chosen_columns(reading.value, chosen), chosen)
     except ExplainError:
         choices().faulty = path

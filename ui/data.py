@@ -11,22 +11,28 @@ import streamlit as st
 import xarray as xr
 
 from explain_core.errors import ExplainError, Fix, InputError, SequenceFileError
-from explain_core.jobs.tasks.sequences import WordOptions, describe_vocabulary, read_scaling, read_sequences, read_text
+from explain_core.jobs.tasks.sequences import (
+    read_arrays,
+    read_scaling,
+    read_sequences,
+    read_text,
+)
 from explain_core.models import ModelSummary
-from explain_core.sequences import Options, Reading, Scaling, Vocabulary
+from explain_core.sequences import Options, Reading, Scaling
 from explain_core.sequences.cutting import cut
+from explain_core.sequences.grids import grid_dims
 from explain_core.sequences.labelled import lengths_of, time_first_turned
 from explain_core.sequences.loading import chosen_columns, last_tokens
 from explain_core.sequences.roles import Role, main_input, roles_of
 from ui.data_options import choices, choose, widget_key
-from ui.errors import plain
+from ui.grids import in_words as grid_words
 from ui.session import Outcome, Session
+from ui.vocabulary import draw_vocabulary
 
 Upload = Callable[[Session, str, str, str], Path | None]
 
 _MOST_COLUMNS = 60  # to choose among by name
 SCALING_WORDS = "CSV or JSON: feature, mean, scale; or min and max; or the attributes of a scikit-learn scaler"
-VOCABULARY_WORDS = "JSON of word and id, a JSON list, a word on each line, or a Keras tokenizer's to_json()"
 _SCALINGS = {
     "none": "No scaling",
     "file": "From a file",
@@ -50,6 +56,11 @@ class Data:
     error: ExplainError | None = None
 
     @property
+    def is_grid(self) -> bool:
+        """Whether it has arrays of more axes than a sequence, such as images."""
+        return "feature" not in self.reading.sequences.dims and self.reading.sequences.ndim > 2
+
+    @property
     def is_text(self) -> bool:
         return self.reading.sequences.ndim == 2
 
@@ -59,20 +70,32 @@ class Data:
 
 
 def draw_data(
-    session: Session, upload: Upload, path: Path, summary: ModelSummary | None, *, time_first: bool = False
+    session: Session,
+    upload: Upload,
+    path: Path,
+    summary: ModelSummary | None,
+    *,
+    time_first: bool = False,
+    in_time: bool = True,
 ) -> Data | Outcome:
     """Read the file and draw what can be chosen about it; the job while that is not done.
 
     Args:
         time_first: whether the model takes time before the samples, as arrays of its data then do.
+        in_time: whether arrays of more axes than a sequence has, have time as their second.
 
     Raises:
         InputError: the file has words, and there is no vocabulary.
     """
     takes_tokens = False
     if summary is not None and summary.inputs:
-        takes_tokens = roles_of(summary.inputs)[main_input(summary.inputs)] is Role.TOKENS
-    words, pad_where = _draw_vocabulary(session, upload) if takes_tokens else (None, "end")
+        main = main_input(summary.inputs)
+        role = roles_of(summary.inputs)[main]
+        if role is Role.GRID:
+            axes = len(summary.inputs[main].shape or ())
+            return _grid(session, path, grid_dims(axes, in_time=in_time, channels_last=summary.framework != "torch"))
+        takes_tokens = role is Role.TOKENS
+    words, pad_where = draw_vocabulary(session, upload) if takes_tokens else (None, "end")
     if isinstance(words, Outcome):
         return words
     chosen = choices().of(path)
@@ -186,6 +209,16 @@ def draw_options(
     return outcome if outcome.value is None else outcome.value
 
 
+def _grid(session: Session, path: Path, dims: tuple[str, ...]) -> Data | Outcome:
+    """The arrays of a file for a model of images and the like."""
+    wanted = choices().of(path).array
+    reading = session.outcome(("read grid", path, dims, wanted), None, read_arrays, path, dims, wanted)
+    if reading.value is None:
+        return reading
+    st.caption(grid_words(reading.value.sequences))
+    return Data(path, reading.value, reading.value.sequences)
+
+
 def _in_order(path: Path, sequences: xr.DataArray) -> xr.DataArray:
     """The sequences of an array whose first axis may be the time, as the model takes it."""
     orders = {True: "(time, sequence, feature), as the model takes it", False: "(sequence, time, feature)"}
@@ -250,37 +283,3 @@ def _select(label: str, names: list, value: Any, path: Path, field: str, words: 
     given = st.selectbox(label, names, index, format_func=words, key=widget_key(f"data {field}", path))
     if given != names[index]:
         choose(path, {field: given})
-
-
-def _draw_vocabulary(session: Session, upload: Upload) -> tuple[WordOptions | Outcome | None, str]:
-    """The vocabulary of a model of token ids, and where short texts are filled up."""
-    path = upload(session, "Vocabulary", "vocabulary", VOCABULARY_WORDS)
-    pad_where = "end"
-    if path is None:
-        st.caption("For files of words. Files of token ids need none.")
-        return None, pad_where
-    outcome = session.outcome(("vocabulary", path), None, describe_vocabulary, path)
-    if outcome.value is None:
-        return outcome, pad_where
-    known: Vocabulary = outcome.value
-    for note in known.notes:
-        st.caption(f":material/info: {plain(note)}")
-    with st.expander("How words become ids", icon=":material/spellcheck:"):
-        lower = st.toggle("Lower-case first", known.lower, key=f"words lower {path}")
-        kept = st.toggle("Keep punctuation", not known.filters, key=f"words punctuation {path}")
-        unknown = st.number_input(
-            "Id of unknown words", 0, None, known.unknown, key=f"words unknown {path}", placeholder="leave them out"
-        )
-        padding = st.number_input("Id of padding", 0, None, known.padding, key=f"words padding {path}")
-        offset = st.number_input(
-            "Added to every id", 0, None, known.offset, key=f"words offset {path}", help="Keras's IMDB data has 3"
-        )
-        pad_where = st.segmented_control(
-            "Fill up short texts",
-            ["end", "start"],
-            format_func={"end": "at the end", "start": "at the start"}.get,
-            default="end",
-            required=True,
-            key=f"words where {path}",
-        )
-    return WordOptions(path, lower, kept, unknown, padding or 0, offset or 0), pad_where

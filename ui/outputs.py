@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import streamlit as st
 
 from explain_core.backends.protocol import ModelOutput
 from explain_core.errors import InputError
-from explain_core.words import counted
+from explain_core.explanation import by_name
+from explain_core.words import counted, percent
 
 if TYPE_CHECKING:
     from ui.in_words import Shown
@@ -120,12 +122,32 @@ def choose_shown(shown: Shown) -> str:
     return chosen
 
 
+def choose_input(shown: Shown) -> str:
+    """Ask which of several inputs to look at; one needs no question."""
+    names = shown.explanation.input_names
+    if len(names) == 1:
+        return names[0]
+    key = f"output input {shown.subject.model.path.parent.name}"
+    fits = _kept().get(key) in names
+    return st.selectbox("Input to look at", names, key=_prefilled(key, fits), format_func=_totals_of(shown))
+
+
+def _totals_of(shown: Shown) -> Callable[[str], str]:
+    """An input by its name, with how much of all movement is its."""
+    sizes = {
+        name: float(np.abs(array.values.astype(float)).sum())
+        for name, array in by_name(shown.explanation.attributions).items()
+    }
+    whole = sum(sizes.values()) or 1.0
+    return lambda name: f"{name} ({percent(sizes[name] / whole)} of all movement)"
+
+
 def remember() -> None:
     """Keep what the widgets hold at the start of a run: one that is not drawn in it, forgets."""
     _kept().update({key: value for key, value in st.session_state.items() if str(key).startswith(_WIDGETS)})
 
 
-_WIDGETS = ("output head ", "output unit ", "output axis ", "output names ")
+_WIDGETS = ("output head ", "output unit ", "output axis ", "output names ", "output input ")
 
 
 def _kept() -> dict[Any, Any]:

@@ -9,10 +9,10 @@ import xarray as xr
 
 from explain_core.explanation.labels import label_texts
 from explain_core.sequences import Scaling, single
-from explain_core.sequences.labelled import lengths_of
 from ui.data import Data
 from ui.data_options import offer
 from ui.errors import plain
+from ui.grids import in_words as grid_words
 
 _MOST_POINTS = 120  # of a small line
 _MOST_ROWS = 200
@@ -23,19 +23,21 @@ def draw_data(data: Data) -> None:
     """The section of an uploaded file."""
     st.subheader("What is in the sequence file")
     sequences = data.reading.sequences if data.sequences is None else data.sequences
-    lengths = lengths_of(sequences)
+    count = sequences.sizes["sample"]
     index = _choose_sequence(sequences)
     one = single(sequences, index)
-    times = label_texts(one["time"].values)
+    times = label_texts(one["time"].values) if "time" in one.dims else []
     with st.container(horizontal=True):
         st.metric("Format", data.reading.format, border=True)
-        st.metric("Sequences", f"{len(lengths):,}", border=True)
+        st.metric("Sequences", f"{count:,}", border=True)
         st.metric("Tokens" if data.is_text else "Timesteps", f"{len(times):,}", border=True)
-        if not data.is_text:
+        if "feature" in sequences.dims:
             st.metric("Features", f"{sequences.sizes['feature']:,}", border=True)
     if len(times) > 1 and times != [str(i + 1) for i in range(len(times))]:
         st.caption(f"From {plain(times[0])} to {plain(times[-1])}.")
-    if data.is_text:
+    if data.is_grid:
+        st.caption(grid_words(sequences))
+    elif data.is_text:
         _draw_words(one)
     else:
         _draw_features(one, data.scaling)

@@ -133,7 +133,9 @@ def _draw_files(session: Session) -> Choice:
     data = None
     if path is not None:
         turned = bool(trying is not None and trying.value and trying.value.time_first)
-        data = draw_data(session, _upload, path, opening.value.summary if opening else None, time_first=turned)
+        in_time = trying is None or not trying.value or trying.value.tells_time or not trying.value.tried
+        summary = opening.value.summary if opening else None
+        data = draw_data(session, _upload, path, summary, time_first=turned, in_time=in_time)
         if isinstance(data, Outcome):
             return Choice(model=source, opening=opening, waiting=data)
     if opening is None or (data is not None and data.sequences is None):

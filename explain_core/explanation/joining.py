@@ -117,13 +117,11 @@ def folded(explanation: Explanation) -> Explanation:
     notes = list(explanation.notes)
     before = float(explanation.attribution_size.max())
 
-    def axes_of(array: xr.DataArray) -> list[str]:
-        return [str(dim) for dim in array.dims if dim not in ("sample", "output", "time")]
-
     def summed(array: xr.DataArray, *, mean: bool) -> xr.DataArray:
-        axes = axes_of(array)
-        if len(axes) < 2 or "time" not in array.dims:
+        axes = _places(array)
+        if not _folds(array):
             return array
+        axes.sort(key=lambda axis: axis != "channel")  # which Keras has last
         found = array.astype(np.float64)
         found = (found.mean(axes[1:]) if mean else found.sum(axes[1:])).astype(array.dtype)
         texts = [str(text) for text in array[axes[0]].values]
@@ -133,8 +131,8 @@ def folded(explanation: Explanation) -> Explanation:
         return found.rename({axes[0]: "feature"} if axes[0] != "feature" else {}).assign_coords(feature=labels)
 
     for name, array in by_name(explanation.inputs).items():
-        axes = axes_of(array)
-        if len(axes) >= 2 and "time" in array.dims:
+        if _folds(array):
+            axes = sorted(_places(array), key=lambda axis: axis != "channel")
             places = prod(array.sizes[axis] for axis in axes[1:])
             sizes = " × ".join(str(array.sizes[axis]) for axis in axes[1:])
             of = f" of {name!r}" if len(explanation.input_names) > 1 else ""
@@ -153,3 +151,12 @@ def folded(explanation: Explanation) -> Explanation:
         attrs = {**found.attrs, "rounding": explanation.tolerance * before / after}
         found = replace(found, attrs=attrs)
     return found
+
+
+def _places(array: xr.DataArray) -> list[str]:
+    return [str(dim) for dim in array.dims if dim not in ("sample", "output", "time")]
+
+
+def _folds(array: xr.DataArray) -> bool:
+    """Whether there are places to sum over: of images in time, or of images with channels."""
+    return len(_places(array)) >= (2 if "time" in array.dims else 3)

@@ -53,7 +53,7 @@ def read_npz(file: Contents, options: Options) -> Found:
         SequenceFileError: it is damaged, too large, holds objects, or it cannot be told which array is meant.
     """
     where = file.where
-    arrays = _entries(file.data, where)
+    arrays = read_entries(file.data, where)
     chosen = _choose(arrays, where, options)
     values = arrays[chosen]
     used = {chosen}
@@ -272,7 +272,7 @@ def _dates(values: np.ndarray, where: str) -> np.ndarray:
     return values.astype("datetime64[ns]" if np.datetime_data(values.dtype)[0] in _FINE else "datetime64[us]")
 
 
-def _entries(data: bytes, where: str) -> dict[str, np.ndarray]:
+def read_entries(data: bytes, where: str) -> dict[str, np.ndarray]:
     """All arrays of the archive; nothing is written anywhere, and no name is used as a path."""
     arrays: dict[str, np.ndarray] = {}
     place = where

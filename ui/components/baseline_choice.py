@@ -13,6 +13,7 @@ from explain_core.sequences.labelled import single
 from explain_core.sequences.roles import samples_first
 from ui.baselines import Baseline, upload_baselines
 from ui.data import Data
+from ui.grids import grid_baselines
 from ui.session import Outcome, Session
 from ui.subjects import Subject
 
@@ -44,4 +45,6 @@ def file_baselines(session: Session, opened: OpenedModel, data: Data, subject: S
         fitted = fit(one, inputs, "the background", data.scaling, data.pad_tokens, subject.beside)
         return next(iter(fitted.values())) if isinstance(fitted, dict) else fitted
 
+    if data.is_grid:
+        return grid_baselines(data.sequences, subject.series)
     return upload_baselines(data.sequences, own, subject.series, another, data.pad_tokens[0])

@@ -26,9 +26,10 @@ def _component() -> Callable[..., Any]:
     return st.components.v2.component("pairlift_stage", css=style(), js=bundle())
 
 
-def scene(shown: Shown, output: str) -> Scene:
-    """What the stage draws and says of one output."""
-    made = scene_of(shown.explanation, 0, output, units=shown.subject.units, words=words_of(shown, output))
+def scene(shown: Shown, output: str, input: str | None = None) -> Scene:
+    """What the stage draws and says of one output and input; None is the first."""
+    units, words = shown.subject.units, words_of(shown, output)
+    made = scene_of(shown.explanation, 0, output, input, units=units, words=words)
     st.session_state["last scene"] = made
     return made
 

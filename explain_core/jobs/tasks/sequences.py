@@ -8,6 +8,7 @@ from typing import Any
 
 from explain_core.jobs.job import Report
 from explain_core.sequences.formats import read_file
+from explain_core.sequences.grids import read_grid
 from explain_core.sequences.loading import read_words
 from explain_core.sequences.options import Options
 from explain_core.sequences.reading import Reading
@@ -31,6 +32,12 @@ def read_sequences(report: Report, path: Path, options: Options) -> Reading:
     """Read a file of sequences."""
     report(0.2, f"Reading {path.name}")
     return read_file(path, options)
+
+
+def read_arrays(report: Report, path: Path, dims: tuple[str, ...], array: str | None = None) -> Reading:
+    """Read a file of arrays with more axes than a sequence has."""
+    report(0.2, f"Reading {path.name}")
+    return read_grid(path, dims, array)
 
 
 def read_text(report: Report, path: Path, words: WordOptions, text_column: str | None = None) -> Reading:

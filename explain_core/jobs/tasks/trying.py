@@ -25,6 +25,7 @@ class Trial:
 
     Attributes:
         time_first: names of the inputs that it takes as (time, sample, ...).
+        tried: whether it could be run.
         tells_time: whether it said along which axis it reads a sequence.
         problem: why it could not be explained, in a sentence, and what to do; empty where it could. Made-up numbers may
             be to blame, so it is no verdict.
@@ -32,6 +33,7 @@ class Trial:
 
     time_first: tuple[str, ...] = ()
     tells_time: bool = False
+    tried: bool = False
     problem: str = ""
 
 
@@ -59,7 +61,7 @@ def try_made_up(report: Report, source: ModelSource) -> Trial:
         along = [axes.index("time") if "time" in axes else None for axes in told]
         if time_first or all(axis != 0 for axis in along):
             names = tuple(spec.name for spec, axis in zip(inputs, along, strict=True) if axis == 0)
-            return Trial(names, any(axis is not None for axis in along))
+            return Trial(names, any(axis is not None for axis in along), tried=True)
     return Trial(problem=problem)
 
 

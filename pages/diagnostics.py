@@ -52,7 +52,7 @@ def draw() -> None:
     if method == "shap":
         draw_agreement(audits[method], request, key)
     if audits[method].explanation is not None:
-        draw_ledger(audits[method], key)
+        draw_ledger(audits[method], key, shown.unit)
         layer = choose_layer(audits[method], key)
         if layer:
             draw_layer(audits[method], layer, key)

@@ -11,7 +11,7 @@ def draw() -> None:
     st.markdown(
         "PairLift has an engine in PyTorch and one in TensorFlow, which share their formulas and nothing else. Here "
         "the model is built again in the other framework with the same weights, explained there, and compared: what it "
-        "predicts, its attributions, and what its gates did at every step. Below 10⁻⁵ only rounding is left."
+        "predicts, its attributions, and what its gates did at every step."
     )
     shown = frame.explanation()
     if shown is not None:

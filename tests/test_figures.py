@@ -9,13 +9,15 @@ from explain_core.backends.protocol import GateTrace
 from explain_core.errors import InputError, TargetError
 from explain_core.explanation.build import LabelledInput, build_explanation
 from explain_core.figures.comparison import comparison_figure
-from explain_core.figures.style import THEMES
+from explain_core.figures.style import THEMES, others
 from explain_core.figures.time_axis import MAX_CELLS, columns_of, time_axis
 
 DAYS = pd.date_range("2024-01-01", periods=3, freq="D")
 
 
-def explanation(attributions, *, values=None, baseline=None, dims=("time", "feature"), off=0.0, K=1, **labels):
+def explanation(
+    attributions, *, values=None, baseline=None, dims=("time", "feature"), off=0.0, K=1, base=10.0, **labels
+):
     """One input; ``attributions`` (sample, ...) are the same for each of K outputs times k + 1."""
     attributions = np.asarray(attributions, float)
     values = np.arange(attributions.size, dtype=float).reshape(attributions.shape) if values is None else values
@@ -29,7 +31,7 @@ def explanation(attributions, *, values=None, baseline=None, dims=("time", "feat
         labels.pop("coords", {}),
         **labels,
     )
-    base = np.full((len(attributions), K), 10.0)
+    base = np.full((len(attributions), K), base)
     total = np.stack([attributions.reshape(len(attributions), -1).sum(1) * (k + 1) for k in range(K)], axis=1)
     names = ["load"] if K == 1 else [f"class {k}" for k in range(K)]
     return build_explanation([item], base + total + off, base, output_labels=names, keep_output=K > 1, gates=gates)
@@ -307,6 +309,7 @@ def test_table_rows_as_bars_with_the_small_ones_together():
     np.testing.assert_array_equal(bar.x[:3], [-35, 34, -33])
     assert bar.x[-1] == -1 + 2 - 3 + 4 - 5
     assert figure.layout.yaxis.ticktext[-1] == "5 others together"
+    assert others(1) == "1 other"
     assert figure.layout.yaxis.ticktext[0] == "feature 34 = 34"
 
 
@@ -335,6 +338,15 @@ def test_waterfall_shows_what_is_not_explained():
     assert "does not add up" in figure.layout.title.subtitle.text
 
 
+@pytest.mark.parametrize("base", [0.0, 3.0, -3.0, 100.0])
+def test_waterfall_begins_at_zero_or_says_that_it_does_not(base):
+    axis = figures.prediction_figure(explanation([[5.0, -4]], dims=("feature",), base=base)).layout.xaxis
+    low, high = axis.range
+    assert (low <= 0 <= high) == (base < 100)
+    assert ("does not begin at 0" in axis.title.text) == (base == 100)
+    assert low < base < high
+
+
 def test_waterfall_by_time():
     figure = figures.prediction_figure(small(), by="time")
     np.testing.assert_array_equal(one(figure, "waterfall").x, [10, -3, 2, 1, 10])
@@ -351,7 +363,7 @@ def test_gate_bars_are_sums_over_units():
     gates = ex.gates["gru"]
     figure = figures.gate_figure(ex, "gru", sample=1, output="class 1")
     stacked = [trace for trace in figure.data if trace.type == "bar"]
-    assert [trace.name for trace in stacked] == ["Reset gate", "Update gate", "New gate"]
+    assert [trace.name for trace in stacked] == ["Reset gate", "Update gate", "New values"]
     np.testing.assert_allclose(stacked[2].y, gates["contribution"][1, 1, :, 2].sum("unit"), rtol=1e-6)
     lines = {trace.name: trace.y for trace in figure.data if trace.type == "scatter"}
     np.testing.assert_allclose(lines["Carried on"], gates["carry"][1, 1].sum("unit"), rtol=1e-6)
@@ -371,7 +383,7 @@ def test_gate_heatmaps_per_unit():
     size = abs(contribution[0, :, 1]).sum("time").values
     largest = np.sort(np.argsort(-size)[:48])
     np.testing.assert_allclose(only.z, contribution[0, :, 1].values.T[largest], rtol=1e-6)
-    assert only.text[0][0].startswith(f"unit {largest[0]}, ")
+    assert only.text[0][0].startswith(f"unit {largest[0] + 1}, ")  # people count from 1
 
 
 def test_gate_values_of_sample_and_baseline():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -55,6 +56,23 @@ def titled(figure: go.Figure, title: str) -> go.Figure:
 def file_name(*parts: str) -> str:
     """A name for a file that says what it is of, in letters that every file system takes."""
     return re.sub(r"\W+", "-", " ".join(parts)).strip("-").lower()[:80] or "result"
+
+
+def switch(label: str, choices: Mapping[str, str], key: str, *, default: str | None = None, named: bool = False) -> str:
+    """One of a few ``choices`` (their words by name), the first unless ``default`` says otherwise.
+
+    Args:
+        label: what is chosen; read out, and seen where it is ``named``.
+    """
+    return st.segmented_control(
+        label,
+        list(choices),
+        format_func=lambda name: choices[name],
+        default=default or next(iter(choices)),
+        required=True,
+        key=key,
+        label_visibility="visible" if named else "collapsed",
+    )
 
 
 def csv_button(table: pd.DataFrame, name: str, label: str = "Table (CSV)", width: str = "content") -> None:

@@ -97,7 +97,7 @@ def headline(title: str, ledger: pd.DataFrame, totals: pd.Series, unit: str = ""
     if seed is None:
         return f"{off}."
     size = "Most of it is" if seed.share > _MOST else "The largest part of it is"
-    where = f"in **{part_in_words(seed.part)}** of `{seed.layer or 'the model'}`"
+    where = f"in **{part_in_words(seed.part)}** of {f'`{seed.layer}`' if seed.layer else 'the model'}"
     if seed.first is None:
         return f"{off}. {size} made {where}."
     named = f"{steps}{'' if seed.first == seed.last else 's'} " if seed.times.replace(" to ", "").isdigit() else ""

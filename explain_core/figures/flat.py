@@ -70,7 +70,7 @@ def bar_figure(panel: Panel, theme: Theme) -> tuple[go.Figure, int]:
     if rest.size:
         other = np.full(data.shape[-1], np.nan)
         other[[0, 1, 2, 3, 6]] = -1, 0, 0, data[rest, 3].sum(), data[rest, 6].sum()
-        bars, names = np.vstack([bars, other]), [*names, f"{rest.size} others together"]
+        bars, names = np.vstack([bars, other]), [*names, style.others(rest.size)]
         full = [*full, names[-1]]
     figure = go.Figure()
     figure.add_bar(

@@ -109,12 +109,12 @@ def gate_activation_figure(
                 mode="lines",
                 line={"color": colours.lines[k - 1], "dash": dash, "width": 1.6},
                 text=columns.texts,
-                hovertemplate=f"<b>{name} gate, %{{text}}</b><br>{who} %{{y:.4~g}}<extra></extra>",
+                hovertemplate=f"<b>{gate_in_words(name)}, %{{text}}</b><br>{who} %{{y:.4~g}}<extra></extra>",
                 showlegend=False,
                 row=k,
                 col=1,
             )
-    title = f"Gate values of {style.plain(layer)}" + ("" if unit is None else f", unit {unit}")
+    title = f"Gate values of {style.plain(layer)}" + ("" if unit is None else f", unit {int(unit) + 1}")
     band = "" if unit is not None else ", band: middle 80 % of the units"
     subtitle = f"Sample {style.plain(explanation.samples[row])} · solid: this sample, dotted: baseline{band}"
     style.apply_style(
@@ -125,11 +125,16 @@ def gate_activation_figure(
         height=inner + 150,
     )
     for k, name in enumerate(names, start=1):
-        style.heading(figure, f"{name.capitalize()} gate", colours, k, 1)
+        style.heading(figure, gate_in_words(name).capitalize(), colours, k, 1)
     figure.update_xaxes(axis.layout | {"zeroline": False})
     figure.update_xaxes(title_text=axis.title, row=len(names), col=1)
     figure.update_yaxes(nticks=4)
     return figure
+
+
+def gate_in_words(name: str) -> str:
+    """What a gate is called; the candidate and the new values are none."""
+    return {"candidate": "candidate", "new": "new values"}.get(name, f"{name} gate")
 
 
 def _by_gate(gates: xr.Dataset, axis: TimeAxis, theme: Theme) -> tuple[go.Figure, int]:
@@ -142,11 +147,11 @@ def _by_gate(gates: xr.Dataset, axis: TimeAxis, theme: Theme) -> tuple[go.Figure
             x=columns.positions,
             y=totals[:, k].astype(np.float32),
             width=columns.width * 0.9,
-            name=f"{str(name).capitalize()} gate",
+            name=gate_in_words(str(name)).capitalize(),
             marker={"color": theme.lines[k], "line": {"width": 0}},
             text=columns.texts,
             textposition="none",
-            hovertemplate=f"<b>{name} gate, %{{text}}</b><br>contribution %{{y:+.4~g}}<extra></extra>",
+            hovertemplate=f"<b>{gate_in_words(str(name))}, %{{text}}</b><br>contribution %{{y:+.4~g}}<extra></extra>",
             row=1,
             col=1,
         )
@@ -188,19 +193,20 @@ def _by_unit(gates: xr.Dataset, axis: TimeAxis, gate: str | None, theme: Theme) 
     each = max(60, 9 * len(units))
     inner = each * len(chosen) + 30 * (len(chosen) - 1)
     figure = make_subplots(rows=len(chosen), shared_xaxes=True, vertical_spacing=30 / inner)
-    labels = label_texts(gates["unit"].values[units])
+    labels = label_texts(gates["unit"].values[units] + 1)  # people count from 1
     for k, position in enumerate(chosen, start=1):
+        words = gate_in_words(names[position])
         figure.add_heatmap(
             x=columns.positions,
             y=np.arange(len(units)),
             z=totals[:, k - 1].T.astype(np.float32),
             coloraxis="coloraxis",
             text=[[f"unit {unit}, {text}" for text in columns.texts] for unit in labels],
-            hovertemplate=f"<b>{names[position]} gate, %{{text}}</b><br>contribution %{{z:+.4~g}}<extra></extra>",
+            hovertemplate=f"<b>{words}, %{{text}}</b><br>contribution %{{z:+.4~g}}<extra></extra>",
             row=k,
             col=1,
         )
-        style.heading(figure, f"{names[position].capitalize()} gate, by unit", theme, k, 1)
+        style.heading(figure, f"{words.capitalize()}, by unit", theme, k, 1)
     ticks = np.arange(0, len(units), -(-len(units) // 8))
     figure.update_yaxes(
         tickmode="array", tickvals=ticks, ticktext=[labels[i] for i in ticks], showgrid=False, zeroline=False

@@ -36,7 +36,7 @@ def compounding_figure(
             x=columns.positions,
             y=values.astype(np.float32),
             width=columns.width * 0.9,
-            marker={"color": style.sign_colours(values, colours), "line": {"width": 0}},
+            marker={"color": style.error_colours(values, colours), "line": {"width": 0}},
             text=columns.texts,
             textposition="none",
             hovertemplate=f"<b>%{{text}}</b><br>{what} %{{y:+.3~g}}<extra></extra>",

@@ -16,11 +16,14 @@ _MOST_BARS = 10
 _MOST_STEPS = 6
 
 
-def ledger_figure(ledger: pd.DataFrame, layer: str, *, theme: str = "light", titled: bool = True) -> go.Figure:
-    """Defects of one recurrent layer, timestep x part; orange is missing from the attributions, blue is too much.
+def ledger_figure(
+    ledger: pd.DataFrame, layer: str, *, theme: str = "light", titled: bool = True, unit: str = ""
+) -> go.Figure:
+    """Defects of one recurrent layer, timestep x part; purple is missing from the attributions, green is too much.
 
     Args:
         ledger: of `explain_core.diagnostics.ledger`, one sample and output.
+        unit: of the output.
 
     Raises:
         InputError: no such layer.
@@ -48,7 +51,8 @@ def ledger_figure(ledger: pd.DataFrame, layer: str, *, theme: str = "light", tit
         hovertemplate="<b>%{text}</b><br>defect %{z:+.3~g}<extra></extra>",
     )
     style.set_colours(figure, values, None, colours)
-    figure.update_layout(coloraxis_colorbar_title_text="← too much   |   missing →")
+    words = f"← too much   |   missing →{f'   {style.plain(unit)}' if unit else ''}"
+    figure.update_layout(coloraxis={"colorscale": colours.errors, "colorbar": {"title": {"text": words}}})
     title = f"Where the error is made in {style.plain(layer)}" if titled else ""
     style.apply_style(figure, colours, title=title, subtitle="", height=200 + 30 * len(parts) + (56 if titled else 0))
     title = "" if axis.title == "Time" else axis.title  # dates say so themselves
@@ -58,8 +62,10 @@ def ledger_figure(ledger: pd.DataFrame, layer: str, *, theme: str = "light", tit
     return figure
 
 
-def ledger_totals_figure(ledger: pd.DataFrame, *, theme: str = "light", titled: bool = True) -> go.Figure:
-    """The error by layer and part, largest first; the rest is one bar."""
+def ledger_totals_figure(
+    ledger: pd.DataFrame, *, theme: str = "light", titled: bool = True, unit: str = ""
+) -> go.Figure:
+    """The error by layer and part, in the ``unit`` of the output, largest first; the rest is one bar."""
     colours = style.theme_of(theme)
     sums = _largest(_by_part(ledger), _MOST_BARS)
     names, values = list(sums.index), sums.to_numpy()
@@ -68,7 +74,7 @@ def ledger_totals_figure(ledger: pd.DataFrame, *, theme: str = "light", titled: 
         x=values.astype(np.float32),
         y=names,
         orientation="h",
-        marker={"color": style.sign_colours(values, colours), "line": {"width": 0}},
+        marker={"color": style.error_colours(values, colours), "line": {"width": 0}},
         text=[signed(value) for value in values],
         textposition="outside",
         cliponaxis=False,
@@ -79,18 +85,19 @@ def ledger_totals_figure(ledger: pd.DataFrame, *, theme: str = "light", titled: 
     style.apply_style(figure, colours, title=title, subtitle="", height=110 + 28 * len(names) + (56 if titled else 0))
     limit = 1.3 * style.symmetric_limit(values)
     low, high = (limit if (values < 0).any() else 0.1 * limit), (limit if (values > 0).any() else 0.1 * limit)
-    figure.update_xaxes(range=[-low, high], title_text="Missing from the attributions (orange), or too much (blue)")
+    figure.update_xaxes(range=[-low, high], title_text=f"Too much (green) or missing (purple){_in(unit)}")
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure
 
 
 def ledger_waterfall_figure(
-    ledger: pd.DataFrame, totals: pd.Series, *, theme: str = "light", titled: bool = True
+    ledger: pd.DataFrame, totals: pd.Series, *, theme: str = "light", titled: bool = True, unit: str = ""
 ) -> go.Figure:
     """From the sum of a method's attributions, by its largest defects, to the prediction difference.
 
     Args:
         totals: the row of "totals" of the sample and output that ``ledger`` is of.
+        unit: of the output.
     """
     colours = style.theme_of(theme)
     sums = _largest(_by_part(ledger), _MOST_STEPS)
@@ -102,8 +109,8 @@ def ledger_waterfall_figure(
         y=values,
         measure=["absolute", *["relative"] * len(sums), "total"],
         connector={"line": {"color": colours.grid, "width": 1}},
-        increasing={"marker": {"color": colours.positive}},
-        decreasing={"marker": {"color": colours.negative}},
+        increasing={"marker": {"color": colours.missing}},
+        decreasing={"marker": {"color": colours.too_much}},
         totals={"marker": {"color": colours.muted}},
         text=[signed(value) for value in values],
         textposition="outside",
@@ -114,8 +121,16 @@ def ledger_waterfall_figure(
     title = "From the attributions to the prediction difference" if titled else ""
     style.apply_style(figure, colours, title=title, subtitle="", height=360 + (56 if titled else 0))
     figure.update_xaxes(showgrid=False, zeroline=False)
-    figure.update_yaxes(nticks=5)
+    path = np.append(np.cumsum(values[:-1]), values[-1])
+    low, high = min(0.0, path.min()), max(0.0, path.max())
+    room = 0.14 * ((high - low) or 1.0)  # for the numbers outside the bars
+    figure.update_yaxes(range=[low - (room if low else 0), high + (room if high else 0)], nticks=5)
+    figure.update_yaxes(title_text=style.plain(unit))
     return figure
+
+
+def _in(unit: str) -> str:
+    return f", {style.plain(unit)}" if unit else ""
 
 
 def _by_part(ledger: pd.DataFrame) -> pd.Series:
@@ -132,7 +147,7 @@ def _largest(sums: pd.Series, most: int) -> pd.Series:
     order = sums.reindex(sums.abs().sort_values(ascending=False, kind="stable").index)
     if len(order) <= most + 1:
         return order
-    rest = pd.Series({f"{len(order) - most} others together": order.iloc[most:].sum()})
+    rest = pd.Series({style.others(len(order) - most): order.iloc[most:].sum()})
     return pd.concat([order.iloc[:most], rest])
 
 

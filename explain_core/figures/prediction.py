@@ -15,6 +15,8 @@ from explain_core.figures import style
 from explain_core.figures.panel import Panel, panel_of
 from explain_core.words import number, signed
 
+_MOST_WITH_ZERO = 6  # so many times as long as the way, an axis that begins at zero hides the way
+
 
 def prediction_figure(
     explanation: Explanation,
@@ -49,7 +51,7 @@ def prediction_figure(
     totals.sort(key=lambda total: -abs(total[1]))
     steps, rest = totals[:most], totals[most:]
     if rest:
-        steps.append((f"{len(rest)} others together", sum(amount for _, amount in rest)))
+        steps.append((style.others(len(rest)), sum(amount for _, amount in rest)))
 
     at = {
         "sample": explanation.sample_position(sample),
@@ -89,8 +91,10 @@ def prediction_figure(
         height=84 + 56 + 28 * len(names),
     )
     path = np.append(start + np.cumsum([0.0, *amounts[1:-1]]), end)
-    room = 0.14 * (path.max() - path.min() or abs(start) or 1.0)
-    figure.update_xaxes(range=[path.min() - room, path.max() + room], title_text=style.plain(output_name))
+    low, high, cut = _ends(path)
+    room = 0.14 * (high - low or 1.0)  # for the numbers outside the bars
+    words = style.plain(output_name) + (" (the axis does not begin at 0)" if cut else "")
+    figure.update_xaxes(range=[low - room, high + room], title_text=words)
     figure.update_xaxes(zeroline=False)
     figure.update_yaxes(
         range=[len(names) - 0.5, -0.5],
@@ -101,6 +105,14 @@ def prediction_figure(
         zeroline=False,
     )
     return figure
+
+
+def _ends(path: np.ndarray) -> tuple[float, float, bool]:
+    """Where the axis ends, and whether that is without zero, where all steps would be too small to see beside it."""
+    low, high = float(path.min()), float(path.max())
+    if max(high, 0.0) - min(low, 0.0) > _MOST_WITH_ZERO * (high - low) and high > low:
+        return low, high, True
+    return min(low, 0.0), max(high, 0.0), False
 
 
 def _totals(panel: Panel, by: str, *, several: bool) -> list[tuple[str, float]]:

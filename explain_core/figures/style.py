@@ -13,7 +13,8 @@ from explain_core.errors import InputError
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours for one background. Sign is blue or orange, which all common colour vision tells apart."""
+    """Colours for one background. Sign is blue or orange, and an error green or purple: all common colour vision tells
+    either pair apart, and neither means the other."""
 
     text: str
     muted: str
@@ -21,6 +22,10 @@ class Theme:
     negative: str
     positive: str
     scale: tuple[tuple[float, str], ...]  # diverging; its middle is the page's own colour
+    too_much: str
+    missing: str
+    errors: tuple[tuple[float, str], ...]  # diverging as well, from too much to missing
+    hover: str  # behind the words of a tooltip
     lines: tuple[str, ...]  # Tol's muted colours (light page) without blue and orange, which mean sign
 
 
@@ -32,6 +37,10 @@ THEMES = {
         negative="#2f6db5",
         positive="#d2601a",
         scale=((0, "#134a8e"), (0.25, "#6ea3d8"), (0.5, "#fafafa"), (0.75, "#f0a167"), (1, "#ad4206")),
+        too_much="#00796b",
+        missing="#7a3b9e",
+        errors=((0, "#00564c"), (0.25, "#6fbfb2"), (0.5, "#fafafa"), (0.75, "#b58fd0"), (1, "#5b1f86")),
+        hover="#ffffff",
         lines=("#332288", "#117733", "#aa4499", "#999933", "#882255", "#44aa99"),
     ),
     "dark": Theme(
@@ -41,6 +50,10 @@ THEMES = {
         negative="#5fa8f5",
         positive="#f58f45",
         scale=((0, "#8cc4ff"), (0.25, "#2f6cb0"), (0.5, "#1c212b"), (0.75, "#a8501a"), (1, "#ffb27a")),
+        too_much="#4fd1b8",
+        missing="#c79bf0",
+        errors=((0, "#7ff0d8"), (0.25, "#1f8a78"), (0.5, "#1c212b"), (0.75, "#7c4bb0"), (1, "#d9b8ff")),
+        hover="#232a36",
         lines=("#b7a9ff", "#63d48f", "#f09be0", "#d8d26a", "#ff8fb5", "#70dfd0"),
     ),
 }
@@ -70,6 +83,16 @@ def shortened(text: str, size: int) -> str:
 def sign_colours(values: np.ndarray, theme: Theme) -> list[str]:
     """Blue below zero, orange otherwise."""
     return [theme.negative if value < 0 else theme.positive for value in values]
+
+
+def error_colours(values: np.ndarray, theme: Theme) -> list[str]:
+    """Green below zero, which is too much; purple otherwise, which is missing."""
+    return [theme.too_much if value < 0 else theme.missing for value in values]
+
+
+def others(count: int) -> str:
+    """What a bar for so many small ones is called."""
+    return "1 other" if count == 1 else f"{count:,} others together"
 
 
 def symmetric_limit(values: np.ndarray) -> float:
@@ -129,13 +152,19 @@ def apply_style(figure: go.Figure, theme: Theme, *, title: str, subtitle: str, h
             "automargin": False,
         },
         font={
-            "family": "Source Sans Pro, Arial, sans-serif",
+            "family": "Source Sans, Source Sans Pro, Arial, sans-serif",
             "size": 12,
             "color": theme.text,
         },
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        hoverlabel={"align": "left"},
+        hoverlabel={
+            "align": "left",
+            "bgcolor": theme.hover,
+            "bordercolor": theme.muted,
+            "font": {"color": theme.text, "size": 12},
+            "namelength": -1,
+        },
         hovermode="closest",
         margin={"l": 12, "r": 12, "t": 84 if title else 28, "b": 12},
     )

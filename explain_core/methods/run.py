@@ -81,12 +81,13 @@ def explain_with(
             f"{', '.join(name for name, other in METHODS.items() if ready.framework in other.runs)}.",
         )
     library = chosen.libraries[ready.framework]
+    own = propagate if method == "lrp" else None  # the one that needs no package, and keeps books
     with library_at_work(chosen.name, library):
         say = progress or (lambda fraction, message: None)
-        result = propagate(ready, **options, say=say) if method == "lrp" else _run(ready, chosen, options, seed, say)
+        result = own(ready, **options, say=say) if own else _run(ready, chosen, options, seed, say)
     attrs = {"method": chosen.name, "library": library_version(library), "options": options, "seed": seed}
     explanation = ready.label(result, attrs, started)
-    return booked(explanation, result) if method == "lrp" else explanation
+    return booked(explanation, result) if own else explanation
 
 
 _TITLES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}

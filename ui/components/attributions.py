@@ -10,7 +10,7 @@ from ui import frame
 from ui.downloads import offer_downloads
 from ui.errors import plain
 from ui.in_words import Shown
-from ui.parts import chart
+from ui.parts import chart, switch
 
 TOTALS = {"feature": "By feature", "time": "By timestep"}
 
@@ -45,15 +45,7 @@ def draw_totals(shown: Shown, output: str) -> None:
     """The way from the baseline prediction to the prediction."""
     by = "time"
     if "feature" in shown.subject.series.dims:  # token ids have none to add up
-        by = st.segmented_control(
-            "Totals",
-            list(TOTALS),
-            format_func=TOTALS.get,
-            default="feature",
-            required=True,
-            key="totals by",
-            label_visibility="collapsed",
-        )
+        by = switch("Totals", TOTALS, "totals by")
     chart(
         prediction_figure(
             shown.explanation,

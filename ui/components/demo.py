@@ -19,7 +19,7 @@ def draw_demo(demo: Demo) -> None:
     better = "lower" if metrics.lower_is_better else "higher"
     unit = f" in {metrics.unit}" if metrics.unit else ""
     st.markdown(
-        f"{METRICS.get(metrics.name, metrics.name)}{unit}, {better} is better, on {metrics.n} sequences "
+        f"{METRICS.get(metrics.name, metrics.name)}{unit}, {better} is better, on {metrics.n:,} sequences "
         f"that the model never saw ({plain(metrics.split)})."
     )
     rows = [("This model", metrics.model, "what is explained here")]

@@ -7,7 +7,7 @@ import streamlit as st
 from explain_core.figures import gate_activation_figure, gate_figure
 from ui import frame
 from ui.in_words import Shown
-from ui.parts import chart
+from ui.parts import chart, switch
 
 BY = {"gate": "Per gate", "unit": "Per unit"}
 
@@ -30,15 +30,7 @@ def draw_contributions(shown: Shown, layer: str, output: str) -> None:
         "Each bar is the share of the difference that came in through one gate at one timestep. The rest was "
         "in the layer's memory already, from earlier steps (dotted line); both together are the solid line."
     )
-    by = st.segmented_control(
-        "Show",
-        list(BY),
-        format_func=BY.get,
-        default="gate",
-        required=True,
-        key="gates by",
-        label_visibility="collapsed",
-    )
+    by = switch("Show", BY, "gates by")
     chart(
         gate_figure(shown.explanation, layer, 0, output, by=by, theme=frame.theme(), titled=False),
         key=f"gates {shown.key} {layer} {output} {by}",
@@ -58,7 +50,7 @@ def draw_activations(shown: Shown, layer: str) -> None:
     unit = st.selectbox(
         "Unit",
         [None, *units],
-        format_func=lambda unit: "All units on average" if unit is None else f"Unit {unit}",
+        format_func=lambda unit: "All units on average" if unit is None else f"Unit {unit + 1}",
         key=f"unit {shown.key} {layer}",
         width=320,
         label_visibility="collapsed",

@@ -16,7 +16,7 @@ from explain_core.words import signed, size
 from ui import frame
 from ui.errors import plain
 from ui.in_words import Shown, share
-from ui.parts import chart
+from ui.parts import chart, switch
 
 VIEWS = {"time": "Over time", "total": "In total", "way": "On the way to the prediction"}
 
@@ -59,9 +59,8 @@ def draw_overview(audits: list[Audit], shown: Shown) -> None:
 def choose_method(audits: dict[str, Audit], key: str) -> str:
     """The method whose ledger is looked at."""
     usual = "shap" if audits["shap"].explanation is not None else "gradient"
-    method = st.segmented_control(
-        "Method", LEDGER_METHODS, format_func=TITLES.get, default=usual, required=True, key=f"ledger method {key}"
-    )
+    titles = {method: TITLES[method] for method in LEDGER_METHODS}
+    method = switch("Method", titles, f"ledger method {key}", default=usual, named=True)
     st.caption(MEANINGS[method])
     return method
 
@@ -105,39 +104,31 @@ def draw_agreement(audit: Audit, request: Request, key: str) -> None:
 
 
 @st.fragment
-def draw_ledger(audit: Audit, key: str) -> None:
+def draw_ledger(audit: Audit, key: str, unit: str) -> None:
     """The ledger over time, in total, or as the way to the prediction."""
     tables = audit.explanation.diagnostics
     ledger = tables["ledger"]
     layers = list(dict.fromkeys(ledger.loc[ledger["time"].notna(), "layer"]))
-    views = [view for view in VIEWS if view != "time" or layers]
-    view = st.segmented_control(
-        "Show",
-        views,
-        format_func=VIEWS.get,
-        default=views[0],
-        required=True,
-        key=f"ledger view {key}",
-        label_visibility="collapsed",
-    )
+    views = {view: words for view, words in VIEWS.items() if view != "time" or layers}
+    view = switch("Show", views, f"ledger view {key}")
     if view == "time":
         for layer in layers:
             if len(layers) > 1:
                 st.markdown(f"**{plain(layer)}**")
             chart(
-                ledger_figure(ledger, layer, theme=frame.theme(), titled=False),
+                ledger_figure(ledger, layer, theme=frame.theme(), titled=False, unit=unit),
                 key=f"ledger {audit.method} {layer} {key}",
                 alt=f"Where {layer} makes the error: every part at every timestep",
             )
     elif view == "total":
         chart(
-            ledger_totals_figure(ledger, theme=frame.theme(), titled=False),
+            ledger_totals_figure(ledger, theme=frame.theme(), titled=False, unit=unit),
             key=f"ledger totals {audit.method} {key}",
             alt="The error that each part makes, over all timesteps",
         )
     else:
         chart(
-            ledger_waterfall_figure(ledger, tables["totals"].iloc[0], theme=frame.theme(), titled=False),
+            ledger_waterfall_figure(ledger, tables["totals"].iloc[0], theme=frame.theme(), titled=False, unit=unit),
             key=f"ledger way {audit.method} {key}",
             alt="From the sum of the shares to the prediction difference, by what the parts leave out or add",
         )
@@ -188,8 +179,11 @@ def draw_own(audit: Audit, shown: Shown) -> None:
     largest = tables["ledger"]["defect"].abs().max()
     left = tables["conservation"]["residual"].abs().max() if len(tables["conservation"]) else 0.0
     st.badge(
-        f"PairLift on the same sequence: off by {size(tables['totals'].iloc[0]['error'], shown.unit)}; no entry of its "
-        f"ledger is larger than {size(largest, shown.unit)}, and no step leaves more than {size(left, shown.unit)}",
+        f"PairLift on the same sequence: off by {size(tables['totals'].iloc[0]['error'], shown.unit)}",
         icon=":material/check_circle:" if audit.explanation.adds_up(0, 0) else ":material/error:",
         color="green" if audit.explanation.adds_up(0, 0) else "red",
+    )
+    st.caption(
+        f"No entry of its ledger is larger than {size(largest, shown.unit)}, and no step leaves more than "
+        f"{size(left, shown.unit)}."
     )

@@ -9,6 +9,7 @@ from explain_core.backends import is_installed
 from explain_core.diagnostics.two_frameworks import OTHER, REFEREE, TITLES, summary
 from explain_core.explanation import own_steps
 from explain_core.figures.parity import WORDS, parity_figure
+from explain_core.figures.steps import ROUNDING
 from explain_core.jobs.tasks.steps import Process, parity_other, parity_own
 from explain_core.words import number, short, size
 from ui import frame
@@ -65,14 +66,33 @@ def draw_parity(shown: Shown) -> None:
 def draw_words(table: pd.DataFrame, framework: str) -> None:
     """How far apart the two are, in a sentence."""
     attributions = table[table["quantity"] == "attribution"].groupby("compared_with")["difference"].max()
-    words = f"The attributions of {TITLES[framework]} and {TITLES[OTHER[framework]]} differ by at most "
-    words += f"**{short(attributions[TITLES[OTHER[framework]]])}** of the largest."
+    between = float(attributions[TITLES[OTHER[framework]]])
+    words = (
+        f"The attributions of {TITLES[framework]} and {TITLES[OTHER[framework]]} differ by at most "
+        f"**{short(between)}** of the largest: {'rounding' if between <= ROUNDING else 'more than rounding explains'}."
+    )
     if REFEREE in attributions:
-        words += (
-            f" A referee that is neither, shap's TensorFlow explainer on the layer written out by hand, differs by at "
-            f"most **{short(attributions[REFEREE])}**."
-        )
+        words += " " + referee_in_words(float(attributions[REFEREE]), between)
     st.markdown(words)
+
+
+def referee_in_words(difference: float, between: float) -> str:
+    """How far the referee is from the engines, and what that means.
+
+    Args:
+        difference: of its attributions from theirs, of the largest.
+        between: of the two engines' attributions from each other.
+    """
+    words = (
+        "A referee that is neither, shap's TensorFlow explainer on the layer written out by hand, differs by at most "
+        f"**{short(difference)}**: "
+    )
+    if difference <= ROUNDING:
+        return f"{words}rounding as well."
+    closer = (
+        "" if between > difference / 10 else f", and {difference / (between or 1e-9):,.0f} times what they differ by"
+    )
+    return f"{words}more than the rounding of a single step explains{closer}."
 
 
 def draw_table(found: pd.DataFrame) -> None:

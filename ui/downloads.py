@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
+from explain_core.errors import RunError
 from explain_core.explanation import Explanation
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.pictures import FORMATS, picture
@@ -21,7 +22,7 @@ from ui.csv_file import csv_bytes
 from ui.in_words import Shown, words_of
 from ui.parts import file_name
 from ui.reopened import put_away
-from ui.subjects import request_key
+from ui.subjects import file_digest, request_key
 
 _MOST_OUTPUTS = 12  # of a report, each with its numbers
 
@@ -33,9 +34,14 @@ def offer_downloads(shown: Shown, output: str) -> None:
     request = frame.choice().request
     if request is not None and request_key(request) != shown.key:
         request = None
+    model = _model_sha256(shown)
     with st.popover("Take away", icon=":material/download:"):
         _button(
-            "Report (HTML)", lambda: report_bytes(shown, output, request), f"{of}-report.html", "text/html", "article"
+            "Report (HTML)",
+            lambda: report_bytes(shown, output, request, model),
+            f"{of}-report.html",
+            "text/html",
+            "article",
         )
         with st.container(horizontal=True):
             for format, mime in FORMATS.items():
@@ -46,14 +52,10 @@ def offer_downloads(shown: Shown, output: str) -> None:
                     mime,
                     "image",
                 )
-        _button("Table (CSV)", lambda: csv_bytes(shown.explanation.to_dataframe()), f"{name}.csv", "text/csv", "table")
-        _button(
-            "Table (Parquet)",
-            lambda: parquet_bytes(shown.explanation),
-            f"{name}.parquet",
-            "application/vnd.apache.parquet",
-            "table",
-        )
+        with st.container(horizontal=True):
+            table, parquet = shown.explanation.to_dataframe, "application/vnd.apache.parquet"
+            _button("Table (CSV)", lambda: csv_bytes(table()), f"{name}.csv", "text/csv", "table")
+            _button("Table (Parquet)", lambda: parquet_bytes(table()), f"{name}.parquet", parquet, "table")
         _button(
             "Everything (NetCDF)",
             lambda: netcdf_bytes(put_away(shown)),
@@ -62,12 +64,12 @@ def offer_downloads(shown: Shown, output: str) -> None:
             "deployed_code",
         )
         st.caption(
-            "The report works without a network, and says how to get the same numbers again. NetCDF opens again here "
-            "and with `Explanation.load`."
+            "The report works without a network, and says how to get the same numbers again. NetCDF opens again here, "
+            "under **Kept runs**, and with `Explanation.load`."
         )
 
 
-def report_bytes(shown: Shown, output: str, request: Request | None) -> bytes:
+def report_bytes(shown: Shown, output: str, request: Request | None, model_sha256: str = "") -> bytes:
     """The report: the output that is looked at, and with it others as far as there is room."""
     explanation, subject = shown.explanation, shown.subject
     outputs = list(dict.fromkeys([output, *explanation.outputs]))[:_MOST_OUTPUTS]
@@ -78,7 +80,7 @@ def report_bytes(shown: Shown, output: str, request: Request | None) -> bytes:
         words={each: words_of(shown, each) for each in outputs},
         units=subject.units,
         model=subject.model.path.name,
-        model_sha256=file_sha256(subject.model.path),
+        model_sha256=model_sha256,
         data_sha256=data_fingerprint(explanation),
         made=f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC".lstrip("0"),
         versions=versions(explanation),
@@ -87,12 +89,13 @@ def report_bytes(shown: Shown, output: str, request: Request | None) -> bytes:
     return report_html(explanation, facts).encode("utf-8", "replace")
 
 
-def file_sha256(path: Path) -> str:
-    """The fingerprint of a file; empty where it is not there any more."""
+def _model_sha256(shown: Shown) -> str:
+    """The fingerprint of the model's file, which for a kept run was written down; empty where nobody knows it."""
+    if found := file_digest(shown.subject.model.path):
+        return found
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+        return frame.session().runs.run(shown.run).about.model_digest if shown.run else ""
+    except RunError:
         return ""
 
 
@@ -102,13 +105,10 @@ def picture_bytes(shown: Shown, output: str, format: str) -> bytes:
     return picture(scene, format, theme="light")
 
 
-def parquet_bytes(explanation: Explanation) -> bytes:
-    """The table of all values as Parquet."""
-    data = io.BytesIO()
-    table = explanation.to_dataframe()
-    for name in (
-        name for name, kind in table.dtypes.items() if kind == "object"
-    ):  # labels of several inputs may be of different kinds
+def parquet_bytes(table: pd.DataFrame) -> bytes:
+    """A table as Parquet; labels of several inputs, which may be of different kinds, are text there."""
+    data, table = io.BytesIO(), table.copy(deep=False)
+    for name in [name for name, kind in table.dtypes.items() if kind == "object"]:
         table[name] = table[name].map(str, na_action="ignore")
     table.to_parquet(data, engine="pyarrow", index=False)
     return data.getvalue()

@@ -14,6 +14,7 @@ from ui.subjects import Subject, digest
 
 _PAGE = "page"
 _TEXTS = ("title", "sequence", "output_label", "output_unit", "note", "time_label")
+_NOWHERE = Path("/of-another-server")  # a model is only named by a file, and none of this machine is meant
 _MOST = 300  # letters of a text, and names of units
 
 
@@ -45,7 +46,7 @@ def shown_again(explanation: Explanation, file_name: str) -> Shown:
     inputs = by_name(explanation.inputs)
     subject = Subject(
         **({"title": file_name, "sequence": str(explanation.samples[0])} | words),
-        model=ModelSource(Path(_text(told.get("model")) or "model")),
+        model=ModelSource(_NOWHERE / (Path(_text(told.get("model"))).name or "model")),
         inputs=dict(inputs) if len(inputs) > 1 else next(iter(inputs.values())),
         units={str(name): unit for name, unit in list(units.items())[:_MOST] if _text(unit)},
         output_names=tuple(explanation.outputs),

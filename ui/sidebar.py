@@ -24,6 +24,7 @@ from ui.in_words import Shown
 from ui.kept_runs import NOTHING, choose_run
 from ui.layout import take_inputs, try_layout
 from ui.model import MODEL_WORDS, choose_model, source_key
+from ui.opened_result import take_result
 from ui.outputs import choose_output
 from ui.session import Outcome, Session
 from ui.subjects import Subject, demo_subject, digest, upload_subject
@@ -96,12 +97,7 @@ def draw(session: Session) -> Choice:
     if source == "demo":
         return _draw_demo(session, demos)
     if source == "kept":
-        kept = choose_run(session)
-        return (
-            Choice(nothing_kept=True)
-            if kept is None
-            else Choice(None, kept.subject.model, None, kept.subject, kept.baseline, kept=kept)
-        )
+        return _draw_kept(session)
     return _draw_files(session)
 
 
@@ -117,6 +113,20 @@ def _draw_demo(session: Session, demos: dict[str, str]) -> Choice:
     backend, device = _settings(opening.value)
     request = subject.request(baseline, None, backend, device)
     return Choice(demo, subject.model, opening, subject, baseline, request, asked=True)
+
+
+def _draw_kept(session: Session) -> Choice:
+    chosen = st.container()
+    opened = take_result(session, _upload)
+    if isinstance(opened, Outcome):
+        return Choice(waiting=opened)
+    with chosen:
+        kept = opened or choose_run(session)
+    return (
+        Choice(nothing_kept=True)
+        if kept is None
+        else Choice(None, kept.subject.model, None, kept.subject, kept.baseline, kept=kept)
+    )
 
 
 def _draw_files(session: Session) -> Choice:

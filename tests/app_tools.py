@@ -56,3 +56,10 @@ def stage(app):
     """The data of the stage on the page; none while the page has none, or an old one."""
     found = [json.loads(component.proto.json) for component in app.get("bidi_component")]
     return next((data for data in found if not data["dimmed"]), None)
+
+
+def press_explain(app):
+    """Press the button where there is one: where nothing is to be confirmed, own files are explained by themselves."""
+    for button in app.button:
+        if button.key == "explain":
+            button.click()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from app_jobs import imported_frameworks
-from app_tools import ROOT, SOON, app, stage, wait, workers
+from app_tools import ROOT, SOON, app, press_explain, stage, wait, workers
 from torch import nn
 
 from explain_core.demos import list_demos, load_demo
@@ -128,7 +128,7 @@ def test_the_keras_demo_on_every_page_with_the_other_engine_and_as_a_file(app):
     app.selectbox(key="backend").set_value("auto")
     rows = b"a,b,c,d,e,f\n" + b"24,26,28,27,0,1\n" * 12
     upload(app, ("own.keras", demo.model_path.read_bytes()), ("months.csv", rows))
-    app.button(key="explain").click()
+    press_explain(app)
     wait(app)
     assert stage(app)["title"] == "Own: GRU in TensorFlow"
     assert "Adds up" in text(app)
@@ -166,7 +166,7 @@ def test_uploaded_state_dict_and_csv(app):
     upload(app, ("walk.pth", state_dict()), ("walk.csv", CSV))
     assert "Press **Explain**" in text(app)
     assert app.selectbox(key="option read").options[0] == "last step"
-    app.button(key="explain").click()
+    press_explain(app)
     wait(app)
     assert stage(app)["title"] == "Walk: LSTM in PyTorch"
     assert "Adds up" in text(app)
@@ -181,12 +181,12 @@ def test_uploaded_state_dict_and_csv(app):
 def test_a_choice_that_completes_the_state_dict_changes_the_prediction(app):
     wait(app)
     upload(app, ("walk.pth", state_dict()), ("walk.csv", CSV))
-    app.button(key="explain").click()
+    press_explain(app)
     wait(app)
     before = stage(app)["prediction"]
     app.selectbox(key="option read").set_value("mean over time")
     wait(app)
-    app.button(key="explain").click()
+    press_explain(app)
     wait(app)
     assert stage(app)["prediction"] != before
 
@@ -196,7 +196,7 @@ def test_several_outputs_have_names(app):
     upload(app, ("walk.pth", state_dict(outputs=2)), ("walk.csv", CSV))
     output_names(app).set_value("rising, falling")
     wait(app)
-    app.button(key="explain").click()
+    press_explain(app)
     wait(app)
     assert {
         option.removesuffix(" (largest)")
@@ -213,7 +213,7 @@ def test_own_baseline(app):
     assert app.selectbox(key="baseline files").options[0] == "My baseline file"
     app.selectbox(key="baseline files").set_value("My baseline file")
     wait(app)
-    app.button(key="explain").click()
+    press_explain(app)
     wait(app)
     assert "your baseline" in text(app)
 
@@ -248,7 +248,7 @@ def test_baselines_made_of_the_sequence(app, chosen, words):
     upload(app, ("walk.pth", state_dict()), ("walk.csv", CSV))
     app.selectbox(key="baseline files").set_value(chosen)
     wait(app)
-    app.button(key="explain").click()
+    press_explain(app)
     wait(app)
     assert words in text(app)
     assert "Adds up" in text(app)
@@ -262,7 +262,7 @@ def test_many_sequences_of_unequal_lengths(app):
     wait(app)
     app.selectbox(key="baseline files").set_value("Average of my sequences")
     wait(app)
-    app.button(key="explain").click()
+    press_explain(app)
     wait(app)
     assert "q" in text(app)
     assert "adds up" in text(app).lower()
@@ -280,7 +280,7 @@ def test_files_are_remembered_while_looking_at_a_demo(app):
     wait(app)
     app.segmented_control(key="source").set_value("files")
     wait(app)
-    assert app.title[0].value == "Walk: LSTM in PyTorch"
+    assert stage(app)["title"] == "Walk: LSTM in PyTorch"
     assert app.selectbox(key="option read").value == "mean over time"
     assert app.checkbox(key=confirmed).value
     assert output_names(app).value == "height"
@@ -335,7 +335,7 @@ def test_cancel_and_try_again(app):
     header, *rows = CSV.splitlines()
     long = b"\n".join([header, *(rows * 2_000)])  # seconds of work, so that there is time to cancel
     upload(app, ("walk.pth", state_dict()), ("walk.csv", long))
-    app.button(key="explain").click()
+    press_explain(app)
     app.run()
     app.button(key="cancel").click()
     wait(app)

@@ -1,7 +1,7 @@
 """The address holds the view, whatever stands in it, and a kept run is shown without its model."""
 
 import pytest
-from app_tools import ROOT, SOON, app, wait, workers
+from app_tools import ROOT, SOON, app, press_explain, wait, workers
 from streamlit.testing.v1 import AppTest
 from test_app import CSV, stage, state_dict, text, upload
 
@@ -44,8 +44,7 @@ def explained(app):
     upload(app, ("walk.pth", state_dict(outputs=2)), ("walk.csv", CSV))
     names(app).set_value("rising, falling")
     wait(app)
-    if any(button.key == "explain" for button in app.button):
-        app.button(key="explain").click()
+    press_explain(app)
     return run_of(app)
 
 

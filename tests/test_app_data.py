@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from app_tools import ROOT, SOON, app, wait, workers
+from app_tools import ROOT, SOON, app, press_explain, wait, workers
 from streamlit.testing.v1 import AppTest
 from test_app import CSV, exported, state_dict, text, upload
 from torch import nn
@@ -24,7 +24,7 @@ def press(app, label):
 
 
 def explanation(app):
-    app.button(key="explain").click()
+    press_explain(app)
     wait(app)
     assert not app.error
     session = app.session_state["session"]

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import torch
-from app_tools import app, stage, wait, workers
+from app_tools import app, press_explain, stage, wait, workers
 from test_app import text, upload
 from torch import nn
 
@@ -32,9 +32,8 @@ def program(model, *example, dynamic=None):
 
 def shown(app):
     """The explanation on the page, which was asked for where there is a button for that."""
-    if any(button.key == "explain" for button in app.button):
-        app.button(key="explain").click()
-        wait(app)
+    press_explain(app)
+    wait(app)
     assert not app.error, app.error[0].value
     session = app.session_state["session"]
     return session.load(next(reversed(session._loaded)))

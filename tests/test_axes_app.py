@@ -3,7 +3,7 @@
 import io
 
 import torch
-from app_tools import app, wait, workers
+from app_tools import app, press_explain, wait, workers
 from test_app import text, upload
 from torch import nn
 
@@ -24,7 +24,7 @@ def test_a_flattened_sequence_keeps_the_names_of_its_file_and_images_are_refused
     wait(app)
     flat = nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.Tanh(), nn.Linear(3, 1))
     upload(app, ("model.pt2", program(flat, 4, 3)), ("walk.csv", TABLE.encode()))
-    app.button(key="explain").click()
+    press_explain(app)
     wait(app)
     assert not app.error
     session = app.session_state["session"]

@@ -41,8 +41,9 @@ CHOICES = (
         "backend",
         "device",
     ),
-    *("kept run", "stage "),
+    *("kept run", "scaling"),
 )
+_OBJECTS = ("data options", "options of", "outputs chosen")  # what else was chosen, and is no widget's
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,11 @@ def follow(session: Session) -> None:
 
 def leave(session: Session, run: str) -> None:
     """Note what the sidebar holds, for the way back and for a tab that goes on. Comes after the page is drawn."""
-    st.session_state[_LEFT] = session.choices = choices()
+    state = st.session_state
+    state[_LEFT] = chosen = choices()
+    session.choices = chosen | {name: state[name] for name in _OBJECTS if name in state}
     if run:
-        session.runs.remember(run, View(session.choices, session.slots))
+        session.runs.remember(run, View(chosen, session.slots))
 
 
 def choices() -> dict[str, Any]:

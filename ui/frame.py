@@ -16,7 +16,7 @@ from explain_core.jobs.tasks.explaining import Request
 from ui import address, uploads
 from ui.errors import boundary, plain, show
 from ui.in_words import Shown
-from ui.lifetime import close_with_browser
+from ui.lifetime import close_with_browser, left_by, this_tab
 from ui.outputs import choose_shown, remember
 from ui.session import Outcome, Session
 from ui.sidebar import Choice, draw
@@ -28,11 +28,17 @@ _inside = ContextVar("inside", default=False)  # whether a page is being drawn b
 
 def session() -> Session:
     """This person's session, made at the first run."""
-    if "session" in st.session_state and st.session_state["session"].closed:
-        st.session_state.clear()  # what it refers to is gone
-    if "session" not in st.session_state:
-        st.session_state["session"] = one = Session()
-        one.runs.owner = owner() or one.runs.owner
+    state = st.session_state
+    if "session" in state and (state["session"].closed or state["session"].tab != this_tab()):
+        state.clear()  # what it refers to is gone, or goes on in another tab
+    if "session" not in state:
+        visitor = owner()
+        one = left_by(visitor)
+        if one is None:
+            one = Session()
+            one.runs.owner = visitor or one.runs.owner
+        address.put(one.choices)
+        state["session"] = one
         close_with_browser(one)
     return st.session_state["session"]
 

@@ -50,6 +50,24 @@ class Visitors:
         with self._lock:
             self._visitors[visitor] = _Visitor(weakref.ref(session), time.monotonic())
 
+    def adopt(self, owner: str) -> Session | None:
+        """The session of this visitor whose tab was closed last, if it is there still. It goes on in another tab."""
+        server = runtime.get_instance()
+        with self._lock:
+            left = [
+                (visitor.seen, tab, session)
+                for tab, visitor in self._visitors.items()
+                if (session := visitor.session()) is not None
+                and session.runs.owner == owner
+                and not session.closed
+                and not server.is_active_session(tab)
+            ]
+            if not left:
+                return None
+            _, tab, session = max(left, key=lambda each: each[0])
+            del self._visitors[tab]
+            return session
+
     def close_left(self, now: float) -> None:
         """End the processes of sessions whose tab is closed, and later the sessions."""
         try:
@@ -84,8 +102,19 @@ def _visitors() -> Visitors:
     return Visitors(config.get_option("server.disconnectedSessionTTL") + _LATER_SECONDS)
 
 
+def this_tab() -> str:
+    """The id of the tab that is drawn; "" without a server."""
+    context = get_script_run_ctx()
+    return context.session_id if runtime.exists() and context is not None else ""
+
+
+def left_by(owner: str | None) -> Session | None:
+    """What a visitor left when another tab was closed, as a reload does too."""
+    return _visitors().adopt(owner) if owner and this_tab() else None
+
+
 def close_with_browser(session: Session) -> None:
     """Have the session closed when its tab has been gone for a while. Without a server it ends with its state."""
-    context = get_script_run_ctx()
-    if runtime.exists() and context is not None:
-        _visitors().add(context.session_id, session)
+    session.tab = this_tab()
+    if session.tab:
+        _visitors().add(session.tab, session)

@@ -87,6 +87,14 @@ class OwnRuns:
             self.ids[shown.key] = run.id
         return self.ids.get(shown.key, "")
 
+    def share(self, shown: Shown) -> None:
+        """Put away what everybody may have, without a run of this visitor.
+
+        Raises:
+            RunError: there is no room for it.
+        """
+        shared_store()[0].share(shown.key, _content(shown))
+
     def remember(self, run_id: str, view: View) -> None:
         """What the sidebar shows for a run."""
         self.views[run_id] = view

@@ -6,6 +6,7 @@ import gc
 import logging
 import secrets
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -20,10 +21,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import cli_util, config, runtime
 from streamlit.web.server import server_util
 
+from explain_core.errors import JobError
 from explain_core.jobs.limits import Limits
 from explain_core.jobs.scheduler import shared_scheduler
 from explain_core.jobs.workspace import workspace
 from ui.door import Door
+from ui.first_demo import explain_first_demo
 from ui.uploads import Gate, give_out_marked_ids
 from ui.visitor import new_cookie
 
@@ -78,6 +81,7 @@ def parts() -> dict[str, Any]:
 
 @asynccontextmanager
 async def _live(_: Any) -> AsyncIterator[None]:
+    _get_demos_ready()
     _keep_light()
     give_out_marked_ids(runtime.get_instance().uploaded_file_mgr)
     _open_browser()
@@ -85,6 +89,15 @@ async def _live(_: Any) -> AsyncIterator[None]:
     if shared_scheduler.cache_info().currsize:  # a signal may end the process before `atexit` comes to it
         shared_scheduler().stop()
         workspace().remove()
+
+
+def _get_demos_ready() -> None:
+    """Begin at once with what the first visitor will wait for: a process, and in it the demo that the app opens on."""
+    try:
+        if Limits.of_this_machine().spares:
+            threading.Thread(target=explain_first_demo, name="first demo", daemon=True).start()
+    except JobError:  # a limit that is no number, which the page says
+        return
 
 
 def _keep_light() -> None:

@@ -46,7 +46,8 @@ class Session(HeldFiles):
         folder: all files of this session; gone after `close`.
         notices: sentences for the person, such as what had to make room; whoever shows them takes them out.
         runs: the results that are kept on disk, as this person sees them.
-        choices: what stands in the sidebar, by widget, for a tab that goes on with this session.
+        choices: what was chosen, by its place in Streamlit's state, for a tab that goes on with this session.
+        tab: the tab that it belongs to.
         asked: what the person has asked for with a button. A plain set, for callbacks to add to: where one touches
             Streamlit's own state while the browser asks for another run, Streamlit ends it there.
     """
@@ -60,6 +61,7 @@ class Session(HeldFiles):
         self.asked: set[Hashable] = set()
         self.runs = OwnRuns()
         self.choices: dict[str, Any] = {}
+        self.tab = ""
         self._outcomes: OrderedDict[Hashable, Outcome] = OrderedDict()
         self._explanations: set[Hashable] = set()
         self._loaded: OrderedDict[str, Explanation] = OrderedDict()

@@ -23,7 +23,7 @@ from ui.errors import plain
 from ui.in_words import Shown
 from ui.kept_runs import NOTHING, choose_run
 from ui.layout import take_inputs, try_layout
-from ui.model import MODEL_WORDS, choose_model, source_key
+from ui.model import MODEL_WORDS, choose_model, is_confirmed, source_key
 from ui.opened_result import take_result
 from ui.outputs import choose_output
 from ui.session import Outcome, Session
@@ -189,7 +189,11 @@ def _ask(
     with st.expander("My own baseline", icon=":material/upload_file:"):
         _upload(session, "Baseline", "baseline", "One sequence like the one to explain, one timestep, or several")
     backend, device = _settings(opening.value)
-    asked = button.button("Explain", key="explain", type="primary", icon=":material/play_arrow:", width="stretch")
+    asked = is_confirmed(source) or not opening.value.summary.options or ("explained", source.path) in session.asked
+    if not asked:
+        asked = button.button("Explain", key="explain", type="primary", icon=":material/play_arrow:", width="stretch")
+    if asked:  # what is chosen from now on is explained by itself
+        session.asked.add(("explained", source.path))
     request = subject.request(baseline, wanted.target, backend, device)
     return Choice(None, source, opening, subject, baseline, request, asked, data=data)
 

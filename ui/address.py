@@ -103,6 +103,12 @@ def steps_in_view(run: str, steps: int) -> tuple[int, int] | None:
     return now.first, min(now.last, steps - 1)
 
 
+def zoom() -> tuple[int, int] | tuple[()]:
+    """The timesteps that were put into the address last; nothing for all of them."""
+    written = st.session_state.get(_WRITTEN, Asked())
+    return () if written.first is None or written.last is None else (written.first, written.last)
+
+
 def output_asked(run: str, outputs: list[str]) -> str | None:
     """The output that the address asks for, the first time that a run is drawn for it."""
     waiting = st.session_state.get("output asked")

@@ -20,7 +20,7 @@ from ui.lifetime import close_with_browser, left_by, this_tab
 from ui.outputs import choose_shown, remember
 from ui.session import Outcome, Session
 from ui.sidebar import Choice, draw
-from ui.subjects import request_key
+from ui.subjects import digest, request_key
 from ui.visitor import owner
 
 _inside = ContextVar("inside", default=False)  # whether a page is being drawn beside the sidebar
@@ -146,8 +146,11 @@ def explanation() -> Shown | None:
 def _draws(shown: Shown) -> Shown:
     """What a page is about to show, which the address says then."""
     st.session_state["run drawn"] = shown.run
+    axis = digest([shown.subject.series[name].values for name in ("time",) if name in shown.subject.series.coords])
     if shown.run and address.asked().run != shown.run:
-        address.remember(shown.run)
+        goes_on = axis == st.session_state.get("axis shown")  # and so does the zoom
+        address.remember(shown.run, None, *(address.zoom() if goes_on else ()))
+    st.session_state["axis shown"] = axis
     return shown
 
 
@@ -192,8 +195,10 @@ def view(shown: Shown) -> tuple[int, int] | None:
 
 
 def keep_view(shown: Shown, steps: tuple[int, int] | None) -> None:
-    """Put what is in view into the address."""
-    if address.asked().run == shown.run and view(shown) != steps:
+    """Put what a person has zoomed to into the address. What the stage said of the run before is no news."""
+    before = st.session_state.get("view seen", (shown.run, None))
+    st.session_state["view seen"] = now = shown.run, steps
+    if shown.run == address.asked().run == before[0] and now != before:
         address.remember(shown.run, address.asked().output, *(steps or (None, None)))
 
 

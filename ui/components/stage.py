@@ -55,13 +55,14 @@ def draw_stage(
 
     Args:
         start: what is visible at first, from an address for instance; None is all of it. Another value than at the run
-            before takes the person there. Steps that are not there are left out.
+            before takes the person there. Steps that are not there are left out. It counts where ``on_view`` is given.
         on_view: is told what is visible after every zoom; None is all of it.
         dimmed: the scene is an old one, and the next is under way.
     """
     data = drawn.as_data() | {"theme": frame.theme(), "colours": _COLOURS, "dimmed": dimmed, "paged": True}
-    if (visible := _checked(start, len(drawn.attribution))) is not None:
-        data["view"] = {"first": visible[0], "last": visible[1]}
+    if on_view is not None:
+        first, last = _checked(start, len(drawn.attribution)) or (0, len(drawn.attribution) - 1)
+        data["view"] = {"first": first, "last": last}
     result = _component()(
         key="stage", data=data, on_view_change=lambda: None, on_chosen_change=lambda: None, height="content"
     )

@@ -18,24 +18,19 @@ def draw() -> None:
 
     st.set_page_config("PairLift", "assets/icon.svg", layout="wide")
     st.logo("assets/logo.svg", size="large")
+    # One flat row, since a group of links does not show which of them is open; the pages' titles say more.
     page = st.navigation(
-        {
-            "": [
-                st.Page("pages/explanation.py", title="Explanation", icon=":material/grid_on:", default=True),
-                st.Page("pages/layers.py", title="Inside the layers", icon=":material/memory:"),
-                st.Page("pages/model.py", title="Model and data", icon=":material/schema:"),
-            ],
-            "Check the methods": [
-                st.Page("pages/diagnostics.py", title="Where the error is made", icon=":material/troubleshoot:"),
-                st.Page("pages/steps.py", title="Step by step", icon=":material/stairs:"),
-                st.Page("pages/methods.py", title="Compare methods", icon=":material/compare:"),
-                st.Page("pages/parity.py", title="Two frameworks", icon=":material/compare_arrows:"),
-            ],
-            "About": [
-                st.Page("pages/how.py", title="How it works", icon=":material/menu_book:"),
-                st.Page("pages/settings.py", title="Server settings", icon=":material/settings:"),
-            ],
-        },
+        [
+            st.Page("pages/explanation.py", title="Explanation", default=True),
+            st.Page("pages/layers.py", title="Layers"),
+            st.Page("pages/model.py", title="Model"),
+            st.Page("pages/diagnostics.py", title="Errors"),
+            st.Page("pages/steps.py", title="Steps"),
+            st.Page("pages/methods.py", title="Methods"),
+            st.Page("pages/parity.py", title="Frameworks"),
+            st.Page("pages/how.py", title="How it works"),
+            st.Page("pages/settings.py", title="Server"),
+        ],
         position="top",
     )
     frame.run(page)

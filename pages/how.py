@@ -5,6 +5,11 @@ import streamlit as st
 from ui import frame
 from ui.picture import pair_picture
 
+PICTURE = (
+    "A sequence and its baseline run through the model side by side. Their answers differ by 14.5 °C, and the way back "
+    "gives each of three timesteps its share: +1.5, −0.5 and +13.5 °C."
+)
+
 
 def draw() -> None:
     st.title("How it works")
@@ -16,7 +21,7 @@ answers among all values of the sequence, one share for each feature at each tim
 raised the answer, a blue share lowered it.
 """
     )
-    st.image(pair_picture(frame.theme()), width="stretch")
+    st.image(pair_picture(frame.theme()), width="stretch", alt=PICTURE)
     st.markdown(
         """
 ##### The shares add up

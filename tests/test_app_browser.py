@@ -138,7 +138,7 @@ def test_an_old_h5_is_explained_with_the_meaning_it_was_trained_with(page, tmp_p
     page.get_by_text("hard_sigmoid is meant as clip(0.2x + 0.5)").wait_for()
     assert said(page, "prediction") == pytest.approx(old.expected[0, 0], abs=6e-5)  # shown to four digits
     page.get_by_test_id("residual").filter(has_text="Adds up").wait_for()
-    page.get_by_test_id("stTopNavLink").filter(has_text="Inside the layers").first.click()
+    page.get_by_test_id("stTopNavLink").filter(has_text="Layers").first.click()
     page.get_by_role("heading", name="How open the gates were").wait_for()
 
 

@@ -18,12 +18,17 @@ from ui.csv_file import csv_bytes
 _LETTERS, _LINE, _HEIGHT = 110, 26, 450  # of a title: letters in a line and its height; height of a chart without one
 
 
-def chart(figure: go.Figure, key: str, alt: str, **options: Any) -> Any:
+def chart(figure: go.Figure, key: str, alt: str, says: str = "", **options: Any) -> Any:
     """A chart in its own colours and without a toolbar; returns what was selected in it, where ``options`` ask.
 
     Below it, it can be taken away as a picture.
+
+    Args:
+        alt: what it is of.
+        says: what it shows, in numbers; read out after ``alt``.
     """
-    selected = st.plotly_chart(figure, key=key, alt=alt, theme=None, config={"displayModeBar": False}, **options)
+    words = f"{alt}. {says}" if says else alt
+    selected = st.plotly_chart(figure, key=key, alt=words, theme=None, config={"displayModeBar": False}, **options)
     with (
         st.container(horizontal=True, horizontal_alignment="right"),
         st.popover("Picture", icon=":material/image:", type="tertiary", help="Take this chart away as a picture"),

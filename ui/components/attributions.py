@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from explain_core.figures import prediction_figure
+from explain_core.figures.in_words import bars_said
 from explain_core.models.hints import ASSUMED
 from ui import frame
 from ui.downloads import offer_downloads
@@ -46,16 +47,12 @@ def draw_totals(shown: Shown, output: str) -> None:
     by = "time"
     if "feature" in shown.subject.series.dims:  # token ids have none to add up
         by = switch("Totals", TOTALS, "totals by")
+    figure = prediction_figure(
+        shown.explanation, 0, output, by=by, units=shown.subject.units, theme=frame.theme(), titled=False
+    )
     chart(
-        prediction_figure(
-            shown.explanation,
-            0,
-            output,
-            by=by,
-            units=shown.subject.units,
-            theme=frame.theme(),
-            titled=False,
-        ),
+        figure,
         key=f"totals {shown.key} {output} {by}",
         alt=f"Steps from the baseline's prediction to the prediction of {output}",
+        says=bars_said(figure),
     )

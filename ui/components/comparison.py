@@ -12,6 +12,7 @@ import streamlit as st
 from explain_core.diagnostics import comparison
 from explain_core.diagnostics.comparison import Comparison
 from explain_core.figures.comparison import comparison_figure, curves_figure
+from explain_core.figures.in_words import curves_said, sums_said
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.methods.registry import METHODS, Cost
 from explain_core.rules.relevance import BIASES, SLOPES, STABILIZER
@@ -150,6 +151,7 @@ def draw_heatmaps(compared: Comparison, shown: Shown) -> None:
         comparison_figure(compared.explanations, theme=frame.theme()),
         key=f"methods heatmaps {shown.key} {names}",
         alt="Attributions of each method on the same sequence",
+        says=sums_said(compared.explanations),
     )
 
 
@@ -165,6 +167,7 @@ def draw_curves(compared: Comparison, shown: Shown) -> None:
         curves_figure(compared.curves, theme=frame.theme()),
         key=f"methods curves {shown.key} {len(compared.results)}",
         alt="Deletion and insertion curves of each method",
+        says=curves_said(compared.table),
     )
 
 

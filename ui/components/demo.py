@@ -26,7 +26,7 @@ def draw_demo(demo: Demo) -> None:
     rows += [(each.name.capitalize(), each.value, each.description) for each in metrics.references]
     table = pd.DataFrame(rows, columns=["Method", metrics.name, "What it is"]).set_index("Method")
     st.table(table.style.format({metrics.name: "{:.3g}"}), border="horizontal")
-    st.caption(
-        f"Data: {plain(demo.source)}. Licence: {plain(demo.licence)}. [Where it is from]({demo.url}). "
-        f"{plain(demo.citation)}"
+    st.markdown(  # no caption, which would fade the link
+        f":small[Data: {plain(demo.source)}. Licence: {plain(demo.licence)}. {plain(demo.citation)}] "
+        f"[Where it is from]({demo.url})"
     )

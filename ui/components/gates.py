@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from explain_core.figures import gate_activation_figure, gate_figure
+from explain_core.figures.in_words import contributions_said, openness_said
 from ui import frame
 from ui.in_words import Shown
 from ui.parts import chart, switch
@@ -31,10 +32,14 @@ def draw_contributions(shown: Shown, layer: str, output: str) -> None:
         "in the layer's memory already, from earlier steps (dotted line); both together are the solid line."
     )
     by = switch("Show", BY, "gates by")
+    gates = shown.explanation.gates[layer].isel(sample=0)
+    if "output" in gates.dims:
+        gates = gates.isel(output=shown.explanation.output_position(output))
     chart(
         gate_figure(shown.explanation, layer, 0, output, by=by, theme=frame.theme(), titled=False),
         key=f"gates {shown.key} {layer} {output} {by}",
         alt=f"Contribution of each gate of {layer} over time",
+        says=contributions_said(gates, shown.unit),
     )
 
 
@@ -59,4 +64,5 @@ def draw_activations(shown: Shown, layer: str) -> None:
         gate_activation_figure(shown.explanation, layer, 0, unit=unit, theme=frame.theme(), titled=False),
         key=f"open {shown.key} {layer} {unit}",
         alt=f"Values of the gates of {layer} over time",
+        says=openness_said(shown.explanation.gates[layer].isel(sample=0)),
     )

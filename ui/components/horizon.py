@@ -7,6 +7,7 @@ import streamlit as st
 
 from explain_core.diagnostics import horizons
 from explain_core.figures.horizon import horizon_figure
+from explain_core.figures.in_words import horizon_said
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.methods import one_horizon
 from explain_core.methods.registry import METHODS
@@ -60,6 +61,7 @@ def draw_horizon(request: Request, shown: Shown, *, busy: bool) -> dict[str, pd.
         horizon_figure(table, theme=frame.theme()),
         key=f"horizon {shown.key} {len(parts)}",
         alt="Error of each method against the number of timesteps, and the time it took",
+        says=horizon_said(table),
     )
     for row in table[table["message"] != ""].itertuples():
         st.caption(f":material/info: {row.name}: {plain(row.message)}")

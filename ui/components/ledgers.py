@@ -9,6 +9,7 @@ from explain_core.diagnostics.growth import compounding
 from explain_core.diagnostics.in_words import headline, part_in_words, seed_of
 from explain_core.diagnostics.ledgers import LEDGER_METHODS, MEANINGS, TITLES
 from explain_core.figures.growth import compounding_figure, conservation_figure
+from explain_core.figures.in_words import bars_said
 from explain_core.figures.ledger import ledger_figure, ledger_totals_figure, ledger_waterfall_figure
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.ledgers import Audit, compare_with_shap
@@ -119,18 +120,23 @@ def draw_ledger(audit: Audit, key: str, unit: str) -> None:
                 ledger_figure(ledger, layer, theme=frame.theme(), titled=False, unit=unit),
                 key=f"ledger {audit.method} {layer} {key}",
                 alt=f"Where {layer} makes the error: every part at every timestep",
+                says=bars_said(ledger_totals_figure(ledger, theme=frame.theme())),
             )
     elif view == "total":
+        figure = ledger_totals_figure(ledger, theme=frame.theme(), titled=False, unit=unit)
         chart(
-            ledger_totals_figure(ledger, theme=frame.theme(), titled=False, unit=unit),
+            figure,
             key=f"ledger totals {audit.method} {key}",
             alt="The error that each part makes, over all timesteps",
+            says=bars_said(figure),
         )
     else:
+        figure = ledger_waterfall_figure(ledger, tables["totals"].iloc[0], theme=frame.theme(), titled=False, unit=unit)
         chart(
-            ledger_waterfall_figure(ledger, tables["totals"].iloc[0], theme=frame.theme(), titled=False, unit=unit),
+            figure,
             key=f"ledger way {audit.method} {key}",
             alt="From the sum of the shares to the prediction difference, by what the parts leave out or add",
+            says=bars_said(figure),
         )
 
 

@@ -48,10 +48,12 @@ def draw_parity(shown: Shown) -> None:
         layer = st.selectbox("Layer", layers, key=f"parity layer {shown.key}", width=320)
     gates = shown.explanation.gates.get(layer)
     in_sample = table if gates is None else table[table["step"] < own_steps(gates.isel(sample=0))]
+    largest = [f"{WORDS.get(row.quantity, row.quantity)} {size(row.difference)}" for row in summary(table).itertuples()]
     chart(
         parity_figure(in_sample, layer, theme=frame.theme(), titled=False),
         key=f"parity {shown.key} {layer}",
         alt="Difference between the two frameworks at every step",
+        says=f"Largest differences, relative: {'; '.join(largest)}.",
     )
     if request.background:
         st.caption(

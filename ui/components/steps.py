@@ -7,6 +7,7 @@ import streamlit as st
 
 from explain_core.diagnostics.measured import STEP_METHODS
 from explain_core.diagnostics.one_step import STATES, summary
+from explain_core.figures.in_words import steps_said
 from explain_core.figures.steps import steps_figure
 from explain_core.jobs.tasks.explaining import explain
 from explain_core.jobs.tasks.methods import add_tables
@@ -76,6 +77,7 @@ def draw_steps(shown: Shown) -> None:
         steps_figure(table, theme=frame.theme(), titled=False),
         key=f"steps {shown.key} {layer} {state} {len(parts)}",
         alt=f"Relative error of each method on every step of {layer}, by itself and as a sequence",
+        says=steps_said(summary(table)),
     )
     if request.background:
         st.caption(

@@ -14,9 +14,6 @@ from app_tools import ROOT, SOON, app, press_explain, stage, wait, workers
 from torch import nn
 
 from explain_core.demos import list_demos, load_demo
-from explain_core.errors import InputError
-from explain_core.sequences.labelled import label
-from ui.baselines import upload_baselines
 from ui.picture import pair_picture
 
 __all__ = ["app", "workers"]  # the fixtures
@@ -68,12 +65,12 @@ def output_names(app):
 CSV = b"speed,slope,load\n" + b"\n".join(b"%d,%.1f,0" % (i, i / 2) for i in range(5))
 
 
-def upload(app, model=None, data=None, baseline=None):
+def upload(app, model=None, data=None):
     """Choose own files, as a person does one after the other."""
     if app.segmented_control(key="source").value != "files":
         app.segmented_control(key="source").set_value("files")
         wait(app)
-    for key, file in (("model", model), ("data", data), ("baseline", baseline)):
+    for key, file in (("model", model), ("data", data)):
         if file is not None:
             app.file_uploader(key=f"upload {key}").set_value((*file, "application/octet-stream"))
             wait(app)
@@ -205,53 +202,6 @@ def test_several_outputs_have_names(app):
         "rising",
         "falling",
     }
-
-
-def test_own_baseline(app):
-    wait(app)
-    upload(app, ("walk.pth", state_dict()), ("walk.csv", CSV), ("rest.csv", b"load,speed,slope\n1,1,1\n"))
-    assert app.selectbox(key="baseline files").options[0] == "My baseline file"
-    app.selectbox(key="baseline files").set_value("My baseline file")
-    wait(app)
-    press_explain(app)
-    wait(app)
-    assert "your baseline" in text(app)
-
-
-def test_own_baseline_goes_by_the_names_of_its_columns():
-    sequences = label(np.arange(12.0).reshape(1, 4, 3), ["walk"], np.arange(4), ["speed", "slope", "load"])
-    moved = label(np.array([[[3.0, 1.0, 2.0]]]), ["rest"], np.arange(1), ["load", "speed", "slope"])
-    unnamed = moved.assign_coords(feature=["feature 1", "feature 2", "feature 3"])
-    for own, expected in ((moved, [1, 2, 3]), (unnamed, [3, 1, 2])):
-        first = upload_baselines(sequences, own, sequences)[0]
-        np.testing.assert_array_equal(first.values, np.broadcast_to(expected, (1, 4, 3)))
-    other = moved.assign_coords(feature=["mass", "speed", "slope"])
-    with pytest.raises(InputError, match="columns mass, speed, slope; the sequence has speed, slope, load"):
-        upload_baselines(sequences, other, sequences)
-    two = label(np.zeros((2, 4, 3)), ["a", "b"], np.arange(4), ["speed", "slope", "load"])
-    with pytest.raises(InputError, match="The baselines have 2, 4 timesteps"):
-        upload_baselines(sequences, two.assign_coords(length=("sample", [4, 2])), sequences)
-    found = {each.label: each.values for each in upload_baselines(sequences, None, sequences)}
-    np.testing.assert_array_equal(found["Median of my sequences"][0, 2], [4.5, 5.5, 6.5])
-    assert found["First step, held"] == "first"
-
-
-@pytest.mark.parametrize(
-    ("chosen", "words"),
-    [
-        ("Median of my sequences", "a median step of your sequences"),
-        ("First step, held", "its own first step, held to the end"),
-    ],
-)
-def test_baselines_made_of_the_sequence(app, chosen, words):
-    wait(app)
-    upload(app, ("walk.pth", state_dict()), ("walk.csv", CSV))
-    app.selectbox(key="baseline files").set_value(chosen)
-    wait(app)
-    press_explain(app)
-    wait(app)
-    assert words in text(app)
-    assert "Adds up" in text(app)
 
 
 def test_many_sequences_of_unequal_lengths(app):

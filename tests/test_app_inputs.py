@@ -61,7 +61,7 @@ def test_a_model_that_takes_time_first_gets_it_so(app):
     file = program(model, torch.randn(STEPS, 2, 3), dynamic=({1: torch.export.Dim.DYNAMIC},))
     upload(app, ("gru_forecaster.pt2", file), ("walk.csv", table(WALK)))
     assert "The model takes **time first**" in text(app)
-    app.selectbox(key="baseline files").set_value("Average of my sequences")
+    app.selectbox(key="baseline files").set_value("Average over time")
     wait(app)
     found = shown(app)
     assert stage(app)["title"] == "Gru forecaster: GRU in PyTorch"
@@ -94,7 +94,7 @@ def test_every_step_of_an_output_in_time_is_explained_at_once(app):
     wait(app)
     found = shown(app)
     assert found.outputs == [f"Output 2, step {i + 1}" for i in range(STEPS)]
-    wanted = xc.explain(model, WALK[None], target=[(i, 1) for i in range(STEPS)])
+    wanted = xc.explain(model, WALK[None], "mean", target=[(i, 1) for i in range(STEPS)])
     np.testing.assert_allclose(found.attributions.values, wanted.attributions.values, atol=1e-6)
     slider = next(each for each in app.select_slider if each.label == "Output step")
     assert slider.value == "Output 2, step 6"  # of steps, people ask for the last
@@ -132,7 +132,7 @@ def test_one_of_several_heads_is_chosen_by_its_name_and_stays(app):
     names.set_value("calm, sepsis, shock")
     wait(app)
     found = shown(app)
-    wanted = xc.explain(model, WALK[None], target=[("kind", i) for i in range(3)])
+    wanted = xc.explain(model, WALK[None], "mean", target=[("kind", i) for i in range(3)])
     assert found.outputs == ["calm", "sepsis", "shock"]
     np.testing.assert_allclose(found.attributions.values, wanted.attributions.values, atol=1e-6)
     chosen = output_of(app)
@@ -202,6 +202,7 @@ def test_a_file_for_each_input_matched_by_the_names_of_the_sequences(app):
         wait(app)
     app.selectbox(key="sequence files").set_value("south")
     app.selectbox(key="input compared 2").set_value("mean")
+    app.selectbox(key="baseline files").set_value("Zeros")
     wait(app)
     found = shown(app)
     inputs = {"series": SERIES[1:], "weather": WEATHER[1:], "person": PERSON[1:]}
@@ -220,6 +221,8 @@ def test_columns_of_one_table_for_each_input_and_typed_numbers(app):
     upload(app, ("shop.pt2", beside_file()), ("all.csv", rows(header, zip(NAMES, together, strict=True))))
     picked = {each.label.split(",")[0]: each.value for each in app.multiselect if each.label.startswith("Columns of")}
     assert picked == {"Columns of weather": ["sun", "rain"], "Columns of person": ["age", "sex"]}
+    app.selectbox(key="baseline files").set_value("Zeros")
+    wait(app)
     found = shown(app)
     wanted = xc.explain(Beside(), {"series": SERIES[:1], "weather": WEATHER[:1], "person": PERSON[:1]})
     for name in wanted.input_names:

@@ -16,7 +16,8 @@ import streamlit as st
 from explain_core.demos import list_demos, load_demo
 from explain_core.errors import ExplainError, RunError
 from explain_core.runs import Run, is_run_id
-from ui.baselines import demo_baselines
+from ui.baselines import demo_material
+from ui.baselines_given import usual
 from ui.own_runs import View
 from ui.session import Session
 from ui.subjects import demo_subject, request_key
@@ -185,10 +186,14 @@ def _of_demo(run: Run) -> dict[str, Any] | None:
     if origin.get("demo") not in {demo.slug for demo in list_demos()}:
         return None
     demo = load_demo(origin["demo"])
-    baseline = next((each for each in demo_baselines(demo) if each.label == origin.get("baseline")), None)
-    if baseline is None or origin.get("sequence") not in demo.names:
+    if origin.get("sequence") not in demo.names:
         return None
-    request = demo_subject(demo, demo.index(origin["sequence"])).request(baseline, None, "auto", "auto")
+    subject = demo_subject(demo, demo.index(origin["sequence"]))
+    make = usual(demo_material(demo, subject.series, demo.index(origin["sequence"]))).get(origin.get("baseline"))
+    if make is None:
+        return None
+    baseline = make()
+    request = subject.request(baseline, None, "auto", "auto")
     if request_key(request) != run.about.key:
         return None
     slug = demo.slug

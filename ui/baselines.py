@@ -1,160 +1,252 @@
-"""What a sequence is compared with: the baselines of a demo and of uploaded files.
+"""What a sequence is compared with: baselines made from what was given, for one input of a model at a time.
 
-Plain Python, no Streamlit: the sidebar chooses, this module prepares.
+Plain Python, no Streamlit: the sidebar chooses, this module prepares. Values that go to the model are in its units.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from explain_core.demos import Demo
 from explain_core.errors import InputError
-from explain_core.explanation.own_units import OFFSET
+from explain_core.explanation.own_units import OFFSET, SCALE
 from explain_core.sequences.fitting import scaled_values
-from explain_core.sequences.labelled import lengths_of, valid_steps
+from explain_core.sequences.labelled import label, lengths_of, valid_steps
 
-_MOST_BACKGROUND = 30  # sequences that a background takes from the file; each costs an explanation
+ZEROS, SCALED_ZEROS, HELD = "Zeros", "Zeros after scaling", "First step, held"
+TRAINING, PADDING = "Training sequences, averaged", "Padding only"
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the sequence is compared with: name in the menu, words for it in a sentence, values.
+    """What the sequence is compared with.
 
-    ``values`` is "zeros" or (1 or n, time, feature); with ``background`` results are averaged over the n.
+    Attributes:
+        label: its name in the menu.
+        words: what it is, in a sentence. They may hold names from files, and are no Markdown.
+        values: "zeros", "first", or (1 or n, time, feature); for a model of several inputs a dict of these by name.
+        background: whether results are averaged over the n.
+        note: what the choice means for the answer, in one line; no Markdown either.
     """
 
     label: str
     words: str
-    values: str | np.ndarray
+    values: str | np.ndarray | Mapping[str, Any]
     background: bool = False
+    note: str = ""
 
 
-_HELD = Baseline("First step, held", "its own first step, held to the end", "first")
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What the baselines of one input are made from.
 
-
-def demo_baselines(demo: Demo) -> list[Baseline]:
-    """The demo's baselines, its own choice first."""
-    n = len(demo.background)
-    mean = Baseline("Average of the training data", "an average sequence", demo.mean_baseline)
-    background = Baseline(
-        f"{n} training sequences, averaged", f"{n} training sequences on average", demo.background, True
-    )
-    first, second = (background, mean) if demo.default_baseline == "background" else (mean, background)
-    return [first, second, Baseline("Zeros", "a sequence of zeros", "zeros"), _HELD]
-
-
-def upload_baselines(
-    sequences: xr.DataArray,
-    own: xr.DataArray | None,
-    fitted: xr.DataArray,
-    others: Callable[[int], xr.DataArray] | None = None,
-    padding: int = 0,
-) -> list[Baseline]:
-    """Zeros, the middle of what was uploaded, the first step, and the person's own file, which comes first when given.
-
-    Args:
-        sequences: all of the file, in its own units.
-        own: the file of baselines, in the same units.
-        fitted: the sequence that is explained, as the model takes it.
-        others: the sequence at a position, as the model takes it.
-        padding: the id that fills up token ids.
+    Attributes:
+        fitted: the input that is explained, as the model takes it: (1, T, F), (1, T) of ids, or (1, F). Steps after its
+            ``length`` are padding.
+        sequences: the file that it comes from, in the person's own units; it is the one at ``index``.
+        fit: one of them with as many steps as the explained one, as the model takes it, (1, ...).
+        padding: the id that fills up token ids, and where: "end" or "start".
+        aliases: other names of the features, in their order.
+        training: of a demo, (m, T, F) of its training data, and the mean of each feature (1, T, F).
+        layers: the kinds of the model's layers.
+        preferred: the label of the baseline that a demo was made for.
     """
-    if "feature" not in fitted.dims:
-        blank = "zeros" if padding == 0 else np.full(fitted.shape, padding, dtype=fitted.dtype)
-        found = [Baseline("Padding only", "an empty text", blank)]
+
+    fitted: xr.DataArray
+    sequences: xr.DataArray
+    index: int
+    fit: Callable[[xr.DataArray], np.ndarray]
+    padding: tuple[int, str] = (0, "end")
+    aliases: tuple[str, ...] = ()
+    training: tuple[np.ndarray, np.ndarray] | None = None
+    layers: tuple[str, ...] = ()
+    preferred: str = ""
+
+    @property
+    def is_ids(self) -> bool:
+        """Whether these are token ids."""
+        return "feature" not in self.fitted.dims and self.fitted.dtype.kind in "iu"
+
+    @property
+    def is_numbers(self) -> bool:
+        """Whether these are numbers for each feature, which can be averaged and edited."""
+        return set(self.fitted.dims) <= {"sample", "time", "feature"} and "feature" in self.fitted.dims
+
+    @property
+    def steps(self) -> int:
+        """Real timesteps of the explained sequence."""
+        return int(lengths_of(self.sequences)[self.index])
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the columns that a person knows."""
+        return [str(name) for name in self.sequences["feature"].values]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all sequences."""
+        return [str(name) for name in self.sequences["sample"].values]
+
+    @property
+    def others(self) -> list[int]:
+        """Places of the sequences that are not explained."""
+        return [i for i in range(self.sequences.sizes["sample"]) if i != self.index]
+
+
+def demo_material(demo: Demo, fitted: xr.DataArray, index: int) -> Material:
+    """What the baselines of a demo are made from: its held-out sequences and its training data."""
+    lengths = [len(times) for times in demo.times]
+    sequences = label(demo.x, demo.names, np.arange(1, demo.x.shape[1] + 1), [each.label for each in demo.features])
+
+    def fit(one: xr.DataArray) -> np.ndarray:
+        values = np.array(fitted.values)
+        values[:, : one.sizes["time"]] = one.values
+        return values
+
+    return Material(
+        fitted,
+        sequences.assign_coords(length=("sample", lengths)),
+        index,
+        fit,
+        aliases=tuple(each.name for each in demo.features),
+        training=(demo.background, demo.mean_baseline),
+        preferred=TRAINING if demo.default_baseline == "background" else "Average of the training data",
+    )
+
+
+def values_of(baseline: Baseline, fitted: xr.DataArray) -> np.ndarray:
+    """A baseline in numbers, (1 or n, ...) in the model's units."""
+    if isinstance(baseline.values, np.ndarray):
+        return baseline.values
+    if baseline.values == "zeros":
+        return np.zeros_like(fitted.values)
+    return np.broadcast_to(fitted.isel(time=slice(0, 1)).values, fitted.shape)
+
+
+def in_own_units(values: np.ndarray, fitted: xr.DataArray) -> np.ndarray:
+    """Values (n, ..., feature) of the model's units in the person's, in float64."""
+    own = values.astype(np.float64)
+    return own * fitted[SCALE].values + fitted[OFFSET].values if OFFSET in fitted.coords else own
+
+
+def ready(material: Material) -> dict[str, Callable[[], Baseline]]:
+    """What makes each baseline that needs no further choice, by label; the usual ones first."""
+    fitted = material.fitted
+    if material.is_ids:
+        return {PADDING: lambda: _blank(material)}
+    if not material.is_numbers:
+        return {each.label: partial(lambda made: made, each) for each in _of_grid(material)}
+    held = {HELD: _held} if "time" in fitted.dims and fitted.sizes["time"] > 1 else {}
+    zeros = {SCALED_ZEROS if OFFSET in fitted.coords else ZEROS: lambda: _zeros(fitted)}
+    if material.training is not None:
+        of, means = "of the training data", _of_training
     else:
-        steps = valid_steps(sequences)
-        mean, median = (_everywhere(middle(steps, axis=0), fitted) for middle in (np.mean, np.median))
-        zeros = "a sequence of zeros" if OFFSET not in fitted.coords else "zeros after scaling"
-        found = [
-            Baseline("Zeros" if OFFSET not in fitted.coords else "Zeros after scaling", zeros, "zeros"),
-            Baseline("Average of my sequences", "an average step of your sequences", mean),
-            Baseline("Median of my sequences", "a median step of your sequences", median),
-            *([_HELD] if "time" in fitted.dims else []),
-        ]
-    background = _background(sequences, fitted, others) if others is not None else None
-    if background is not None:
-        found.append(background)
-    if own is not None:
-        found.insert(0, _own_baseline(_in_order(own, sequences), fitted))
+        of, means = "of my sequences" if material.others else "over time", _of_sequences
+    averages = {f"{kind} {of}": partial(means, material, f"{kind} {of}") for kind in ("Average", "Median")}
+    return averages | held | zeros
+
+
+def _of_grid(material: Material) -> list[Baseline]:
+    """Of arrays such as images in time: zeros, the average of the file's samples, and the first step."""
+    sequences, fitted = material.sequences, material.fitted
+    found = [Baseline(ZEROS, "an array of zeros", "zeros", note="Against zeros everywhere: what is there at all.")]
+    if sequences.sizes["sample"] > 1:
+        mean = sequences.values.mean(axis=0, keepdims=True).astype(fitted.dtype)
+        note = "Against the average of your samples: what is special about this one."
+        found.append(Baseline("Average of my samples", "the average of your samples", mean, note=note))
+    if "time" in fitted.dims:
+        first = np.array(np.broadcast_to(fitted.isel(time=slice(0, 1)).values, fitted.shape))
+        found.append(Baseline(HELD, _held().words, first, note=_held().note))
     return found
 
 
-def _everywhere(step: np.ndarray, fitted: xr.DataArray) -> np.ndarray:
-    """One step in the person's own units at all steps, once for each where steps lie side by side."""
-    step = np.tile(step, fitted.sizes["feature"] // len(step))
-    return np.broadcast_to(scaled_values(step, fitted), fitted.shape).astype(fitted.dtype)
+def _blank(material: Material) -> Baseline:
+    padding = material.padding[0]
+    values = "zeros" if padding == 0 else np.full_like(material.fitted.values, padding)
+    return Baseline(PADDING, "an empty text", values, note="Against an empty text: what each word brings in.")
 
 
-def _in_order(own: xr.DataArray, sequences: xr.DataArray) -> xr.DataArray:
-    """The file of baselines with its columns in the order of the sequences', by their names where both have names.
+def _zeros(fitted: xr.DataArray) -> Baseline:
+    if OFFSET in fitted.coords:
+        note = "Against zero after scaling: for a scaling by mean and deviation that is the training's average."
+        return Baseline(SCALED_ZEROS, "zeros after scaling", "zeros", note=note)
+    note = "Against zero in every feature: right where zero means that nothing is there."
+    return Baseline(ZEROS, "a sequence of zeros", "zeros", note=note)
 
-    Raises:
-        InputError: they have other names, or the baselines differ in length.
-    """
-    if (lengths_of(own) != own.sizes["time"]).any():
-        raise InputError(
-            f"The baselines have {', '.join(map(str, sorted(set(lengths_of(own).tolist()))))} timesteps.",
-            where="your baseline",
-            hint="Give baselines of one length: that of the sequence, or one timestep that is used for all.",
-        )
-    if "feature" not in own.dims or "feature" not in sequences.dims:
-        return own
-    mine, theirs = ([str(name) for name in each["feature"].values] for each in (own, sequences))
-    if sorted(mine) == sorted(theirs):
-        return own.isel(feature=[mine.index(name) for name in theirs])
-    if any(all(_NUMBERED.fullmatch(name) for name in names) for names in (mine, theirs)):
-        return own
-    raise InputError(
-        f"The baseline has the columns {', '.join(mine)}; the sequence has {', '.join(theirs)}.",
-        where="your baseline",
-        hint="Give the columns of the sequence, in any order, or none of their names.",
+
+def _held() -> Baseline:
+    note = "Against a start that never changes: what the course since then has done."
+    return Baseline(HELD, "its own first step, held to the end", "first", note=note)
+
+
+_MEDIAN_NOTE = "Against a middle value of each feature, which a few extreme steps do not move."
+
+
+def _of_training(material: Material, label: str) -> Baseline:
+    assert material.training is not None
+    background, mean = material.training
+    if label.startswith("Average"):
+        note = "Against an average of the training data: what is special about this sequence."
+        return Baseline(label, "an average sequence", mean, note=note)
+    step = np.median(background.reshape(-1, background.shape[-1]), axis=0)
+    return Baseline(
+        label, "a median step of the training data", everywhere(step[None], material.fitted), False, _MEDIAN_NOTE
     )
 
 
-_NUMBERED = re.compile(r"feature \d+")  # what columns are called that have no names
+def _of_sequences(material: Material, label: str) -> Baseline:
+    is_average = label.startswith("Average")
+    middle, word = (np.mean, "average") if is_average else (np.median, "median")
+    values = everywhere(middle(valid_steps(material.sequences), axis=0)[None], material.fitted)
+    if not material.others:
+        note = f"Against its own {word} over time: which steps stand out within this sequence."
+        return Baseline(label, f"its own {word} over time", values, note=note)
+    note = f"Against an average step of your {len(material.names):,} sequences: what is special about this one."
+    article = "an average" if is_average else "a median"
+    return Baseline(label, f"{article} step of your sequences", values, note=note if is_average else _MEDIAN_NOTE)
 
 
-def _background(
-    sequences: xr.DataArray, fitted: xr.DataArray, others: Callable[[int], xr.DataArray]
-) -> Baseline | None:
-    """Other sequences of the same length, evenly chosen, whose explanations are averaged (DeepSHAP)."""
-    lengths = lengths_of(sequences)
-    name = str(fitted["sample"].values[0])
-    names = [str(each) for each in sequences["sample"].values]
-    own = lengths[names.index(name)] if name in names else None
-    same = [i for i, length in enumerate(lengths) if length == own and names[i] != name]
-    if len(same) < 2:
-        return None
-    chosen = [same[i] for i in np.unique(np.linspace(0, len(same) - 1, min(len(same), _MOST_BACKGROUND)).astype(int))]
-    values = np.concatenate([others(i).values for i in chosen])
-    if values.shape[1:] != fitted.shape[1:]:
-        return None
-    n = len(chosen)
-    return Baseline(f"{n} other sequences, averaged", f"{n} of your other sequences on average", values, True)
+def everywhere(table: np.ndarray, fitted: xr.DataArray) -> np.ndarray:
+    """A table (steps or 1, feature) in the person's own units as the model's input, (1, ...); one row is held.
+
+    Where steps lie side by side the table does as well. Padding stays as the sequence has it.
+    """
+    if "time" not in fitted.dims:
+        flat = table.reshape(-1)
+        values = scaled_values(np.tile(flat, fitted.sizes["feature"] // len(flat)), fitted)
+        return np.broadcast_to(values, fitted.shape).astype(fitted.dtype)
+    values = np.array(fitted.values)
+    real = int(fitted["length"].values[0]) if "length" in fitted.coords else fitted.sizes["time"]
+    values[:, :real] = scaled_values(np.broadcast_to(table, (real, table.shape[1])), fitted)
+    return values
 
 
-def _own_baseline(own: xr.DataArray, fitted: xr.DataArray) -> Baseline:
-    values = own.values
-    if "feature" not in fitted.dims:
-        values = values if own.ndim == 2 else values[..., 0]
-    elif "time" not in fitted.dims:
-        values = values.reshape(len(values), -1)
-    steps = fitted.sizes.get("time", 1)
-    if values.ndim > 1 and values.shape[1] == 1 and "time" in fitted.dims:
-        values = np.repeat(values, steps, axis=1)
-    if values.shape[1:] != fitted.shape[1:]:
+def together(chosen: Mapping[str, Baseline], fitted: Mapping[str, xr.DataArray]) -> Baseline:
+    """The baselines of several inputs by their names, as one.
+
+    Raises:
+        InputError: two inputs have backgrounds of different sizes.
+    """
+    if len(chosen) == 1:
+        return next(iter(chosen.values()))
+    sizes = {name: len(values_of(each, fitted[name])) for name, each in chosen.items() if each.background}
+    if len(set(sizes.values())) > 1:
         raise InputError(
-            f"The baseline has {own.sizes['time']} timesteps and {own.sizes.get('feature', 1)} features; the "
-            f"sequence has {steps} and {fitted.sizes.get('feature', 1)}.",
-            where="your baseline",
-            hint="Give as many of each, or one timestep that is used for all.",
+            f"The backgrounds have {' and '.join(f'{n} sequences for {name!r}' for name, n in sizes.items())}.",
+            where="the baselines",
+            hint="Choose as many for each input: the first of each go together, then the second, and so on.",
         )
-    several = len(values) > 1
-    words = f"your {len(values)} baselines on average" if several else "your baseline"
-    return Baseline("My baseline file", words, scaled_values(values, fitted).astype(fitted.dtype), background=several)
+    values: dict[str, Any] = {name: each.values for name, each in chosen.items()}
+    if sizes:
+        n = next(iter(sizes.values()))
+        arrays = {name: values_of(each, fitted[name]) for name, each in chosen.items()}
+        values = {name: np.array(np.broadcast_to(array, (n, *array.shape[1:]))) for name, array in arrays.items()}
+    parts = [f"{each.words} as {name}" for name, each in chosen.items()]
+    notes = " ".join(f"{name}: {each.note}" for name, each in chosen.items())
+    return Baseline("Several", " and ".join(parts), values, bool(sizes), notes)

@@ -54,6 +54,7 @@ class Data:
     scaling: Scaling | None = None
     pad_tokens: tuple[int, str] = (0, "end")
     error: ExplainError | None = None
+    words: WordOptions | None = None  # how texts became ids
 
     @property
     def is_grid(self) -> bool:
@@ -120,7 +121,7 @@ def draw_data(
     if found.sequences.ndim == 2:
         sequences = found.sequences if chosen.last is None else last_tokens(found.sequences, chosen.last)
         st.caption(in_words(sequences))
-        return Data(path, found, sequences, pad_tokens=(found.sequences.attrs["padding"], pad_where))
+        return Data(path, found, sequences, pad_tokens=(found.sequences.attrs["padding"], pad_where), words=words)
     if time_first and "array" in found.format.lower() and found.sequences.sizes["sample"] > 1:
         found = replace(found, sequences=_in_order(path, found.sequences))
     slot = st.empty()

@@ -1,24 +1,10 @@
-"""What arrays such as images in time are compared with, and how many there are."""
+"""How many arrays there are, such as images in time."""
 
 from __future__ import annotations
 
-import numpy as np
 import xarray as xr
 
 from explain_core.words import counted
-from ui.baselines import Baseline
-
-
-def grid_baselines(sequences: xr.DataArray, fitted: xr.DataArray) -> list[Baseline]:
-    """Zeros, the average of the file where it has several samples, and the first step where there is time."""
-    found = [Baseline("Zeros", "an array of zeros", "zeros")]
-    if sequences.sizes["sample"] > 1:
-        mean = sequences.values.mean(axis=0, keepdims=True).astype(fitted.dtype)
-        found.append(Baseline("Average of my samples", "the average of your samples", mean))
-    if "time" in fitted.dims:
-        first = np.broadcast_to(fitted.isel(time=slice(0, 1)).values, fitted.shape)
-        found.append(Baseline("First step, held", "its own first step, held to the end", np.array(first)))
-    return found
 
 
 def in_words(sequences: xr.DataArray) -> str:

@@ -93,6 +93,7 @@ def words_of(shown: Shown, output: str) -> Words:
         unit=shown.unit,
         headline=headline(shown, output),
         baseline=shown.baseline.words,
+        baseline_note=shown.baseline.note,
         observed="" if observed is None else observed if isinstance(observed, str) else number(observed, shown.unit),
         time_label=subject.time_label,
     )

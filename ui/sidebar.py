@@ -14,9 +14,10 @@ from explain_core.jobs.frameworks import FRAMEWORKS
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.opening import ModelSource, OpenedModel, open_model
 from explain_core.jobs.tasks.trying import Trial, try_out
-from ui.baselines import Baseline, demo_baselines
+from ui.baselines import Baseline, demo_material
 from ui.beside import Beside, draw_beside
-from ui.components.baseline_choice import choose_baseline, file_baselines
+from ui.components.baseline_choice import choose_baseline, upload_material
+from ui.components.baseline_preview import draw_preview
 from ui.data import Data, draw_data
 from ui.data_options import choices
 from ui.errors import plain
@@ -27,7 +28,7 @@ from ui.model import MODEL_WORDS, choose_model, is_confirmed, source_key
 from ui.opened_result import take_result
 from ui.outputs import choose_output
 from ui.session import Outcome, Session
-from ui.subjects import Subject, demo_subject, digest, upload_subject
+from ui.subjects import Subject, demo_subject, digest, request_key, upload_subject
 
 BACKENDS = {"auto": "Automatic", **FRAMEWORKS}
 DATA_WORDS = (
@@ -108,8 +109,11 @@ def _draw_demo(session: Session, demos: dict[str, str]) -> Choice:
     subject = demo_subject(demo, demo.index(name))
     if subject.note:
         st.caption(subject.note[0].upper() + subject.note[1:])
-    baseline = choose_baseline(demo_baselines(demo), demo.slug)
+    material = demo_material(demo, subject.series, demo.index(name))
+    baseline = choose_baseline(session, _upload, material, demo.slug)
     opening = session.outcome(("open", subject.model.path, ()), subject.model, open_model, subject.model)
+    if isinstance(baseline, Outcome):
+        return Choice(demo, subject.model, opening, subject, waiting=baseline)
     backend, device = _settings(opening.value)
     request = subject.request(baseline, None, backend, device)
     return Choice(demo, subject.model, opening, subject, baseline, request, asked=True)
@@ -181,13 +185,11 @@ def _ask(
         return Choice(model=source, opening=opening, waiting=trying, data=data)
     wanted = choose_output(trying.value, source.path.parent.name)
     subject = replace(subject, output_names=wanted.names, output_labels=wanted.labels, output_steps=wanted.steps)
-    baselines = file_baselines(session, opening.value, data, subject)
-    if isinstance(baselines, Outcome):
-        return Choice(model=source, opening=opening, waiting=baselines, data=data)
-    baseline = choose_baseline(baselines, "files")
+    material = upload_material(opening.value, data, subject)
+    baseline = choose_baseline(session, _upload, material, "files", words=data.words)
+    if isinstance(baseline, Outcome):
+        return Choice(model=source, opening=opening, waiting=baseline, data=data)
     button = st.container()
-    with st.expander("My own baseline", icon=":material/upload_file:"):
-        _upload(session, "Baseline", "baseline", "One sequence like the one to explain, one timestep, or several")
     backend, device = _settings(opening.value)
     asked = is_confirmed(source) or not opening.value.summary.options or ("explained", source.path) in session.asked
     if not asked:
@@ -195,6 +197,9 @@ def _ask(
     if asked:  # what is chosen from now on is explained by itself
         session.asked.add(("explained", source.path))
     request = subject.request(baseline, wanted.target, backend, device)
+    if not session.knows(request_key(request)):  # the page draws it afterwards
+        with button:
+            draw_preview(material, baseline)
     return Choice(None, source, opening, subject, baseline, request, asked, data=data)
 
 

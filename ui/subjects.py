@@ -63,9 +63,10 @@ class Subject:
     def request(self, baseline: Baseline, target: Any, backend: str, device: str) -> Request:
         """The job that explains this subject."""
         values: Any = baseline.values
-        first = ""
-        if isinstance(self.inputs, dict):
-            first = next(iter(self.inputs))
+        first = next(iter(self.inputs)) if isinstance(self.inputs, dict) else ""
+        if isinstance(values, Mapping):
+            values = {**self.baselines_beside, **values}
+        elif first:
             values = {first: values, **self.baselines_beside}
         return Request(
             model=self.model,

@@ -12,6 +12,7 @@ import xarray as xr
 
 from explain_core.errors import ExplainError, Fix, InputError, SequenceFileError
 from explain_core.jobs.tasks.sequences import (
+    WordOptions,
     read_arrays,
     read_scaling,
     read_sequences,

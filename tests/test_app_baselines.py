@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from app_tools import app, wait, workers
+from app_tools import app, press_explain, wait, workers
 from test_app import CSV, state_dict, text, upload
 from test_app_data import words_file
 
@@ -292,7 +292,7 @@ WALKS = b"sequence,speed,slope,load\n" + b"".join(
 
 def explained(app):
     """Ask for the explanation; returns it with its baselines (time, feature)."""
-    app.button(key="explain").click()
+    press_explain(app)
     wait(app)
     assert not app.error
     session = app.session_state["session"]

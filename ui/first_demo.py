@@ -7,7 +7,9 @@ import logging
 from explain_core.backends import is_installed
 from explain_core.demos import list_demos, load_demo
 from explain_core.errors import ExplainError
-from ui.baselines import demo_baselines
+from ui.baseline_checks import suggested
+from ui.baselines import demo_material
+from ui.baselines_given import usual
 from ui.demo_jobs import demo_jobs
 from ui.in_words import Shown
 from ui.own_runs import OwnRuns
@@ -24,7 +26,10 @@ def explain_first_demo() -> None:
             return
         demo_jobs().prepare(first.framework)  # which imports the framework while the rest is read here
         demo = load_demo(first.slug)
-        subject, baseline = demo_subject(demo, demo.index(demo.default_sequence)), demo_baselines(demo)[0]
+        index = demo.index(demo.default_sequence)
+        subject = demo_subject(demo, index)
+        material = demo_material(demo, subject.series, index)
+        baseline, _ = suggested(usual(material), material)
         request = subject.request(baseline, None, "auto", "auto")
         key, runs = request_key(request), OwnRuns()
         if runs.found(key) is None:

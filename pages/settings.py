@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ui import frame
-from ui.components.server import draw_files, limits_table, versions_table
+from ui.components.server import draw_files, draw_runs, limits_table, versions_table
 
 
 def draw() -> None:
@@ -13,6 +13,7 @@ def draw() -> None:
         "`.streamlit/config.toml`; `docs/operations.md` says how."
     )
     draw_files()
+    draw_runs()
     st.subheader("Limits")
     st.table(limits_table(frame.session().limits))
     st.subheader("Versions")

@@ -13,7 +13,9 @@ import explain_core
 from explain_core.jobs.limits import Limits, in_gb
 from explain_core.jobs.sandbox import status
 from explain_core.models.permission import FLAG, code_is_trusted
+from explain_core.words import counted
 from ui.errors import plain
+from ui.own_runs import shared_store
 
 _PACKAGES = {
     "torch": "PyTorch",
@@ -52,6 +54,19 @@ def draw_files() -> None:
     else:
         follows = f"So only formats that are data are opened: {data}. TorchScript files and SavedModels need `{FLAG}`."
     st.warning(f"**There is no sandbox here.** {plain(sandbox.words)}\n\n{follows}", icon=":material/remove_moderator:")
+
+
+def draw_runs() -> None:
+    """Where results are kept, and how much of them there is."""
+    st.subheader("Kept runs")
+    store, note = shared_store()
+    runs, size = store.usage()
+    st.markdown(
+        f":material/inventory_2: **{counted(runs, 'run')}, {in_gb(size)}.** Results are kept in a folder of the "
+        "server, and are there again after a restart. Visitors see their own, and whoever has a link sees that run."
+    )
+    if note:
+        st.warning(plain(note), icon=":material/folder_off:")
 
 
 def limits_table(limits: Limits) -> pd.DataFrame:

@@ -31,7 +31,7 @@ def draw_chart(sheet: Any, theme: Theme, figure: go.Figure) -> None:
             axis.apply(panel.ax, theme)
     for shape in layout.get("shapes", ()):
         _shape(panels, shape, theme)
-    _title(sheet, theme, layout)
+    head = _title(sheet, theme, layout)
     placed = [_Legend(sheet, theme, panels, layout), *_colour_bars(sheet, theme, layout)]
     placed += [_Note(sheet, theme, panels, note) for note in layout.get("annotations", ())]
 
@@ -48,8 +48,8 @@ def draw_chart(sheet: Any, theme: Theme, figure: go.Figure) -> None:
         boxes = [box for p in panels.values() if (box := p.ax.get_tightbbox(renderer)) is not None]
         boxes += [box for each in placed if (box := each.extent(renderer)) is not None]
         left, bottom = min(box.x0 for box in boxes), min(box.y0 for box in boxes)
-        right = max(box.x1 for box in boxes)
-        over = np.array([_AWAY - left, right - (width - _AWAY), _AWAY - bottom, 0.0])
+        right, top = max(box.x1 for box in boxes), max(box.y1 for box in boxes)
+        over = np.array([_AWAY - left, right - (width - _AWAY), _AWAY - bottom, top - (height - head)])
         if (over <= 0.5).all():
             break
         sides = sides + np.maximum(over, 0)
@@ -87,16 +87,21 @@ def _panels(sheet: Any, theme: Theme, figure: go.Figure, layout: dict[str, Any])
     return panels
 
 
-def _title(sheet: Any, theme: Theme, layout: dict[str, Any]) -> None:
+def _title(sheet: Any, theme: Theme, layout: dict[str, Any]) -> float:
+    """Title and subtitle at the top left; returns how many pixels they take."""
     title = layout.get("title", {})
     width, height = sheet.get_size_inches() * 100
+    taken = 4.0
     for text, down, size, ink in (
         (title.get("text"), 14, 16, theme.text),
         (title.get("subtitle", {}).get("text"), 38, 12, theme.muted),
     ):
         if text:
             where = {"ha": "left", "va": "top", "fontsize": points(size), "color": colour(ink)}
-            sheet.text(12 / width, 1 - down / height, without_tags(text), **where)
+            written = without_tags(text)
+            sheet.text(12 / width, 1 - down / height, written, **where)
+            taken = down + 1.3 * size * (written.count("\n") + 1)
+    return taken
 
 
 def _shape(panels: dict[tuple[str, str], Panel], shape: dict[str, Any], theme: Theme) -> None:

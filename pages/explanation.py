@@ -1,5 +1,6 @@
 """Prediction against baseline prediction, and which values of the sequence made the difference."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import streamlit as st
@@ -16,7 +17,9 @@ from ui.outputs import choose_input
 def draw() -> None:
     choice = frame.choice()
     above = st.empty()
-    shown = frame.explanation()
+    old = scene_before()
+    with st.sidebar if old else nullcontext():  # where the person just chose; the old picture stays in its place
+        shown = frame.explanation()
     if shown:
         with st.sidebar:
             output, which = frame.choose_output(shown), choose_input(shown)
@@ -24,7 +27,7 @@ def draw() -> None:
         draw_stage(stage, start=frame.view(shown), on_view=partial(frame.keep_view, shown))
         draw_output_map(shown, output, which)
         draw_below(shown, output)
-    elif old := scene_before():
+    elif old:
         draw_stage(old, dimmed=True)
     elif choice.subject is not None:
         with above.container():

@@ -67,7 +67,7 @@ def scene_from(attribution, *, value=None, baseline=None, names=None, tokens=Non
 def data_of(scene: Scene, **more):
     """What the component gets."""
     colours = {name: asdict(theme) for name, theme in THEMES.items()}
-    return json.loads(json.dumps(scene.as_data())) | {"theme": "light", "colours": colours} | more
+    return json.loads(json.dumps(scene.as_data())) | {"key": "it", "theme": "light", "colours": colours} | more
 
 
 def answer(route):

@@ -1,6 +1,7 @@
 """The pages, run by Streamlit's own test runner with the real worker: what they show, and what errors say."""
 
 import io
+import json
 import subprocess
 import sys
 import warnings
@@ -139,6 +140,10 @@ def test_another_sequence_and_baseline_of_a_demo(app):
     before = text(app)
     slug = app.selectbox(key="demo").value
     app.selectbox(key=f"sequence {slug}").select_index(0)
+    app.run()
+    (dimmed,) = app.get("bidi_component")  # while the next is computed, the one before is still there
+    assert json.loads(dimmed.proto.json)["dimmed"]
+    assert json.loads(dimmed.proto.json)["headline"] in before
     wait(app)
     between = text(app)
     app.selectbox(key=f"baseline {slug}").set_value("Zeros")

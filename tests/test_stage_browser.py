@@ -109,7 +109,7 @@ def test_after_a_zoom_totals_are_of_what_is_visible_and_rows_stay_aligned(tab):
         made.attribution[first : last + 1].sum(), rel=5e-3
     )
     tab.wait_for_function("window.told.length")
-    assert tab.evaluate("window.told") == [["view", {"first": first, "last": last}]]
+    assert tab.evaluate("window.told") == [["view", {"first": first, "last": last, "of": "it"}]]
 
 
 def cell(tab, made, step, row):

@@ -79,8 +79,9 @@ def headline(shown: Shown, output: str) -> str:
         what = f" for {output}" if shown.has_several else ""
         return f"The model predicts **{number(prediction, unit)}**{what}: {than}."
     answer = f"The model's answer is **{shown.likeliest}** ({share(shown.probabilities[shown.likeliest])} probable)"
-    other = "" if output == shown.likeliest else f"; for **{output}**"
-    return f"{answer}{other} with a score of **{number(prediction)}**, {than}."
+    if output == shown.likeliest:
+        return f"{answer} with a score of **{number(prediction)}**: {than}."
+    return f"{answer}. **{output}** has a score of **{number(prediction)}**: {than}."
 
 
 def words_of(shown: Shown, output: str) -> Words:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from typing import Any
+from zlib import crc32
 
 import streamlit as st
 
@@ -36,10 +37,11 @@ def scene(shown: Shown, output: str, input: str | None = None) -> Scene:
 
 def scene_before() -> Scene | None:
     """The scene that was drawn last, to look at while the next is computed; None while nothing is."""
-    asked = frame.choice()
-    outcome = asked.waiting
-    if asked.request is not None and frame.session().knows(key := request_key(asked.request)):
-        outcome = frame.session().explanation(key, asked.request)
+    asked, outcome = frame.choice(), frame.choice().waiting
+    if asked.request is not None and asked.error is None:
+        key = request_key(asked.request)
+        if asked.asked or frame.session().knows(key):
+            outcome = frame.session().explanation(key, asked.request)
     return st.session_state.get("last scene") if outcome is not None and outcome.running else None
 
 
@@ -59,17 +61,23 @@ def draw_stage(
         on_view: is told what is visible after every zoom; None is all of it.
         dimmed: the scene is an old one, and the next is under way.
     """
-    data = drawn.as_data() | {"theme": frame.theme(), "colours": _COLOURS, "dimmed": dimmed, "paged": True}
+    key = f"{crc32(drawn.attribution.tobytes()):08x}"  # of the scene, since the browser may answer for the one before
+    data = drawn.as_data() | {
+        "key": key,
+        "theme": frame.theme(),
+        "colours": _COLOURS,
+        "dimmed": dimmed,
+        "paged": True,
+    }
     if on_view is not None:
         first, last = _checked(start, len(drawn.attribution)) or (0, len(drawn.attribution) - 1)
         data["view"] = {"first": first, "last": last}
     result = _component()(
         key="stage", data=data, on_view_change=lambda: None, on_chosen_change=lambda: None, height="content"
     )
-    if on_view is not None and result.view is not None:
-        view = result.view  # from the browser, so it may be anything
-        steps = (view.get("first"), view.get("last")) if isinstance(view, dict) else None
-        on_view(_checked(steps, len(drawn.attribution)))
+    view = result.view  # from the browser, so it may be anything
+    if on_view is not None and isinstance(view, dict) and view.get("of") == key:
+        on_view(_checked((view.get("first"), view.get("last")), len(drawn.attribution)))
 
 
 def _checked(view: tuple[Any, ...] | None, T: int) -> View | None:

@@ -38,11 +38,11 @@ export function cssOf(shades, at) {
   return `rgb(${shades[4 * at]},${shades[4 * at + 1]},${shades[4 * at + 2]})`;
 }
 
-/** Black or white, whichever is read better on the colour. */
+/** Black or white, whichever is read better on the colour: at least 4.5 to 1. */
 export function inkOn(shades, at) {
   const [r, g, b] = [0, 1, 2].map((c) => {
     const part = shades[4 * at + c] / 255;
     return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
   });
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.19 ? "#10151c" : "#ffffff";
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000000" : "#ffffff";
 }

@@ -13,7 +13,7 @@ export function measured({ root, parts, data, rows }) {
   const beside = narrow ? 0 : Math.round(Math.max(196, Math.min(270, 0.24 * width)));
   const whole = width - (beside ? beside + 20 : 0);
   const longest = Math.max(...rows.map((row) => row.label.length), ...data.order.slice(0, 4).map((f) => data.features[f].name.length));
-  const label = data.tokens ? 84 : Math.round(Math.max(72, Math.min(0.24 * whole, 180, 14 + 6.7 * longest)));
+  const label = data.tokens ? 84 : Math.round(Math.max(90, Math.min(0.24 * whole, 180, 14 + 6.7 * longest)));
   const right = Math.round(Math.max(92, Math.min(150, 0.17 * whole)));
   const plot = whole - label - right;
   const room = roomOf(root, parts, narrow);
@@ -25,9 +25,9 @@ export function measured({ root, parts, data, rows }) {
   const left = room - fixed;
   const totals = hasTime ? Math.round(Math.max(40, Math.min(72, 0.14 * left))) : 0;
   const R = rows.length;
-  const most = flat ? 46 : R === 1 ? 56 : Math.max(30, Math.min(46, (0.5 * left) / R));
-  const forLines = lines ? Math.max(0.28 * left, Math.min(lines * 56, left - totals - R * most - 2 * GAP)) : 0;
-  const line = lines ? Math.floor(Math.min(lines === 1 ? 160 : 80, Math.max(20, forLines / lines))) : 0;
+  const most = flat ? 46 : R < 4 ? 58 : Math.max(30, Math.min(46, (0.5 * left) / R));
+  const forLines = lines ? Math.max(0.28 * left, Math.min(lines * (lines < 3 ? 110 : 60), left - totals - R * most - 2 * GAP)) : 0;
+  const line = lines ? Math.floor(Math.min(lines === 1 ? 160 : 110, Math.max(20, forLines / lines))) : 0;
   const heatRoom = left - totals - lines * line - 2 * GAP;
   const row = data.tokens ? heatRoom : Math.max(1, Math.min(most, heatRoom / R));
   const rowFloor = row >= 6 ? Math.floor(row) : row;
@@ -41,7 +41,7 @@ export function measured({ root, parts, data, rows }) {
   const linesTop = lines ? CAPTION : 0;
   const totalsTop = linesTop + lines * line + (lines ? GAP : 0);
   return {
-    plot, row: rowFloor, heat, totals, line, lines, brush: BRUSH, bars: Math.max(30, right - 66),
+    plot, row: rowFloor, heat, totals, line, lines, brush: BRUSH, bars: Math.max(30, right - 70),
     linesTop, totalsTop, heatTop: totalsTop + totals + (hasTime ? GAP : 0),
   };
 }

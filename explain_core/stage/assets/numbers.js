@@ -29,7 +29,7 @@ export function number(value, unit = "", digits = 4) {
 export function signed(value, unit = "", digits = 3) {
   if (!Number.isFinite(value)) return "unknown";
   const text = general(value, digits);
-  return readable(value >= 0 ? `+${text}` : text, unit);
+  return readable(value > 0 ? `+${text}` : text, unit);
 }
 
 /** A part of the whole in percent. */

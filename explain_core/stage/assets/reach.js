@@ -82,6 +82,7 @@ export function keyed(grid, stage) {
     else if (event.key === "+" || event.key === "=") stage.zoomBy(0.5, view.first[cursor.column]);
     else if (event.key === "-") stage.zoomBy(2, view.first[cursor.column]);
     else if (event.key === "0") stage.whole();
+    else if (event.key === "o" && place().row.kind !== "feature") stage.openRow(place().row);
     else return;
     event.preventDefault();
     if (!to) return;

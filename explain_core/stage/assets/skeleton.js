@@ -106,7 +106,7 @@ export function skeletonOf(root, data, state, acts, brush) {
   const alt = part(
     "p",
     { name: "unseen", id: `alt-${id}` },
-    `${data.alt} Arrow keys move from cell to cell, with Shift over a range; Enter chooses, Shift and Enter the row, Escape clears; plus and minus zoom.`,
+    `${data.alt} Arrow keys move from cell to cell, with Shift over a range; Enter chooses, Shift and Enter the row, Escape clears; plus and minus zoom, 0 shows all; O opens a row of several features.`,
   );
   root.replaceChildren(...headOf(data, state, acts).filter(Boolean), parts.body, alt, parts.live);
   for (const tool of root.querySelectorAll(".tools [data-testid]")) parts[`tool-${tool.dataset.testid}`] = tool;

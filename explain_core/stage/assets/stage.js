@@ -23,7 +23,7 @@ class Stage {
   constructor(root) {
     this.root = root;
     this.tell = { view: () => {}, chosen: () => {} };
-    this.tellView = patient((view) => this.tell("view", view), SETTLED);
+    this.tellView = patient((view) => this.tell("view", { ...view, of: this.data.key }), SETTLED);
     this.tellChosen = patient((chosen) => this.tell("chosen", chosen), SETTLED);
     this.frame = 0;
     this.resized = new ResizeObserver(() => this.redraw());
@@ -316,9 +316,9 @@ class Stage {
       drawStrip(canvas, arrays, f, this.view, this.scale, range, size.plot, height, this.ink);
       const { name, unit } = data.features[f];
       const ends = range
-        ? [range.high, range.low].map((end, i) => part("span", { text: range.high === range.low && i ? "" : number(end, unit, 3) }))
+        ? (range.high > range.low ? [range.high, range.low] : [range.high]).map((end) => part("span", { text: number(end, unit, 3) }))
         : [part("span", { text: "unknown" })];
-      const strip = part("div", { name: "strip" }, part("div", { name: "label", text: name, title: name }), canvas, part("div", { name: "ends" }, ...ends));
+      const strip = part("div", { name: "strip" }, part("div", { name: "label", text: name, title: name }), canvas, part("div", { name: ends.length > 1 ? "ends" : "ends one" }, ...ends));
       strip.style.height = `${height}px`;
       pointing(canvas, this, (event) => this.under(event, canvas, this.rowOf(f)));
       return strip;
@@ -343,9 +343,10 @@ class Stage {
     const ticks = ticksOf(data.time.texts, state.first, state.last, size.plot, data.time.is_date).map(({ t, text }) => {
       const tick = part("span", { text });
       const x = scale.middle(t);
-      tick.style.left = `${x}px`;
-      if (x > size.plot - 30) tick.className = "ending";
-      else if (x < 30) tick.className = "starting";
+      const half = 3.3 * text.length;
+      if (x + half > size.plot + 8) tick.className = "ending";
+      else if (x < half - 4) tick.className = "starting";
+      tick.style.left = `${tick.className === "ending" ? size.plot : tick.className ? 0 : x}px`;
       return tick;
     });
     parts.ticks.replaceChildren(...ticks);
@@ -370,7 +371,7 @@ class Stage {
         label.append(part("span", { name: "under", text: `${value}; baseline ${baseline}` }));
       }
       label.style.top = top;
-      const amount = part("div", { name: "amountof", text: signed(view.rowTotals[r], data.unit.length > 3 ? "" : data.unit), "data-testid": "row-total" });
+      const amount = part("div", { name: "amountof", text: signed(view.rowTotals[r], data.unit.length > 5 ? "" : data.unit), "data-testid": "row-total" });
       amount.style.top = top;
       labels.push(label);
       amounts.push(amount);
@@ -415,6 +416,7 @@ class Stage {
     const hair = parts.over.querySelector(".hair");
     const line = state.hovered && state.hovered.last - state.hovered.first < Math.max(1, view.steps) && data.steps > 1 && !data.tokens;
     hair.style.display = line ? "" : "none";
+    if (line) Object.assign(hair.style, { top: `${this.size.linesTop}px`, height: `${this.size.heatTop + this.size.heat - this.size.linesTop}px` });
     if (line) hair.style.left = `${(this.scale.left(state.hovered.first) + this.scale.left(state.hovered.last + 1)) / 2}px`;
     for (const [i, label] of [...parts.labels.children].entries()) {
       const row = view.rows[i * Math.ceil(13 / this.size.row)];

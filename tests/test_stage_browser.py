@@ -224,7 +224,7 @@ def test_what_a_column_is_called_is_never_markup(tab):
     assert tab.evaluate("window.hit") is None
 
 
-@pytest.mark.parametrize("demo", ["Seattle weather", "El Niño", "Japanese vowels"])
+@pytest.mark.parametrize("demo", ["Seattle weather", "El Niño", "Japanese vowels", "Snowmelt"])
 def test_the_whole_heatmap_of_a_demo_is_on_the_first_screen(browser, address, demo):  # noqa: F811
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(SOON)

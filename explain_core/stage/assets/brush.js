@@ -3,8 +3,8 @@
 import { part, sized } from "./parts.js";
 import { within } from "./view.js";
 
-/** Make the brush; `go(first, last)` is asked for another view. Returns its element and `draw`. */
-export function brushOf(data, overview, go) {
+/** Make the brush; `now()` is what is visible, `go({first, last})` asks for another. Returns its element and `draw`. */
+export function brushOf(data, overview, now, go) {
   const T = data.steps;
   const canvas = part("canvas", { "aria-hidden": "true" });
   const shades = [part("div", { name: "shade" }), part("div", { name: "shade" })];
@@ -16,15 +16,15 @@ export function brushOf(data, overview, go) {
     }),
   );
   const box = part("div", { name: "brush", "data-testid": "brush" }, canvas, ...shades, pane, ...handles);
-  let [view, width, begun] = [{ first: 0, last: T - 1 }, 1, null];
+  let [width, begun] = [1, null];
 
   const stepOf = (event) => ((event.clientX - box.getBoundingClientRect().left) / width) * T;
   box.addEventListener("pointerdown", (event) => {
     if (event.button) return;
-    const at = stepOf(event);
+    const [view, at] = [now(), stepOf(event)];
     const handle = handles.indexOf(event.target);
     const kind = handle >= 0 ? ["start", "end"][handle] : event.target === pane && view.last - view.first + 1 < T ? "pan" : "new";
-    begun = { kind, at, ...view };
+    begun = { kind, at, first: view.first, last: view.last };
     box.setPointerCapture(event.pointerId);
     if (handle >= 0) handles[handle].focus();
     event.preventDefault();
@@ -48,6 +48,7 @@ export function brushOf(data, overview, go) {
 
   handles.forEach((handle, i) =>
     handle.addEventListener("keydown", (event) => {
+      const view = now();
       const far = Math.max(1, Math.round(T / 10));
       const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -far, PageUp: far, Home: -T, End: T }[event.key];
       if (by === undefined) return;
@@ -59,7 +60,7 @@ export function brushOf(data, overview, go) {
   );
 
   const draw = (first, last, wide, height, ink) => {
-    [view, width] = [{ first, last }, wide];
+    width = wide;
     const pen = sized(canvas, wide, height);
     const run = Math.max(1, Math.ceil(T / wide));
     let most = 0;

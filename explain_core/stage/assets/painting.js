@@ -85,14 +85,15 @@ function paintLines(stage) {
 
 function paintTicks(stage) {
   const { data, parts, state, size, scale } = stage;
-  const ticks = ticksOf(data.time.texts, state.first, state.last, size.plot, data.time.is_date).map(({ t, text }) => {
+  let end = -Infinity;
+  const ticks = ticksOf(data.time.texts, state.first, state.last, size.plot, data.time.is_date).flatMap(({ t, text }) => {
+    const wide = 6.2 * text.length;
+    const left = Math.max(0, Math.min(size.plot - wide, scale.middle(t) - wide / 2));
+    if (left < end) return [];
+    end = left + wide + 6;
     const tick = part("span", { text });
-    const x = scale.middle(t);
-    const half = 3.3 * text.length;
-    if (x + half > size.plot + 8) tick.className = "ending";
-    else if (x < half - 4) tick.className = "starting";
-    tick.style.left = `${tick.className === "ending" ? size.plot : tick.className ? 0 : x}px`;
-    return tick;
+    tick.style.left = `${left + wide / 2}px`;
+    return [tick];
   });
   parts.ticks.replaceChildren(...ticks);
 }

@@ -31,15 +31,18 @@ class Stage {
   /** Take data from Python: another scene is built anew, the same one only changes its colours. */
   take({ data, setStateValue }) {
     this.tell = setStateValue;
-    const print = JSON.stringify({ ...data, theme: 0, colours: 0, dimmed: 0, view: 0 });
-    const isNew = print !== this.print;
     const before = this.data;
+    const arrays = ["attribution", "value", "baseline"]; // megabytes, which are compared and not copied
+    const print = JSON.stringify({ ...data, theme: 0, colours: 0, dimmed: 0, view: 0, attribution: 0, value: 0, baseline: 0 });
+    const isNew = print !== this.print || arrays.some((name) => data[name] !== before[name]);
     this.data = data;
     this.print = print;
     if (isNew) this.build(before);
-    const given = JSON.stringify(data.view ?? null);
-    if (given !== (this.given ?? "null")) Object.assign(this.state, this.fitting(data.view ?? {}));
-    this.given = given;
+    if (!data.dimmed) {
+      const given = JSON.stringify(data.view ?? null);
+      if (given !== (this.given ?? "null")) Object.assign(this.state, this.fitting(data.view ?? {}));
+      this.given = given;
+    }
     if (isNew && before) this.tellView({ first: this.state.first, last: this.state.last });
     this.root.classList.toggle("paged", Boolean(data.paged));
     this.root.classList.toggle("dimmed", Boolean(data.dimmed));
@@ -63,7 +66,7 @@ class Stage {
       first: same?.first ?? 0, last: same?.last ?? data.steps - 1, contrast: data.contrast.kind, rows: "fold", open: new Set(),
       dragZooms: false, table: false, hovered: null, chosen: null, cursor: null, dragged: null, lines: "strongest",
     };
-    this.brush = data.steps > 1 ? brushOf(data, this.overview, (view) => this.go(view)) : null;
+    this.brush = data.steps > 1 ? brushOf(data, this.overview, () => this.state, (view) => this.go(view)) : null;
     this.parts = skeletonOf(this.root, data, this.state, {
       range: (range) => this.showRange(range),
       matters: () => this.go({ first: data.matters[0], last: data.matters[1] }),

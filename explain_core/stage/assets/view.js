@@ -2,7 +2,9 @@
 
 /** Little-endian float64 from base64. */
 export function decoded(text) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const letters = atob(text);
+  const bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i);
   const view = new DataView(bytes.buffer);
   const numbers = new Float64Array(bytes.length / 8);
   for (let i = 0; i < numbers.length; i++) numbers[i] = view.getFloat64(8 * i, true);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 
 def number(value: float, unit: str = "") -> str:
@@ -30,6 +31,11 @@ def short(value: float) -> str:
     """A number with one significant digit that Python reads as well, e.g. ``3e-8`` or ``0.02``."""
     mantissa, _, power = f"{value:.0e}".partition("e")
     return f"{mantissa}e{int(power)}" if power and not -4 < int(power) < 4 else f"{float(f'{value:.0e}'):g}"
+
+
+def listed_in_words(items: Sequence[str]) -> str:
+    """Items in a sentence: ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 def counted(count: int, word: str) -> str:

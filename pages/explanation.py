@@ -7,7 +7,7 @@ import streamlit as st
 
 from ui import frame
 from ui.components.attributions import draw_below
-from ui.components.output_map import draw_output_map
+from ui.components.output_map import draw_output_map, place_of_outputs
 from ui.components.stage import draw_stage, scene, scene_before
 from ui.components.welcome import draw_welcome
 from ui.errors import plain
@@ -21,11 +21,15 @@ def draw() -> None:
     with st.sidebar if old else nullcontext():  # where the person just chose; the old picture stays in its place
         shown = frame.explanation()
     if shown:
+        stage = st.container()
         with st.sidebar:
-            output, which = frame.choose_output(shown), choose_input(shown)
-        stage = scene(shown, output, which)
-        draw_stage(stage, start=frame.view(shown), on_view=partial(frame.keep_view, shown))
-        draw_output_map(shown, output, which)
+            which = choose_input(shown)
+        with place_of_outputs(shown):
+            output = frame.choose_output(shown)
+            draw_output_map(shown, output, which)
+        with stage:
+            drawn = scene(shown, output, which)
+            draw_stage(drawn, start=frame.view(shown), on_view=partial(frame.keep_view, shown))
         draw_below(shown, output)
     elif old:
         draw_stage(old, dimmed=True)

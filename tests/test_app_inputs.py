@@ -281,3 +281,19 @@ def test_images_in_time_are_shown_as_sums_over_each_image(app):
     assert "The model takes arrays of 5 axes, such as images, and the file is no array of NumPy" in app.error[0].value
     app.switch_page("pages/model.py")
     wait(app)
+
+
+class Wave(nn.Module):
+    def forward(self, wave):
+        return wave.real.sum((1, 2))
+
+
+def test_what_no_file_can_give_is_said_before_a_sequence_is_given(app):
+    wait(app)
+    upload(app, ("wave.pt2", program(Wave(), torch.randn(1, STEPS, 3, dtype=torch.complex64))))
+    assert "This model cannot be explained here." in app.warning[0].value
+    assert "complex64" in app.warning[0].value
+    assert "model = xc.load_model('wave.pt2')" in app.code[0].value
+    assert not any("Now give a" in info.value for info in app.info)
+    upload(app, ("gru.pt2", program(TimeFirst(), torch.randn(STEPS, 1, 3))))
+    assert not app.warning

@@ -152,12 +152,12 @@ def _sources(role: Role, table: Table | None) -> list[str]:
     return kinds
 
 
-def _compared(place: int, several: bool, role: Role) -> str:
+def _compared(place: int, spec: ExpectedInput, several: bool, role: Role) -> str:
     """Ask what the input is compared with."""
     if role not in (Role.STATIC, Role.SEQUENCE, Role.GRID):
         return "own"
     kinds = [kind for kind in _COMPARED if kind != "mean" or several]
-    return st.selectbox("Compared with", kinds, format_func=_COMPARED.get, key=f"input compared {place}")
+    return st.selectbox(f"Compare {spec.name} with", kinds, format_func=_COMPARED.get, key=f"input compared {place}")
 
 
 def _typed(place: int, spec: ExpectedInput, role: Role) -> Side | None:
@@ -188,7 +188,7 @@ def _typed(place: int, spec: ExpectedInput, role: Role) -> Side | None:
     one = xr.DataArray(
         values[None, None], {"sample": ["typed"], "time": [1], "feature": names}, ("sample", "time", "feature")
     )
-    return Side(spec, role, spec.name, one, compared=_compared(place, False, role))
+    return Side(spec, role, spec.name, one, compared=_compared(place, spec, False, role))
 
 
 def _columns(place: int, spec: ExpectedInput, role: Role, table: Table) -> Side | None:
@@ -206,7 +206,7 @@ def _columns(place: int, spec: ExpectedInput, role: Role, table: Table) -> Side 
     if not picked:
         return None
     sequences = cut(reading.isel(feature=[names.index(name) for name in picked]), choices().of(data.path))
-    compared = _compared(place, sequences.sizes["sample"] > 1 or role is Role.SEQUENCE, role)
+    compared = _compared(place, spec, sequences.sizes["sample"] > 1 or role is Role.SEQUENCE, role)
     return Side(spec, role, data.path.name, sequences, data.scaling, compared, tuple(picked))
 
 
@@ -231,7 +231,7 @@ def _read(
         return scaling
     try:
         if role is Role.GRID:
-            return Side(spec, role, path.name, reading.value.sequences, None, _compared(place, False, role))
+            return Side(spec, role, path.name, reading.value.sequences, None, _compared(place, spec, False, role))
         sequences = cut(chosen_columns(reading.value, chosen), chosen)
     except ExplainError:
         choices().faulty = path
@@ -243,7 +243,7 @@ def _read(
             st.caption(words)
     made = Scaling.of(sequences, scaling) if isinstance(scaling, str) else scaling
     several = sequences.sizes["sample"] > 1 or sequences.sizes["time"] > 1
-    return Side(spec, role, path.name, sequences, made, _compared(place, several, role))
+    return Side(spec, role, path.name, sequences, made, _compared(place, spec, several, role))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ui import address, uploads
 from ui.errors import boundary, plain, show
 from ui.in_words import Shown
 from ui.lifetime import close_with_browser, left_by, this_tab
+from ui.obstacles import draw_obstacle
 from ui.outputs import choose_shown, remember
 from ui.session import Outcome, Session
 from ui.sidebar import Choice, draw
@@ -128,6 +129,8 @@ def explanation() -> Shown | None:
     if asked.kept is not None:
         return _draws(asked.kept)
     if asked.request is None:
+        if asked.obstacle is not None:
+            draw_obstacle(asked.obstacle)
         if asked.missing:
             st.info(asked.missing, icon=":material/upload_file:")
         return None

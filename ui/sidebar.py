@@ -25,6 +25,7 @@ from ui.in_words import Shown
 from ui.kept_runs import NOTHING, choose_run
 from ui.layout import take_inputs, try_layout
 from ui.model import MODEL_WORDS, choose_model, is_confirmed, source_key
+from ui.obstacles import Obstacle, obstacle_of
 from ui.opened_result import take_result
 from ui.outputs import choose_output
 from ui.session import Outcome, Session
@@ -43,7 +44,8 @@ class Choice:
 
     ``kept`` is a run that was explained before, whose model is not here. ``opening`` is the job that opens ``model``,
     ``waiting`` one that must end before anything is explained. ``lacking`` are names of inputs that are still to be
-    given. ``request`` is None until all is there; ``asked`` says whether it is to be run.
+    given, ``obstacle`` why the model cannot be explained. ``request`` is None until all is there; ``asked`` says
+    whether it is to be run.
     """
 
     demo: Demo | None = None
@@ -57,6 +59,7 @@ class Choice:
     error: Exception | None = None
     data: Data | None = None
     lacking: tuple[str, ...] = ()
+    obstacle: Obstacle | None = None
     kept: Shown | None = None
     nothing_kept: bool = False
 
@@ -66,6 +69,8 @@ class Choice:
         if self.nothing_kept:
             return NOTHING
         if self.request is not None or self.waiting is not None or self.error is not None:
+            return ""
+        if self.obstacle is not None and self.obstacle.is_certain:
             return ""
         if self.lacking:
             names = " and ".join(f"**{plain(name)}**" for name in self.lacking)
@@ -157,6 +162,9 @@ def _draw_files(session: Session) -> Choice:
     if trying.running:
         return Choice(model=source, opening=opening, waiting=trying, data=data)
     choices().faulty = None
+    obstacle = obstacle_of(trying.value or Trial(), opening.value.summary, source)
+    if obstacle is not None and (data is None or obstacle.is_certain):
+        return Choice(model=source, opening=opening, data=data, obstacle=obstacle)
     try:
         with completing:
             inputs = take_inputs(trying.value or Trial(), opening.value.summary, source)

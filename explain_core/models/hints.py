@@ -25,10 +25,15 @@ QUANTIZED_HINT = "Give the model as it was before quantization. "
 #: How sentences begin that say what a state dict leaves open.
 ASSUMED = "Not in the file, so assumed or chosen. "
 
-#: The lines of Python that turn a live model into a file that opens everywhere.
-EXPORT_HINT = """In Python, these lines write a file that opens as it is:
+#: The lines of Python that turn a live model into a file. `torch.export` fixes the timesteps of PyTorch's recurrent
+#: layers, whatever it is told of them; tracing leaves them open, and writes a program, which not every server opens.
+EXPORT_HINT = """In Python, these lines write files that open as they are:
     example = (torch.randn(2, timesteps, features),)
-    program = torch.export.export(model.eval(), example, dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    # 1. For any number of samples and timesteps. A program: it opens where the server has a sandbox.
+    torch.jit.trace(model.eval(), example).save("model.pt")
+    # 2. Opens everywhere, for any number of samples. Recurrent layers keep the timesteps of the example.
+    free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    program = torch.export.export(model.eval(), example, dynamic_shapes=(free,))
     torch.export.save(program, "model.pt2")"""
 
 

@@ -35,7 +35,7 @@ def open_on(
     """
     if precision not in (None, "float32", "float64"):
         raise InputError(f"precision is {precision!r}", hint='Use None, "float32" or "float64".')
-    takes, model = _fixed_batch(model), framework_model(model)
+    opened_model, model = model, framework_model(model)
     package = get_backend(backend, model)
     arguments = read_arguments(model, inputs)
     for name, leaf in zip(arguments.names, arguments.leaves, strict=True):
@@ -58,7 +58,7 @@ def open_on(
         plan = Plan(meant.leaves, axes)
         if sample_by_sample:
             plan.sample_by_sample()
-        return Opened(meant, axes, open_plan(open_for, plan, takes), plan)
+        return Opened(meant, axes, open_plan(open_for, plan, _fixed_batch(opened_model, axes[0])), plan)
 
     try:
         opened = open_as_meant(arguments, sample_axis, open_as)
@@ -83,8 +83,12 @@ def framework_model(model: Any) -> Any:
     return getattr(model, "module", model) if hasattr(model, "framework") else model
 
 
-def _fixed_batch(model: Any) -> int | None:
-    """The one number of samples that an opened model takes; None where it takes any, or its file does not say."""
+def _fixed_batch(model: Any, axis: int | None) -> int | None:
+    """The one number of samples that an opened model takes; None where it takes any, or its file does not say.
+
+    Args:
+        axis: that of the samples in its first input; None where it has none.
+    """
     inputs = getattr(getattr(model, "summary", None), "inputs", ())
     shape = inputs[0].shape if inputs else None
-    return shape[0] if shape else None
+    return shape[axis] if shape and axis is not None and axis < len(shape) else None

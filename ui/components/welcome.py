@@ -22,5 +22,5 @@ def draw_welcome() -> None:
         "`sequence` with their names. Or NumPy's `.npy` and `.npz`. For a model of words plain text, with the "
         "model's vocabulary."
     )
-    with st.expander("How do I make a .pt2 file?", icon=":material/code:"):
+    with st.expander("How do I make a model file?", icon=":material/code:"):
         st.code(EXPORT_CODE, language="python")

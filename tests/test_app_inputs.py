@@ -71,6 +71,10 @@ def test_a_model_that_takes_time_first_gets_it_so(app):
     assert found.attributions["feature"].values.tolist() == ["speed", "slope", "load"]
     np.testing.assert_allclose(found.attributions.values[0], wanted.attributions.values[0], atol=1e-6)
     assert found.adds_up()
+    app.switch_page("pages/model.py")
+    wait(app)
+    assert "x: float32, 6 timesteps × any number of samples × 3 features" in text(app)
+    assert "For zeros of 6 × 1 × 3 it answers 1 number" in text(app)
 
 
 class EachStep(nn.Module):

@@ -110,5 +110,5 @@ def output_map_figure(
         zeroline=False,
     )
     at = {"x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom", "len": 0.3}
-    figure.update_layout(coloraxis={"colorbar": at}, dragmode=False)
+    figure.update_layout(coloraxis={"colorbar": at}, dragmode=False, margin={"t": 56})
     return figure

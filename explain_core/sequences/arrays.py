@@ -217,7 +217,7 @@ def _without_gaps(values: np.ndarray, axes: int, where: str, options: Options) -
         fixes = (Fix("Missing steps at the end are padding", {"padding": "nan"}), *fixes)
     shown = {1: place[1:2], 2: place[1:]}.get(axes, place)
     raise SequenceFileError(
-        f"The array holds {values[place]} at index {shown}{further(int(bad.sum()) - 1)}.",
+        f"The array holds {values[place]} at index {shown}{further(int(bad.sum()) - 1, 'missing or infinite')}.",
         where=where,
         hint="Fill or drop missing values as for the model's training.",
         fixes=fixes,

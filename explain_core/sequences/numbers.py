@@ -239,13 +239,13 @@ def check_finite(values: np.ndarray, table: Table, names: list[str], missing: fl
         return
     row, column = (int(i) for i in np.argwhere(bad)[0])
     cell = table.frame[names[column]].iloc[row]
-    more = further(int(bad.sum()) - 1)
+    more = int(bad.sum()) - 1
     if missing is not None and not is_missing(table.frame[names[column]].iloc[[row]]).any():
-        what = f"The value is missing: {_shown(cell)} stands for that{more}."
+        what = f"The value is missing: {_shown(cell)} stands for that{further(more, 'missing or not finite')}."
     elif isinstance(cell, str) and cell == "":
-        what = f"The cell is empty{more.replace('are not either', 'are missing or not finite')}."
+        what = f"The cell is empty{further(more, 'missing or not finite')}."
     else:
-        what = f"{_shown(cell)} is not a finite number{more}."
+        what = f"{_shown(cell)} is not a finite number{further(more)}."
     raise SequenceFileError(
         what,
         where=table.place(row, names[column]),
@@ -263,11 +263,11 @@ def fill_fixes() -> tuple[Fix, ...]:
     )
 
 
-def further(count: int) -> str:
-    """Words for how many more cells have the same fault."""
+def further(count: int, fault: str = "not either") -> str:
+    """Words for how many more cells are at fault; ``fault`` is what they are."""
     if count <= 0:
         return ""
-    return f", and {count:,} more {'cell is' if count == 1 else 'cells are'} not either"
+    return f", and {count:,} more {'cell is' if count == 1 else 'cells are'} {fault}"
 
 
 def _shown(cell: object) -> str:

@@ -63,6 +63,12 @@ def state_axis(spec: ExpectedInput) -> int:
     return 1 if spec.shape is not None and len(spec.shape) == 3 else 0
 
 
+def sample_axis(spec: ExpectedInput, role: Role, time_first: Collection[str]) -> int:
+    """The axis of the samples of an input in the layout of the model."""
+    in_time = role in (Role.SEQUENCE, Role.TOKENS, Role.GRID)
+    return state_axis(spec) if role is Role.STATE else int(in_time and spec.name in time_first)
+
+
 def _alone(spec: ExpectedInput) -> Role:
     """What an input would be if it were the only one."""
     axes = None if spec.shape is None else len(spec.shape)

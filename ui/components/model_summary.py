@@ -10,11 +10,13 @@ import streamlit as st
 
 from explain_core.jobs.tasks.opening import ModelSource
 from explain_core.jobs.tasks.preview import Preview, preview
+from explain_core.jobs.tasks.trying import Trial
 from explain_core.models import ModelSummary
 from explain_core.models.hints import ASSUMED
 from explain_core.words import number
 from ui import frame
 from ui.errors import plain
+from ui.layout import try_layout
 from ui.model import is_confirmed, source_key
 
 
@@ -41,7 +43,11 @@ def draw_summary(summary: ModelSummary, source: ModelSource) -> None:
         width="stretch",
         column_config={"Parameters": st.column_config.NumberColumn(format="localized")},
     )
-    takes = [f"`{spec.name}`: {spec.dtype}, {shape_in_words(spec.shape)}" for spec in summary.inputs]
+    trial = try_layout(frame.session(), source).value or Trial()
+    takes = [
+        f"{plain(spec.name)}: {plain(spec.dtype)}, {shape_in_words(spec.shape, spec.name in trial.time_first)}"
+        for spec in summary.inputs
+    ]
     st.markdown("**It takes**\n\n" + "\n".join(f"- {line}" for line in takes))
     draw_preview(source)
     draw_list("**How it was opened**", summary.notes)
@@ -56,7 +62,12 @@ def draw_list(title: str, sentences: Sequence[str]) -> None:
 
 def draw_preview(source: ModelSource) -> None:
     """What the model answers to zeros, tried in the worker."""
-    outcome = frame.session().outcome(("preview", source_key(source)), source, preview, source)
+    trial = try_layout(frame.session(), source)
+    if trial.running:
+        frame.wait_or_say(trial)
+        return
+    first = (trial.value or Trial()).time_first
+    outcome = frame.session().outcome(("preview", source_key(source), first), source, preview, source, first)
     if outcome.running or outcome.error:
         frame.wait_or_say(outcome)
     elif outcome.value is not None:
@@ -73,11 +84,13 @@ def preview_in_words(found: Preview) -> str:
     return f"For zeros of {given} it answers {size} {'number' if size == '1' else 'numbers'}: {numbers}{more}.{others}"
 
 
-def shape_in_words(shape: tuple[int | None, ...] | None) -> str:
+def shape_in_words(shape: tuple[int | None, ...] | None, time_first: bool = False) -> str:
     """A shape with its axes by name."""
     if shape is None:
         return "of a shape that the file does not tell"
     names = ["samples", "timesteps", "features"] if len(shape) <= 3 else [f"axis {i + 1}" for i in range(len(shape))]
+    if time_first and len(shape) <= 3:
+        names[:2] = names[1], names[0]
     return " × ".join(
         f"{'any number of' if size is None else size} {name.removesuffix('s') if size == 1 else name}"
         for size, name in zip(shape, names, strict=False)

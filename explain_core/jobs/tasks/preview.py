@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -12,6 +13,7 @@ from explain_core.jobs.job import Report
 from explain_core.jobs.tasks.opening import ModelSource, open_kept
 from explain_core.models import ExpectedInput
 from explain_core.preparation import open_on
+from explain_core.sequences.roles import roles_of, sample_axis
 
 STEPS = 10
 """Timesteps of the zeros that are given to a model that takes any number of them."""
@@ -37,20 +39,27 @@ class Preview:
     others: int
 
 
-def preview(report: Report, source: ModelSource) -> Preview | None:
+def preview(report: Report, source: ModelSource, time_first: Sequence[str] = ()) -> Preview | None:
     """Run the model once on zeros, through the same engine that explains; None where the file does not tell the shape.
+
+    Args:
+        time_first: names of the inputs that the model takes as (time, sample, ...).
 
     Raises:
         ExplainError: the model cannot be run or explained; also where an operation has no rule.
     """
     model = open_kept(report, source)
-    zeros = [array for spec in model.summary.inputs if (array := _zeros(spec)) is not None]
+    inputs = model.summary.inputs
+    roles = roles_of(inputs)
+    axes = [sample_axis(spec, role, time_first) for spec, role in zip(inputs, roles, strict=True)]
+    zeros = [array for spec, axis in zip(inputs, axes, strict=True) if (array := _zeros(spec, axis)) is not None]
     if not zeros or len(zeros) < len(model.summary.inputs):
         return None
     report(0.5, "Trying the model on zeros")
-    inputs = zeros[0] if len(zeros) == 1 else tuple(zeros)
-    _, _, runner, plan = open_on(model, inputs, device="cpu")
-    plan.set_baselines([leaf[:1] for leaf in zeros], runner.explained, background=False)
+    given = zeros[0] if len(zeros) == 1 else {spec.name: array for spec, array in zip(inputs, zeros, strict=True)}
+    where = axes[0] if len(zeros) == 1 else {spec.name: axis for spec, axis in zip(inputs, axes, strict=True)}
+    _, _, runner, plan = open_on(model, given, device="cpu", sample_axis=where)
+    plan.set_baselines([plan.samples(i) for i in range(len(zeros))], runner.explained, background=False)
     first = runner.outputs[0]
     shape = tuple(map(int, first.shape))
     places = list(islice(np.ndindex(shape), _MOST_SHOWN))
@@ -61,11 +70,11 @@ def preview(report: Report, source: ModelSource) -> Preview | None:
     return Preview(zeros[0].shape, first.name, shape, values, len(runner.outputs) - 1)
 
 
-def _zeros(spec: ExpectedInput) -> np.ndarray | None:
-    """One sample of zeros of the input's size; lengths are the whole length."""
+def _zeros(spec: ExpectedInput, samples: int) -> np.ndarray | None:
+    """One sample of zeros of the input's size; lengths are the whole length. ``samples`` is their axis."""
     if spec.shape is None:
         return None
-    sizes = [1 if axis == 0 else STEPS if size is None else size for axis, size in enumerate(spec.shape)]
+    sizes = [1 if axis == samples else STEPS if size is None else size for axis, size in enumerate(spec.shape)]
     if len(sizes) == 1 and spec.takes_token_ids:
         return np.full(1, STEPS, spec.dtype)
     kind = spec.dtype if spec.dtype.startswith(("int", "uint", "bool", "float32", "float64")) else "float32"

@@ -14,7 +14,7 @@ from explain_core.jobs.job import Report
 from explain_core.jobs.tasks.opening import ModelSource, open_kept
 from explain_core.models import ExpectedInput
 from explain_core.preparation import open_on
-from explain_core.sequences.roles import Role, roles_of, state_axis
+from explain_core.sequences.roles import Role, roles_of, sample_axis
 
 _SAMPLES, _STEPS, _UNKNOWN = 2, 5, 3  # sizes of made-up inputs where the model leaves them open; all different
 
@@ -68,22 +68,17 @@ def try_made_up(report: Report, source: ModelSource) -> Trial:
 def _told(model: Any, inputs: Sequence[ExpectedInput], time_first: bool) -> Sequence[tuple[str | None, ...]]:
     """What the model says that each axis of each input is, run on made-up numbers in one layout."""
     roles = roles_of(inputs)
-    arrays = {spec.name: _made_up(spec, role, time_first) for spec, role in zip(inputs, roles, strict=True)}
+    first = [spec.name for spec in inputs] if time_first else []
+    axes = {spec.name: sample_axis(spec, role, first) for spec, role in zip(inputs, roles, strict=True)}
+    arrays = {spec.name: _made_up(spec, role, axes[spec.name]) for spec, role in zip(inputs, roles, strict=True)}
     given = next(iter(arrays.values())) if len(arrays) == 1 else arrays
-    axes = {s.name: _sample_axis(s, r, time_first) for s, r in zip(inputs, roles, strict=True)}
     runner = open_on(model, given, device="cpu", sample_axis=next(iter(axes.values())) if len(axes) == 1 else axes)[2]
     return runner.axis_names
 
 
-def _sample_axis(spec: ExpectedInput, role: Role, time_first: bool) -> int:
-    sequence = role in (Role.SEQUENCE, Role.TOKENS)
-    return state_axis(spec) if role is Role.STATE else int(sequence and time_first)
-
-
-def _made_up(spec: ExpectedInput, role: Role, time_first: bool) -> np.ndarray:
-    """Small numbers of the size that the input takes: ids of 0, whole lengths, masks of all."""
+def _made_up(spec: ExpectedInput, role: Role, axis: int) -> np.ndarray:
+    """Small numbers of the size that the input takes: ids of 0, whole lengths, masks of all; samples along ``axis``."""
     assert spec.shape is not None
-    axis = _sample_axis(spec, role, time_first)
     sizes = [
         size or (_SAMPLES if k == axis else _STEPS if k == 1 - axis else _UNKNOWN) for k, size in enumerate(spec.shape)
     ]

@@ -109,7 +109,6 @@ def test_words_need_their_vocabulary_and_stand_in_the_result(app):
     found = explanation(app)
     assert found.inputs.values.tolist() == [[2, 3, 4]]
     assert list(found.inputs["token"].values[0]) == ["the", "cat", "sat"]
-    assert "“" in text(app)
     app.switch_page("pages/model.py")
     wait(app)
     assert "Not in the vocabulary, so given the id 1: dog." in text(app)

@@ -75,8 +75,10 @@ def test_the_processes_of_a_closed_tab_end(browser, server):  # noqa: F811
     def workers():
         return {child.pid for child in server[0].children(recursive=True) if is_worker(child)}
 
-    before = workers()  # of tabs that were open, and that of the demos, which is everybody's
     page = browser.new_page()
+    page.goto(server[1])
+    page.get_by_text("adds up").first.wait_for(timeout=SOON)
+    before = workers()  # that of the demos, which is everybody's
     page.goto(f"{server[1]}/steps")
     until(lambda: workers() - before)
     page.close()

@@ -96,4 +96,4 @@ def _when(run: Run) -> str:
 
 def _link(run_id: str) -> str:
     place = urlsplit(st.context.url or "")
-    return f"{place.scheme}://{place.netloc}{place.path}?run={run_id}" if place.netloc else f"?run={run_id}"
+    return f"{place.scheme}://{place.netloc}{place.path or '/'}?run={run_id}" if place.netloc else f"?run={run_id}"

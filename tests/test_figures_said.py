@@ -8,7 +8,9 @@ from test_ledger_figures import TOTALS, made_up
 
 from explain_core import figures
 from explain_core.figures import in_words
+from explain_core.figures.comparison import comparison_figure
 from explain_core.figures.ledger import ledger_totals_figure, ledger_waterfall_figure
+from ui.parts import readable
 
 
 def test_bars_are_read_with_their_numbers():
@@ -52,6 +54,17 @@ def test_methods_are_read_with_their_errors():
     curves = pd.DataFrame({"name": ["PairLift", "other"], "deletion": [0.02, np.nan], "insertion": [0.6, np.nan]})
     assert in_words.curves_said(curves) == "Areas under the deletion and the insertion curve: PairLift 0.02 and 0.6."
     assert in_words.curves_said(curves[1:]) == ""
+
+
+def test_a_few_strong_cells_do_not_whiten_the_others_and_the_words_say_so():
+    cells = np.full((150, 2), 0.01)
+    assert readable(comparison_figure({"pairlift": explanation([cells])})) == ""
+    cells[-1] = 5.0, -4.0
+    figure = comparison_figure({"pairlift": explanation([cells])})
+    assert readable(figure) == "Colours end at ±0.01; 2 cells are stronger than their colour."
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == pytest.approx((-0.01, 0.01))
+    assert figure.layout.coloraxis.colorbar.dtick == 0.005  # float32 has a little less than 0.01
+    assert "lowers" in figure.layout.coloraxis.colorbar.title.text
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -7,12 +7,14 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
 from explain_core.figures import style
 from explain_core.pictures import FORMATS, picture
+from explain_core.stage.contrast import chosen, contrast_of
 from ui.csv_file import csv_bytes
 
 _LETTERS, _LINE, _HEIGHT = 110, 26, 450  # of a title: letters in a line and its height; height of a chart without one
@@ -44,6 +46,17 @@ def chart(figure: go.Figure, key: str, alt: str, says: str = "", **options: Any)
                 width="stretch",
             )
     return selected
+
+
+def readable(figure: go.Figure) -> str:
+    """End the colours of the figure's heatmaps where all of them can be read; says so in words where that is early."""
+    cells = np.concatenate([np.asarray(trace.z, dtype=float).T for trace in figure.data if trace.type == "heatmap"])
+    scale = chosen([contrast_of(cells, kind) for kind in ("linear", "robust")], cells)
+    if scale.kind == "linear":
+        return ""
+    ticks = {"dtick": style.round_below(scale.limit)}
+    figure.update_layout(coloraxis={"cmin": -scale.limit, "cmax": scale.limit, "colorbar": ticks})
+    return scale.words
 
 
 def titled(figure: go.Figure, title: str) -> go.Figure:

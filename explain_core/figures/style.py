@@ -101,7 +101,7 @@ def symmetric_limit(values: np.ndarray) -> float:
     return limit or 1.0
 
 
-def _round_below(value: float) -> float:
+def round_below(value: float) -> float:
     """The largest of 1, 2, 5, 10, ... that is no larger, so that a scale that ends there has more ticks than zero."""
     power = 10.0 ** np.floor(np.log10(value))
     return float(max(digit * power for digit in (1, 2, 5) if digit * power <= value * (1 + 1e-9)))
@@ -120,7 +120,7 @@ def set_colours(figure: go.Figure, values: np.ndarray, zmax: float | None, theme
                 "orientation": "h",
                 "thickness": 10,
                 "outlinewidth": 0,
-                "dtick": _round_below(limit),
+                "dtick": round_below(limit),
                 "exponentformat": "power",
                 "tickfont": {"color": theme.muted},
                 "title": {

@@ -20,7 +20,7 @@ from explain_core.words import signed
 from ui import frame
 from ui.errors import plain
 from ui.in_words import Shown
-from ui.parts import chart, csv_button
+from ui.parts import chart, csv_button, readable
 from ui.progressive import gather
 from ui.session import Outcome
 from ui.subjects import request_key
@@ -147,12 +147,16 @@ def draw_heatmaps(compared: Comparison, shown: Shown) -> None:
         "PairLift's, and for methods that do not add up."
     )
     names = "-".join(compared.explanations)
+    figure = comparison_figure(compared.explanations, theme=frame.theme())
+    words = readable(figure)
     chart(
-        comparison_figure(compared.explanations, theme=frame.theme()),
+        figure,
         key=f"methods heatmaps {shown.key} {names}",
         alt="Attributions of each method on the same sequence",
         says=sums_said(compared.explanations),
     )
+    if words:
+        st.caption(words)
 
 
 def draw_curves(compared: Comparison, shown: Shown) -> None:

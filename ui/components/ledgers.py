@@ -17,7 +17,7 @@ from explain_core.words import signed, size
 from ui import frame
 from ui.errors import plain
 from ui.in_words import Shown, share
-from ui.parts import chart, switch
+from ui.parts import chart, readable, switch
 
 VIEWS = {"time": "Over time", "total": "In total", "way": "On the way to the prediction"}
 
@@ -116,12 +116,16 @@ def draw_ledger(audit: Audit, key: str, unit: str) -> None:
         for layer in layers:
             if len(layers) > 1:
                 st.markdown(f"**{plain(layer)}**")
+            figure = ledger_figure(ledger, layer, theme=frame.theme(), titled=False, unit=unit)
+            words = readable(figure)
             chart(
-                ledger_figure(ledger, layer, theme=frame.theme(), titled=False, unit=unit),
+                figure,
                 key=f"ledger {audit.method} {layer} {key}",
                 alt=f"Where {layer} makes the error: every part at every timestep",
                 says=bars_said(ledger_totals_figure(ledger, theme=frame.theme())),
             )
+            if words:
+                st.caption(words)
     elif view == "total":
         figure = ledger_totals_figure(ledger, theme=frame.theme(), titled=False, unit=unit)
         chart(

@@ -92,7 +92,7 @@ def _started(page: Page, folder: Path, found: dict[str, float], name: str) -> It
     start = time.monotonic()
     with served(PAIRLIFT_DATA=str(folder / "data"), PAIRLIFT_SPARES="1") as (server, port):
         page.goto(f"http://127.0.0.1:{port}")
-        page.get_by_text("My own files").wait_for()
+        page.get_by_text("My files").wait_for()
         found[f"{name} to page"] = time.monotonic() - start
         page.get_by_text(_SHOWN).first.wait_for()
         found[f"{name} to heatmap"] = time.monotonic() - start
@@ -122,7 +122,7 @@ def measure(browser: Browser, folder: Path) -> dict[str, float]:
         )
         second.context.close()
         model, data = _own_files(folder)
-        page.get_by_text("My own files").click()
+        page.get_by_text("My files").click()
         _give(page, 0, model)
         page.get_by_text("Now give a sequence in the sidebar").wait_for()
         before = page.url

@@ -127,7 +127,7 @@ def as_model(port: int, path: Path) -> str:
         with closing(browser.new_page()) as page:
             page.set_default_timeout(_SOON)
             page.goto(f"http://127.0.0.1:{port}")
-            page.get_by_text("My own files").click()
+            page.get_by_text("My files").click()
             page.get_by_role("heading", name="Explain your own model").wait_for()
             page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
             page.locator("section[data-testid=stSidebar] input[type=file]").first.set_input_files(path)

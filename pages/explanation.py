@@ -5,7 +5,7 @@ from functools import partial
 
 import streamlit as st
 
-from ui import frame
+from ui import address, frame
 from ui.components.attributions import draw_below
 from ui.components.output_map import draw_output_map, place_of_outputs
 from ui.components.stage import draw_stage, scene, scene_before
@@ -29,7 +29,8 @@ def draw() -> None:
             draw_output_map(shown, output, which)
         with stage:
             drawn = scene(shown, output, which)
-            draw_stage(drawn, start=frame.view(shown), on_view=partial(frame.keep_view, shown))
+            on_view = partial(frame.keep_view, shown)
+            draw_stage(drawn, start=frame.view(shown), on_view=on_view, below=address.problem() is not None)
         draw_below(shown, output)
     elif old:
         draw_stage(old, dimmed=True)
@@ -39,7 +40,7 @@ def draw() -> None:
             st.caption(plain(choice.subject.sequence))
     else:
         with above.container():
-            st.title("Explain your own model")
+            st.title("Kept runs" if choice.nothing_kept else "Explain your own model")
             if choice == frame.Choice():
                 draw_welcome()
 

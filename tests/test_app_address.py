@@ -146,6 +146,15 @@ def test_ones_own_runs_are_listed_renamed_and_deleted(app):
     app.button(key="delete run").click()
     wait(app)
     assert "Nothing is kept yet" in text(app)
+    assert app.title[0].value == "Kept runs"
+
+
+def test_the_address_of_a_result_whose_run_was_deleted_elsewhere_leads_to_it_again(app):
+    run = run_of(app)
+    shared_store()[0].delete(app.session_state["session"].runs.owner, run)
+    again = run_of(app)
+    assert again != run
+    assert shared_store()[0].run(again).id == again
 
 
 @pytest.mark.parametrize(
@@ -164,7 +173,8 @@ def test_an_address_that_somebody_made_up_is_said_or_ignored(app, query):
     wait(app)
     said = [error.value for error in app.error]
     assert all("There is no run at this address" in each for each in said)
-    assert bool(said) == (query.get("run") == "x" * 22)
+    assert bool(said) == bool(query.get("run"))
+    assert stage(app)["below"] == bool(said)  # which the stage is not to cover
     assert "Adds up" in text(app)
 
 

@@ -109,7 +109,7 @@ def said(page, part):
 
 def test_upload_run_and_read_the_residual_off_the_page(page, files):
     folder, prediction, baseline = files
-    page.get_by_text("My own files").click()
+    page.get_by_text("My files").click()
     give(page, 0, folder / "net.pt2")
     page.get_by_text("Now give a sequence in the sidebar").wait_for()
     give(page, 1, folder / "walk.csv")
@@ -128,7 +128,7 @@ def test_an_old_h5_is_explained_with_the_meaning_it_was_trained_with(page, tmp_p
     old = list_of_layers()
     old.write(tmp_path / "turbofan=2.h5")
     np.savetxt(tmp_path / "walk.csv", X[0], delimiter=",", header="speed,slope,load", comments="", fmt="%.9g")
-    page.get_by_text("My own files").click()
+    page.get_by_text("My files").click()
     give(page, 1, tmp_path / "walk.csv")
     page.get_by_text("Now give the model in the sidebar").wait_for()
     give(page, 0, tmp_path / "turbofan=2.h5")
@@ -147,7 +147,7 @@ def test_what_was_found_in_one_file_is_not_asked_of_the_next(page, tmp_path):
         "id,date,speed\na,2024-01-01,1\na,2024-01-02,2\nb,2024-01-01,3\nb,2024-01-02,4\n"
     )
     (tmp_path / "plain.csv").write_text("slope,load\n1,2\n3,4\n5,6\n")
-    page.get_by_text("My own files").click()
+    page.get_by_text("My files").click()
     give(page, 1, tmp_path / "long.csv")
     page.get_by_text("2 sequences · 2 timesteps · 1 feature").wait_for()
     page.get_by_text("How the file is read").click()
@@ -178,7 +178,7 @@ def test_pages_have_addresses_of_their_own(page, address):
     ):
         page.goto(f"{address}/{path}")
         page.get_by_role("heading", name=title).wait_for()
-        page.get_by_text("A demo").wait_for()
+        page.get_by_text("My files").wait_for()
 
 
 def test_the_first_visit_to_a_new_server_may_be_to_any_page(browser):
@@ -190,7 +190,7 @@ def test_the_first_visit_to_a_new_server_may_be_to_any_page(browser):
         page.get_by_role("heading", name="Through which gate the difference came in, and when").wait_for(timeout=SOON)
         assert page.get_by_role("heading", name="Inside the layers").count() == 1
         assert page.get_by_role("dialog").count() == 0
-        assert page.get_by_text("A demo").count() == 1
+        assert page.get_by_text("My files").count() == 1
         context.close()
 
 

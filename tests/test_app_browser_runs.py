@@ -48,7 +48,7 @@ def test_own_files_are_there_after_a_reload_and_their_link_shows_the_result_else
     folder, *_ = files
     page = visitor()
     page.goto(address)
-    page.get_by_text("My own files").click()
+    page.get_by_text("My files").click()
     give(page, 0, folder / "net.pt2")
     page.get_by_text("Now give a sequence in the sidebar").wait_for()
     give(page, 1, folder / "walk.csv")

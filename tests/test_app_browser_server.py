@@ -31,7 +31,7 @@ def page(browser, server):  # noqa: F811
 
 
 def own_files(page):
-    page.get_by_text("My own files").click()
+    page.get_by_text("My files").click()
     page.get_by_role("heading", name="Explain your own model").wait_for()
 
 

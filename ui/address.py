@@ -23,6 +23,7 @@ from ui.session import Session
 from ui.subjects import demo_subject, request_key
 
 _MOST_OUTPUT = 300  # characters of an output's name
+_MOST_RUN = 30  # characters of what is no run's id
 _NUMBER = re.compile(r"[1-9]\d{0,8}")
 _WRITTEN = "address written"  # in the session's state: the view that this app put into the address
 _OLD = "address old"  # the view that was in the address when something else was chosen
@@ -74,8 +75,8 @@ def asked() -> Asked:
     )
     if first is None or last is None or first > last:
         first = last = None
-    if not is_run_id(run):
-        return Asked()
+    if not is_run_id(run):  # what is no id leads to no run, and a link that was cut on its way says so
+        return Asked(run[:_MOST_RUN] or None)
     return Asked(run, output if 0 < len(output) <= _MOST_OUTPUT else None, first, last)
 
 

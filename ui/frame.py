@@ -176,7 +176,7 @@ def request() -> Request | None:
         model = plain(asked.kept.subject.model.path.name)
         st.info(
             f"This page runs the model again, and of a kept run only the result is here. Give {model} and the sequence "
-            "under **My own files**, or choose the demo that it came from, to go on.",
+            "under **My files**, or choose the demo that it came from, to go on.",
             icon=":material/upload_file:",
         )
     return asked.request

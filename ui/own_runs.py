@@ -74,6 +74,8 @@ class OwnRuns:
         Raises:
             RunError: the first time that it cannot be kept; says why.
         """
+        if shown.key in self.ids and not self._is_there(self.ids[shown.key]):
+            del self.ids[shown.key]  # deleted in another tab, or it made room: its link would lead nowhere
         if shown.key not in self.ids and shown.key not in self.unkept:
             try:
                 about = _about(shown, request, seconds, origin)
@@ -109,6 +111,13 @@ class OwnRuns:
             RunError: there is none.
         """
         return shared_store()[0].run(run_id, self.owner)
+
+    def _is_there(self, run_id: str) -> bool:
+        try:
+            self.run(run_id)
+        except RunError:
+            return False
+        return True
 
     def all(self) -> list[Run]:
         """The visitor's own, the newest first."""

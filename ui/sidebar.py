@@ -94,7 +94,7 @@ def draw(session: Session) -> Choice:
     source = st.segmented_control(
         "Explain",
         ["demo", "files", "kept"],
-        format_func={"demo": "A demo", "files": "My own files", "kept": "Kept runs"}.get,
+        format_func={"demo": "Demo", "files": "My files", "kept": "Kept runs"}.get,
         default="demo",
         required=True,
         key="source",

@@ -52,6 +52,7 @@ def draw_stage(
     start: View | None = None,
     on_view: Callable[[View | None], None] | None = None,
     dimmed: bool = False,
+    below: bool = False,
 ) -> None:
     """Draw a scene. What a person does in it runs this alone, and not the page again.
 
@@ -60,6 +61,7 @@ def draw_stage(
             before takes the person there. Steps that are not there are left out. It counts where ``on_view`` is given.
         on_view: is told what is visible after every zoom; None is all of it.
         dimmed: the scene is an old one, and the next is under way.
+        below: something else stands above it on the page, which it is not to cover.
     """
     key = f"{crc32(drawn.attribution.tobytes()):08x}"  # of the scene, since the browser may answer for the one before
     data = drawn.as_data() | {
@@ -68,6 +70,7 @@ def draw_stage(
         "colours": _COLOURS,
         "dimmed": dimmed,
         "paged": True,
+        "below": below,
     }
     if on_view is not None:
         first, last = _checked(start, len(drawn.attribution)) or (0, len(drawn.attribution) - 1)

@@ -33,7 +33,7 @@ class Stage {
     this.tell = setStateValue;
     const before = this.data;
     const arrays = ["attribution", "value", "baseline"]; // megabytes, which are compared and not copied
-    const print = JSON.stringify({ ...data, theme: 0, colours: 0, dimmed: 0, view: 0, attribution: 0, value: 0, baseline: 0 });
+    const print = JSON.stringify({ ...data, theme: 0, colours: 0, dimmed: 0, below: 0, view: 0, attribution: 0, value: 0, baseline: 0 });
     const isNew = print !== this.print || arrays.some((name) => data[name] !== before[name]);
     this.data = data;
     this.print = print;
@@ -45,6 +45,7 @@ class Stage {
     }
     if (isNew && before) this.tellView({ first: this.state.first, last: this.state.last });
     this.root.classList.toggle("paged", Boolean(data.paged));
+    this.root.classList.toggle("below", Boolean(data.below));
     this.root.classList.toggle("dimmed", Boolean(data.dimmed));
     this.root.setAttribute("aria-busy", String(Boolean(data.dimmed)));
     this.dress();

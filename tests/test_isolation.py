@@ -24,6 +24,8 @@ from explain_core.jobs.limits import GB, Limits
 from explain_core.jobs.scheduler import Scheduler
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.opening import ModelSource, open_model
+from explain_core.jobs.tasks.steps import Process
+from ui.outcomes import ReadyJob
 from ui.session import Session
 from ui.subjects import request_key
 
@@ -307,3 +309,16 @@ def test_a_page_whose_session_has_ended_starts_a_new_one(monkeypatch):
     assert not app.exception
     assert not app.session_state["session"].closed
     app.session_state["session"].close()
+
+
+def test_a_job_without_a_model_runs_in_a_session_that_shares_the_demos(monkeypatch):
+    """As on the page of both frameworks."""
+
+    class Own:
+        def run(self, task, *args):
+            return ReadyJob(task(*args))
+
+    session = Session()
+    monkeypatch.setattr(session, "_worker_of", {"tensorflow": Own()}.get)
+    assert session.outcome("which", Process("tensorflow"), str.upper, "run").value == "RUN"
+    session.close()

@@ -125,7 +125,8 @@ class Session(HeldFiles):
         self._forget_oldest()
 
     def _run(self, key: Hashable, model: ModelSource | None, task: Callable[..., Any], *args: Any) -> AnyJob:
-        if self._demos is not None and model is not None and is_demo(model):
+        # A `Process`, for jobs without a model, is no demo.
+        if self._demos is not None and isinstance(model, ModelSource) and is_demo(model):
             if task is explain:
                 return self._demos.explanation(str(key), *args)
             if task is open_model:

@@ -10,6 +10,7 @@ from ui.components.attributions import draw_below
 from ui.components.output_map import draw_output_map, place_of_outputs
 from ui.components.stage import draw_stage, scene, scene_before
 from ui.components.welcome import draw_welcome
+from ui.downloads import take_away
 from ui.errors import plain
 from ui.outputs import choose_input
 
@@ -29,8 +30,13 @@ def draw() -> None:
             draw_output_map(shown, output, which)
         with stage:
             drawn = scene(shown, output, which)
-            on_view = partial(frame.keep_view, shown)
-            draw_stage(drawn, start=frame.view(shown), on_view=on_view, below=address.problem() is not None)
+            draw_stage(
+                drawn,
+                start=frame.view(shown),
+                on_view=partial(frame.keep_view, shown),
+                on_take_away=partial(take_away, shown, output),
+                below=address.problem() is not None,
+            )
         draw_below(shown, output)
     elif old:
         draw_stage(old, dimmed=True)

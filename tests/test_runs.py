@@ -255,3 +255,18 @@ def test_bounds_are_set_by_the_environment():
     assert (limits.runs, limits.runs_of_visitor, limits.runs_bytes) == (7, 3, GB // 2)
     with pytest.raises(JobError, match="PAIRLIFT_RUNS_GB must be a positive number"):
         Limits.of_this_machine({"PAIRLIFT_RUNS_GB": "much"})
+
+
+def test_results_of_another_engine_answer_for_nothing(tmp_path, monkeypatch):
+    from explain_core.runs import engine
+
+    code = tmp_path / "rules" / "lstm.py"
+    code.parent.mkdir()
+    code.write_text("forget = 1\n")
+    monkeypatch.setattr(engine, "_PACKAGE", tmp_path)
+    before = engine.engine_digest.__wrapped__()
+    assert engine.engine_digest.__wrapped__() == before
+    code.write_text("forget = 2\n")
+    changed = engine.engine_digest.__wrapped__()
+    monkeypatch.setattr(engine, "version", lambda name: "0")
+    assert len({before, changed, engine.engine_digest.__wrapped__()}) == 3

@@ -27,7 +27,8 @@ from ui.subjects import file_digest, request_key
 _MOST_OUTPUTS = 12  # of a report, each with its numbers
 
 
-def offer_downloads(shown: Shown, output: str) -> None:
+@st.dialog("Take away", icon=":material/download:")
+def take_away(shown: Shown, output: str) -> None:
     """Everything that can be taken away of a result; ``output`` is the one that is looked at."""
     name = file_name(shown.subject.title, shown.subject.sequence)
     of = f"{name}-{file_name(output)}" if shown.has_several else name
@@ -35,38 +36,37 @@ def offer_downloads(shown: Shown, output: str) -> None:
     if request is not None and request_key(request) != shown.key:
         request = None
     model = _model_sha256(shown)
-    with st.popover("Take away", icon=":material/download:"):
-        _button(
-            "Report (HTML)",
-            lambda: report_bytes(shown, output, request, model),
-            f"{of}-report.html",
-            "text/html",
-            "article",
-        )
-        with st.container(horizontal=True):
-            for format, mime in FORMATS.items():
-                _button(
-                    f"Picture ({format.upper()})",
-                    lambda format=format: picture_bytes(shown, output, format),
-                    f"{of}.{format}",
-                    mime,
-                    "image",
-                )
-        with st.container(horizontal=True):
-            table, parquet = shown.explanation.to_dataframe, "application/vnd.apache.parquet"
-            _button("Table (CSV)", lambda: csv_bytes(table()), f"{name}.csv", "text/csv", "table")
-            _button("Table (Parquet)", lambda: parquet_bytes(table()), f"{name}.parquet", parquet, "table")
-        _button(
-            "Everything (NetCDF)",
-            lambda: netcdf_bytes(put_away(shown)),
-            f"{name}.nc",
-            "application/x-netcdf",
-            "deployed_code",
-        )
-        st.caption(
-            "The report works without a network, and says how to get the same numbers again. NetCDF opens again here, "
-            "under **Kept runs**, and with `Explanation.load`."
-        )
+    _button(
+        "Report (HTML)",
+        lambda: report_bytes(shown, output, request, model),
+        f"{of}-report.html",
+        "text/html",
+        "article",
+    )
+    with st.container(horizontal=True):
+        for format, mime in FORMATS.items():
+            _button(
+                f"Picture ({format.upper()})",
+                lambda format=format: picture_bytes(shown, output, format),
+                f"{of}.{format}",
+                mime,
+                "image",
+            )
+    with st.container(horizontal=True):
+        table, parquet = shown.explanation.to_dataframe, "application/vnd.apache.parquet"
+        _button("Table (CSV)", lambda: csv_bytes(table()), f"{name}.csv", "text/csv", "table")
+        _button("Table (Parquet)", lambda: parquet_bytes(table()), f"{name}.parquet", parquet, "table")
+    _button(
+        "Everything (NetCDF)",
+        lambda: netcdf_bytes(put_away(shown)),
+        f"{name}.nc",
+        "application/x-netcdf",
+        "deployed_code",
+    )
+    st.caption(
+        "The report works without a network, and says how to get the same numbers again. NetCDF opens again here, "
+        "under **Kept runs**, and with `Explanation.load`."
+    )
 
 
 def report_bytes(shown: Shown, output: str, request: Request | None, model_sha256: str = "") -> bytes:

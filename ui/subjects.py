@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-import explain_core
 from explain_core.demos import Demo
 from explain_core.jobs.frameworks import FRAMEWORKS
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.opening import ModelSource
 from explain_core.models import ModelSummary
+from explain_core.runs.engine import engine_digest
 from explain_core.sequences import Scaling, single
 from explain_core.sequences.fitting import fit
 from explain_core.sequences.roles import samples_first
@@ -115,11 +115,11 @@ def _turned(value: xr.DataArray) -> xr.DataArray:
 
 
 def request_key(request: Request) -> str:
-    """A digest of everything in a request, and of the version of what answers it: equal requests have equal results."""
+    """A digest of everything in a request, and of what answers it: equal requests have equal results."""
     model = request.model
     files = [model.path.name, file_digest(model.path), model.code and file_digest(model.code)]
     what = [*files, model.architecture, request.inputs, request.baselines, request.background]
-    how = [request.backend, request.device, request.labels, request.main, request.fold, explain_core.__version__]
+    how = [request.backend, request.device, request.labels, request.main, request.fold, engine_digest()]
     return digest([*what, request.target, request.output_names, *how])
 
 

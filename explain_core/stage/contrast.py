@@ -62,7 +62,7 @@ def contrast_of(cells: np.ndarray, kind: str, unit: str = "") -> Contrast:
         cells_are = "1 cell is" if beyond == 1 else f"{beyond:,} cells are"
         words = f"Colours end at ±{end}; {cells_are} stronger than their colour."
     elif kind == "root":
-        words = f"Colours are on a root scale up to ±{end}: half the colour is a quarter of the amount."
+        words = f"A root scale up to ±{end}: half the colour, a quarter of the amount."
     else:
         words = f"Colours are in proportion to the amount, up to ±{end}."
     return Contrast(kind, limit, words)

@@ -1,4 +1,4 @@
-"""What stands below the stage: the way from the baseline's prediction, files, and what is to be known."""
+"""What stands below the stage: the way from the baseline's prediction, and what is to be known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from explain_core.figures import prediction_figure
 from explain_core.figures.in_words import bars_said
 from explain_core.models.hints import ASSUMED
 from ui import frame
-from ui.downloads import offer_downloads
 from ui.errors import plain
 from ui.in_words import Shown
 from ui.parts import chart, switch
@@ -17,19 +16,17 @@ TOTALS = {"feature": "By feature", "time": "By timestep"}
 
 
 def draw_below(shown: Shown, output: str) -> None:
-    """Files and notes, and a drawer that computes nothing while it is closed."""
+    """A drawer that computes nothing while it is closed, and notes."""
+    drawer = st.expander(
+        f"From the baseline's {shown.noun} to this one",
+        icon=":material/waterfall_chart:",
+        on_change="rerun",
+        key="totals drawer",
+    )
+    if drawer.open:
+        with drawer:
+            draw_totals(shown, output)
     draw_notes(shown.explanation.notes)
-    with st.container(horizontal=True, vertical_alignment="top"):
-        drawer = st.expander(
-            f"From the baseline's {shown.noun} to this one",
-            icon=":material/waterfall_chart:",
-            on_change="rerun",
-            key="totals drawer",
-        )
-        if drawer.open:
-            with drawer:
-                draw_totals(shown, output)
-        offer_downloads(shown, output)
 
 
 def draw_notes(notes: list[str]) -> None:

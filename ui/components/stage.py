@@ -51,6 +51,7 @@ def draw_stage(
     *,
     start: View | None = None,
     on_view: Callable[[View | None], None] | None = None,
+    on_take_away: Callable[[], None] | None = None,
     dimmed: bool = False,
     below: bool = False,
 ) -> None:
@@ -60,6 +61,7 @@ def draw_stage(
         start: what is visible at first, from an address for instance; None is all of it. Another value than at the run
             before takes the person there. Steps that are not there are left out. It counts where ``on_view`` is given.
         on_view: is told what is visible after every zoom; None is all of it.
+        on_take_away: is called when a person asks for files; without it there is no button for that.
         dimmed: the scene is an old one, and the next is under way.
         below: something else stands above it on the page, which it is not to cover.
     """
@@ -71,16 +73,18 @@ def draw_stage(
         "dimmed": dimmed,
         "paged": True,
         "below": below,
+        "takes_away": on_take_away is not None,
     }
     if on_view is not None:
         first, last = _checked(start, len(drawn.attribution)) or (0, len(drawn.attribution) - 1)
         data["view"] = {"first": first, "last": last}
-    result = _component()(
-        key="stage", data=data, on_view_change=lambda: None, on_chosen_change=lambda: None, height="content"
-    )
+    told = dict.fromkeys(("on_view_change", "on_chosen_change", "on_take_away_change"), lambda: None)
+    result = _component()(key="stage", data=data, height="content", **told)
     view = result.view  # from the browser, so it may be anything
     if on_view is not None and isinstance(view, dict) and view.get("of") == key:
         on_view(_checked((view.get("first"), view.get("last")), len(drawn.attribution)))
+    if on_take_away is not None and result.take_away:
+        on_take_away()
 
 
 def _checked(view: tuple[Any, ...] | None, T: int) -> View | None:

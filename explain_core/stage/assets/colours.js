@@ -38,11 +38,21 @@ export function cssOf(shades, at) {
   return `rgb(${shades[4 * at]},${shades[4 * at + 1]},${shades[4 * at + 2]})`;
 }
 
-/** Black or white, whichever is read better on the colour: at least 4.5 to 1. */
-export function inkOn(shades, at) {
-  const [r, g, b] = [0, 1, 2].map((c) => {
-    const part = shades[4 * at + c] / 255;
+/** How much light a colour gives, from 0 to 1. */
+function lightOf(rgb) {
+  const [r, g, b] = rgb.map((value) => {
+    const part = value / 255;
     return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
   });
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000000" : "#ffffff";
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+
+/** Whether a page of this colour, "#rrggbb" or "rgb(...)", is a dark one. */
+export function isDark(colour) {
+  return lightOf(colour.startsWith("#") ? rgbOf(colour) : colour.match(/[\d.]+/g).slice(0, 3).map(Number)) < 0.179;
+}
+
+/** Black or white, whichever is read better on the colour: at least 4.5 to 1. */
+export function inkOn(shades, at) {
+  return lightOf([0, 1, 2].map((c) => shades[4 * at + c])) > 0.179 ? "#000000" : "#ffffff";
 }

@@ -19,6 +19,7 @@ const PATHS = {
   whole: "M3 5v14M21 5v14M7 12h10M10 8l-4 4 4 4M14 8l4 4-4 4",
   table: "M4 5h16v14H4zM4 10h16M4 14.5h16M10 5v14",
   picture: "M4 5h16v14H4zM4 10h5V5M9 10h6v5H9zM15 15h5",
+  download: "M12 4v11M7 10.5l5 5 5-5M4 20h16",
   check: "M5 12.5l4.5 4.5L19 7.5",
   warning: "M12 4l9 16H3zM12 10v4M12 17v.5",
   close: "M6 6l12 12M18 6L6 18",

@@ -45,6 +45,7 @@ function toolsOf(data, state, acts) {
     hasTime && !data.tokens && button("Drag zooms", { drawing: "drag", pressed: "false", title: "Whether dragging over the picture zooms in, or chooses a range. With Shift it always zooms.", testid: "drag", onclick: acts.drag }),
     data.contrasts.length > 1 && (hasTime || data.tokens) && menu("Contrast", data.contrasts.map((each) => [each.kind, CONTRASTS[each.kind]]), state.contrast, { testid: "contrast", onchange: acts.contrast }),
     rows.length > 1 && menu("Rows", rows, state.rows, { testid: "rows", onchange: acts.rows }),
+    data.takes_away && button("Take away", { drawing: "download", title: "A report, pictures and tables as files", testid: "take-away", onclick: acts.takeAway }),
     button("Table", { drawing: "table", pressed: "false", testid: "as-table", onclick: acts.table }),
   );
 }

@@ -1,7 +1,7 @@
 // The stage: one result on one screen. `mount` puts it into an element and keeps it up to date.
 
 import { brushOf } from "./brush.js";
-import { shadesOf } from "./colours.js";
+import { isDark, shadesOf } from "./colours.js";
 import { factsOf, spoken } from "./facts.js";
 import { mark } from "./marking.js";
 import { paint } from "./painting.js";
@@ -24,13 +24,16 @@ class Stage {
     this.onWindow = () => this.redraw();
     window.addEventListener("resize", this.onWindow);
     this.dark = window.matchMedia("(prefers-color-scheme: dark)");
-    this.onDark = () => this.data && this.dress();
+    const redress = () => this.data && this.themed() !== root.dataset.theme && this.dress();
+    this.onDark = () => setTimeout(redress, SETTLED); // when the page around has changed
     this.dark.addEventListener("change", this.onDark);
+    root.addEventListener("pointerenter", redress);
   }
 
   /** Take data from Python: another scene is built anew, the same one only changes its colours. */
-  take({ data, setStateValue }) {
+  take({ data, setStateValue, setTriggerValue }) {
     this.tell = setStateValue;
+    this.ask = setTriggerValue;
     const before = this.data;
     const arrays = ["attribution", "value", "baseline"]; // megabytes, which are compared and not copied
     const print = JSON.stringify({ ...data, theme: 0, colours: 0, dimmed: 0, below: 0, view: 0, attribution: 0, value: 0, baseline: 0 });
@@ -76,6 +79,7 @@ class Stage {
       contrast: (kind) => this.set({ contrast: kind }),
       rows: (rows) => this.arrange(rows),
       table: () => this.toggle("table", "tool-as-table"),
+      takeAway: () => this.ask("take_away", true),
     }, this.brush);
     this.root.classList.toggle("flat", data.steps === 1 && !data.tokens);
     this.root.classList.toggle("wordy", Boolean(data.tokens));
@@ -227,10 +231,17 @@ class Stage {
     return { first: this.state.first, last: this.state.last, row };
   }
 
+  /** The theme of the page around, which may have changed since Python was asked; "auto" has no such page. */
+  themed() {
+    const page = getComputedStyle(this.root).getPropertyValue("--st-background-color").trim();
+    if (page) return isDark(page) ? "dark" : "light";
+    return this.data.theme === "auto" ? (this.dark.matches ? "dark" : "light") : this.data.theme;
+  }
+
   /** Colours of the theme. */
   dress() {
     const { data } = this;
-    const theme = data.theme === "auto" ? (this.dark.matches ? "dark" : "light") : data.theme;
+    const theme = this.themed();
     this.ink = data.colours[theme] ?? data.colours;
     this.shades = shadesOf(this.ink.scale);
     this.root.dataset.theme = theme;
@@ -279,7 +290,7 @@ class Stage {
 const stages = new WeakMap();
 
 /** Show a scene in an element; called again with other data, the stage there changes. Returns how it is taken away. */
-export default function mount({ data, parentElement, setStateValue }) {
+export default function mount({ data, parentElement, setStateValue, setTriggerValue }) {
   let stage = stages.get(parentElement);
   if (!stage) {
     const root = part("section", { name: "stage", "data-testid": "stage" });
@@ -287,7 +298,7 @@ export default function mount({ data, parentElement, setStateValue }) {
     stage = new Stage(root);
     stages.set(parentElement, stage);
   }
-  stage.take({ data, setStateValue });
+  stage.take({ data, setStateValue, setTriggerValue });
   return () => {
     stage.leave();
     stage.root.remove();

@@ -13,7 +13,7 @@ _FRAMEWORKS = ("torch", "tensorflow", "keras", "numba", "numpy")
 
 @cache
 def engine_digest() -> str:
-    """A digest of the package's own code and of the versions of what it computes with; once in a process, in about 20 ms."""
+    """A digest of the package's own code and of the versions of what it computes with; made once in a process."""
     found = hashlib.sha256()
     for file in sorted(_PACKAGE.rglob("*.py")):
         found.update(str(file.relative_to(_PACKAGE)).encode() + b"\0" + file.read_bytes() + b"\0")

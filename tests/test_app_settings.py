@@ -4,6 +4,7 @@ import sys
 
 import pytest
 from app_tools import app, workers  # noqa: F401 - fixtures
+from streamlit import config
 
 from explain_core.jobs.limits import Limits
 from explain_core.jobs.sandbox import Status
@@ -67,3 +68,9 @@ def test_trusted_code_is_warned_of(settings):
     assert len(page.warning) == 2
     assert "Code is trusted" in words
     assert "need `--trust-code`" not in words
+
+
+def test_browsers_keep_few_messages_and_for_long():
+    """Else a run can refer to a message that the browser has just forgotten, and the page ends."""
+    assert config.get_option("global.minCachedMessageSize") >= 100_000
+    assert config.get_option("global.maxCachedMessageAge") >= 20

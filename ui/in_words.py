@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from explain_core.explanation import Explanation
+from explain_core.explanation import Explanation, by_name
 from explain_core.stage import Words
 from explain_core.words import number, signed
 from ui.baselines import Baseline
@@ -75,13 +76,42 @@ def headline(shown: Shown, output: str) -> str:
     prediction, baseline = shown.values(output)
     unit = shown.unit
     than = f"**{signed(prediction - baseline, unit)}** against {number(baseline, unit)} for {shown.baseline.words}"
+    than += _by_input(shown, output)
     if shown.probabilities is None:
-        what = f" for {output}" if shown.has_several else ""
-        return f"The model predicts **{number(prediction, unit)}**{what}: {than}."
-    answer = f"The model's answer is **{shown.likeliest}** ({share(shown.probabilities[shown.likeliest])} probable)"
+        return f"The model predicts **{number(prediction, unit)}**{_which(shown, output)}: {than}."
+    answer = (
+        f"The model's answer is **{_plain(shown.likeliest)}** ({share(shown.probabilities[shown.likeliest])} probable)"
+    )
     if output == shown.likeliest:
         return f"{answer} with a score of **{number(prediction)}**: {than}."
     return f"{answer}. **{output}** has a score of **{number(prediction)}**: {than}."
+
+
+def _which(shown: Shown, output: str) -> str:
+    """Which of the model's outputs it is, where that is no matter of course."""
+    numbered = shown.subject.output_steps or re.fullmatch(r"Output \d+", output)
+    named = shown.has_several or shown.subject.output_label == "Output" != output  # a head's name, or the person's own
+    return f" for {_plain(output[0].lower() + output[1:] if numbered else output)}" if named else ""
+
+
+def _plain(name: str) -> str:
+    """A name in a headline, in which two asterisks would begin or end what is bold."""
+    return name.replace("**", "*\N{WORD JOINER}*")
+
+
+def _by_input(shown: Shown, output: str) -> str:
+    """What each of several inputs adds, the largest first: the stage shows one of them."""
+    explanation = shown.explanation
+    if len(explanation.input_names) < 2:
+        return ""
+    column = explanation.output_position(output)
+    parts = {}
+    for name, array in by_name(explanation.attributions).items():
+        one = array.isel(sample=0)
+        one = one.isel(output=column) if "output" in one.dims else one
+        parts[name] = float(one.astype(float).sum())
+    largest = sorted(parts.items(), key=lambda part: -abs(part[1]))
+    return "; " + ", ".join(f"{signed(part, shown.unit)} from {_plain(name)}" for name, part in largest)
 
 
 def words_of(shown: Shown, output: str) -> Words:

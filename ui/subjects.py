@@ -241,9 +241,15 @@ def upload_subject(
         sequence=str(one["sample"].values[0]),
         model=source,
         inputs=inputs,
-        time_label="Word" if one.ndim == 2 else "Timestep",
+        time_label="Word" if one.ndim == 2 else _time_label(one),
         time_first=time_first if "time" in series.dims else frozenset(),
     )
+
+
+def _time_label(one: xr.DataArray) -> str:
+    """What a label on the axis of time is."""
+    labels = one["time_label" if "time_label" in one.coords else "time"].values
+    return "Date" if np.issubdtype(labels.dtype, np.datetime64) else "Timestep"
 
 
 def title_of(source: ModelSource, summary: ModelSummary) -> str:

@@ -136,7 +136,8 @@ def explanation() -> Shown | None:
         return None
     key = request_key(asked.request)
     if not asked.asked and not session().knows(key):
-        st.info("Ready. Press **Explain** in the sidebar.", icon=":material/play_arrow:")
+        words = "Look under **Model** whether what its file does not say is true. Then press **Explain**."
+        st.info(words, icon=":material/play_arrow:")
         return None
     outcome = session().explanation(key, asked.request)
     if outcome.running or outcome.error:

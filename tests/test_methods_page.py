@@ -110,3 +110,13 @@ def test_the_ledgers_of_all_methods_go_into_the_saved_explanation(app):
     booked = kept["ledger"].groupby("method")["defect"].sum()
     assert abs(totals.loc["shap", "error"]) > 0.1
     assert (abs(booked - totals["error"]) < 1e-5).all()  # of a difference of 14 degrees; measured: at most 4e-7
+
+
+def test_two_jobs_may_be_waited_for_on_one_page(app):
+    app.switch_page("pages/steps.py")
+    app.run()
+    app.button(key="run published").click()
+    app.run()
+    assert not app.error
+    assert not app.exception
+    assert {"cancel", "cancel published"} <= {button.key for button in app.button}

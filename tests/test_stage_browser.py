@@ -166,6 +166,11 @@ def test_keys_alone_reach_the_value_of_a_cell(tab):
     assert tab.get_by_role("gridcell").inner_text() in live
     tab.keyboard.press("+")
     tab.get_by_test_id("note").filter(has_text="15 timesteps of 30").wait_for()
+    tab.keyboard.press("0")
+    tab.keyboard.press("Control+End")
+    tab.keyboard.press("+")  # the cursor was where nothing is now
+    tab.get_by_test_id("note").filter(has_text="15 timesteps of 30").wait_for()
+    assert tab.get_by_test_id("when").inner_text() == "timestep 30"
     tab.keyboard.press("Escape")
     tab.keyboard.press("0")
     assert tab.get_by_test_id("live").inner_text() == "Nothing chosen."
@@ -247,5 +252,6 @@ def test_the_whole_heatmap_of_a_demo_is_on_the_first_screen(browser, address, de
     assert boxes["heatmap"]["x"] == pytest.approx(boxes["brush"]["x"], abs=1)
     assert boxes["heatmap"]["width"] == pytest.approx(boxes["brush"]["width"], abs=1)
     assert boxes["heatmap"]["height"] > 140
+    assert page.get_by_test_id("note").evaluate("note => note.scrollHeight <= note.clientHeight + 1")  # it is not cut
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
     context.close()

@@ -214,21 +214,21 @@ def draw_residual(shown: Shown, output: str) -> None:
     st.badge(words[0].upper() + words[1:], icon=icon, color=colour)
 
 
-def wait_or_say(outcome: Outcome, on_cancel: Callable[[], None] | None = None) -> None:
+def wait_or_say(outcome: Outcome, on_cancel: Callable[[], None] | None = None, beside: str = "") -> None:
     """Show a job's progress while it runs, and what it failed of. The button to cancel it stops the job alone, or does
-    ``on_cancel``."""
+    ``on_cancel``. What may stand ``beside`` another on one page has a name."""
     if outcome.running:
-        _watch(outcome, on_cancel or outcome.job.cancel)
+        _watch(outcome, on_cancel or outcome.job.cancel, f"cancel {beside}".strip())
     elif outcome.was_cancelled:
         st.info("Cancelled.", icon=":material/cancel:")
     elif outcome.error:
         show(outcome.error)
     if outcome.may_go_better:
-        st.button("Try again", key="again", icon=":material/refresh:", on_click=outcome.restart)
+        st.button("Try again", key=f"again {beside}".strip(), icon=":material/refresh:", on_click=outcome.restart)
 
 
 @st.fragment(run_every=0.3)
-def _watch(outcome: Outcome, on_cancel: Callable[[], None]) -> None:
+def _watch(outcome: Outcome, on_cancel: Callable[[], None], key: str) -> None:
     """Show progress until the job ends, then draw the whole page anew."""
     outcome.settle()
     if not outcome.running:
@@ -236,4 +236,4 @@ def _watch(outcome: Outcome, on_cancel: Callable[[], None]) -> None:
     progress = outcome.job.progress
     with st.container(border=True):
         st.progress(min(progress.fraction, 1.0), f"{plain(progress.message)} · {outcome.job.seconds:.0f} s")
-        st.button("Cancel", key="cancel", icon=":material/close:", on_click=on_cancel)
+        st.button("Cancel", key=key, icon=":material/close:", on_click=on_cancel)

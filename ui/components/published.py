@@ -32,7 +32,7 @@ def draw_published() -> None:
     }
     for outcome in outcomes.values():
         if outcome.value is None:
-            frame.wait_or_say(outcome)
+            frame.wait_or_say(outcome, beside="published")
             return
     halves = {name: outcomes[name].value if name in outcomes else published.half(name) for name in published.FRAMEWORKS}
     table = published.assemble(halves)

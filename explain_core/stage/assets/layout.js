@@ -2,7 +2,7 @@
 
 const NARROW = 760; // pixels of width below which the inspector goes under the picture
 const LEAST = 380; // pixels of height that picture and brush need
-const [CAPTION, AXIS, BRUSH, FOOT, GAP] = [18, 20, 34, 20, 6];
+const [CAPTION, AXIS, BRUSH, FOOT, GAP] = [18, 20, 34, 28, 6];
 
 /** Widths and heights in pixels; null while the stage has no place on the page. */
 export function measured({ root, parts, data, rows }) {

@@ -60,10 +60,19 @@ function frameOf(stage, name, place, isBand) {
   const out = !place || data.tokens || place.last < stage.state.first || place.first > stage.state.last;
   box.style.display = out ? "none" : "";
   if (out) return;
-  const r = place.row ? view.rows.findIndex((row) => row === place.row || (row.features.length === place.row.features.length && row.features[0] === place.row.features[0])) : -1;
+  const [r, to] = rowsWithin(view, place.row);
   const left = Math.max(0, stage.scale.left(place.first));
   const right = Math.min(size.plot, stage.scale.left(place.last + 1));
   const top = r < 0 ? (isBand ? size.linesTop : size.totalsTop) : size.heatTop + r * size.row;
-  const bottom = r < 0 ? size.heatTop + size.heat : top + size.row;
+  const bottom = r < 0 ? size.heatTop + size.heat : size.heatTop + (to + 1) * size.row;
   Object.assign(box.style, { left: `${left}px`, width: `${right - left}px`, top: `${top}px`, height: `${bottom - top}px` });
+}
+
+/** The first and the last row of what was chosen, also of a group that was opened since; [-1, -1] for all features. */
+function rowsWithin(view, row) {
+  if (!row) return [-1, -1];
+  const of = new Set(row.features);
+  const inside = view.rows.flatMap((each, r) => (each.features.every((f) => of.has(f)) ? [r] : []));
+  const [first, last] = [inside[0] ?? -1, inside[inside.length - 1] ?? -1];
+  return last - first + 1 === inside.length ? [first, last] : [-1, -1];
 }

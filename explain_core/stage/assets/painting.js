@@ -23,6 +23,7 @@ export function paint(stage) {
   stage.view = viewOf(arrays, stage.rows, state.first, state.last, stage.most);
   stage.scale = scaleOf(state.first, state.last, size.plot);
   const { view, scale, ink } = stage;
+  if (state.cursor) state.cursor = { row: Math.min(state.cursor.row, view.rows.length - 1), column: Math.min(state.cursor.column, view.first.length - 1) };
   const contrast = stage.contrast;
   parts.grid.setAttribute("aria-rowcount", String(view.rows.length));
   parts.grid.setAttribute("aria-colcount", String(view.first.length));

@@ -46,7 +46,7 @@ def draw() -> None:
             st.caption(plain(choice.subject.sequence))
     else:
         with above.container():
-            st.title("Kept runs" if choice.nothing_kept else "Explain your own model")
+            st.title("Kept runs" if st.session_state.get("source") == "kept" else "Explain your own model")
             if choice == frame.Choice():
                 draw_welcome()
 

@@ -6,6 +6,7 @@ from streamlit.testing.v1 import AppTest
 from test_app import CSV, stage, state_dict, text, upload
 
 from explain_core.demos import list_demos, load_demo
+from explain_core.errors import RunError
 from ui.demo_jobs import DemoJobs
 from ui.own_runs import shared_store
 
@@ -207,3 +208,17 @@ def test_a_run_whose_file_is_damaged_is_said(app, another):
     another.query_params["run"] = run
     wait(another)
     assert any("The file of this run is damaged" in error.value for error in another.error)
+
+
+def test_what_could_not_be_kept_is_not_shown_under_the_address_of_something_else(app, monkeypatch):
+    run_of(app)
+
+    def full(*args, **kwargs):
+        raise RunError("No space left.")
+
+    monkeypatch.setattr(shared_store()[0], "add", full)
+    slug = app.selectbox(key="demo").value
+    app.selectbox(key=f"sequence {slug}").select_index(0)
+    wait(app)
+    assert stage(app)["sequence"] == load_demo(slug).names[0]
+    assert address(app) == {}

@@ -97,6 +97,13 @@ def remember(run: str, output: str | None = None, first: int | None = None, last
         st.query_params.from_dict(now.query)
 
 
+def forget() -> None:
+    """What is shown could not be kept, and an address of something else would mislead whoever gets it."""
+    if (before := asked()).run is not None:
+        st.session_state[_WRITTEN], st.session_state[_OLD] = Asked(), before
+        st.query_params.clear()
+
+
 def steps_in_view(run: str, steps: int) -> tuple[int, int] | None:
     """The first and the last timestep that the address asks for of a run, counted from 0; None for all of them."""
     now = asked()

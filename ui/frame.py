@@ -154,6 +154,8 @@ def _draws(shown: Shown) -> Shown:
     if shown.run and address.asked().run != shown.run:
         goes_on = axis == st.session_state.get("axis shown")  # and so does the zoom
         address.remember(shown.run, None, *(address.zoom() if goes_on else ()))
+    if not shown.run:
+        address.forget()
     st.session_state["axis shown"] = axis
     return shown
 

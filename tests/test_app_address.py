@@ -49,6 +49,14 @@ def explained(app):
     return run_of(app)
 
 
+def test_a_demo_does_not_stand_in_the_address_while_own_files_are_given(app):
+    assert run_of(app)
+    app.segmented_control(key="source").set_value("files")
+    wait(app)
+    assert address(app) == {}
+    assert not app.error
+
+
 def test_what_is_shown_stands_in_the_address_and_the_way_back_leads_there(app):
     first = run_of(app)
     words = text(app)

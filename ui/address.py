@@ -172,6 +172,13 @@ def leave(session: Session, run: str) -> None:
         session.runs.remember(run, View(chosen, session.slots))
 
 
+def forget() -> None:
+    """Take a view out of the address that is not the page's any more, so that a reload does not go back to it."""
+    if asked().run is not None:
+        st.session_state[_WRITTEN] = Asked()
+        st.query_params.clear()
+
+
 def choices() -> dict[str, Any]:
     """What the widgets of the sidebar and of the pages' choices hold."""
     plain = str | int | float | bool | list | tuple | None

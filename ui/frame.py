@@ -54,6 +54,8 @@ def run(page: StreamlitPage) -> None:
         run_drawn = st.session_state.pop("run drawn", "")
         if "session" in st.session_state:
             address.leave(session(), run_drawn)
+            if st.session_state.get("source") == "files" and choice() == Choice():  # nothing is given yet
+                address.forget()
     finally:
         _inside.reset(token)
 

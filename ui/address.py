@@ -98,7 +98,7 @@ def remember(run: str, output: str | None = None, first: int | None = None, last
 
 
 def forget() -> None:
-    """What is shown could not be kept, and an address of something else would mislead whoever gets it."""
+    """Take out what the page does not show any more: it would mislead whoever reloads or gets the link."""
     if (before := asked()).run is not None:
         st.session_state[_WRITTEN], st.session_state[_OLD] = Asked(), before
         st.query_params.clear()
@@ -170,13 +170,6 @@ def leave(session: Session, run: str) -> None:
     session.choices = chosen | {name: state[name] for name in _OBJECTS if name in state}
     if run:
         session.runs.remember(run, View(chosen, session.slots))
-
-
-def forget() -> None:
-    """Take a view out of the address that is not the page's any more, so that a reload does not go back to it."""
-    if asked().run is not None:
-        st.session_state[_WRITTEN] = Asked()
-        st.query_params.clear()
 
 
 def choices() -> dict[str, Any]:

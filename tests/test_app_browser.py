@@ -1,62 +1,19 @@
 """The app in a real browser: a file goes in, and the residual is read off the page."""
 
-import os
 import re
-import shutil
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from browser_tools import SOON, address, adds_up, browser, give, keep_picture, page, said, visitor
 from corpus.keras_files import X, list_of_layers
 from torch import nn
 
 from benchmarks.tab import served
 
-ROOT = Path(__file__).parents[1]
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-SOON = 90_000  # milliseconds in which everything here surely happens
-
+__all__ = ["address", "browser", "page", "visitor"]  # the fixtures
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        why = "there is no chromium on the PATH; Debian's package of that name has it"
-        pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def address():
-    with served() as (_, port):
-        yield f"http://127.0.0.1:{port}"
-
-
-@pytest.fixture
-def page(browser, address):
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(SOON)
-    page = context.new_page()
-    page.goto(address)
-    yield page
-    context.close()
 
 
 class Net(nn.Module):
@@ -85,28 +42,6 @@ def files(tmp_path_factory):
         return folder, net(x).item(), net(torch.zeros_like(x)).item()
 
 
-def give(page, place, file):
-    """Choose a file in the sidebar's uploader at this place, as a person does who sees the page at rest.
-
-    Streamlit 1.67 empties its queue of messages as a run starts, also of the answer that a browser needs before it may
-    send a file; the widget then stays empty. Two files within a moment can meet that.
-    """
-    uploader = page.locator("section[data-testid=stSidebar] input[type=file]").nth(place)
-    uploader.wait_for(state="attached")
-    page.get_by_role("button", name="Cancel").wait_for(state="detached")
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
-    uploader.set_input_files(file)
-
-
-def number(text):
-    return float(text.replace("−", "-").replace(",", ""))
-
-
-def said(page, part):
-    """A number that the stage says."""
-    return number(page.get_by_test_id(part).inner_text())
-
-
 def test_upload_run_and_read_the_residual_off_the_page(page, files):
     folder, prediction, baseline = files
     page.get_by_text("My files").click()
@@ -121,6 +56,7 @@ def test_upload_run_and_read_the_residual_off_the_page(page, files):
     assert said(page, "prediction") == pytest.approx(prediction, rel=1e-3)
     assert said(page, "baseline-prediction") == pytest.approx(baseline, rel=1e-3)
     assert said(page, "difference") == pytest.approx(prediction - baseline, rel=1e-2)
+    keep_picture(page, "own-pytorch")
 
 
 def test_an_old_h5_is_explained_with_the_meaning_it_was_trained_with(page, tmp_path):
@@ -137,7 +73,8 @@ def test_an_old_h5_is_explained_with_the_meaning_it_was_trained_with(page, tmp_p
     page.get_by_role("heading", name="Turbofan=2").wait_for()
     page.get_by_text("hard_sigmoid is meant as clip(0.2x + 0.5)").wait_for()
     assert said(page, "prediction") == pytest.approx(old.expected[0, 0], abs=6e-5)  # shown to four digits
-    page.get_by_test_id("residual").filter(has_text="Adds up").wait_for()
+    adds_up(page)
+    keep_picture(page, "own-keras")
     page.get_by_test_id("stTopNavLink").filter(has_text="Layers").first.click()
     page.get_by_role("heading", name="How open the gates were").wait_for()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import axe_playwright_python
 import pytest
-from test_app_browser import SOON, address, browser  # noqa: F401  fixtures
+from browser_tools import SOON, address, browser  # noqa: F401  fixtures
 
 pytestmark = pytest.mark.browser
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from test_app_browser import address, browser, page  # noqa: F401  fixtures
+from browser_tools import address, browser, page, visitor  # noqa: F401  fixtures
 
 pytestmark = pytest.mark.browser
 

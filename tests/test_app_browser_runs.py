@@ -3,33 +3,11 @@
 import re
 
 import pytest
-from test_app_browser import SOON, browser, files, give
+from browser_tools import address, browser, give, keep_picture, visitor
+from test_app_browser import files
 
-from benchmarks.tab import served
-
-__all__ = ["browser", "files"]  # the fixtures
+__all__ = ["address", "browser", "files", "visitor"]  # the fixtures
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with served(PAIRLIFT_DATA=str(tmp_path_factory.mktemp("data"))) as (_, port):
-        yield f"http://127.0.0.1:{port}"
-
-
-@pytest.fixture
-def visitor(browser):
-    """Another browser, with cookies of its own."""
-    contexts = []
-
-    def come():
-        contexts.append(browser.new_context(viewport={"width": 1280, "height": 800}))
-        contexts[-1].set_default_timeout(SOON)
-        return contexts[-1].new_page()
-
-    yield come
-    for context in contexts:
-        context.close()
 
 
 def shown(page):
@@ -88,6 +66,7 @@ def test_own_files_are_there_after_a_reload_and_their_link_shows_the_result_else
     assert colleague.url == second
     colleague.get_by_text("Somebody shared this run with you").wait_for()
     assert colleague.get_by_role("button", name="Delete").count() == 0
+    keep_picture(colleague, "link")
 
 
 def test_a_second_tab_shows_the_same_and_a_deleted_run_is_gone_for_all(visitor, address):

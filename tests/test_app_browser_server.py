@@ -5,7 +5,7 @@ from threading import Thread
 
 import psutil
 import pytest
-from test_app_browser import SOON, browser, give  # noqa: F401  a fixture
+from browser_tools import SOON, browser, give  # noqa: F401  a fixture
 
 from benchmarks.tab import served, until
 

@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from browser_tools import SOON, address, browser  # noqa: F401  fixtures
 from stage_page import ADDRESS, answer, data_of, mount, scene_from
-from test_app_browser import SOON, address, browser  # noqa: F401  fixtures
 
 from explain_core.stage.view import view
 from explain_core.words import number, signed

@@ -211,7 +211,7 @@ def _flat(
             fixes.append(Fix("Each row is a sequence of its own", {"unfold": 1}))
         if width is not None and width % features == 0 and steps > width // features:
             own = width // features
-            fixes += [Fix(f"Take the last {own} timesteps", {"last": own}), cut_windows(steps, own)]
+            fixes += [Fix(f"Take the last {counted(own, 'timestep')}", {"last": own}), cut_windows(steps, own)]
         raise InputError(
             f"The model takes {width} numbers at once; the sequence has {steps} timesteps of {features} features, "
             f"{steps * features} numbers.",

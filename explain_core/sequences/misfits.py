@@ -97,10 +97,12 @@ def wrong_steps(one: xr.DataArray, wanted: int, where: str) -> InputError:
     steps = one.sizes["time"]
     fixes: tuple[Fix, ...]
     if steps > wanted:
-        fixes = (Fix(f"Take the last {wanted} timesteps", {"last": wanted}), cut_windows(steps, wanted))
+        fixes = (Fix(f"Take the last {counted(wanted, 'timestep')}", {"last": wanted}), cut_windows(steps, wanted))
         if steps % wanted == 0:
             whole = {"window": wanted, "stride": wanted}
-            fixes += (Fix(f"The rows are {steps // wanted} sequences of {wanted} timesteps", whole),)
+            fixes += (
+                Fix(f"The rows are {counted(steps // wanted, 'sequence')} of {counted(wanted, 'timestep')}", whole),
+            )
         hint = "Cut the sequence to that length, or export the model for this one."
     else:
         fixes = (
@@ -120,4 +122,4 @@ def cut_windows(steps: int, wanted: int) -> Fix:
     """Windows at every step, or fewer where they would be too many to choose from."""
     stride = 1 if steps - wanted < _MOST_WINDOWS else wanted
     every = "" if stride == 1 else f", one every {stride}"
-    return Fix(f"Cut windows of {wanted} timesteps{every}", {"window": wanted, "stride": stride})
+    return Fix(f"Cut windows of {counted(wanted, 'timestep')}{every}", {"window": wanted, "stride": stride})

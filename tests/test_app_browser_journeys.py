@@ -1,0 +1,185 @@
+"""Ways through the app from the first to the last step, as people go them, in a real browser.
+
+Others are in test_app_browser.py (own files of PyTorch and Keras) and in test_app_browser_runs.py (reload, link, back).
+"""
+
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from browser_tools import (
+    address,
+    adds_up,
+    at_rest,
+    browser,
+    give,
+    keep_picture,
+    number,
+    own_files,
+    page,
+    said,
+    visitor,
+)
+from test_app_inputs import WALK, EachStep, TimeFirst, program, table
+from torch import nn
+
+import explain_core as xc
+
+__all__ = ["address", "browser", "page", "visitor"]  # the fixtures
+pytestmark = pytest.mark.browser
+
+STEPS = len(WALK)
+
+
+def file(name, data):
+    """A file as a browser's file dialog gives it."""
+    return {"name": name, "mimeType": "application/octet-stream", "buffer": data}
+
+
+def time_first():
+    """A model that takes (time, sample, feature), as a file."""
+    return program(TimeFirst(), torch.randn(STEPS, 2, 3), dynamic=({1: torch.export.Dim.DYNAMIC},))
+
+
+def values_of_rows(page):
+    """Totals of the stage's rows by their names."""
+    labels, totals = page.get_by_test_id("row").locator(".name"), page.get_by_test_id("row-total")
+    amounts = [number(re.match(r"[+−\d.,e]+", text)[0]) for text in totals.all_inner_texts()]
+    return dict(zip(labels.all_inner_texts(), amounts, strict=True))
+
+
+def test_from_a_demo_to_its_report_that_opens_without_a_network(page, browser, tmp_path):
+    adds_up(page)
+    keep_picture(page, "demo")
+    headline = page.get_by_test_id("headline").inner_text()
+    rows = values_of_rows(page)
+    page.get_by_test_id("so-0").click()
+    page.get_by_test_id("note").filter(has_text="totals are of what is visible").wait_for()
+    page.get_by_test_id("stPopover").filter(has_text="Take away").get_by_role("button").first.click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Report (HTML)").click()
+    report = tmp_path / "report.html"
+    download.value.save_as(report)
+
+    alone = browser.new_context(offline=True)
+    asked = []
+    opened = alone.new_page()
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.goto(report.as_uri())
+    adds_up(opened)
+    assert opened.get_by_test_id("headline").inner_text() == headline
+    assert values_of_rows(opened) == rows
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    keep_picture(opened, "report")
+    alone.close()
+
+
+def test_a_model_that_takes_time_first(page):
+    own_files(page)
+    give(page, "Model", file("gru.pt2", time_first()))
+    page.get_by_text("The model takes time first").wait_for()
+    give(page, "Sequence", file("walk.csv", table(WALK)))
+    adds_up(page)
+    baseline = np.broadcast_to(WALK.mean(axis=0), (STEPS, 1, 3)).astype("float32")
+    found = xc.explain(TimeFirst(), WALK[:, None], baseline, sample_axis=1)
+    assert said(page, "prediction") == pytest.approx(found.prediction.item(), abs=1e-3)
+    assert values_of_rows(page) == pytest.approx(
+        dict(zip(("speed", "slope", "load"), found.by_feature().values.ravel(), strict=True)), rel=1e-2, abs=1e-3
+    )
+    keep_picture(page, "time-first")
+
+
+def test_a_model_that_answers_at_each_step_has_a_map_and_a_slider(page):
+    own_files(page)
+    model = EachStep()
+    give(page, "Model", file("tagger.pt2", program(model, torch.randn(1, STEPS, 3))))
+    page.get_by_text("Now give a sequence in the sidebar").wait_for()
+    give(page, "Sequence", file("walk.csv", table(WALK)))
+    adds_up(page)
+    page.get_by_text("All output steps").wait_for()
+    page.locator("[data-testid=stMain] .js-plotly-plot").first.wait_for()
+    found = xc.explain(model, WALK[None], "mean", target=[(i, 0) for i in range(STEPS)])
+    slider = page.get_by_role("slider", name="Output step")
+    for step in (STEPS, STEPS - 1, STEPS - 2):
+        page.get_by_test_id("headline").filter(has_text=f"step {step}").wait_for()
+        assert said(page, "prediction") == pytest.approx(found.prediction.values[0, step - 1], rel=1e-2, abs=1e-3)
+        at_rest(page)
+        slider.press("ArrowLeft")
+    page.get_by_test_id("headline").filter(has_text=f"step {STEPS - 3}").wait_for()
+    keep_picture(page, "each-step")
+
+
+class Long(nn.Module):
+    """A last answer, or one for each step, to 60 features."""
+
+    def __init__(self, units, each=False):
+        super().__init__()
+        torch.manual_seed(7)
+        self.each = each
+        self.lstm = nn.LSTM(60, units, batch_first=True)
+        self.head = nn.Linear(units, 1)
+
+    def forward(self, x):
+        states = self.lstm(x)[0]
+        return self.head(states if self.each else states[:, -1])
+
+
+def long_walk(steps=1500):
+    return np.random.default_rng(5).normal(size=(steps, 60)).cumsum(axis=0).astype("float32") / 20
+
+
+def array(values):
+    held = io.BytesIO()
+    np.save(held, values)
+    return held.getvalue()
+
+
+def test_1500_steps_of_60_features_are_seen_and_zoomed(page):
+    own_files(page)
+    give(page, "Model", file("long.pt2", program(Long(8), torch.randn(1, 1500, 60))))
+    page.get_by_text("Now give a sequence in the sidebar").wait_for()
+    give(page, "Sequence", file("long.npy", array(long_walk()[None])))
+    adds_up(page)
+    assert "Each column is the sum of" in page.get_by_test_id("note").inner_text()
+    page.get_by_test_id("matters").click()
+    page.get_by_test_id("note").filter(has_text="timesteps of 1,500: totals are of what is visible").wait_for()
+    keep_picture(page, "1500-steps")
+
+
+def focused(page):
+    """What has the focus, also in a shadow root: its words or its part's name."""
+    return page.evaluate("""() => {
+        let at = document.activeElement;
+        while (at?.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
+        return at?.dataset.testid || at?.getAttribute("aria-label") || at?.textContent || "";
+    }""")
+
+
+def tab_to(page, wanted):
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if wanted in focused(page):
+            return
+    pytest.fail(f"Tab did not reach {wanted!r}")
+
+
+def test_keys_alone_lead_from_the_start_to_the_value_of_a_cell(page):
+    adds_up(page)
+    at_rest(page)
+    tab_to(page, "Demo")
+    page.keyboard.type("snow")
+    page.keyboard.press("Enter")
+    page.locator(".stage:not(.dimmed)").get_by_role("heading", name="Snowmelt").wait_for()
+    adds_up(page)
+    at_rest(page)
+    tab_to(page, "grid")
+    for key in ("Control+Home", "ArrowDown", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    live = page.get_by_test_id("live")
+    live.filter(has_text="Chosen: ").wait_for()
+    what, moved = (page.get_by_test_id(part).inner_text() for part in ("what", "moved"))
+    assert live.inner_text().startswith(f"Chosen: {what}, ")
+    assert moved in live.inner_text()
+    keep_picture(page, "keyboard")

@@ -73,8 +73,23 @@ def at_rest(page):
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
 
+def choose(page, menu, option):
+    """Choose in a menu of the sidebar. One that opens just as the script runs closes with that, and is opened again."""
+    from playwright.sync_api import TimeoutError
+
+    wanted = page.get_by_role("option", name=option)
+    for _ in range(10):
+        at_rest(page)
+        page.get_by_role("combobox", name=menu).click()
+        try:
+            return wanted.click(timeout=3_000)
+        except TimeoutError:
+            page.keyboard.press("Escape")
+    return wanted.click()
+
+
 def own_files(page):
-    page.get_by_text("My own files").click()
+    page.get_by_text("My files").click()
     page.get_by_role("heading", name="Explain your own model").wait_for()
 
 

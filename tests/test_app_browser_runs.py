@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browser_tools import address, browser, give, keep_picture, visitor
+from browser_tools import address, browser, choose, give, keep_picture, visitor
 from test_app_browser import files
 
 __all__ = ["address", "browser", "files", "visitor"]  # the fixtures
@@ -33,8 +33,7 @@ def test_own_files_are_there_after_a_reload_and_their_link_shows_the_result_else
     at_run(page)
     page.get_by_text("My baseline file").wait_for(state="detached")
     words, url = shown(page), page.url
-    page.get_by_role("combobox", name="Compare with").click()
-    page.get_by_role("option", name="Median of my sequences").click()
+    choose(page, "Compare with", "Median over time")
     page.wait_for_url(lambda now: "run=" in now and now != url)
     other, second = shown(page), page.url
     assert other != words
@@ -50,8 +49,7 @@ def test_own_files_are_there_after_a_reload_and_their_link_shows_the_result_else
     page.get_by_text(other).wait_for()
     assert page.url == second
     page.get_by_text("walk.csv").first.wait_for()  # the files are held still
-    page.get_by_role("combobox", name="Compare with").click()
-    page.get_by_role("option", name="Zeros").click()
+    choose(page, "Compare with", "Average over time")
     page.get_by_text(words).wait_for()
 
     colleague = visitor()

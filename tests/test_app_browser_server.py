@@ -5,7 +5,7 @@ from threading import Thread
 
 import psutil
 import pytest
-from browser_tools import SOON, browser, give  # noqa: F401  a fixture
+from browser_tools import SOON, browser, give, own_files  # noqa: F401  a fixture
 
 from benchmarks.tab import served, until
 
@@ -28,11 +28,6 @@ def page(browser, server):  # noqa: F811
     page.goto(server[1])
     yield page
     context.close()
-
-
-def own_files(page):
-    page.get_by_text("My files").click()
-    page.get_by_role("heading", name="Explain your own model").wait_for()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from browser_tools import browser
 from test_figures import DAYS, explanation, small, with_gates
 
 from explain_core import contrast
@@ -24,8 +24,9 @@ from explain_core.report.asked import MOST_BYTES
 from explain_core.report.lines import python_lines
 from explain_core.stage import Words, scene_of
 
+__all__ = ["browser"]  # the fixture
+
 ROOT = Path(__file__).parents[1]
-CHROMIUM = shutil.which("chromium")
 HOSTILE = "</script><script>window.ran = 1</script><img src=x onerror='window.ran = 2'>\"&<!--"
 WORDS = Words(title="Load", sequence="one day", headline="It is **10**.", baseline="an average day", unit="kW")
 
@@ -185,19 +186,6 @@ def test_there_are_no_lines_for_what_explain_does_not_make():
     ex = small()
     ex.attrs["method"] = "Gradient x input"
     assert python_lines(ex, Facts(words={}, asked=Asked(np.ones(3)))) == ""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        why = "there is no chromium on the PATH; Debian's package of that name has it"
-        pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.browser

@@ -166,7 +166,7 @@ def test_gates_page_shows_each_layer(app):
 def test_uploaded_state_dict_and_csv(app):
     wait(app)
     upload(app, ("walk.pth", state_dict()), ("walk.csv", CSV))
-    assert "Press **Explain**" in text(app)
+    assert "Then press **Explain**" in text(app)
     assert app.selectbox(key="option read").options[0] == "last step"
     press_explain(app)
     wait(app)

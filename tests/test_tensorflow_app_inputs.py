@@ -54,6 +54,7 @@ def test_a_keras_model_of_a_sequence_and_numbers_beside_it(app, files):
     app.file_uploader(key=f"upload input {place}").set_value(("person.csv", person, "text/csv"))
     wait(app)
     app.selectbox(key="sequence files").set_value("south")
+    app.selectbox(key="baseline files").set_value("Zeros")  # which the library compares with where nothing is said
     wait(app)
     found, wanted = shown(app), np.load(files / "wanted.npz")
     assert found.input_names == ["series", "person"]
@@ -65,6 +66,8 @@ def test_a_keras_model_that_takes_time_first(app, files):
     wait(app)
     upload(app, ("time_first.keras", (files / "time_first.keras").read_bytes()), ("walk.csv", table(WALK)))
     assert "The model takes **time first**" in text(app)
+    app.selectbox(key="baseline files").set_value("Zeros")
+    wait(app)
     found, wanted = shown(app), np.load(files / "wanted.npz")
     assert found.attributions.dims == ("sample", "time", "feature")
     np.testing.assert_allclose(found.attributions.values[0], wanted["walk"].reshape(STEPS, 3), atol=1e-6)

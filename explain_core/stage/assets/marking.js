@@ -9,7 +9,7 @@ export function mark(stage) {
   const { data, state, parts, view } = stage;
   if (!view) return;
   const hot = state.dragged ?? state.hovered ?? (state.cursor && stage.placeOf(state.cursor));
-  const place = hot ?? state.chosen;
+  const place = isSame(hot, state.chosen) ? state.chosen : (hot ?? state.chosen);
   frameOf(stage, ".band", state.dragged ?? state.chosen, true);
   frameOf(stage, ".spot", state.hovered, false);
   frameOf(stage, ".cursor", state.cursor && stage.placeOf(state.cursor), false);
@@ -52,6 +52,10 @@ export function mark(stage) {
       : strongestOf(sums, 5).map(({ key, amount }) => ({ label: data.features[key].name, amount, first: state.first, last: state.last, features: [key] }));
     showWhole(parts.inspector, data, { visible: view.total, first: state.first, last: state.last, parts: data.features.length > 1 || data.tokens ? parts4 : [], onPart });
   }
+}
+
+function isSame(a, b) {
+  return Boolean(a && b) && a.first === b.first && a.last === b.last && a.row === b.row;
 }
 
 function frameOf(stage, name, place, isBand) {

@@ -65,6 +65,7 @@ export function wheeling(panel, stage, stepAt) {
 export function keyed(grid, stage) {
   let anchor = null; // where a range by Shift began
   grid.addEventListener("keydown", (event) => {
+    stage.settle();
     const { state, view } = stage;
     const [C, R] = [view.first.length, view.rows.length];
     const cursor = state.cursor ?? { row: 0, column: 0 };

@@ -8,7 +8,7 @@ import { paint } from "./painting.js";
 import { part, patient } from "./parts.js";
 import { keyed, pointing, wheeling } from "./reach.js";
 import { skeletonOf } from "./skeleton.js";
-import { arraysOf, limitOf, overviewOf, rowsOf, strongestOf, viewOf, within } from "./view.js";
+import { arraysOf, columnsOf, limitOf, overviewOf, rowsOf, strongestOf, viewOf, within } from "./view.js";
 
 const SETTLED = 300; // milliseconds after the last change until Python hears of it
 
@@ -129,11 +129,15 @@ class Stage {
     this.parts[tool].setAttribute("aria-pressed", String(this.state[name]));
   }
 
-  /** Another view of the sequence. */
+  /** Another view of the sequence; the cursor stays on its step, or at the end next to it. */
   go({ first, last }) {
     const view = this.fitting({ first, last });
     if (view.first === this.state.first && view.last === this.state.last) return;
+    this.settle();
+    const { cursor } = this.state;
+    const step = cursor && this.view.first[cursor.column];
     this.set({ ...view, hovered: null });
+    if (cursor) this.state.cursor = { row: cursor.row, column: this.columnOf(step) };
     this.tellView(view);
   }
 
@@ -193,6 +197,12 @@ class Stage {
 
   placeOf(cursor) {
     return { first: this.view.first[cursor.column], last: this.view.last[cursor.column], row: this.view.rows[cursor.row] };
+  }
+
+  /** The visible column that has a step, or the one next to it. */
+  columnOf(step) {
+    const { first } = columnsOf(this.state.first, this.state.last, this.most);
+    return Math.max(0, first.findLastIndex((start) => start <= step));
   }
 
   /** The visible cell that moved most. */
@@ -275,6 +285,11 @@ class Stage {
       if (this.stale) paint(this);
       else mark(this);
     });
+  }
+
+  /** Draw now what waits for the next frame: a key acts on what the keys before it made. */
+  settle() {
+    if (this.stale) paint(this);
   }
 
   leave() {

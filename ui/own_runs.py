@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import explain_core
 from explain_core.errors import ExplainError, RunError
 from explain_core.explanation import Explanation
+from explain_core.installed import versions_of
 from explain_core.jobs.limits import Limits
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.opening import ModelSource
@@ -32,7 +32,7 @@ from ui.subjects import Subject, digest, file_digest
 
 _log = logging.getLogger("pairlift.runs")
 _KEPT_VIEWS = 100
-_PACKAGES = {"torch": "torch", "tensorflow": "tensorflow", "numpy": "numpy"}
+_PACKAGES = ("torch", "tensorflow", "numpy")
 
 
 @dataclass(frozen=True)
@@ -174,13 +174,7 @@ def _about(shown: Shown, request: Request, seconds: float, origin: dict[str, str
 @cache
 def versions() -> dict[str, str]:
     """Of PairLift and what it stands on, where it is installed."""
-    found = {"PairLift": explain_core.__version__, "Python": platform.python_version()}
-    for package, name in _PACKAGES.items():
-        try:
-            found[name] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"PairLift": explain_core.__version__, "Python": platform.python_version()} | versions_of(_PACKAGES)
 
 
 def _content(shown: Shown) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 
 from explain_core.explanation import Explanation, by_name
+from explain_core.installed import versions_of
 from explain_core.report.asked import Asked
 from explain_core.stage import Words
 
@@ -48,14 +48,9 @@ def versions(explanation: Explanation) -> dict[str, str]:
     import explain_core
 
     framework = _FRAMEWORKS.get(str(explanation.attrs.get("framework", "")))
-    names = ["numpy", "xarray", *([framework] if framework else [])]
-    found = {"PairLift": explain_core.__version__}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return {"PairLift": explain_core.__version__} | versions_of(
+        ["numpy", "xarray", *([framework] if framework else [])]
+    )
 
 
 def data_fingerprint(explanation: Explanation) -> str:

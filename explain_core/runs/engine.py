@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from explain_core.installed import versions_of
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FRAMEWORKS = ("torch", "tensorflow", "keras", "numba", "numpy")
@@ -17,9 +18,5 @@ def engine_digest() -> str:
     found = hashlib.sha256()
     for file in sorted(_PACKAGE.rglob("*.py")):
         found.update(str(file.relative_to(_PACKAGE)).encode() + b"\0" + file.read_bytes() + b"\0")
-    for name in _FRAMEWORKS:
-        try:
-            found.update(f"{name} {version(name)}\0".encode())
-        except PackageNotFoundError:
-            found.update(f"{name} none\0".encode())
+    found.update(str(versions_of(_FRAMEWORKS)).encode())
     return found.hexdigest()[:24]

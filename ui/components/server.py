@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 import pandas as pd
 import streamlit as st
 from streamlit import config
 
 import explain_core
+from explain_core.installed import versions_of
 from explain_core.jobs.limits import Limits, in_gb
 from explain_core.jobs.sandbox import status
 from explain_core.models.permission import FLAG, code_is_trusted
@@ -98,7 +98,8 @@ def limits_table(limits: Limits) -> pd.DataFrame:
 def versions_table() -> pd.DataFrame:
     """What is installed; nothing is imported for it."""
     rows = [("PairLift", explain_core.__version__), ("Python", platform.python_version())]
-    rows += [(title, _version(package)) for package, title in _PACKAGES.items()]
+    found = versions_of(_PACKAGES)
+    rows += [(title, found.get(package, "not installed")) for package, title in _PACKAGES.items()]
     rows.append(("Operating system", f"{platform.system()} {platform.release()}"))
     return _table(rows, ["What", "Version"])
 
@@ -109,10 +110,3 @@ def _table(rows: list[tuple], columns: list[str]) -> pd.DataFrame:
 
 def _ttl() -> str:
     return f"{config.get_option('server.disconnectedSessionTTL')} seconds"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

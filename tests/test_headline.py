@@ -11,7 +11,7 @@ from ui.subjects import Subject
 ZEROS = Baseline("Zeros", "a sequence of zeros", "zeros")
 
 
-def sentence(sizes, output="Output", others=(), **subject):
+def sentence(sizes, output="Output", others=(), baseline=ZEROS, of=None, **subject):
     """The headline of a result whose inputs add up to these amounts."""
     names = [output, *others]
     items = [
@@ -20,7 +20,7 @@ def sentence(sizes, output="Output", others=(), **subject):
     ]
     whole = np.full((1, len(names)), sum(sizes.values()))
     ex = build_explanation(items, whole, whole * 0, output_labels=names, keep_output=False)
-    return headline(Shown(Subject("Ward", "a", None, None, **subject), ZEROS, ex, "key"), output)
+    return headline(Shown(Subject("Ward", "a", None, None, **subject), baseline, ex, "key"), of or output)
 
 
 def test_each_input_has_its_part_the_largest_first():
@@ -45,3 +45,9 @@ def test_the_output_is_named_where_it_is_no_matter_of_course(output, others, sub
 
 def test_a_name_makes_nothing_bold():
     assert sentence({"x": 1.0, "**y**": 1.0}, "**z**").count("**") == 4  # the two numbers
+    scores = sentence({"x": 1.0}, "calm", ("**shock**",), output_unit="logit")
+    assert scores.count("**") == 6
+    other = sentence({"x": 1.0}, "calm", ("**shock**",), of="**shock**", output_unit="logit")
+    assert other.count("**") == 8  # both names, and two numbers
+    compared = Baseline("Another sequence", "“**south**”", "zeros")
+    assert sentence({"x": 1.0}, baseline=compared).count("**") == 4

@@ -75,8 +75,8 @@ def headline(shown: Shown, output: str) -> str:
     """Prediction against baseline prediction in one sentence, its numbers between two asterisks."""
     prediction, baseline = shown.values(output)
     unit = shown.unit
-    than = f"**{signed(prediction - baseline, unit)}** against {number(baseline, unit)} for {shown.baseline.words}"
-    than += _by_input(shown, output)
+    than = f"**{signed(prediction - baseline, unit)}** against {number(baseline, unit)} for "
+    than += _plain(shown.baseline.words) + _by_input(shown, output)
     if shown.probabilities is None:
         return f"The model predicts **{number(prediction, unit)}**{_which(shown, output)}: {than}."
     answer = (
@@ -84,7 +84,7 @@ def headline(shown: Shown, output: str) -> str:
     )
     if output == shown.likeliest:
         return f"{answer} with a score of **{number(prediction)}**: {than}."
-    return f"{answer}. **{output}** has a score of **{number(prediction)}**: {than}."
+    return f"{answer}. **{_plain(output)}** has a score of **{number(prediction)}**: {than}."
 
 
 def _which(shown: Shown, output: str) -> str:

@@ -29,21 +29,20 @@ _WRITTEN = "address written"  # in the session's state: the view that this app p
 _OLD = "address old"  # the view that was in the address when something else was chosen
 _LEFT = "choices left"  # what the sidebar held when the run before ended
 _PROBLEM = "address problem"
-CHOICES = (
-    *(
-        "source",
-        "demo",
-        "sequence",
-        "baseline",
-        "output",
-        "option ",
-        "layout ",
-        "confirmed ",
-        "words ",
-        "backend",
-        "device",
-    ),
-    *("kept run", "scaling"),
+CHOICES = (  # how the keys of widgets begin whose choices lead to a view
+    "source",
+    "demo",
+    "sequence",
+    "baseline",
+    "output",
+    "option ",
+    "layout ",
+    "confirmed ",
+    "words ",
+    "backend",
+    "device",
+    "kept run",
+    "scaling",
 )
 _OBJECTS = ("data options", "options of", "outputs chosen")  # what else was chosen, and is no widget's
 

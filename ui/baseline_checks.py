@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from explain_core.sequences.labelled import valid_steps
 from explain_core.words import number
 from ui.baselines import SCALED_ZEROS, ZEROS, Baseline, Material, in_own_units, values_of
 
@@ -104,7 +103,7 @@ def _outside(baseline: Baseline, material: Material) -> list[Finding]:
     """Features of which the baseline has values that none of the known sequences has."""
     fitted, features = material.fitted, material.features
     base = _real(in_own_units(values_of(baseline, fitted), fitted), material).reshape(-1, len(features))
-    known = valid_steps(material.sequences)
+    known = material.real_steps
     if material.training is not None:
         known = np.concatenate([known, material.training[0].reshape(-1, len(features))])
     low, high = known.min(axis=0), known.max(axis=0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,11 @@ class Material:
     def features(self) -> list[str]:
         """Names of the columns that a person knows."""
         return [str(name) for name in self.sequences["feature"].values]
+
+    @cached_property
+    def real_steps(self) -> np.ndarray:
+        """Of all sequences, without padding: (steps, feature), in the person's own units."""
+        return valid_steps(self.sequences)
 
     @property
     def names(self) -> list[str]:
@@ -203,7 +208,7 @@ def _of_training(material: Material, label: str) -> Baseline:
 def _of_sequences(material: Material, label: str) -> Baseline:
     is_average = label.startswith("Average")
     middle, word = (np.mean, "average") if is_average else (np.median, "median")
-    values = everywhere(middle(valid_steps(material.sequences), axis=0)[None], material.fitted)
+    values = everywhere(middle(material.real_steps, axis=0)[None], material.fitted)
     if not material.others:
         note = f"Against its own {word} over time: which steps stand out within this sequence."
         return Baseline(label, f"its own {word} over time", values, note=note)

@@ -22,7 +22,7 @@ from ui.csv_file import csv_bytes
 from ui.in_words import Shown, words_of
 from ui.parts import file_name
 from ui.reopened import put_away
-from ui.subjects import file_digest, request_key
+from ui.subjects import file_digest
 
 _MOST_OUTPUTS = 12  # of a report, each with its numbers
 
@@ -32,9 +32,8 @@ def take_away(shown: Shown, output: str) -> None:
     """Everything that can be taken away of a result; ``output`` is the one that is looked at."""
     name = file_name(shown.subject.title, shown.subject.sequence)
     of = f"{name}-{file_name(output)}" if shown.has_several else name
-    request = frame.choice().request
-    if request is not None and request_key(request) != shown.key:
-        request = None
+    asked = frame.choice()
+    request = asked.request if asked.key == shown.key else None
     model = _model_sha256(shown)
     _button(
         "Report (HTML)",

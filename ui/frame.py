@@ -21,7 +21,7 @@ from ui.obstacles import draw_obstacle
 from ui.outputs import choose_shown, remember
 from ui.session import Outcome, Session
 from ui.sidebar import Choice, draw
-from ui.subjects import digest, request_key
+from ui.subjects import digest
 from ui.visitor import owner
 
 _inside = ContextVar("inside", default=False)  # whether a page is being drawn beside the sidebar
@@ -136,17 +136,23 @@ def explanation() -> Shown | None:
         if asked.missing:
             st.info(asked.missing, icon=":material/upload_file:")
         return None
-    key = request_key(asked.request)
-    if not asked.asked and not session().knows(key):
+    outcome = result_of(asked)
+    if outcome is None:
         words = "Look under **Model** whether what its file does not say is true. Then press **Explain**."
         st.info(words, icon=":material/play_arrow:")
         return None
-    outcome = session().explanation(key, asked.request)
     if outcome.running or outcome.error:
         wait_or_say(outcome)
         return None
-    shown = Shown(asked.subject, asked.baseline, session().load(key), key)
+    shown = Shown(asked.subject, asked.baseline, session().load(asked.key), asked.key)
     return _draws(replace(shown, run=_keep(shown, outcome)))
+
+
+def result_of(asked: Choice) -> Outcome | None:
+    """The explanation of a request, which starts where it is to be run; None where it is not."""
+    if asked.request is None or not (asked.asked or session().knows(asked.key)):
+        return None
+    return session().explanation(asked.key, asked.request)
 
 
 def _draws(shown: Shown) -> Shown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import streamlit as st
@@ -62,6 +63,11 @@ class Choice:
     obstacle: Obstacle | None = None
     kept: Shown | None = None
     nothing_kept: bool = False
+
+    @cached_property
+    def key(self) -> str:
+        """What the result of the request is known by; digesting its arrays takes a while, and is done once."""
+        return "" if self.request is None else request_key(self.request)
 
     @property
     def missing(self) -> str:
@@ -205,10 +211,11 @@ def _ask(
     if asked:  # what is chosen from now on is explained by itself
         session.asked.add(("explained", source.path))
     request = subject.request(baseline, wanted.target, backend, device)
-    if not session.knows(request_key(request)):  # the page draws it afterwards
+    choice = Choice(None, source, opening, subject, baseline, request, asked, data=data)
+    if not session.knows(choice.key):  # the page draws it afterwards
         with button:
             draw_preview(material, baseline)
-    return Choice(None, source, opening, subject, baseline, request, asked, data=data)
+    return choice
 
 
 def _upload(session: Session, label: str, key: str, words: str) -> Path | None:

@@ -16,7 +16,6 @@ from ui import frame
 from ui.errors import plain
 from ui.in_words import Shown
 from ui.parts import chart, csv_button
-from ui.subjects import request_key
 
 
 def draw_parity(shown: Shown) -> None:
@@ -29,7 +28,7 @@ def draw_parity(shown: Shown) -> None:
     if not is_installed(other):
         st.info(f"{TITLES[other]} is not installed here, so there is nothing to compare with.", icon=":material/info:")
         return
-    key = request_key(request)
+    key = shown.key
     first = session.outcome(("parity", key), request.model, parity_own, request)
     if first.value is None:
         frame.wait_or_say(first)

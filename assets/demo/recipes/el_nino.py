@@ -99,16 +99,7 @@ def make(wheels: Path, out: Path) -> None:
         )
         for i, note in chosen.items()
     ]
-    metrics = {
-        "name": "RMSE",
-        "unit": "°C",
-        "lower_is_better": True,
-        "split": "every month of 1995-2010; trained on 1950-1994",
-        "n": len(truth),
-        "model": folder.rmse(predicted[:, 0], truth),
-        "shipped_n": len(chosen),
-        "shipped_model": folder.rmse(predicted[list(chosen), 0], truth[list(chosen)]),
-    }
+    metrics = folder.rmse_metrics("°C", "every month of 1995-2010; trained on 1950-1994", predicted, truth, chosen)
     background = x[~held_out][folder.evenly(int((~held_out).sum()), 32)]
     folder.write(out, TEXT, metrics, references, sequences, background, x[~held_out].mean((0, 1)))
 

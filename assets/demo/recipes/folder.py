@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,31 @@ def write(
     }
     content = json.dumps(manifest, indent=2, ensure_ascii=False)
     (folder / "demo.json").write_text(content + "\n", encoding="utf-8")
+
+
+def rmse_metrics(
+    unit: str, split: str, predicted: np.ndarray, observed: np.ndarray, shipped: Iterable[int]
+) -> dict[str, Any]:
+    """How well a regression does on all that was held out, and on the part that is shipped.
+
+    Args:
+        unit: of what is predicted.
+        split: what was held out, in words.
+        predicted: (n, 1).
+        observed: (n,).
+        shipped: positions of the sequences that are shipped.
+    """
+    chosen = list(shipped)
+    return {
+        "name": "RMSE",
+        "unit": unit,
+        "lower_is_better": True,
+        "split": split,
+        "n": len(observed),
+        "model": rmse(predicted[:, 0], observed),
+        "shipped_n": len(chosen),
+        "shipped_model": rmse(predicted[chosen, 0], observed[chosen]),
+    }
 
 
 def rmse(predicted: np.ndarray, observed: np.ndarray) -> float:

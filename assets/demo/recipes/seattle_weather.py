@@ -150,16 +150,7 @@ def make(wheels: Path, out: Path) -> None:
         )
         for i, note in chosen.items()
     ]
-    metrics = {
-        "name": "RMSE",
-        "unit": "°C",
-        "lower_is_better": True,
-        "split": "every day of 2015; trained on 2012-2014",
-        "n": len(truth),
-        "model": folder.rmse(predicted[:, 0], truth),
-        "shipped_n": len(chosen),
-        "shipped_model": folder.rmse(predicted[list(chosen), 0], truth[list(chosen)]),
-    }
+    metrics = folder.rmse_metrics("°C", "every day of 2015; trained on 2012-2014", predicted, truth, chosen)
     background = windows[~held_out][folder.evenly(len(train_x), 32)]
     folder.write(out, TEXT, metrics, references, sequences, background, known.mean(0))
 

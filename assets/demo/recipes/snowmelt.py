@@ -21,6 +21,9 @@ HELD_OUT_FROM = "2004-10-01"
 DRY, HIGH = 10.0, 20.0  # mm in a week, m³/s: what is called hardly any rain, and a river in spate
 # Chosen with the features and dropout out of four settings, trained until 2000-09 and judged on 2000-10 to 2004-09.
 TRAINING = {"epochs": 20, "batch": 128, "rate": 5e-3, "decay": 1e-2}
+RIVER = (
+    "https://raw.githubusercontent.com/kratzert/RRMPG/7de78c25acc1c255d2acaf739d65e9ce7bbd60c3/rrmpg/data/data/camels"
+)
 FEATURES = [
     {"name": "precipitation", "label": "Rain and snow", "unit": "mm"},
     {"name": "radiation", "label": "Sunshine", "unit": "W/m²"},
@@ -164,16 +167,13 @@ def make(raw: Path, out: Path) -> None:
         )
         for i, note in chosen.items()
     ]
-    metrics = {
-        "name": "RMSE",
-        "unit": "m³/s",
-        "lower_is_better": True,
-        "split": "every day from October 2004 to September 2014; trained on the 24 years before",
-        "n": len(truth),
-        "model": folder.rmse(predicted[:, 0], truth),
-        "shipped_n": len(chosen),
-        "shipped_model": folder.rmse(predicted[list(chosen), 0], truth[list(chosen)]),
-    }
+    metrics = folder.rmse_metrics(
+        "m³/s",
+        "every day from October 2004 to September 2014; trained on the 24 years before",
+        predicted,
+        truth,
+        chosen,
+    )
     background = windows[~held_out][folder.evenly(len(train_x), 32)]
     folder.write(out, TEXT, metrics, references, sequences, background, features[known].mean(0))
 
@@ -184,7 +184,7 @@ def _days(raw: Path) -> pd.DataFrame:
         io.BytesIO(
             data.read_file(
                 raw,
-                "01031500_lump_cida_forcing_leap.txt",
+                f"{RIVER}/01031500_lump_cida_forcing_leap.txt",
                 "5700f71c078ee030fddd93373807588ed7baf0152f54767c36236db8e76ee4ed",
             )
         ),
@@ -195,7 +195,7 @@ def _days(raw: Path) -> pd.DataFrame:
         io.BytesIO(
             data.read_file(
                 raw,
-                "01031500_05_model_output.txt",
+                f"{RIVER}/01031500_05_model_output.txt",
                 "95a36c95d10651ad77e3dbc2782e6bb163a46a1b0f5d1ca2d706927bb3a69465",
             )
         ),

@@ -29,6 +29,7 @@ from ui.baselines_given import (
     other,
     own_table,
     same_length,
+    usual,
 )
 from ui.components import baseline_editor as editor
 from ui.components.baseline_preview import preview
@@ -215,7 +216,7 @@ def test_the_first_choice_is_never_the_sequence_itself_and_says_why():
     first, why = suggested(ready(several), several)
     assert (first.label, why) == (
         "Average of my sequences",
-        "Suggested, since an average step is a usual value in every feature.",
+        "Suggested, since an average is a usual value in every feature.",
     )
     alone = material([np.arange(12.0).reshape(4, 3)])
     first, why = suggested(ready(alone), alone)
@@ -244,7 +245,26 @@ def test_baselines_of_several_inputs_go_together_by_name():
         together({**chosen, "x": replace(chosen["x"], background=True)}, {"x": one.fitted, "y": two.fitted})
     calm = together({"x": made(one, ZEROS), "y": made(two, HELD)}, {"x": one.fitted, "y": two.fitted})
     assert calm.values == {"x": "zeros", "y": "first"}
+    assert calm.words == "a sequence of zeros as x and its own first step, held to the end as y"
     np.testing.assert_array_equal(values_of(made(two, HELD), two.fitted), two.fitted.values[:, [0] * 5])
+    three = together(dict.fromkeys("xyz", chosen["x"]) | {"z": made(two, HELD)}, dict.fromkeys("xyz", one.fitted))
+    assert three.words == "a sequence of zeros as x and y, and its own first step, held to the end as z"
+
+
+def test_another_input_goes_with_what_the_sequence_is_compared_with():
+    series, side = material(RAGGED, names=["a", "b", "c"]), material(RAGGED, names=["a", "c", "d"])
+    beside = replace(side, beside=other(series, 2))
+    first, why = suggested(usual(beside), beside)
+    assert (first.label, first.words) == ("The same as the sequence", "“c”")
+    assert "belongs to what the sequence is compared with" in why
+    assert "The same as the sequence" not in usual(replace(side, beside=background(series, [1, 2])))  # it has no b
+    own = usual(beside)["Its own values"]()
+    np.testing.assert_array_equal(own.values, side.fitted.values)
+    assert not findings(own, beside)
+    one_row = material([[[40.0, 1, 0]], [[20.0, 0, 0]]])
+    assert made(one_row, ZEROS).words == "zeros"
+    assert made(one_row, "Average of my sequences").words == "an average of your sequences"
+    assert list(ready(material([[[40.0, 1, 0]]]))) == [ZEROS]
 
 
 def test_cells_without_a_number_keep_theirs():
@@ -319,7 +339,7 @@ def test_each_choice_is_what_is_explained_against(app):
         "Edited by hand",
     ]
     rows = np.concatenate([walks(i) for i in range(3)])
-    assert "Suggested, since an average step is a usual value" in text(app)
+    assert "Suggested, since an average is a usual value" in text(app)
     np.testing.assert_allclose(explained(app), np.tile(rows.mean(0), (4, 1)), rtol=1e-6)
     assert "an average step of your sequences" in text(app)
 

@@ -205,12 +205,23 @@ def test_a_file_for_each_input_matched_by_the_names_of_the_sequences(app):
         app.file_uploader(key=f"upload input {place}").set_value((f"input{place}.csv", file, "text/csv"))
         wait(app)
     app.selectbox(key="sequence files").set_value("south")
-    app.selectbox(key="input compared 2").set_value("mean")
+    assert app.selectbox(key="baseline beside person").value == "Average of my sequences"
+    app.selectbox(key="baseline files").set_value("Another sequence")
+    wait(app)
+    assert app.selectbox(key="baseline beside weather").value == "The same as the sequence"  # as is suggested
+    found = shown(app)
+    assert "for “north” as series, weather and person; " in stage(app)["headline"]
+    for name, values in {"series": SERIES, "weather": WEATHER, "person": PERSON}.items():
+        np.testing.assert_allclose(found.baselines[name].values, values[:1], atol=1e-6)
     app.selectbox(key="baseline files").set_value("Zeros")
     wait(app)
+    app.selectbox(key="baseline beside weather").set_value("Its own values")
+    wait(app)
     found = shown(app)
+    said = "for a sequence of zeros as series, its own values as weather and an average of your sequences as person; "
+    assert said in stage(app)["headline"]
     inputs = {"series": SERIES[1:], "weather": WEATHER[1:], "person": PERSON[1:]}
-    wanted = xc.explain(Beside(), inputs, {"person": PERSON.mean(axis=0, keepdims=True)})
+    wanted = xc.explain(Beside(), inputs, {"weather": WEATHER[1:], "person": PERSON.mean(axis=0, keepdims=True)})
     assert found.input_names == ["series", "weather", "person"]
     assert found.attributions["weather"]["feature"].values.tolist() == ["sun", "rain"]
     for name in inputs:
@@ -225,8 +236,9 @@ def test_columns_of_one_table_for_each_input_and_typed_numbers(app):
     upload(app, ("shop.pt2", beside_file()), ("all.csv", rows(header, zip(NAMES, together, strict=True))))
     picked = {each.label.split(",")[0]: each.value for each in app.multiselect if each.label.startswith("Columns of")}
     assert picked == {"Columns of weather": ["sun", "rain"], "Columns of person": ["age", "sex"]}
-    app.selectbox(key="baseline files").set_value("Zeros")
-    wait(app)
+    for key in ("files", "beside weather", "beside person"):
+        app.selectbox(key=f"baseline {key}").set_value("Zeros")
+        wait(app)
     found = shown(app)
     wanted = xc.explain(Beside(), {"series": SERIES[:1], "weather": WEATHER[:1], "person": PERSON[:1]})
     for name in wanted.input_names:

@@ -8,7 +8,7 @@ from explain_core.models.loaded import ExpectedInput
 from explain_core.sequences.fitting import fit, fit_beside
 from explain_core.sequences.grids import grid_dims, read_grid
 from explain_core.sequences.labelled import label, time_first_turned
-from explain_core.sequences.matching import belonging, how_matched, rows_as_samples
+from explain_core.sequences.matching import belonging, how_matched, in_their_order, rows_as_samples
 from explain_core.sequences.roles import Role, main_input, roles_of, samples_first
 
 
@@ -66,6 +66,8 @@ def test_samples_go_by_name_then_alone_then_by_order():
         belonging(sequences(["a", "c"]), "b", names, "f")
     with pytest.raises(InputError, match="3 sequences"):
         belonging(sequences(["1", "2", "3"]), "b", names, "f")
+    assert in_their_order(sequences(["c", "b", "a"]), names)["sample"].values.tolist() == ["a", "b", "c"]
+    assert in_their_order(ordered, names)["sample"].values.tolist() == names
     table = sequences(["table"], steps=2)
     assert rows_as_samples(table, 2).values.tolist() == [[[0, 1]], [[2, 3]]]
     assert rows_as_samples(table, 3) is table

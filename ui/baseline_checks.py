@@ -13,6 +13,7 @@ import numpy as np
 
 from explain_core.words import number
 from ui.baselines import SCALED_ZEROS, ZEROS, Baseline, Material, in_own_units, values_of
+from ui.baselines_given import OWN, SAME
 
 _OVER_TIME = re.compile(r"instance_?norm|rev_?in|reversible", re.IGNORECASE)
 _OVER_FEATURES = re.compile(r"(layer|rms|group|unit)_?norm|^normalisation$", re.IGNORECASE)
@@ -30,6 +31,8 @@ class Finding:
 
 def findings(baseline: Baseline, material: Material) -> list[Finding]:
     """What is to be known of a baseline for this sequence; nothing for a good one."""
+    if baseline.label == OWN:  # as it was chosen to be
+        return []
     test, base = _real(material.fitted.values, material), _real(values_of(baseline, material.fitted), material)
     same = np.isclose(base, test, rtol=1e-6, atol=1e-12)
     if same.all():
@@ -66,6 +69,8 @@ def _instead_of(passed: list[tuple[Baseline, Finding]]) -> str:
 
 
 def _usual(first: Baseline, material: Material) -> str:
+    if first.label == SAME:
+        return "Suggested, since it belongs to what the sequence is compared with."
     if material.is_ids:
         return "Suggested, since ids of words have no average."
     if material.training is not None:
@@ -76,7 +81,7 @@ def _usual(first: Baseline, material: Material) -> str:
         return "Suggested, since real sequences are usual inputs."
     if not material.others:
         return "Suggested: with one sequence there are no others to average, so it is this one's average, held."
-    return "Suggested, since an average step is a usual value in every feature."
+    return "Suggested, since an average is a usual value in every feature."
 
 
 def _real(values: np.ndarray, material: Material) -> np.ndarray:

@@ -6,7 +6,7 @@ Plain Python, no Streamlit: the sidebar chooses, this module prepares. Values th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from explain_core.errors import InputError
 from explain_core.explanation.own_units import OFFSET, SCALE
 from explain_core.sequences.fitting import scaled_values
 from explain_core.sequences.labelled import label, lengths_of, valid_steps
+from explain_core.words import listed_in_words
 
 ZEROS, SCALED_ZEROS, HELD = "Zeros", "Zeros after scaling", "First step, held"
 TRAINING, PADDING = "Training sequences, averaged", "Padding only"
@@ -33,6 +34,8 @@ class Baseline:
         values: "zeros", "first", or (1 or n, time, feature); for a model of several inputs a dict of these by name.
         background: whether results are averaged over the n.
         note: what the choice means for the answer, in one line; no Markdown either.
+        notes: of several inputs, the note of each by name.
+        sequences: where it is other sequences of the file, their names.
     """
 
     label: str
@@ -40,6 +43,8 @@ class Baseline:
     values: str | np.ndarray | Mapping[str, Any]
     background: bool = False
     note: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    sequences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +61,8 @@ class Material:
         training: of a demo, (m, T, F) of its training data, and the mean of each feature (1, T, F).
         layers: the kinds of the model's layers.
         preferred: the label of the baseline that a demo was made for.
+        beside: the baseline of the sequence, where this is another input of the model; it may be left out of what
+            differs.
     """
 
     fitted: xr.DataArray
@@ -67,6 +74,7 @@ class Material:
     training: tuple[np.ndarray, np.ndarray] | None = None
     layers: tuple[str, ...] = ()
     preferred: str = ""
+    beside: Baseline | None = None
 
     @property
     def is_ids(self) -> bool:
@@ -87,6 +95,11 @@ class Material:
     def features(self) -> list[str]:
         """Names of the columns that a person knows."""
         return [str(name) for name in self.sequences["feature"].values]
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether its sequences have several timesteps."""
+        return self.sequences.sizes.get("time", 1) > 1
 
     @cached_property
     def real_steps(self) -> np.ndarray:
@@ -148,7 +161,9 @@ def ready(material: Material) -> dict[str, Callable[[], Baseline]]:
     if not material.is_numbers:
         return {each.label: partial(lambda made: made, each) for each in _of_grid(material)}
     held = {HELD: _held} if "time" in fitted.dims and fitted.sizes["time"] > 1 else {}
-    zeros = {SCALED_ZEROS if OFFSET in fitted.coords else ZEROS: lambda: _zeros(fitted)}
+    zeros = {SCALED_ZEROS if OFFSET in fitted.coords else ZEROS: lambda: _zeros(material)}
+    if not material.others and material.steps < 2:  # nothing to average
+        return zeros
     if material.training is not None:
         of, means = "of the training data", _of_training
     else:
@@ -177,12 +192,12 @@ def _blank(material: Material) -> Baseline:
     return Baseline(PADDING, "an empty text", values, note="Against an empty text: what each word brings in.")
 
 
-def _zeros(fitted: xr.DataArray) -> Baseline:
-    if OFFSET in fitted.coords:
+def _zeros(material: Material) -> Baseline:
+    if OFFSET in material.fitted.coords:
         note = "Against zero after scaling: for a scaling by mean and deviation that is the training's average."
         return Baseline(SCALED_ZEROS, "zeros after scaling", "zeros", note=note)
     note = "Against zero in every feature: right where zero means that nothing is there."
-    return Baseline(ZEROS, "a sequence of zeros", "zeros", note=note)
+    return Baseline(ZEROS, "a sequence of zeros" if material.has_steps else "zeros", "zeros", note=note)
 
 
 def _held() -> Baseline:
@@ -212,9 +227,10 @@ def _of_sequences(material: Material, label: str) -> Baseline:
     if not material.others:
         note = f"Against its own {word} over time: which steps stand out within this sequence."
         return Baseline(label, f"its own {word} over time", values, note=note)
-    note = f"Against an average step of your {len(material.names):,} sequences: what is special about this one."
+    step = "step of your" if material.has_steps else "of your"
+    note = f"Against an average {step} {len(material.names):,} sequences: what is special about this one."
     article = "an average" if is_average else "a median"
-    return Baseline(label, f"{article} step of your sequences", values, note=note if is_average else _MEDIAN_NOTE)
+    return Baseline(label, f"{article} {step} sequences", values, note=note if is_average else _MEDIAN_NOTE)
 
 
 def everywhere(table: np.ndarray, fitted: xr.DataArray) -> np.ndarray:
@@ -252,6 +268,18 @@ def together(chosen: Mapping[str, Baseline], fitted: Mapping[str, xr.DataArray])
         n = next(iter(sizes.values()))
         arrays = {name: values_of(each, fitted[name]) for name, each in chosen.items()}
         values = {name: np.array(np.broadcast_to(array, (n, *array.shape[1:]))) for name, array in arrays.items()}
-    parts = [f"{each.words} as {name}" for name, each in chosen.items()]
-    notes = " ".join(f"{name}: {each.note}" for name, each in chosen.items())
-    return Baseline("Several", " and ".join(parts), values, bool(sizes), notes)
+    notes = {name: each.note for name, each in chosen.items()}
+    note = " ".join(f"{name}: {each}" for name, each in notes.items())
+    return Baseline("Several", _in_words(chosen), values, bool(sizes), note, notes)
+
+
+def _in_words(chosen: Mapping[str, Baseline]) -> str:
+    """What each input is compared with; those that are compared with the same are named together."""
+    names: dict[str, list[str]] = {}
+    for name, each in chosen.items():
+        names.setdefault(each.words, []).append(name)
+    parts = [f"{words} as {listed_in_words(of)}" for words, of in names.items()]
+    if len(parts) < len(chosen):  # so that nobody takes one part's "and" for that of another
+        parts[-1] = f"and {parts[-1]}" if len(parts) > 1 else parts[-1]
+        return ", ".join(parts)
+    return listed_in_words(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -16,9 +17,36 @@ from ui.baselines import TRAINING, Baseline, Material, everywhere, in_own_units,
 OTHER, OTHERS = "Another sequence", "Other sequences, averaged"
 FILE, HAND = "My baseline file", "Edited by hand"
 TEXT, OWN_TEXT = "Another text", "A text of my own"
+SAME, OWN = "The same as the sequence", "Its own values"  # of an input beside the sequence
 
 USUAL_BACKGROUND = 30  # sequences; each costs an explanation
 _LONGEST_NAME = 60  # letters of a sequence's name in a sentence
+
+
+def without_choice(material: Material) -> dict[str, Callable[[], Baseline]]:
+    """What makes each baseline that needs no further choice, by label; of an input beside the sequence two more."""
+    return {**_same(material), **ready(material), **_own(material)}
+
+
+def _same(material: Material) -> dict[str, Callable[[], Baseline]]:
+    """What an input beside the sequence has for the sequences that the sequence itself is compared with."""
+    of = () if material.beside is None else material.beside.sequences
+    places = [material.names.index(name) for name in of if name in material.names]
+    if not places or len(places) < len(of) or material.index in places or not (material.is_numbers or material.is_ids):
+        return {}
+
+    def make() -> Baseline:
+        found = other(material, places[0]) if len(places) == 1 else background(material, places)
+        return replace(found, label=SAME)
+
+    return {SAME: make}
+
+
+def _own(material: Material) -> dict[str, Callable[[], Baseline]]:
+    if material.beside is None:
+        return {}
+    note = "The same in both, and so no part of the difference."
+    return {OWN: lambda: Baseline(OWN, "its own values", material.fitted.values, note=note)}
 
 
 def offers(material: Material) -> list[str]:
@@ -33,7 +61,7 @@ def offers(material: Material) -> list[str]:
 
 def usual(material: Material) -> dict[str, Callable[[], Baseline]]:
     """What makes each baseline that may be suggested, by label: the one that a demo was made for comes first."""
-    makers = ready(material)
+    makers = {**_same(material), **ready(material)}
     if material.training is not None:
         makers[TRAINING] = lambda: training_background(material, len(material.training[0]))
         return {material.preferred: makers[material.preferred], **makers}
@@ -41,7 +69,7 @@ def usual(material: Material) -> dict[str, Callable[[], Baseline]]:
         makers[OTHERS] = lambda: background(material, evenly(same_length(material), USUAL_BACKGROUND))
     if material.others and (material.is_numbers or material.is_ids):
         makers[TEXT if material.is_ids else OTHER] = lambda: other(material, material.others[0])
-    return makers
+    return {**makers, **_own(material)}
 
 
 def own_table(baseline: Baseline, material: Material) -> np.ndarray:
@@ -65,7 +93,8 @@ def other(material: Material, place: int) -> Baseline:
     name = _short(material.names[place])
     kind, label = ("text", TEXT) if material.is_ids else ("sequence", OTHER)
     note = f"Against the {kind} “{name}”: why the model answers differently for the two."
-    return Baseline(label, f"“{name}”", _aligned(material, place), note=note)
+    values, of = _aligned(material, place), (material.names[place],)
+    return Baseline(label, f"“{name}”", values, note=note, sequences=of)
 
 
 def matched_by(material: Material, place: int) -> str:
@@ -97,7 +126,8 @@ def background(material: Material, places: Sequence[int]) -> Baseline:
     values = np.concatenate([_aligned(material, i) for i in places])
     n = len(places)
     note = f"Against {n:,} other sequences, one by one, then averaged: what is special about this one among them."
-    return Baseline(OTHERS, f"{n:,} of your other sequences on average", values, True, note)
+    of = tuple(material.names[i] for i in places)
+    return Baseline(OTHERS, f"{n:,} of your other sequences on average", values, True, note, sequences=of)
 
 
 def training_background(material: Material, count: int) -> Baseline:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -17,13 +16,13 @@ from explain_core.jobs.tasks.sequences import read_arrays, read_sequences
 from explain_core.models import ExpectedInput
 from explain_core.sequences import Scaling
 from explain_core.sequences.cutting import cut
-from explain_core.sequences.fitting import fit_beside, is_made, scaled_values
+from explain_core.sequences.fitting import fit_beside, is_made
 from explain_core.sequences.grids import grid_dims
-from explain_core.sequences.labelled import valid_steps
 from explain_core.sequences.loading import chosen_columns
-from explain_core.sequences.matching import belonging, how_matched, rows_as_samples
+from explain_core.sequences.matching import belonging, how_matched, in_their_order, rows_as_samples
 from explain_core.sequences.roles import Role, roles_of
 from explain_core.words import counted
+from ui.baselines import Material
 from ui.beside_table import Table
 from ui.data import Data, draw_options, reading_options
 from ui.data_options import choices
@@ -39,11 +38,6 @@ _SOURCES = {
     "columns": "Columns of the sequence's file",
     "numbers": "Typed numbers",
 }
-_COMPARED = {
-    "zeros": "Zeros",
-    "mean": "The average of its file",
-    "own": "Its own values: no part of the difference",
-}
 _WORDS = "Of the same kinds as the sequence's; sequences are matched by their names"
 
 
@@ -53,7 +47,6 @@ class Side:
 
     Attributes:
         sequences: of all samples, (sample, time, feature), in the person's own units.
-        compared: what it is compared with: "zeros", "mean" or "own".
         columns: those of the sequence's file that it takes, which the sequence does without.
     """
 
@@ -62,7 +55,6 @@ class Side:
     where: str
     sequences: xr.DataArray
     scaling: Scaling | None = None
-    compared: str = "zeros"
     columns: tuple[str, ...] = ()
 
     def fitted(self, name: str, names: list[str]) -> xr.DataArray:
@@ -74,14 +66,22 @@ class Side:
         one = belonging(self.sequences, name, names, self.where)
         return fit_beside(one, self.spec, self.role, self.where, self.scaling)
 
-    def baseline(self, fitted: xr.DataArray) -> Any:
-        """What `fitted` is compared with, for `explain_core.explain`."""
-        if self.compared == "own":
-            return fitted.values
-        if self.compared == "zeros" or "feature" not in fitted.dims:
-            return "zeros"
-        middle = valid_steps(self.sequences).mean(axis=0)
-        return np.broadcast_to(scaled_values(middle, fitted), fitted.shape).astype(fitted.dtype)
+    @property
+    def is_compared(self) -> bool:
+        """Whether a person chooses what it is compared with; a length, for instance, stays what it is."""
+        return self.role in (Role.STATIC, Role.SEQUENCE, Role.GRID, Role.TOKENS)
+
+    def material(self, name: str, names: list[str], fitted: xr.DataArray) -> Material:
+        """What its baselines are made from, where ``fitted`` is explained: of the sequence called ``name``."""
+        sequences = in_their_order(self.sequences, names)
+        if self.role is Role.STATIC:  # the same at all steps
+            sequences = sequences.isel(time=[0]).drop_vars(["length", "times"], errors="ignore")
+        own = [str(each) for each in sequences["sample"].values]
+
+        def fit(one: xr.DataArray) -> np.ndarray:
+            return fit_beside(one, self.spec, self.role, self.where, self.scaling).values
+
+        return Material(fitted, sequences, own.index(name) if name in own else 0, fit)
 
 
 def in_words(spec: ExpectedInput, role: Role) -> str:
@@ -152,14 +152,6 @@ def _sources(role: Role, table: Table | None) -> list[str]:
     return kinds
 
 
-def _compared(place: int, spec: ExpectedInput, several: bool, role: Role) -> str:
-    """Ask what the input is compared with."""
-    if role not in (Role.STATIC, Role.SEQUENCE, Role.GRID):
-        return "own"
-    kinds = [kind for kind in _COMPARED if kind != "mean" or several]
-    return st.selectbox(f"Compare {spec.name} with", kinds, format_func=_COMPARED.get, key=f"input compared {place}")
-
-
 def _typed(place: int, spec: ExpectedInput, role: Role) -> Side | None:
     wanted = spec.shape[-1] if spec.shape else None
     text = st.text_input(
@@ -188,7 +180,7 @@ def _typed(place: int, spec: ExpectedInput, role: Role) -> Side | None:
     one = xr.DataArray(
         values[None, None], {"sample": ["typed"], "time": [1], "feature": names}, ("sample", "time", "feature")
     )
-    return Side(spec, role, spec.name, one, compared=_compared(place, spec, False, role))
+    return Side(spec, role, spec.name, one)
 
 
 def _columns(place: int, spec: ExpectedInput, role: Role, table: Table) -> Side | None:
@@ -206,8 +198,7 @@ def _columns(place: int, spec: ExpectedInput, role: Role, table: Table) -> Side 
     if not picked:
         return None
     sequences = cut(reading.isel(feature=[names.index(name) for name in picked]), choices().of(data.path))
-    compared = _compared(place, spec, sequences.sizes["sample"] > 1 or role is Role.SEQUENCE, role)
-    return Side(spec, role, data.path.name, sequences, data.scaling, compared, tuple(picked))
+    return Side(spec, role, data.path.name, sequences, data.scaling, tuple(picked))
 
 
 def _read(
@@ -231,7 +222,7 @@ def _read(
         return scaling
     try:
         if role is Role.GRID:
-            return Side(spec, role, path.name, reading.value.sequences, None, _compared(place, spec, False, role))
+            return Side(spec, role, path.name, reading.value.sequences)
         sequences = cut(chosen_columns(reading.value, chosen), chosen)
     except ExplainError:
         choices().faulty = path
@@ -242,8 +233,7 @@ def _read(
         if words := how_matched(sequences, [str(name) for name in data.sequences["sample"].values]):
             st.caption(words)
     made = Scaling.of(sequences, scaling) if isinstance(scaling, str) else scaling
-    several = sequences.sizes["sample"] > 1 or sequences.sizes["time"] > 1
-    return Side(spec, role, path.name, sequences, made, _compared(place, spec, several, role))
+    return Side(spec, role, path.name, sequences, made)
 
 
 @dataclass(frozen=True)
@@ -254,14 +244,22 @@ class Beside:
     waiting: Outcome | None = None
     missing: tuple[str, ...] = ()
 
-    def of(self, name: str, names: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The inputs beside one of the sequences called ``names``, and what they are compared with, by input name.
+    def of(self, name: str, names: list[str]) -> dict[str, xr.DataArray]:
+        """The inputs beside one of the sequences called ``names``, by input name.
 
         Raises:
             InputError: something does not fit.
         """
-        fitted = {side.spec.name: side.fitted(name, names) for side in self.sides}
-        return fitted, {side.spec.name: side.baseline(fitted[side.spec.name]) for side in self.sides}
+        return {side.spec.name: side.fitted(name, names) for side in self.sides}
+
+    def unchanged(self, fitted: Mapping[str, xr.DataArray]) -> dict[str, np.ndarray]:
+        """Baselines of those for which nobody chooses one, by input name: what they are."""
+        return {side.spec.name: fitted[side.spec.name].values for side in self.sides if not side.is_compared}
+
+    def materials(self, name: str, names: list[str], fitted: Mapping[str, xr.DataArray]) -> dict[str, Material]:
+        """What the baselines of the others are made from, by input name; see `Side.material`."""
+        compared = [side for side in self.sides if side.is_compared]
+        return {side.spec.name: side.material(name, names, fitted[side.spec.name]) for side in compared}
 
     def without_columns(self, data: Data) -> Data:
         """The sequence's file without the columns that other inputs take."""

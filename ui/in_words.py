@@ -114,8 +114,12 @@ def _by_input(shown: Shown, output: str) -> str:
     return "; " + ", ".join(f"{signed(part, shown.unit)} from {_plain(name)}" for name, part in largest)
 
 
-def words_of(shown: Shown, output: str) -> Words:
-    """What is said around the stage about one output, on a page, in pictures and in reports."""
+def words_of(shown: Shown, output: str, input: str | None = None) -> Words:
+    """What is said around the stage about one output, on a page, in pictures and in reports.
+
+    Args:
+        input: the one that is looked at; None is all of them.
+    """
     subject, observed = shown.subject, shown.subject.observed
     return Words(
         title=subject.title,
@@ -124,7 +128,7 @@ def words_of(shown: Shown, output: str) -> Words:
         unit=shown.unit,
         headline=headline(shown, output),
         baseline=shown.baseline.words,
-        baseline_note=shown.baseline.note,
+        baseline_note=shown.baseline.notes.get(input or "", shown.baseline.note),
         observed="" if observed is None else observed if isinstance(observed, str) else number(observed, shown.unit),
         time_label=subject.time_label,
     )

@@ -15,9 +15,9 @@ from explain_core.jobs.frameworks import FRAMEWORKS
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.opening import ModelSource, OpenedModel, open_model
 from explain_core.jobs.tasks.trying import Trial, try_out
-from ui.baselines import Baseline, demo_material
+from ui.baselines import Baseline, demo_material, together
 from ui.beside import Beside, draw_beside
-from ui.components.baseline_choice import choose_baseline, upload_material
+from ui.components.baseline_choice import choose_baseline, choose_each, upload_material
 from ui.components.baseline_preview import draw_preview
 from ui.data import Data, draw_data
 from ui.data_options import choices
@@ -199,10 +199,15 @@ def _ask(
         return Choice(model=source, opening=opening, waiting=trying, data=data)
     wanted = choose_output(trying.value, source.path.parent.name)
     subject = replace(subject, output_names=wanted.names, output_labels=wanted.labels, output_steps=wanted.steps)
-    material = upload_material(opening.value, data, subject)
-    baseline = choose_baseline(session, _upload, material, "files", words=data.words)
-    if isinstance(baseline, Outcome):
-        return Choice(model=source, opening=opening, waiting=baseline, data=data)
+    names = [str(name) for name in data.sequences["sample"].values]
+    materials = {
+        subject.main: upload_material(opening.value, data, subject),
+        **beside.materials(subject.sequence, names, subject.beside),
+    }
+    chosen = choose_each(session, _upload, materials, data.words)
+    if isinstance(chosen, Outcome):
+        return Choice(model=source, opening=opening, waiting=chosen, data=data)
+    baseline = together(chosen, {name: each.fitted for name, each in materials.items()})
     button = st.container()
     backend, device = _settings(opening.value)
     asked = is_confirmed(source) or not opening.value.summary.options or ("explained", source.path) in session.asked
@@ -214,7 +219,8 @@ def _ask(
     choice = Choice(None, source, opening, subject, baseline, request, asked, data=data)
     if not session.knows(choice.key):  # the page draws it afterwards
         with button:
-            draw_preview(material, baseline)
+            for name, each in chosen.items():
+                draw_preview(materials[name], each, name if len(chosen) > 1 else "")
     return choice
 
 
@@ -252,7 +258,7 @@ def _prepare(
         is_cut = choices().of(data.path).window is not None
         latest = len(names) - 1 if is_cut else 0  # of windows, people ask for the last
         index = names.index(st.selectbox("Sequence to explain", names, latest, key="sequence files"))
-    others, compared = beside.of(names[index], names)
+    others = beside.of(names[index], names)
     subject = upload_subject(
         source,
         opened.summary,
@@ -263,7 +269,7 @@ def _prepare(
         time_first=time_first,
         beside=others,
     )
-    subject = replace(subject, baselines_beside=compared)
+    subject = replace(subject, baselines_beside=beside.unchanged(others))
     inputs = subject.as_taken
     key = ("try", *source_key(source), digest(inputs), tuple(sorted(time_first)))
     return subject, session.outcome(key, source, try_out, source, inputs)

@@ -34,9 +34,9 @@ class Subject:
     """One sequence and the model that is to be explained on it.
 
     ``inputs`` is what `explain_core.explain` takes for one sample, samples first; several inputs are a dict whose first
-    is the sequence, and ``baselines_beside`` has what the others are compared with. ``time_first`` names the inputs
-    that the model takes as (time, sample, ...). ``output_labels`` are names for the targets of a list, which
-    are steps of an output in time where ``output_steps`` says so.
+    is the sequence, and ``baselines_beside`` has what those are compared with for which nobody chooses it, such as
+    lengths. ``time_first`` names the inputs that the model takes as (time, sample, ...). ``output_labels`` are names
+    for the targets of a list, which are steps of an output in time where ``output_steps`` says so.
     """
 
     title: str
@@ -60,10 +60,15 @@ class Subject:
         """The sequence itself."""
         return next(iter(self.inputs.values())) if isinstance(self.inputs, dict) else self.inputs
 
+    @property
+    def main(self) -> str:
+        """Of several inputs, the name of the sequence; else empty."""
+        return next(iter(self.inputs)) if isinstance(self.inputs, dict) else ""
+
     def request(self, baseline: Baseline, target: Any, backend: str, device: str) -> Request:
         """The job that explains this subject."""
         values: Any = baseline.values
-        first = next(iter(self.inputs)) if isinstance(self.inputs, dict) else ""
+        first = self.main
         if isinstance(values, Mapping):
             values = {**self.baselines_beside, **values}
         elif first:

@@ -59,6 +59,17 @@ def belonging(sequences: xr.DataArray, name: str, names: list[str], where: str) 
     return found.assign_coords(sample=[name])
 
 
+def in_their_order(sequences: xr.DataArray, names: list[str]) -> xr.DataArray:
+    """A file's sequences in the order of those that they belong to, see `belonging`, and with their names.
+
+    Those that belong to none come last; the only one there is, and what belongs to nothing, stays as it is.
+    """
+    own = [str(each) for each in sequences["sample"].values]
+    if shared := [own.index(name) for name in names if name in own]:
+        return sequences.isel(sample=[*shared, *(i for i in range(len(own)) if i not in shared)])
+    return sequences.assign_coords(sample=names) if len(own) == len(names) > 1 else sequences
+
+
 def how_matched(sequences: xr.DataArray, names: list[str]) -> str:
     """In words, how `belonging` finds the sample; empty where it is by name."""
     own = [str(each) for each in sequences["sample"].values]

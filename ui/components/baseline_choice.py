@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from explain_core.sequences import Options
 from explain_core.sequences.fitting import fit
 from explain_core.sequences.roles import samples_first
 from ui.baseline_checks import findings, suggested
-from ui.baselines import TRAINING, Baseline, Material, ready
+from ui.baselines import TRAINING, Baseline, Material
 from ui.baselines_given import (
     FILE,
     HAND,
@@ -35,6 +36,7 @@ from ui.baselines_given import (
     same_length,
     training_background,
     usual,
+    without_choice,
 )
 from ui.components.baseline_editor import by_hand_or, draw_edit_button, hands
 from ui.data import Data, Upload
@@ -61,6 +63,35 @@ def upload_material(opened: OpenedModel, data: Data, subject: Subject) -> Materi
     return Material(subject.series, data.sequences, place, fitted, data.pad_tokens, layers=kinds)
 
 
+def choose_each(
+    session: Session, upload: Upload, materials: Mapping[str, Material], words: WordOptions | None = None
+) -> dict[str, Baseline] | Outcome:
+    """Ask for the baseline of each input of a model, the sequence's first.
+
+    Args:
+        materials: by the names of the inputs, the sequence first.
+        words: see `choose_baseline`; of the sequence.
+
+    Returns:
+        The baselines by the names of the inputs; or a job, see `choose_baseline`.
+
+    Raises:
+        InputError: what was given does not fit.
+    """
+    found: dict[str, Baseline] = {}
+    for name, material in materials.items():
+        label = f"Compare {plain(name)} with" if len(materials) > 1 else "Compare with"
+        if found:
+            beside = replace(material, beside=next(iter(found.values())))
+            one = choose_baseline(session, upload, beside, f"beside {name}", label)
+        else:
+            one = choose_baseline(session, upload, material, "files", label, words)
+        if isinstance(one, Outcome):
+            return one
+        found[name] = one
+    return found
+
+
 def choose_baseline(
     session: Session,
     upload: Upload,
@@ -79,7 +110,7 @@ def choose_baseline(
         InputError: what was given does not fit.
     """
     default, reason = suggested(usual(material), material)
-    labels = [*ready(material), *offers(material)]
+    labels = [*without_choice(material), *offers(material)]
     labels = [default.label, *(each for each in labels if each != default.label)]
     chosen = _menu(label, labels, key)
     found = _draw(session, upload, material, key, words, chosen, default)
@@ -128,7 +159,7 @@ def _draw(
     default: Baseline,
 ) -> Baseline | Outcome:
     """Ask for what a choice needs besides, and make the baseline."""
-    makers = ready(material)
+    makers = without_choice(material)
     if chosen in makers:
         return default if chosen == default.label else makers[chosen]()
     if chosen in (OTHER, TEXT):
@@ -191,7 +222,8 @@ def _count(key: str, most: int, usual: int) -> int:
 
 
 def _draw_file(session: Session, upload: Upload, material: Material, key: str, default: Baseline) -> Baseline | Outcome:
-    path = upload(session, "Baseline", _slot(key), _FILE_WORDS)
+    name = "Baseline" if material.beside is None else f"Baseline of {plain(str(key).removeprefix('beside '))}"
+    path = upload(session, name, _slot(key), _FILE_WORDS)
     if path is None:
         st.caption(f"Until there is a file, it is compared with {plain(default.words)}.")
         return default

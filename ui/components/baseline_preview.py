@@ -11,19 +11,26 @@ from explain_core.figures.style import Theme, shortened, theme_of
 from explain_core.words import number
 from ui.baselines import Baseline, Material
 from ui.baselines_given import own_table
+from ui.errors import plain
 
 _MOST_LINES = 3
 _MOST_POINTS = 200
 _WIDTH, _HEIGHT, _TOP = 300, 58, 16  # of one line, with room for its name
 
 
-def draw_preview(material: Material, baseline: Baseline) -> None:
-    """The features that differ most, the baseline dashed behind them; nothing for a single step or for words."""
+def draw_preview(material: Material, baseline: Baseline, name: str = "") -> None:
+    """The features that differ most, the baseline dashed behind them; nothing for a single step or for words.
+
+    Args:
+        name: of the input, where it is to be said.
+    """
     if not material.is_numbers or material.steps < 2:
         return
     own = own_table(Baseline("", "", material.fitted.values), material)
     base = own_table(baseline, material)
     picture, words = preview(own, base, material.features, theme_of(st.context.theme.type or "light"))
+    if name:
+        st.markdown(f"**{plain(name)}**")
     st.image(picture, width="stretch", alt=words)
     more = own.shape[1] - _MOST_LINES
     if more > 0:

@@ -28,7 +28,7 @@ def _component() -> Callable[..., Any]:
 
 def scene(shown: Shown, output: str, input: str | None = None) -> Scene:
     """What the stage draws and says of one output and input; None is the first."""
-    units, words = shown.subject.units, words_of(shown, output)
+    units, words = shown.subject.units, words_of(shown, output, input)
     made = scene_of(shown.explanation, 0, output, input, units=units, words=words)
     st.session_state["last scene"] = made
     return made

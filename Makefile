@@ -53,8 +53,11 @@ $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "PairLift needs Python 3.11, 3.12 or 3.13, and none was found."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
+# What the first visitor would wait for is done here: compiling the kernels, and explaining each demo's first sequence.
 $(VENV)/.app-ready: requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m explain_core.kernels
+	$(BIN)/python -m ui.first_demo
 	@touch $@
 
 $(VENV)/.dev-ready: requirements.txt requirements-dev.txt | $(VENV)/bin/python

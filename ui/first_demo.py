@@ -1,11 +1,14 @@
-"""The demo that the app opens on, explained as the server starts where nobody has explained it before. No Streamlit."""
+"""The sequence that each demo opens on, explained before anybody asks. No Streamlit.
+
+The server does it for the first demo as it starts, and `python -m ui.first_demo` for all of them, as the app is set up.
+"""
 
 from __future__ import annotations
 
 import logging
 
 from explain_core.backends import is_installed
-from explain_core.demos import list_demos, load_demo
+from explain_core.demos import DemoSummary, list_demos, load_demo
 from explain_core.errors import ExplainError
 from ui.baseline_checks import suggested
 from ui.baselines import demo_material
@@ -19,13 +22,22 @@ _log = logging.getLogger("pairlift.runs")
 
 
 def explain_first_demo() -> None:
-    """Have its result on disk, and a process ready for the other demos. Takes as long as that does."""
+    """Have the result of the demo that the app opens on, and a process ready for the others. Takes as long as that does."""
+    first = next(iter(_here()), None)
+    if first is not None:
+        _explain(first)
+
+
+def _here() -> list[DemoSummary]:
+    """The demos whose framework is installed, in the order of the menu."""
+    return [demo for demo in list_demos() if is_installed(demo.framework)]
+
+
+def _explain(summary: DemoSummary) -> None:
+    """Have the result of a demo's first sequence on disk."""
     try:
-        first = next((demo for demo in list_demos() if is_installed(demo.framework)), None)
-        if first is None:
-            return
-        demo_jobs().prepare(first.framework)  # which imports the framework while the rest is read here
-        demo = load_demo(first.slug)
+        demo_jobs().prepare(summary.framework)  # which imports the framework while the rest is read here
+        demo = load_demo(summary.slug)
         index = demo.index(demo.default_sequence)
         subject = demo_subject(demo, index)
         material = demo_material(demo, subject.series, index)
@@ -36,4 +48,9 @@ def explain_first_demo() -> None:
             explanation = demo_jobs().explanation(key, request).result()
             runs.share(Shown(subject, baseline, explanation, key))
     except ExplainError as error:  # whoever asks for it is told
-        _log.warning("The first demo could not be explained: %s", error)
+        _log.warning("The demo %s could not be explained: %s", summary.slug, error)
+
+
+if __name__ == "__main__":
+    for each in _here():
+        _explain(each)

@@ -22,7 +22,7 @@ _log = logging.getLogger("pairlift.runs")
 
 
 def explain_first_demo() -> None:
-    """Have the result of the demo that the app opens on, and a process ready for the others. Takes as long as that does."""
+    """Have the result of the demo that the app opens on, and a process ready for others; ends when that is so."""
     first = next(iter(_here()), None)
     if first is not None:
         _explain(first)

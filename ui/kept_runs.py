@@ -18,6 +18,11 @@ from ui.session import Session
 
 NOTHING = "Nothing is kept yet. Each result is kept by itself, so that you find it here again."
 
+NAMELESS = (
+    "Your browser keeps no cookies for this page, so this list ends with this visit. A link works longer, but makes "
+    "room for other visits like this one."
+)
+
 
 def choose_run(session: Session) -> Shown | None:
     """Ask for a kept run; one that somebody else has sent the link of is among them while it is shown.
@@ -34,7 +39,7 @@ def choose_run(session: Session) -> Shown | None:
             del st.session_state["kept run"]
     if not runs:
         st.caption(NOTHING)
-        _say_how_long()
+        _say_how_long(session)
         return None
     run = runs[
         st.selectbox(
@@ -55,7 +60,7 @@ def choose_run(session: Session) -> Shown | None:
     with st.popover("Link to this run", icon=":material/link:", width="stretch"):
         st.caption("Whoever has this link and reaches this server sees the run, and nothing else of yours.")
         st.code(_link(run.id), language=None, wrap_lines=True)
-    _say_how_long()
+    _say_how_long(session)
     session.runs.ids[about.key] = run.id
     return session.kept(run)
 
@@ -67,23 +72,30 @@ def _draw_own(session: Session, run: Run) -> None:
         store.rename(owner, run.id, name)
         st.rerun()
     with st.container(horizontal=True):
-        word, icon = ("Unpin", ":material/keep_off:") if run.is_pinned else ("Pin", ":material/keep:")
-        st.button(
-            word,
-            key="pin run",
-            icon=icon,
-            help="When room is made for newer runs, pinned ones stay.",
-            on_click=store.pin,
-            args=(owner, run.id, not run.is_pinned),
-        )
+        if session.runs.lasts:
+            _draw_pin(session, run)
         with st.popover("Delete", icon=":material/delete:"):
             st.caption("The run goes, and its link leads nowhere then.")
             st.button("Delete this run", key="delete run", type="primary", on_click=session.forget_run, args=(run,))
 
 
-def _say_how_long() -> None:
+def _draw_pin(session: Session, run: Run) -> None:
+    word, icon = ("Unpin", ":material/keep_off:") if run.is_pinned else ("Pin", ":material/keep:")
+    st.button(
+        word,
+        key="pin run",
+        icon=icon,
+        help="When room is made for newer runs, pinned ones stay.",
+        on_click=session.pin_run,
+        args=(run, not run.is_pinned),
+    )
+
+
+def _say_how_long(session: Session) -> None:
     if note := shared_store()[1]:
         st.caption(f":material/info: {plain(note)}")
+    if not session.runs.lasts:
+        st.caption(f":material/info: {NAMELESS}")
 
 
 def _when(run: Run) -> str:

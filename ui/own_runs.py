@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -24,7 +23,7 @@ from explain_core.jobs.limits import Limits
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.opening import ModelSource
 from explain_core.jobs.workspace import workspace
-from explain_core.runs import About, Run, RunStore, data_folder
+from explain_core.runs import About, Bounds, Run, RunStore, data_folder, is_nameless, nameless
 from ui.baselines import Baseline
 from ui.demo_jobs import is_demo
 from ui.in_words import Shown
@@ -48,16 +47,21 @@ class OwnRuns:
     """A visitor's runs.
 
     Attributes:
-        owner: the visitor's secret.
+        owner: the visitor's secret; a nameless one where their browser keeps no cookies.
         ids: of the runs that belong to the keys of explanations of this session.
         views: what the sidebar showed for a run of this session.
         unkept: keys of what could not be kept, which has been said.
     """
 
-    owner: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    owner: str = field(default_factory=nameless)
     ids: dict[str, str] = field(default_factory=dict)
     views: OrderedDict[str, View] = field(default_factory=OrderedDict)
     unkept: set[str] = field(default_factory=set)
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the visitor finds them again at the next visit."""
+        return not is_nameless(self.owner)
 
     def found(self, key: str) -> Explanation | None:
         """What was found before for a key: by this visitor, or of a demo by anybody."""
@@ -138,16 +142,14 @@ class OwnRuns:
 def shared_store() -> tuple[RunStore, str]:
     """The store of this server, and why it does not outlast it, or ""."""
     limits = Limits.of_this_machine()
-    bounds = limits.runs_bytes, limits.runs, limits.runs_of_visitor
+    bounds = Bounds(limits.runs_bytes, limits.runs, limits.runs_bytes_of_visitor, limits.runs_of_visitor)
     folder, note = data_folder(workspace().folder)
     try:
-        return RunStore(folder, *bounds), note
+        return RunStore(folder, bounds), note
     except RunError as error:
-        _log.error("%s", error)
-        folder = workspace().new_folder("runs")
-        return RunStore(
-            folder, *bounds
-        ), f"Runs are kept until the server ends. {error.what} ({error.where}) {error.hint}"
+        _log.error("%s: %s", folder, error)
+        words = f"Runs are kept until the server ends. {error.what} {error.hint}"
+        return RunStore(workspace().new_folder("runs"), bounds), words
 
 
 def _about(shown: Shown, request: Request, seconds: float, origin: dict[str, str]) -> About:

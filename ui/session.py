@@ -162,6 +162,13 @@ class Session(HeldFiles):
                 self._shown_runs.popitem(last=False)
         return self._shown_runs[run.id]
 
+    def pin_run(self, run: Run, pinned: bool) -> None:
+        """Have one of the person's own kept runs stay when room is made, or not. A callback, as `forget_run`."""
+        try:
+            shared_store()[0].pin(self.runs.owner, run.id, pinned)
+        except RunError as error:
+            self.notices.append(error.what)
+
     def forget_run(self, run: Run) -> None:
         """Delete one of the person's own kept runs. A callback, and so says what is wrong later."""
         try:

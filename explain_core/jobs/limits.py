@@ -30,7 +30,7 @@ class Limits:
         sessions, sessions_of_address: tabs that are open at once, and those of one address on the network.
         result_bytes: what is kept of the results of one session.
         runs, runs_of_visitor: results that are kept on disk when their session has ended, of all and of one visitor.
-        runs_bytes: what those of all may have together.
+        runs_bytes, runs_bytes_of_visitor: what those of all, and of one visitor, may have together.
         file_bytes: the largest file that a job may write.
         answer_bytes: the largest result that a job may hand to the app.
     """
@@ -51,6 +51,7 @@ class Limits:
     runs: int = 5000
     runs_of_visitor: int = 200
     runs_bytes: int = 5 * GB
+    runs_bytes_of_visitor: int = GB
     file_bytes: int = 4 * GB
     answer_bytes: int = GB
 
@@ -83,6 +84,7 @@ class Limits:
             runs=max(round(read("PAIRLIFT_RUNS", cls.runs)), 1),
             runs_of_visitor=max(round(read("PAIRLIFT_RUNS_OF_VISITOR", cls.runs_of_visitor)), 1),
             runs_bytes=round(read("PAIRLIFT_RUNS_GB", cls.runs_bytes / GB) * GB),
+            runs_bytes_of_visitor=round(read("PAIRLIFT_RUNS_OF_VISITOR_GB", cls.runs_bytes_of_visitor / GB) * GB),
             answer_bytes=round(read("PAIRLIFT_ANSWER_GB", cls.answer_bytes / GB) * GB),
         )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+_log = logging.getLogger("pairlift.runs")
 FOLDER = "PAIRLIFT_DATA"  # environment variable: the folder, instead of the one that is usual on the system
 
 
@@ -21,16 +23,17 @@ def data_folder(fallback: Path, environment: Mapping[str, str] = os.environ) -> 
     Returns:
         the folder, which exists; and a sentence that says why it goes when the server ends, or "".
     """
-    wanted = Path(environment[FOLDER]).expanduser() if environment.get(FOLDER) else _usual(environment)
+    wanted = Path(environment[FOLDER]) if environment.get(FOLDER) else _usual(environment)
     try:
         return _made(wanted), ""
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
-        reason = getattr(error, "strerror", None) or str(error)
+        _log.error("%s cannot be used for what is kept: %s", wanted, error)  # visitors are not told where it is
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "there is none"
     folder = fallback / "data"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder, (
-        f"Runs are kept until the server ends, since {wanted} cannot be used: {reason}. "
-        f"{FOLDER} can name another folder."
+        f"Runs are kept until the server ends, since their folder cannot be used: {reason[:1].lower()}{reason[1:]}. "
+        f"Whoever runs it can name another one with {FOLDER}."
     )
 
 

@@ -8,51 +8,51 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from explain_core.errors import RunError
-from explain_core.jobs import wire
-from explain_core.jobs.limits import in_gb
 from explain_core.runs.database import Database
+from explain_core.runs.files import ResultFiles
+from explain_core.runs.owners import hidden
 from explain_core.runs.record import MOST_NAME, About, Run, is_run_id
+from explain_core.runs.room import Bounds, make_room, without_runs
 
 _log = logging.getLogger("pairlift.runs")
-_FORGOTTEN_SECONDS = 3600.0  # after which a file that is in no table is nobody's that is being written
+_UNSEEN_SECONDS = 400 * 24 * 3600.0  # longer than a visitor's cookie: who could list it has forgotten who they are
 _COLUMNS = "runs.id, runs.name, runs.about, runs.created, results.bytes, runs.owner, runs.pinned, runs.result"
 _JOINED = f"SELECT {_COLUMNS} FROM runs JOIN results ON results.id = runs.result"
+_NO_RUN = "There is no run at this address. It was deleted, had to make room, or the link is not whole."
 
 
 class RunStore:
-    """The kept runs of a server, within bounds: the oldest go first, but for those that are pinned.
+    """The kept runs of a server, within bounds that `room` explains.
 
     Threads and processes may use one folder at once.
 
     Args:
         folder: where they lie; exists.
-        most_bytes: of all results together.
-        most_runs: of all visitors together.
-        most_of_owner: of one visitor.
+        bounds: of all visitors, and of one.
 
     Raises:
-        RunError: there is a database that cannot be used.
+        RunError: there is a database that cannot be used, or the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, most_bytes: int, most_runs: int, most_of_owner: int) -> None:
-        self.folder = folder
-        self._bounds = most_bytes, most_runs, most_of_owner
-        self._results = folder / "results"
+    def __init__(self, folder: Path, bounds: Bounds) -> None:
+        self.folder, self._bounds = folder, bounds
+        results = folder / "results"
+        self._database = Database(folder / "runs.sqlite", results)
+        self._files = ResultFiles(results)
         try:
-            self._results.mkdir(mode=0o700, exist_ok=True)
-            self._database = Database(folder / "runs.sqlite")
             self._sweep()
-        except OSError as error:
-            raise _not_kept(error) from None
+        except (RunError, OSError) as error:  # the next start tries again
+            _log.warning("%s", error)
 
     # Keeping.
 
@@ -68,19 +68,17 @@ class RunStore:
         Raises:
             RunError: there is no room for it.
         """
-        result = _result_id(owner, about.key, shared)
-        size = self._write(result, content)
+        result, of = _result_id(owner, about.key, shared), hidden(owner)
         name = f"{about.sequence}, {about.title}"[:MOST_NAME]
-        with self._database.writing() as connection:
-            self._count(connection, result, size, shared)
+        query = f"{_JOINED} WHERE runs.owner = ? AND runs.result = ?"
+        with self._putting(result, content, shared, of_all=False) as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO runs (id, owner, result, name, about, created) VALUES (?, ?, ?, ?, ?, ?)",
-                (secrets.token_urlsafe(16), _hidden(owner), result, name, about.to_json(), time.time()),
+                (secrets.token_urlsafe(16), of, result, name, about.to_json(), time.time()),
             )
-            query = f"{_JOINED} WHERE runs.owner = ? AND runs.result = ?"
-            row = connection.execute(query, (_hidden(owner), result)).fetchone()
-            gone = self._make_room(connection, row[0], result)
-        self._remove(gone)
+            row = connection.execute(query, (of, result)).fetchone()
+            gone = make_room(connection, self._bounds, of, row[0], result)
+        self._tidy(gone)
         return _run(row, owner)
 
     def share(self, key: str, content: Any) -> None:
@@ -90,11 +88,9 @@ class RunStore:
             RunError: there is no room for it.
         """
         result = _result_id("", key, True)
-        size = self._write(result, content)
-        with self._database.writing() as connection:
-            self._count(connection, result, size, True)
-            gone = self._make_room(connection, "", result)
-        self._remove(gone)
+        with self._putting(result, content, shared=True, of_all=True) as connection:
+            gone = make_room(connection, self._bounds, "", "", result)
+        self._tidy(gone)
 
     def rename(self, owner: str, run_id: str, name: str) -> None:
         """Call one's own run something else."""
@@ -123,16 +119,13 @@ class RunStore:
             with self._database.reading() as connection:
                 row = connection.execute(f"{_JOINED} WHERE runs.id = ?", (run_id,)).fetchone()
         if row is None:
-            raise RunError(
-                "There is no run at this address. It was deleted, had to make room, or the link is not whole.",
-                hint="Ask whoever sent the link for another one.",
-            )
+            raise RunError(_NO_RUN, hint="Ask whoever sent the link for another one.")
         return _run(row, owner)
 
     def runs_of(self, owner: str) -> list[Run]:
         """One's own runs, the newest first; those that are damaged are left out."""
         with self._database.reading() as connection:
-            rows = connection.execute(f"{_JOINED} WHERE runs.owner = ? ORDER BY runs.created DESC", (_hidden(owner),))
+            rows = connection.execute(f"{_JOINED} WHERE runs.owner = ? ORDER BY runs.created DESC", (hidden(owner),))
             found = []
             for row in rows:
                 try:
@@ -145,9 +138,16 @@ class RunStore:
         """What was kept.
 
         Raises:
-            RunError: its file is gone or damaged.
+            RunError: it was deleted, or its file is damaged, or gone, which takes it off the list.
         """
-        return self._read(run.result)
+        before = self._files.stamp(run.result)
+        try:
+            return self._read(run.result)
+        except RunError:
+            if before is None:
+                self.run(run.id)  # which says so where it was deleted
+                self._forget(run.result, before)
+            raise
 
     def found(self, owner: str, key: str) -> Any:
         """What was kept for a key, shared or the owner's own; None where nothing was, or it cannot be read."""
@@ -155,13 +155,12 @@ class RunStore:
             with self._database.reading() as connection:
                 if connection.execute("SELECT 1 FROM results WHERE id = ?", (result,)).fetchone() is None:
                     continue
+            before = self._files.stamp(result)
             try:
                 return self._read(result)
             except RunError as error:
                 _log.warning("%s", error)
-                with self._database.writing() as connection:  # it is computed again
-                    connection.execute("DELETE FROM results WHERE id = ?", (result,))
-                self._remove([result])
+                self._forget(result, before)  # it is computed again
         return None
 
     def usage(self) -> tuple[int, int]:
@@ -173,41 +172,28 @@ class RunStore:
 
     # Files.
 
-    def _write(self, result: str, content: Any) -> int:
-        """Write a result where there is none yet; returns its bytes."""
-        path = self._results / result
-        try:
-            if path.exists():
-                return path.stat().st_size
-            pieces = [*wire.dump(content)]
-            size = sum(map(len, pieces))
-            if size > self._bounds[0]:
-                raise RunError(
-                    f"The result has {in_gb(size)}; kept runs may have {in_gb(self._bounds[0])} together.",
-                    hint="Download it to keep it. Whoever runs this server can allow more with PAIRLIFT_RUNS_GB.",
+    @contextmanager
+    def _putting(self, result: str, content: Any, shared: bool, of_all: bool) -> Generator[sqlite3.Connection]:
+        """A connection in which a result has its row; its file gets its name when all else is done."""
+        check = partial(self._bounds.check, of_all=of_all)
+        with ExitStack() as stack:
+            part = None if self._files.stamp(result) else stack.enter_context(self._files.part(content, check))
+            connection = stack.enter_context(self._database.writing())
+            known = connection.execute("UPDATE results SET used = ? WHERE id = ?", (time.time(), result)).rowcount
+            if part is None and not (known and self._files.stamp(result)):  # removed meanwhile, or nobody's
+                part = stack.enter_context(self._files.part(content, check))
+            if part is not None:
+                connection.execute(
+                    "INSERT INTO results (id, bytes, shared, used) VALUES (?, ?, ?, ?) "
+                    "ON CONFLICT (id) DO UPDATE SET bytes = excluded.bytes",
+                    (result, part[1], int(shared), time.time()),
                 )
-            part = path.with_name(f".{secrets.token_hex(8)}")
-            try:
-                with open(part, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-                    file.writelines(pieces)
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
-        except OSError as error:
-            raise _not_kept(error) from None
-        except wire.WireError as error:
-            raise RunError(f"The result could not be kept: {error}.") from None
-        return size
+            yield connection
+            if part is not None:
+                self._files.place(part[0], result)
 
     def _read(self, result: str) -> Any:
-        path = self._results / result
-        try:
-            with path.open("rb") as file:
-                content, _ = wire.load(file, path.stat().st_size)
-        except OSError:
-            raise RunError("The file of this run is gone.", hint="Explain again.") from None
-        except (wire.WireError, EOFError):
-            raise RunError("The file of this run is damaged.", hint="Delete the run and explain again.") from None
+        content = self._files.read(result)
         try:
             with self._database.writing() as connection:
                 connection.execute("UPDATE results SET used = ? WHERE id = ?", (time.time(), result))
@@ -215,86 +201,61 @@ class RunStore:
             _log.warning("%s", error)
         return content
 
-    def _remove(self, results: Iterable[str]) -> None:
-        for result in results:
-            try:
-                (self._results / result).unlink(missing_ok=True)
-            except OSError as error:  # the next start of a server tries again
-                _log.warning("A result could not be removed: %s", error)
+    def _forget(self, result: str, seen: tuple[int, int] | None) -> None:
+        """Take a result off the table whose file cannot be read, unless another has taken its place meanwhile."""
+        with self._database.writing() as connection:
+            if self._files.stamp(result) == seen:
+                connection.execute("DELETE FROM results WHERE id = ?", (result,))
+        self._tidy([result])
+
+    def _tidy(self, results: Iterable[str]) -> None:
+        """Remove the files of results that are in no table, while nobody can put one there."""
+        results = [*results]
+        if not results:
+            return
+        try:
+            with self._database.writing() as connection:
+                for result in results:
+                    if connection.execute("SELECT 1 FROM results WHERE id = ?", (result,)).fetchone() is None:
+                        self._files.remove(result)
+        except RunError as error:  # the next start of a server tries again
+            _log.warning("%s", error)
 
     def _sweep(self) -> None:
-        """Remove files that are in no table: of a process that was killed while it wrote."""
-        with self._database.reading() as connection:
+        """Have files and table agree after whatever killed a server, and drop what nobody has seen for very long."""
+        unseen = time.time() - _UNSEEN_SECONDS
+        with self._database.writing() as connection:
+            there = self._files.names()
             known = {result for (result,) in connection.execute("SELECT id FROM results")}
-        with os.scandir(self._results) as files:
-            old = time.time() - _FORGOTTEN_SECONDS
-            self._remove(file.name for file in files if file.name not in known and file.stat().st_mtime < old)
+            lost = [(result,) for result in known - there]
+            connection.executemany("DELETE FROM results WHERE id = ?", lost)
+            used = "SELECT 1 FROM results WHERE results.id = runs.result AND used >= ? AND NOT shared"
+            old = f"DELETE FROM runs WHERE created < ? AND NOT EXISTS ({used})"
+            forgotten = connection.execute(old, (unseen, unseen)).rowcount
+            gone = without_runs(connection)
+        orphans = there - known
+        self._tidy([*gone, *orphans])
+        if lost or forgotten or orphans:
+            words = "%d results without a file, %d files without a result, and %d runs that nobody had opened"
+            _log.warning(words + " for 400 days were removed.", len(lost), len(orphans), forgotten)
 
     # The table.
 
     def _change(self, owner: str, run_id: str, statement: str, *values: Any) -> None:
         with self._database.writing() as connection:
-            done = connection.execute(f"{statement} WHERE id = ? AND owner = ?", (*values, run_id, _hidden(owner)))
+            done = connection.execute(f"{statement} WHERE id = ? AND owner = ?", (*values, run_id, hidden(owner)))
             if not done.rowcount:
                 raise RunError("There is no run of yours with this id.", hint="Somebody else's can only be looked at.")
-            gone = _without_runs(connection)
-        self._remove(gone)
-
-    @staticmethod
-    def _count(connection: sqlite3.Connection, result: str, size: int, shared: bool) -> None:
-        connection.execute(
-            "INSERT INTO results (id, bytes, shared, used) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT (id) DO UPDATE SET used = excluded.used",
-            (result, size, int(shared), time.time()),
-        )
-
-    def _make_room(self, connection: sqlite3.Connection, run_id: str, result: str) -> list[str]:
-        """Drop what is over the bounds, but not what has just come; returns the results whose files are to go."""
-        most_bytes, most_runs, most_of_owner = self._bounds
-        order = "ORDER BY id = ? DESC, pinned DESC, created DESC LIMIT -1 OFFSET ?"
-        same = "owner = (SELECT owner FROM runs WHERE id = ?)"
-        drop = "DELETE FROM runs WHERE id IN (SELECT id FROM runs {} {})"
-        connection.execute(drop.format(f"WHERE {same}", order), (run_id, run_id, most_of_owner))
-        connection.execute(drop.format("", order), (run_id, most_runs))
-        gone = _without_runs(connection)
-        (size,) = connection.execute("SELECT coalesce(sum(bytes), 0) FROM results").fetchone()
-        pinned = "EXISTS (SELECT 1 FROM runs WHERE runs.result = results.id AND runs.pinned)"
-        oldest = f"SELECT id, bytes FROM results WHERE id != ? ORDER BY {pinned}, used"
-        for other, its in connection.execute(oldest, (result,)).fetchall():
-            if size <= most_bytes:
-                break
-            connection.execute("DELETE FROM results WHERE id = ?", (other,))
-            gone.append(other)
-            size -= its
-        return gone
-
-
-def _without_runs(connection: sqlite3.Connection) -> list[str]:
-    """Drop results that no run has and that are not for everybody; returns them."""
-    unused = "shared = 0 AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.result = results.id)"
-    gone = [result for (result,) in connection.execute(f"SELECT id FROM results WHERE {unused}")]
-    connection.execute(f"DELETE FROM results WHERE {unused}")
-    return gone
+            gone = without_runs(connection)
+        self._tidy(gone)
 
 
 def _run(row: tuple, owner: str) -> Run:
     run_id, name, about, created, size, of, pinned, result = row
-    is_own = bool(owner) and secrets.compare_digest(of, _hidden(owner))
+    is_own = bool(owner) and secrets.compare_digest(of, hidden(owner))
     return Run(run_id, name, About.of_json(about), created, size, is_own, bool(pinned), result)
-
-
-def _hidden(owner: str) -> str:
-    """An owner's secret as it stands in the table, from which nobody learns it."""
-    return hashlib.sha256(owner.encode()).hexdigest()
 
 
 def _result_id(owner: str, key: str, shared: bool) -> str:
     """The name of a result's file: nobody else's request leads to it, unless it is shared."""
-    return hashlib.sha256(f"{'shared' if shared else _hidden(owner)} {key}".encode()).hexdigest()
-
-
-def _not_kept(error: OSError) -> RunError:
-    return RunError(
-        f"The run could not be kept: {error.strerror or error}.",
-        hint="Download the result to keep it. Whoever runs this server can make room in its folder (PAIRLIFT_DATA).",
-    )
+    return hashlib.sha256(f"{'shared' if shared else hidden(owner)} {key}".encode()).hexdigest()

@@ -87,6 +87,7 @@ def limits_table(limits: Limits) -> pd.DataFrame:
         ("Runs kept on disk", f"{limits.runs}", "PAIRLIFT_RUNS"),
         ("Of one visitor", f"{limits.runs_of_visitor}", "PAIRLIFT_RUNS_OF_VISITOR"),
         ("Their size together, of all visitors", in_gb(limits.runs_bytes), "PAIRLIFT_RUNS_GB"),
+        ("Of one visitor", in_gb(limits.runs_bytes_of_visitor), "PAIRLIFT_RUNS_OF_VISITOR_GB"),
         ("Size of one result", in_gb(limits.answer_bytes), "PAIRLIFT_ANSWER_GB"),
         ("Size of one upload", f"{config.get_option('server.maxUploadSize')} MB", "maxUploadSize"),
         ("Files of a closed tab stay for", _ttl(), "disconnectedSessionTTL"),

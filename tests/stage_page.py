@@ -34,7 +34,8 @@ def scene_from(attribution, *, value=None, baseline=None, names=None, tokens=Non
     names = names or [f"feature {i + 1}" for i in range(F)]
     value = np.random.default_rng(0).normal(size=(T, F)).cumsum(axis=0) if value is None else value
     baseline = np.broadcast_to(value.mean(axis=0), (T, F)) if baseline is None else baseline
-    grouped, order = groups_of(names), order_of(attribution)
+    grouped = groups_of(names)
+    order = order_of(attribution, grouped)
     contrasts = contrasts_of(attribution, unit)
     return Scene(
         words=Words(title="A model", sequence="a walk", unit=unit, headline="The model predicts **1**."),

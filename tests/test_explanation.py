@@ -391,6 +391,20 @@ def test_dataframe_of_everything():
     assert tokens["time_label"].iloc[1] == pd.Timestamp("2020-01-01T00:00:00.000001")
 
 
+def test_padding_has_no_rows_unless_it_was_attributed_to():
+    attributions = np.ones((1, 2, 4, 1))
+    attributions[:, :, 2:] = 0
+    attributions[0, 1, 3] = 5  # of the second sample, padding that moved the output
+    item = LabelledInput(
+        "x", np.ones((2, 4, 1)), np.zeros((2, 4, 1)), attributions, ("time", "feature"), lengths=[2, 1]
+    )
+    total = attributions.sum(axis=(0, 2, 3))
+    ex = build_explanation([item], total[:, None], total[:, None] * 0, output_labels=["y"], keep_output=False)
+    table = ex.to_dataframe()
+    assert table.groupby("sample")["time"].apply(list).tolist() == [[0, 1], [0, 1, 2, 3]]
+    assert table.groupby("sample")["attribution"].sum().tolist() == total.tolist()
+
+
 @pytest.fixture
 def shap():
     with warnings.catch_warnings():

@@ -124,7 +124,7 @@ def test_the_fold_holds_little_and_says_how_many():
     assert scene.order[0] == 7
     rows = view(scene, 0, 4, 10).rows
     assert rows[0].label == "feature 8"
-    assert rows[-1].label == f"{40 - scene.fold_after} more features together"
+    assert rows[-1].label == f"{40 - scene.fold_after} more features"
     assert len(view(scene, 0, 4, 10, unfolded=True).rows) == 40
 
 
@@ -145,6 +145,14 @@ def test_an_opened_group_has_its_features_side_by_side():
     scene = scene_of(ex)
     assert [row.label for row in view(scene, 0, 1, 9).rows] == ["wind", "sun", "rain"]
     assert [row.label for row in view(scene, 0, 1, 9, {"wind"}).rows] == ["wind_u", "wind_v", "sun", "rain"]
+
+
+def test_rows_stand_in_the_order_of_their_totals_groups_by_their_own():
+    cells = np.array([[[9.0, 3, -4, 2, 1], [-9.0, 3, -4, 2, 0]]])  # the first moves most, and comes to nothing
+    ex = explanation(cells, coords={"feature": ["rain", "wind_u", "sun", "wind_v", "fog"]})
+    seen = view(scene_of(ex), 0, 1, 9)
+    assert [row.label for row in seen.rows] == ["wind", "sun", "fog", "rain"]
+    assert np.abs(seen.row_totals).tolist() == [10, 8, 1, 0]
 
 
 @settings(deadline=None, max_examples=40)

@@ -12,6 +12,7 @@ import xarray as xr
 from explain_core.errors import InputError
 from explain_core.explanation.own_units import OFFSET, SCALE
 from explain_core.sequences.labelled import lengths_of, single
+from explain_core.words import counted
 from ui.baselines import TRAINING, Baseline, Material, everywhere, in_own_units, ready, values_of
 
 OTHER, OTHERS = "Another sequence", "Other sequences, averaged"
@@ -150,8 +151,9 @@ def of_file(own: xr.DataArray, material: Material) -> Baseline:
     values, steps = own.values, material.steps
     if values.shape[1] not in (1, steps) or (own.ndim == 3 and values.shape[2] != len(_columns(material))):
         raise InputError(
-            f"The baseline has {own.sizes['time']} timesteps and {own.sizes.get('feature', 1)} features; the "
-            f"sequence has {steps} and {len(_columns(material))}.",
+            f"The baseline has {counted(own.sizes['time'], 'timestep')} and "
+            f"{counted(own.sizes.get('feature', 1), 'feature')}; the sequence has {steps:,} and "
+            f"{len(_columns(material)):,}.",
             where="your baseline",
             hint="Give as many of each, or one timestep that is used for all.",
         )

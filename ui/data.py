@@ -25,6 +25,7 @@ from explain_core.sequences.grids import grid_dims
 from explain_core.sequences.labelled import lengths_of, time_first_turned
 from explain_core.sequences.loading import chosen_columns, last_tokens
 from explain_core.sequences.roles import Role, main_input, roles_of
+from explain_core.words import counted
 from ui.data_options import choices, choose, widget_key
 from ui.grids import in_words as grid_words
 from ui.session import Outcome, Session
@@ -158,13 +159,12 @@ def reading_options(chosen: Options) -> Options:
 def in_words(sequences: xr.DataArray) -> str:
     """How many sequences, timesteps and features, e.g. "3 sequences · 12 timesteps · 4 features"."""
     lengths = lengths_of(sequences)
-    steps = f"{lengths.min()} to {lengths.max()}" if lengths.min() < lengths.max() else str(lengths.max())
-    count = sequences.sizes["sample"]
+    count, shortest, longest = sequences.sizes["sample"], int(lengths.min()), int(lengths.max())
     parts = [f"{count:,} sequences"] if count > 1 else []
-    parts.append(f"{steps} {'tokens' if sequences.ndim == 2 else 'timesteps' if steps != '1' else 'timestep'}")
+    steps = counted(longest, "token" if sequences.ndim == 2 else "timestep")
+    parts.append(f"{shortest:,} to {steps}" if shortest < longest else steps)
     if "feature" in sequences.dims:
-        features = sequences.sizes["feature"]
-        parts.append(f"{features} {'features' if features > 1 else 'feature'}")
+        parts.append(counted(sequences.sizes["feature"], "feature"))
     return " · ".join(parts)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from explain_core.diagnostics.faithfulness import areas, curves_of
 from explain_core.errors import ExplainError
 from explain_core.explanation import Explanation, by_name
+from explain_core.explanation.tables import whole_table
 from explain_core.methods.registry import method_of
 from explain_core.methods.relevance import TABLE as ABSORBED
 from explain_core.methods.run import explain_with
@@ -117,13 +118,12 @@ class Comparison:
     @property
     def attributions(self) -> pd.DataFrame:
         """Attributions side by side: a row for each value, as `Explanation.to_dataframe` has it, a column a method."""
-        whole: pd.DataFrame | None = None
-        for method, explanation in self.explanations.items():
-            table = explanation.to_dataframe()
-            if whole is None:
-                whole = table.drop(columns=["attribution", "share"])
-            whole[method] = table["attribution"].to_numpy()
-        return pd.DataFrame() if whole is None else whole
+        found = {method: whole_table(explanation) for method, explanation in self.explanations.items()}
+        if not found:
+            return pd.DataFrame()
+        whole = next(iter(found.values()))[0].drop(columns=["attribution", "share"])
+        whole = whole.assign(**{method: table["attribution"].to_numpy() for method, (table, _) in found.items()})
+        return whole[np.any([shown for _, shown in found.values()], axis=0)].reset_index(drop=True)
 
     @property
     def absorbed(self) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from explain_core.errors import ExplainError, InputError
 from explain_core.methods.registry import method_of
 from explain_core.methods.run import explain_with
 from explain_core.preparation import Prepared, prepare
+from explain_core.words import counted
 
 Progress = Callable[[float, str], None]
 
@@ -165,7 +166,7 @@ def horizon_of(cut: Cut, method: str, progress: Progress | None = None) -> pd.Da
     name, say = method_of(method).name, progress or (lambda fraction, message: None)
     rows = []
     for number, length in enumerate(cut.lengths):
-        say(number / len(cut.lengths), f"{name}: {length} of {cut.lengths[-1]} timesteps")
+        say(number / len(cut.lengths), f"{name}: {length:,} of {counted(cut.lengths[-1], 'timestep')}")
         row = {"method": method, "name": name, "steps": length, "how": cut.how}
         row |= {"difference": np.nan, "error": np.nan, "rounding": np.nan, "seconds": np.nan, "message": ""}
         rows.append(row)

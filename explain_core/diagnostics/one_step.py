@@ -243,7 +243,7 @@ def _repeated(run: LayerRun, cell: LoneLayer) -> tuple[LayerRun, list[str]]:
             hint="The model may change the states between the steps, or mask some of them for one member only.",
         )
     if masked.any():
-        notes.append(f"Masked timesteps, at which the state stays as it is, left out: {int(masked.sum())}.")
+        notes.append(f"Masked timesteps, at which the state stays as it is, left out: {int(masked.sum()):,}.")
         run = run.only(np.flatnonzero(~masked))
     if any((state[0, 0] != state[1, 0]).any() for state in run.before):
         notes.append(

@@ -225,7 +225,8 @@ class Explanation:
         """Long form, a row per sample, output and input value.
 
         Columns: sample, output, input, the axes of the inputs (time, feature), value, baseline, attribution,
-        and share: the attribution over the sum of all |attributions| for that sample and output.
+        and share: the attribution over the sum of all |attributions| for that sample and output. Padding after a
+        sample's length has no rows, unless it has attributions: those of all rows are the whole sum.
         """
         return to_dataframe(self)
 

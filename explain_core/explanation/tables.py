@@ -22,9 +22,15 @@ _TOTALS = {"timestep_feature": None, "feature": "feature", "time": "time"}
 
 def to_dataframe(explanation: Explanation) -> pd.DataFrame:
     """See `Explanation.to_dataframe`."""
+    table, shown = whole_table(explanation)
+    return table[shown].reset_index(drop=True)
+
+
+def whole_table(explanation: Explanation) -> tuple[pd.DataFrame, np.ndarray]:
+    """`Explanation.to_dataframe` with the padding, and (rows,) which rows are none of it."""
     values, baselines = by_name(explanation.inputs), by_name(explanation.baselines)
     size = explanation.attribution_size.values[..., None]
-    tables = []
+    tables, shown = [], []
     for name, part in by_name(explanation.attributions).items():
         axes = [str(axis) for axis in values[name].dims[1:]]
         dims = ("sample", "output", *axes)
@@ -42,9 +48,23 @@ def to_dataframe(explanation: Explanation) -> pd.DataFrame:
         columns["attribution"] = whole.values.ravel()
         columns["share"] = np.divide(flat, size, out=np.zeros_like(flat), where=size > 0).ravel()
         tables.append(pd.DataFrame(columns))
+        shown.append(column(_is_shown(whole, values[name])))
     last = ["value", "baseline", "attribution", "share"]
     table = pd.concat(tables, ignore_index=True)
-    return table[[*(name for name in table.columns if name not in last), *last]]
+    return table[[*(name for name in table.columns if name not in last), *last]], np.concatenate(shown)
+
+
+def _is_shown(whole: xr.DataArray, values: xr.DataArray) -> xr.DataArray:
+    """Which values of a sample are none of its padding: (sample, time), or (sample) without a time axis.
+
+    A timestep that has attributions of any output, or comes before one that has, is not padding.
+    """
+    if "length" not in values.coords or "time" not in values.dims:
+        return xr.ones_like(whole["sample"], dtype=bool)
+    moved = (whole != 0).any([dim for dim in whole.dims if dim not in ("sample", "time")])
+    steps = xr.DataArray(np.arange(1, values.sizes["time"] + 1), dims="time")
+    last = (moved * steps).max("time")
+    return (steps <= np.maximum(last, values["length"])).transpose("sample", "time")
 
 
 def to_shap(explanation: Explanation, by: str) -> shap.Explanation:

@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 from explain_core.figures import style
 from explain_core.figures.comparison import below_axis, method_line
 from explain_core.methods.registry import method_of
+from explain_core.words import counted
 
 _FLOOR = 1e-9  # where an error of zero is drawn
 
@@ -70,7 +71,7 @@ def horizon_figure(table: pd.DataFrame, *, theme: str = "light") -> go.Figure:
     style.apply_style(figure, colours, title="", subtitle="", height=440)
     style.heading(figure, "Error, relative to the difference of the predictions", colours, 1, 1)
     longest = int(table["steps"].max())
-    style.heading(figure, f"Time for {longest} timestep{'' if longest == 1 else 's'}", colours, 1, 2)
+    style.heading(figure, f"Time for {counted(longest, 'timestep')}", colours, 1, 2)
     largest = max(1.0, float(done["relative_error"].max())) if len(done) else 1.0
     figure.update_yaxes(
         type="log",

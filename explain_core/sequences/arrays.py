@@ -20,6 +20,7 @@ from explain_core.sequences.options import MAX_BYTES, MAX_CELLS, Options
 from explain_core.sequences.table import Table, row_numbers
 from explain_core.sequences.times import OUT_OF_CALENDAR, in_calendar
 from explain_core.untrusted.zip_reader import ZipError, open_zip
+from explain_core.words import counted
 
 _USUAL = ("x", "sequences", "sequence", "data", "inputs", "input", "values", "features", "series", "arr_0")
 _MASKS = ("mask", "masks", "attention_mask", "valid")
@@ -72,7 +73,8 @@ def read_npz(file: Contents, options: Options) -> Found:
         lengths = lengths_of_mask(mask.reshape(samples, steps), where)
     if lengths is not None and not ((lengths >= 1) & (lengths <= steps)).all():
         raise SequenceFileError(
-            f"A length is {int(lengths[(lengths < 1) | (lengths > steps)][0])}, and the array has {steps} timesteps.",
+            f"A length is {int(lengths[(lengths < 1) | (lengths > steps)][0])}, and the array has "
+            f"{counted(steps, 'timestep')}.",
             where=where,
         )
     found = as_sequences(values, where, file.stem, options, lengths)

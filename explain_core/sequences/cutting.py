@@ -56,7 +56,7 @@ def unfold(sequences: xr.DataArray, steps: int, order: str = "time") -> xr.DataA
     columns = sequences.sizes["feature"]
     if columns % steps:
         raise InputError(
-            f"{columns} columns cannot be {steps} timesteps of the same number of features.", where="the sequences"
+            f"{columns:,} columns cannot be {steps:,} timesteps of the same number of features.", where="the sequences"
         )
     rows = np.concatenate([single(sequences, i).values[0] for i in range(sequences.sizes["sample"])])
     features = columns // steps
@@ -124,7 +124,7 @@ def windows(sequences: xr.DataArray, steps: int, stride: int = 1) -> xr.DataArra
     long_enough = [i for i, length in enumerate(lengths) if length >= steps]
     if not long_enough:
         raise InputError(
-            f"No sequence has {steps} timesteps; the longest has {int(lengths.max())}.",
+            f"No sequence has {steps:,} timesteps; the longest has {int(lengths.max()):,}.",
             where="the window length",
             hint="Choose shorter windows.",
         )
@@ -166,7 +166,7 @@ def padded(sequences: xr.DataArray, steps: int, where: str = "end") -> xr.DataAr
     lengths = lengths_of(sequences)
     if lengths.max() > steps:
         raise InputError(
-            f"A sequence has {int(lengths.max())} timesteps, more than {steps}.",
+            f"A sequence has {int(lengths.max()):,} timesteps, more than {steps:,}.",
             where=str(sequences["sample"].values[int(lengths.argmax())]),
         )
     if (lengths == steps).all():

@@ -213,8 +213,8 @@ def _flat(
             own = width // features
             fixes += [Fix(f"Take the last {counted(own, 'timestep')}", {"last": own}), cut_windows(steps, own)]
         raise InputError(
-            f"The model takes {width} numbers at once; the sequence has {steps} timesteps of {features} features, "
-            f"{steps * features} numbers.",
+            f"The model takes {width:,} numbers at once; the sequence has {counted(steps, 'timestep')} of "
+            f"{counted(features, 'feature')}, {steps * features:,} numbers.",
             where=where,
             hint="Timesteps times features must be that many.",
             fixes=tuple(fixes),
@@ -243,7 +243,7 @@ def _tokens(one: xr.DataArray, spec: ExpectedInput, where: str, pad: tuple[int, 
             )
         if features != 1:
             raise InputError(
-                f"The model takes token ids, one for each timestep; the file has {features} columns.",
+                f"The model takes token ids, one for each timestep; the file has {counted(features, 'column')}.",
                 where=where,
                 hint="Give a file with one column of whole numbers, or with a sequence in each row.",
                 fixes=(Fix("Each row is a sequence of token ids", {"unfold": features}),),

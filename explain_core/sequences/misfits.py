@@ -32,7 +32,7 @@ def wrong_features(one: xr.DataArray, spec: ExpectedInput, wanted: int, where: s
         ]
         per_row = found // wanted
         if found % wanted == 0 and spec.timesteps in (None, per_row):
-            each = f"{per_row} timesteps of {wanted} features"
+            each = f"{counted(per_row, 'timestep')} of {counted(wanted, 'feature')}"
             fixes.append(Fix(f"Each row is a whole sequence: {each}", {"unfold": per_row}))
             if steps == 1 or spec.timesteps == per_row:
                 fixes.insert(0, fixes.pop())
@@ -111,7 +111,7 @@ def wrong_steps(one: xr.DataArray, wanted: int, where: str) -> InputError:
         )
         hint = "Give a longer sequence, or pad it as the model's training did."
     return InputError(
-        f"The model takes exactly {counted(wanted, 'timestep')}; the sequence has {steps}.",
+        f"The model takes exactly {counted(wanted, 'timestep')}; the sequence has {steps:,}.",
         where=where,
         hint=hint,
         fixes=fixes,

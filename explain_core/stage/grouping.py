@@ -1,4 +1,4 @@
-"""Features in the order of what they moved, those that belong together, and how many get a row of their own."""
+"""Features in the order of their totals, those that belong together, and how many get a row of their own."""
 
 from __future__ import annotations
 
@@ -59,13 +59,21 @@ def _components(names: Sequence[str]) -> list[str | None]:
     return [part[0] if part is not None and ends[part[0]] in _PAIRS else None for part in parts]
 
 
-def order_of(attribution: np.ndarray) -> list[int]:
-    """Positions of the features, the largest ``sum|attribution|`` first; equals stay in their order.
+def order_of(attribution: np.ndarray, groups: Sequence[str | None]) -> list[int]:
+    """Positions of the features in the order of what they moved in total, the largest ``|sum|`` first.
+
+    The features of a group stand together, at the place of the group's own total. Equals stay in their order.
 
     Args:
         attribution: (T, F).
+        groups: (F,) as `groups_of` gives them.
     """
-    return np.argsort(-np.abs(attribution).sum(axis=0), kind="stable").tolist()
+    totals = attribution.sum(axis=0)
+    blocks: dict[str | int, list[int]] = {}
+    for feature, group in enumerate(groups):
+        blocks.setdefault(feature if group is None else group, []).append(feature)
+    ranked = sorted(blocks.values(), key=lambda block: -abs(totals[block].sum()))
+    return [feature for block in ranked for feature in sorted(block, key=lambda each: -abs(totals[each]))]
 
 
 def fold_after(attribution: np.ndarray, order: Sequence[int], groups: Sequence[str | None]) -> int:

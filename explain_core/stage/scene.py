@@ -182,7 +182,8 @@ def scene_of(
     prediction, baseline = (float(each[at]) for each in (explanation.prediction, explanation.baseline_prediction))
     residual = explanation.residual_in_words(sample, output)
     names = _names(panel)
-    grouped, order = groups_of(names, groups), order_of(panel.attribution)
+    grouped = groups_of(names, groups)
+    order = order_of(panel.attribution, grouped)
     contrasts = contrasts_of(panel.attribution, words.unit)
 
     def sentence(run: Range) -> str:

@@ -92,6 +92,6 @@ def shape_in_words(shape: tuple[int | None, ...] | None, time_first: bool = Fals
     if time_first and len(shape) <= 3:
         names[:2] = names[1], names[0]
     return " × ".join(
-        f"{'any number of' if size is None else size} {name.removesuffix('s') if size == 1 else name}"
+        f"{'any number of' if size is None else f'{size:,}'} {name.removesuffix('s') if size == 1 else name}"
         for size, name in zip(shape, names, strict=False)
     )

@@ -20,6 +20,7 @@ from explain_core.models.torch.layers import Embedding, Linear, Norm
 from explain_core.models.torch.options import Options
 from explain_core.models.torch.shapes import describe_layers
 from explain_core.models.torch.stack import Stack
+from explain_core.words import counted
 
 
 def open_weights(found: Checkpoint, path: Path, given: Mapping[str, Any], *, ordered: bool = True) -> LoadedModel:
@@ -44,7 +45,8 @@ def open_weights(found: Checkpoint, path: Path, given: Mapping[str, Any], *, ord
     module = _filled(architecture, found.weights, notes, path.name)
     if architecture.positions is not None:
         notes.append(
-            f"{architecture.positions.name!r} has rows for {architecture.positions.steps} timesteps; it takes no more."
+            f"{architecture.positions.name!r} has rows for {counted(architecture.positions.steps, 'timestep')}; "
+            "it takes no more."
         )
     if not architecture.recurrent:
         notes.append(NO_RECURRENT)

@@ -27,6 +27,7 @@ from explain_core.models.torch.initial_state import with_initial_state
 from explain_core.models.torch.shapes import describe_layers
 from explain_core.models.torch_programs import guards
 from explain_core.models.torch_programs.program_check import check_program, json_of, on_cpu, refuse_code
+from explain_core.words import counted
 
 _HALVES = (torch.float16, torch.bfloat16)
 _PROGRAM = "models/model.json"
@@ -158,7 +159,7 @@ def _describe(program: torch.export.ExportedProgram, where: str) -> LoadedModel:
     parameters = {name: shapes[name] for name in program.graph_signature.parameters}
     inputs = tuple(_inputs(program))
     notes = tuple(
-        f"The file was exported for sequences of exactly {spec.timesteps} timesteps."
+        f"The file was exported for sequences of exactly {counted(spec.timesteps, 'timestep')}."
         for spec in inputs[:1]
         if spec.timesteps is not None and (spec.features or spec.takes_token_ids)
     )

@@ -32,6 +32,12 @@ export function signed(value, unit = "", digits = 3) {
   return readable(value > 0 ? `+${text}` : text, unit);
 }
 
+/** The ends of an axis, each with no more digits than can be seen on it: `0` rather than `0.000231` beside `\u22121`. */
+export function ends(high, low, text) {
+  const seen = 0.005 * Math.max(high - low, 0);
+  return [high, low].map((end) => text(Math.abs(end) < seen ? 0 : end));
+}
+
 /** A part of the whole in percent. */
 export function share(fraction) {
   const percent = 100 * Math.abs(fraction);

@@ -5,7 +5,7 @@ import { drawColumnTotals, drawRowTotals } from "./bars.js";
 import { drawCells } from "./heatmap.js";
 import { measured } from "./layout.js";
 import { mark } from "./marking.js";
-import { counted, number, signed } from "./numbers.js";
+import { counted, ends, number, signed } from "./numbers.js";
 import { part } from "./parts.js";
 import { pointing } from "./reach.js";
 import { drawStrip, rangeOf } from "./series.js";
@@ -32,11 +32,8 @@ export function paint(stage) {
   if (parts["tool-whole"]) parts["tool-whole"].disabled = isWhole;
   if (parts["tool-matters"]) parts["tool-matters"].disabled = state.first === data.matters[0] && state.last === data.matters[1];
   if (data.steps > 1) {
-    const ends = drawColumnTotals(parts.totals, view, scale, size.plot, size.totals, ink);
-    parts.totalsRange.replaceChildren(
-      part("span", { text: ends.high > 0 ? signed(ends.high, data.unit) : "" }),
-      part("span", { text: ends.low < 0 ? signed(ends.low, data.unit) : "" }),
-    );
+    const { high, low } = drawColumnTotals(parts.totals, view, scale, size.plot, size.totals, ink);
+    parts.totalsRange.replaceChildren(...ends(high, low, (end) => part("span", { text: signed(end, data.unit) })));
     paintTicks(stage);
     stage.brush.draw(state.first, state.last, size.plot, size.brush, ink);
   }
@@ -61,10 +58,9 @@ function paintLines(stage) {
     const range = rangeOf(arrays, f, state.first, state.last);
     drawStrip(canvas, arrays, f, stage.view, stage.scale, range, size.plot, height, stage.ink);
     const { name, unit } = data.features[f];
-    const ends = range
-      ? (range.high > range.low ? [range.high, range.low] : [range.high]).map((end) => part("span", { text: number(end, unit, 3) }))
-      : [part("span", { text: "unknown" })];
-    const strip = part("div", { name: "strip" }, part("div", { name: "label", text: name, title: name }), canvas, part("div", { name: ends.length > 1 ? "ends" : "ends one" }, ...ends));
+    const said = (end) => part("span", { text: number(end, unit, 3) });
+    const found = range && range.high > range.low ? ends(range.high, range.low, said) : [said(range ? range.high : NaN)];
+    const strip = part("div", { name: "strip" }, part("div", { name: "label", text: name, title: name }), canvas, part("div", { name: found.length > 1 ? "ends" : "ends one" }, ...found));
     strip.style.height = `${height}px`;
     pointing(canvas, stage, (event) => stage.under(event, canvas, stage.rowOf(f)));
     return strip;

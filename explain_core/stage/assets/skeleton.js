@@ -33,8 +33,8 @@ function headOf(data, state, acts) {
 function toolsOf(data, state, acts) {
   const hasTime = data.steps > 1;
   const hasGroups = data.features.some((feature) => feature.group !== null);
-  const rows = [["fold", "Strongest first"]];
-  if (data.fold_after < data.features.length) rows.push(["all", "All, strongest first"]);
+  const rows = [["fold", "Largest total first"]];
+  if (data.fold_after < data.features.length) rows.push(["all", "All, largest total first"]);
   if (hasGroups) rows.push(["open", "All, groups open"]);
   if (data.features.length > 1) rows.push(["given", "As in the file"]);
   return part(
@@ -46,7 +46,7 @@ function toolsOf(data, state, acts) {
     data.contrasts.length > 1 && (hasTime || data.tokens) && menu("Contrast", data.contrasts.map((each) => [each.kind, CONTRASTS[each.kind]]), state.contrast, { testid: "contrast", onchange: acts.contrast }),
     rows.length > 1 && menu("Rows", rows, state.rows, { testid: "rows", onchange: acts.rows }),
     data.takes_away && button("Take away", { drawing: "download", title: "A report, pictures and tables as files", testid: "take-away", onclick: acts.takeAway }),
-    button("Table", { drawing: "table", pressed: "false", testid: "as-table", onclick: acts.table }),
+    button("Table", { drawing: "table", title: "The visible numbers as a table", pressed: "false", testid: "as-table", onclick: acts.table }),
   );
 }
 

@@ -3,6 +3,7 @@
 import { brushOf } from "./brush.js";
 import { isDark, shadesOf } from "./colours.js";
 import { factsOf, spoken } from "./facts.js";
+import { columnAround, widen } from "./margins.js";
 import { mark } from "./marking.js";
 import { paint } from "./painting.js";
 import { part, patient } from "./parts.js";
@@ -21,7 +22,10 @@ class Stage {
     this.frame = 0;
     this.resized = new ResizeObserver(() => this.redraw());
     this.resized.observe(root);
-    this.onWindow = () => this.redraw();
+    this.onWindow = () => {
+      widen(this.column, this.data?.paged);
+      this.redraw();
+    };
     window.addEventListener("resize", this.onWindow);
     this.dark = window.matchMedia("(prefers-color-scheme: dark)");
     const redress = () => this.data && this.themed() !== root.dataset.theme && this.dress();
@@ -48,6 +52,8 @@ class Stage {
     }
     if (isNew && before) this.tellView({ first: this.state.first, last: this.state.last });
     this.root.classList.toggle("paged", Boolean(data.paged));
+    this.column = columnAround(this.root);
+    widen(this.column, data.paged);
     this.root.classList.toggle("below", Boolean(data.below));
     this.root.classList.toggle("dimmed", Boolean(data.dimmed));
     this.root.setAttribute("aria-busy", String(Boolean(data.dimmed)));
@@ -295,6 +301,7 @@ class Stage {
   leave() {
     this.tellView.stop();
     this.tellChosen.stop();
+    widen(this.column, false);
     this.resized.disconnect();
     window.removeEventListener("resize", this.onWindow);
     this.dark.removeEventListener("change", this.onDark);

@@ -43,7 +43,7 @@ export function rowsOf(data, { openGroups = new Set(), unfolded = false, given =
   }
   const rest = order.filter((i) => !placed.has(i));
   if (rest.length > 1) {
-    rows.push({ label: `${rest.length} more features together`, features: rest, kind: "rest", group: null });
+    rows.push({ label: `${rest.length} more features`, features: rest, kind: "rest", group: null });
   } else if (rest.length) {
     rows.push({ label: named(rest[0]), features: rest, kind: "feature", group: null });
   }

@@ -15,7 +15,7 @@ from test_figures import DAYS, explanation, random, small
 from explain_core.errors import InputError
 from explain_core.explanation.build import LabelledInput, build_explanation
 from explain_core.stage import Words, scene_of, view
-from explain_core.stage.bundle import bundled
+from explain_core.stage.bundle import bundle, bundled
 from explain_core.stage.contrast import chosen, contrasts_of, limit_of
 from explain_core.stage.grouping import groups_of
 from explain_core.stage.ranges import strongest_ranges, where_it_matters
@@ -288,6 +288,7 @@ def test_modules_become_one(tmp_path):
     (tmp_path / "view.js").write_text("export const ONE = 1;\nexport function sum(a) {\n  return a + ONE;\n}\n")
     text = bundled(tmp_path)
     assert "import" not in text
+    assert "export default" in bundle()  # the page's own go together too
     assert text.count("export") == 1
     assert text.index("const ONE") < text.index("export default function mount")
     (tmp_path / "other.js").write_text("const ONE = 2;\n")

@@ -150,7 +150,7 @@ def method_line(method: str, theme: Theme) -> dict[str, Any]:
 
 def below_axis(figure: go.Figure) -> None:
     """Put the legend below the charts."""
-    figure.update_layout(legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}})
+    figure.update_layout(legend=style.LEGEND_BELOW)
 
 
 def _add_heatmap(figure: go.Figure, panel: Panel, sums: np.ndarray, columns: Any, at: dict[str, int]) -> None:

@@ -106,7 +106,7 @@ def gate_activation_figure(
             figure.add_scatter(
                 x=columns.positions,
                 y=member.mean(axis=-1).astype(np.float32),
-                mode="lines",
+                mode=style.line_mode(len(columns.positions)),
                 line={"color": colours.lines[k - 1], "dash": dash, "width": 1.6},
                 text=columns.texts,
                 hovertemplate=f"<b>{gate_in_words(name)}, %{{text}}</b><br>{who} %{{y:.4~g}}<extra></extra>",
@@ -163,7 +163,7 @@ def _by_gate(gates: xr.Dataset, axis: TimeAxis, theme: Theme) -> tuple[go.Figure
         figure.add_scatter(
             x=axis.positions,
             y=values.astype(np.float32),
-            mode="lines",
+            mode=style.line_mode(len(axis.positions)),
             name=name,
             line={"color": theme.text if dash == "solid" else theme.muted, "width": 1.5, "dash": dash},
             text=axis.texts,

@@ -49,7 +49,7 @@ def compounding_figure(
         figure.add_scatter(
             x=axis.positions,
             y=values.astype(np.float32),
-            mode="lines",
+            mode=style.line_mode(len(axis.positions)),
             name=name,
             showlegend=False,
             line={"color": colour, "width": 1.8},
@@ -76,7 +76,7 @@ def compounding_figure(
     positive = amplification[amplification > 0]
     if positive.size and positive.max() > 20 * positive.min():
         decades = max(1, int(np.ceil(np.log10(positive.max() / positive.min()) / 3)))
-        figure.update_yaxes(type="log", dtick=decades, row=2, col=1)
+        figure.update_yaxes(**style.LOGARITHMIC, dtick=decades, row=2, col=1)
     return figure
 
 
@@ -102,7 +102,7 @@ def conservation_figure(table: pd.DataFrame, layer: str, *, theme: str = "light"
         figure.add_scatter(
             x=axis.positions,
             y=rows[name].to_numpy(),
-            mode="lines",
+            mode=style.line_mode(len(axis.positions)),
             name=words,
             line={"color": colour, "dash": dash, "width": 1.8},
             text=axis.texts,
@@ -117,7 +117,7 @@ def conservation_figure(table: pd.DataFrame, layer: str, *, theme: str = "light"
     figure.update_xaxes(axis.layout | {"zeroline": False})
     figure.update_xaxes(title_text=axis.title, row=2, col=1)
     figure.update_yaxes(nticks=4)
-    figure.update_layout(legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}})
+    figure.update_layout(legend=style.LEGEND_BELOW)
     return figure
 
 

@@ -74,7 +74,7 @@ def horizon_figure(table: pd.DataFrame, *, theme: str = "light") -> go.Figure:
     style.heading(figure, f"Time for {counted(longest, 'timestep')}", colours, 1, 2)
     largest = max(1.0, float(done["relative_error"].max())) if len(done) else 1.0
     figure.update_yaxes(
-        type="log",
+        **style.LOGARITHMIC,
         range=[np.log10(_FLOOR), np.log10(largest) + 0.3],
         dtick=1,
         zeroline=False,

@@ -55,9 +55,8 @@ def ledger_figure(
     figure.update_layout(coloraxis={"colorscale": colours.errors, "colorbar": {"title": {"text": words}}})
     title = f"Where the error is made in {style.plain(layer)}" if titled else ""
     style.apply_style(figure, colours, title=title, subtitle="", height=200 + 30 * len(parts) + (56 if titled else 0))
-    title = "" if axis.title == "Time" else axis.title  # dates say so themselves
-    figure.update_xaxes(axis.layout | {"zeroline": False, "showgrid": False, "title_text": title})
-    figure.update_layout(margin_b=52 if title else 12)
+    figure.update_xaxes(axis.layout | {"zeroline": False, "showgrid": False, "title_text": axis.title})
+    figure.update_layout(margin_b=52 if axis.title else 12)
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     return figure
 

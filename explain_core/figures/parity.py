@@ -43,7 +43,7 @@ def parity_figure(
         figure.add_scatter(
             x=worst.index + 1,
             y=worst.clip(lower=_FLOOR),
-            mode="lines",
+            mode=style.line_mode(len(worst.index)),
             name=style.plain(name),
             line={
                 "color": colour,
@@ -57,8 +57,8 @@ def parity_figure(
     style.apply_style(figure, colours, title=title, subtitle=subtitle, height=380 + (56 if titled else 0))
     add_rounding(figure, colours, _FLOOR / 3)
     top = max(10 * ROUNDING, float(over_time["difference"].max()))
-    figure.update_yaxes(type="log", range=[np.log10(_FLOOR) - 0.3, np.log10(top) + 0.4], dtick=1)
+    figure.update_yaxes(**style.LOGARITHMIC, range=[np.log10(_FLOOR) - 0.3, np.log10(top) + 0.4], dtick=1)
     figure.update_yaxes(title_text="Difference, relative")
     figure.update_xaxes(title_text="Step", zeroline=False)
-    figure.update_layout(legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}})
+    figure.update_layout(legend=style.LEGEND_BELOW)
     return figure

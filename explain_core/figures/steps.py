@@ -45,10 +45,10 @@ def steps_figure(table: pd.DataFrame, *, theme: str = "light", titled: bool = Tr
         style.heading(figure, words, colours, 1, column)
     steps = int(table["step"].max()) + 1
     figure.update_xaxes(title_text="Step", range=[0.5, steps + 0.5], zeroline=False)
-    figure.update_yaxes(type="log", range=[np.log10(_FLOOR) - 0.3, np.log10(largest) + 0.4])
+    figure.update_yaxes(**style.LOGARITHMIC, range=[np.log10(_FLOOR) - 0.3, np.log10(largest) + 0.4])
     figure.update_yaxes(dtick=2)
     figure.update_yaxes(title_text="Error, relative", row=1, col=1)
-    figure.update_layout(legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}})
+    figure.update_layout(legend=style.LEGEND_BELOW)
     return figure
 
 

@@ -183,6 +183,17 @@ def apply_style(figure: go.Figure, theme: Theme, *, title: str, subtitle: str, h
     return figure
 
 
+#: Of an axis; plotly draws the powers of one a quarter larger than other numbers.
+LOGARITHMIC = {"type": "log", "tickfont": {"size": 10}}
+#: In a row below the picture.
+LEGEND_BELOW = {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}}
+
+
+def line_mode(points: int) -> str:
+    """How a line of so many points is drawn: one alone is no line, and would not be seen."""
+    return "lines" if points > 1 else "markers"
+
+
 def heading(figure: go.Figure, text: str, theme: Theme, row: int, col: int) -> None:
     """A small title at the top left of one subplot."""
     axes = (

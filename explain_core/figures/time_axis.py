@@ -34,7 +34,7 @@ def time_axis(labels: np.ndarray, title: str = "") -> TimeAxis:
         width = float(np.median(np.diff(positions.astype(np.int64))))
         half = np.timedelta64(int(width / 2), "ms")
         layout = {"type": "date", "range": [str(positions[0] - half), str(positions[-1] + half)]}
-        return TimeAxis(positions, texts, width, layout, title or "Time")
+        return TimeAxis(positions, texts, width, layout, title)  # dates say so themselves
     if labels.dtype.kind in "iuf" and _even(labels.astype(np.float64)):
         positions = labels.astype(np.float64)
         width = float(np.median(np.diff(positions)))
@@ -51,7 +51,7 @@ def time_axis(labels: np.ndarray, title: str = "") -> TimeAxis:
         "tickvals": shown,
         "ticktext": [texts[i] for i in shown],
     }
-    return TimeAxis(positions, texts, 1.0, layout, title or ("Time" if labels.dtype.kind == "M" else "Timestep"))
+    return TimeAxis(positions, texts, 1.0, layout, title or ("" if labels.dtype.kind == "M" else "Timestep"))
 
 
 def as_numbers(positions: np.ndarray) -> np.ndarray:

@@ -35,12 +35,14 @@ def range_sentence(
         tokens: (T,) texts of token ids.
         time_label: what a timestep is called.
     """
-    where = [] if labels is None else [in_words(labels, run.first, run.last, time_label)]
+    where = []
+    if labels is not None and len(labels) > 1:  # one step alone needs no name
+        where.append(in_words(labels, run.first, run.last, time_label))
     if tokens is not None:
         where.append(_quoted(tokens[run.first : run.last + 1]))
     elif run.feature is None:
         where.append("all features together")
-    elif len(features) > 1 or labels is None:
+    elif len(features) > 1 or not where:
         where.append(features[run.feature])
     if len(where) == 2:
         return f"{where[0]}: {where[1]}, {amount_of(run.amount, change, size, unit)}"

@@ -71,28 +71,21 @@ def draw_table(compared: Comparison) -> None:
             "Method": table["name"],
             "Adds up": table["adds_up"].map({True: "yes", False: "no"}).fillna("no result"),
             "Off by": table["relative_error"].map(percent),
-            "Agrees with PairLift": table["agreement"],
-            "Deletion": table["deletion"],
-            "Insertion": table["insertion"],
-            "Seconds": table["seconds"],
-            "What happened": table["message"],
+            "Agrees": table["agreement"].map(two_digits),
+            "Deletion": table["deletion"].map(two_digits),
+            "Insertion": table["insertion"].map(two_digits),
+            "Seconds": table["seconds"].map(two_digits),
         }
     )
-    if not any(table["message"]):
-        in_words = in_words.drop(columns="What happened")
-    two = st.column_config.NumberColumn(format="%.2f")
     st.dataframe(
         in_words,
         hide_index=True,
         key="methods table",
         width="stretch",
         column_config={
-            "Agrees with PairLift": st.column_config.NumberColumn(
-                "Agrees", format="%.2f", help="With PairLift's order of all values: 1 is the same, 0 no relation."
+            "Agrees": st.column_config.TextColumn(
+                help="With PairLift's order of all values: 1 is the same, 0 no relation."
             ),
-            "Deletion": two,
-            "Insertion": two,
-            "Seconds": two,
             "Off by": st.column_config.TextColumn(
                 width=100, help="What is missing or too much, of the difference to be shared out."
             ),
@@ -130,6 +123,11 @@ def draw_absorbed(compared: Comparison, shown: Shown) -> None:
     with st.expander("Where it is absorbed", icon=":material/filter_alt:"):
         table = absorbed.pivot_table(index="layer", columns="absorbed_by", values="value", sort=False)
         st.dataframe(table.rename_axis("Layer"), key="methods absorbed")
+
+
+def two_digits(value: float) -> str:
+    """With two digits behind the point; empty where there is none."""
+    return "" if np.isnan(value) else f"{value:,.2f}"
 
 
 def percent(part: float) -> str:

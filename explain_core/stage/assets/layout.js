@@ -2,6 +2,7 @@
 
 const NARROW = 760; // pixels of width below which the inspector goes under the picture
 const OPEN = 4; // letters that the button to open a row takes
+const BESIDE = 20; // letters of a value and its baseline, under a name without time
 const LEAST = 380; // pixels of height that picture and brush need
 const [CAPTION, AXIS, BRUSH, FOOT, GAP] = [18, 20, 34, 28, 6];
 
@@ -14,7 +15,8 @@ export function measured({ root, parts, data, rows }) {
   const beside = narrow ? 0 : Math.round(Math.max(196, Math.min(270, 0.24 * width)));
   const whole = width - (beside ? beside + 20 : 0);
   const longest = Math.max(...rows.map((row) => row.label.length + (row.kind === "feature" ? 0 : OPEN)), ...data.order.slice(0, 4).map((f) => data.features[f].name.length));
-  const label = data.tokens ? 84 : Math.round(Math.max(90, Math.min(0.24 * whole, 180, 14 + 6.7 * longest)));
+  const letters = data.steps > 1 ? longest : Math.max(longest, BESIDE);
+  const label = data.tokens ? 84 : Math.round(Math.max(90, Math.min(0.24 * whole, 180, 14 + 6.7 * letters)));
   const right = Math.round(Math.max(92, Math.min(150, 0.17 * whole)));
   const plot = whole - label - right;
   const room = roomOf(root, parts, narrow);

@@ -1,7 +1,7 @@
 // On a Streamlit page, what stands below is as wide as the stage: both go into the wide margins that it leaves around.
 
-const SIDE = "36px";
-const ROOMY = 800; // pixels of the window, from which on the margins are wide
+const MARGIN = "36px";
+const WINDOW = 800; // pixels of it, from which on the margins are wide
 
 /** The column of the page that a stage stands in; none in a file of its own. */
 export function columnAround(root) {
@@ -10,5 +10,5 @@ export function columnAround(root) {
 
 /** Take up the margins of the page's column, or give them back. */
 export function widen(column, isPaged) {
-  if (column) column.style.paddingInline = isPaged && window.innerWidth > ROOMY ? SIDE : "";
+  if (column) column.style.paddingInline = isPaged && window.innerWidth > WINDOW ? MARGIN : "";
 }

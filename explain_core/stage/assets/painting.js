@@ -1,6 +1,6 @@
 // Everything that is visible of a stage, drawn from its state.
 
-import { scaleOf, ticksOf } from "./axis.js";
+import { scaleOf, ticksOf, whenOf } from "./axis.js";
 import { drawColumnTotals, drawRowTotals } from "./bars.js";
 import { drawCells } from "./heatmap.js";
 import { measured } from "./layout.js";
@@ -12,6 +12,8 @@ import { drawStrip, rangeOf } from "./series.js";
 import { tableOf } from "./table.js";
 import { viewOf } from "./view.js";
 import { showWords } from "./words.js";
+
+const FEW = 0.05; // of the timesteps
 
 /** Draw everything that is visible. */
 export function paint(stage) {
@@ -42,6 +44,7 @@ export function paint(stage) {
   else drawRowTotals(parts.heat, view, size.row, size.plot, size.heat, ink);
   paintRows(stage);
   paintFoot(stage, contrast);
+  paintFew(stage, isWhole);
   paintTable(stage);
   mark(stage);
 }
@@ -66,7 +69,7 @@ function paintLines(stage) {
     return strip;
   });
   parts.lines.replaceChildren(...strips);
-  const whose = isOne ? "" : features.length < data.features.length ? `${features.length} strongest features` : "";
+  const whose = isOne ? "" : features.length < data.features.length ? `${features.length} of ${data.features.length.toLocaleString("en")} features` : "";
   parts.caption.replaceChildren(
     part("span", { text: ["Input", whose].filter(Boolean).join(": ") }),
     part("span", { name: "key solid", text: "sequence" }),
@@ -138,6 +141,20 @@ function paintFoot(stage, contrast) {
     part("span", { name: "end", text: `\u2212${limit}` }), part("span", { name: "fade" }), part("span", { name: "end", text: `+${limit}` }),
     part("span", { name: "which" }, part("i", { name: "lowers" }), part("span", { text: data.legend.lowers }), part("i", { name: "raises" }), part("span", { text: data.legend.raises })),
   );
+}
+
+/** Where a few columns have nearly everything, the others are blank: say where to look, in the blank part. */
+function paintFew({ data, parts, size, scale }, isWhole) {
+  const [first, last] = data.matters ?? [0, data.steps - 1];
+  const isFew = isWhole && !data.tokens && (last - first + 1) / data.steps < FEW;
+  parts.few.style.display = isFew ? "" : "none";
+  if (!isFew) return;
+  const [left, right] = [scale.left(first), scale.left(last + 1)];
+  const isBefore = left > size.plot - right;
+  parts.few.querySelector("span").textContent = `Nine tenths of all movement: ${whenOf(data, first, last)}`;
+  Object.assign(parts.few.style, {
+    left: `${isBefore ? 0 : right}px`, width: `${isBefore ? left : size.plot - right}px`, top: `${size.heatTop}px`, height: `${size.heat}px`,
+  });
 }
 
 function paintTable(stage) {

@@ -73,6 +73,7 @@ export function skeletonOf(root, data, state, acts, brush) {
     active: part("div", { role: "gridcell", id: `cell-${id}`, "aria-selected": "false" }),
     inspector: part("aside", { name: "inspector", "aria-label": "Inspector", "data-testid": "inspector", tabindex: "0" }),
     live: part("div", { name: "unseen", "aria-live": "polite", "data-testid": "live" }),
+    few: part("div", { name: "few", "data-testid": "few" }, button("", { drawing: "focus", onclick: acts.matters })),
     brush: brush?.box,
   };
   parts.activeRow = part("div", { role: "row" }, parts.active);
@@ -103,6 +104,7 @@ export function skeletonOf(root, data, state, acts, brush) {
     part("div", { name: "foot" }, parts.legend, parts.note),
     parts.over,
   );
+  parts.over.append(parts.few);
   parts.body = part("div", { name: "body" }, parts.figure, parts.inspector);
   const alt = part(
     "p",

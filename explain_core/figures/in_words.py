@@ -22,7 +22,7 @@ def bars_said(figure: go.Figure, *, most: int = 8) -> str:
     """The first bars of a chart that writes its numbers beside them, and the last, where a way ends."""
     (bars,) = figure.data
     names = bars.customdata if bars.customdata is not None else bars.y
-    each = [f"{html.unescape(str(name))} {text}" for name, text in zip(names, bars.text, strict=True)]
+    each = [html.unescape(f"{name} {text}") for name, text in zip(names, bars.text, strict=True)]
     left = len(each) - most - 1
     return "; ".join(each if left < 2 else [*each[:most], f"{left} more", each[-1]]) + "."
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ def prediction_figure(
     *,
     by: str = "auto",
     most: int = 10,
-    units: Mapping[str, str] | None = None,
+    unit: str = "",
     theme: str = "light",
     titled: bool = True,
 ) -> go.Figure:
@@ -36,7 +35,7 @@ def prediction_figure(
         by: ``"feature"`` or ``"time"``: totals of what; ``"auto"`` is features where there are several.
         most: how many totals to show; the others are one bar together. What the attributions leave
             unexplained beyond rounding is a bar of its own.
-        units: by feature name, for the labels.
+        unit: of the output, for the amounts.
 
     Raises:
         InputError, TargetError: no such sample, output, grouping or theme.
@@ -44,7 +43,7 @@ def prediction_figure(
     colours = style.theme_of(theme)
     if by not in ("auto", "feature", "time"):
         raise InputError(f"prediction_figure cannot group by {by!r}.", hint="Choose auto, feature or time.")
-    panels = [panel_of(explanation, sample, output, name, units) for name in explanation.input_names]
+    panels = [panel_of(explanation, sample, output, name) for name in explanation.input_names]
     if by == "auto":
         by = "feature" if len(panels) > 1 or len(panels[0].features) > 1 else "time"
     totals = [total for panel in panels for total in _totals(panel, by, several=len(panels) > 1)]
@@ -62,14 +61,14 @@ def prediction_figure(
         steps.append(("Not explained", -float(explanation.residual[at])))
     names = ["Baseline", *(name for name, _ in steps), "Prediction"]
     amounts = np.array([start, *(amount for _, amount in steps), end])
-    figure = go.Figure()
+    figure, shown = go.Figure(), style.plain(unit)
     rows = np.arange(len(names))
     figure.add_waterfall(
         orientation="h",
         y=rows,
         x=amounts,
         measure=["absolute", *["relative"] * len(steps), "total"],
-        text=[number(start), *(signed(amount) for _, amount in steps), number(end)],
+        text=[number(start, shown), *(signed(amount, shown) for _, amount in steps), number(end, shown)],
         textposition="outside",
         customdata=[style.plain(name) for name in names],
         hovertemplate="<b>%{customdata}</b><br>%{text}<extra></extra>",
@@ -92,7 +91,7 @@ def prediction_figure(
     )
     path = np.append(start + np.cumsum([0.0, *amounts[1:-1]]), end)
     low, high, cut = _ends(path)
-    room = 0.14 * (high - low or 1.0)  # for the numbers outside the bars
+    room = (0.14 if len(unit) < 4 else 0.2) * (high - low or 1.0)  # for the numbers outside the bars
     words = style.plain(output_name) + (" (the axis does not begin at 0)" if cut else "")
     figure.update_xaxes(range=[low - room, high + room], title_text=words)
     figure.update_xaxes(zeroline=False)

@@ -136,7 +136,7 @@ def _method(explanation: Explanation, scene: Scene) -> str:
 
 
 def _waterfall(explanation: Explanation, scene: Scene, facts: Facts, sample: Any) -> str:
-    chart = prediction_figure(explanation, sample, scene.output, units=facts.units, titled=False)
+    chart = prediction_figure(explanation, sample, scene.output, unit=scene.words.unit, titled=False)
     ends = number(scene.baseline_prediction), signed(scene.change), number(scene.prediction)
     alt = f"Bars from the baseline's {scene.words.noun} of {ends[0]}, over totals of {ends[1]} together, to {ends[2]}"
     return image(picture(chart, "svg"), alt, "chart")

@@ -44,9 +44,7 @@ def draw_totals(shown: Shown, output: str) -> None:
     by = "time"
     if "feature" in shown.subject.series.dims:  # token ids have none to add up
         by = switch("Totals", TOTALS, "totals by")
-    figure = prediction_figure(
-        shown.explanation, 0, output, by=by, units=shown.subject.units, theme=frame.theme(), titled=False
-    )
+    figure = prediction_figure(shown.explanation, 0, output, by=by, unit=shown.unit, theme=frame.theme(), titled=False)
     chart(
         figure,
         key=f"totals {shown.key} {output} {by}",

@@ -43,7 +43,7 @@ export function factsOf(data, arrays, { first, last, row }) {
     facts.partsAre = data.tokens ? "Strongest words" : "Strongest timesteps";
     const sums = Float64Array.from({ length: last - first + 1 }, (_, i) => sumOf(arrays, first + i, first + i, features));
     facts.parts = strongestOf(sums, 4).map(({ key, amount: size }) => ({
-      label: data.tokens ? data.tokens[first + key] : data.time.texts[first + key], amount: size, first: first + key, last: first + key, features,
+      label: data.tokens ? data.tokens[first + key] : whenOf(data, first + key, first + key), amount: size, first: first + key, last: first + key, features,
     }));
   }
   return facts;

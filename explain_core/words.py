@@ -22,9 +22,9 @@ def size(value: float, unit: str = "") -> str:
 
 
 def percent(fraction: float) -> str:
-    """A part of the whole without its sign, e.g. ``3.3 %`` or ``1,200 %``."""
+    """A part of the whole without its sign, e.g. ``3.3 %``, ``1,200 %`` or ``3e−7 %``."""
     value = 100 * abs(fraction)
-    return f"{value:.2g} %" if value < 100 else f"{value:,.0f} %"
+    return _readable(f"{value:.2g}" if value < 10 else f"{value:,.0f}", "%")
 
 
 def short(value: float) -> str:

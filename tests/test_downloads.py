@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from PIL import Image
 from test_figures import DAYS, explanation, small
 
 from explain_core.errors import ExplanationFileError
@@ -19,13 +20,16 @@ from explain_core.explanation.build import LabelledInput, build_explanation
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.opening import ModelSource
 from explain_core.jobs.tasks.reopening import explanation_of_upload
+from explain_core.pictures import boxed_letters, picture
 from explain_core.report import asked_in
+from explain_core.stage import scene_of
 from ui.baselines import Baseline
 from ui.downloads import netcdf_bytes, parquet_bytes, picture_bytes, report_bytes
-from ui.in_words import Shown
+from ui.in_words import Shown, words_of
+from ui.looked_at import Looked
 from ui.parts import file_name, titled
 from ui.reopened import put_away, shown_again
-from ui.subjects import Subject
+from ui.subjects import Subject, asked_of
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -42,7 +46,7 @@ def test_a_report_has_the_output_that_is_looked_at_first(tmp_path):
     ex = explanation(np.ones((1, 3, 2)), K=3, coords={"time": DAYS, "feature": ["a", HOSTILE]})
     shown = shown_of(ex)
     request = Request(shown.subject.model, shown.subject.inputs, "mean", None, output_names=("a", "b"))
-    html = report_bytes(shown, "class 1", request).decode()
+    html = report_bytes(replace(shown, asked=asked_of(request)), "class 1").decode()
     assert html.index('"output": "class 1"') < html.index('"output": "class 0"')
     assert HOSTILE not in html
     (tmp_path / "report.html").write_text(html, encoding="utf-8")
@@ -52,20 +56,56 @@ def test_a_report_has_the_output_that_is_looked_at_first(tmp_path):
 
 
 def test_a_report_of_a_result_without_a_model_has_no_lines():
-    html = report_bytes(shown_of(), "load", None).decode()
+    html = report_bytes(shown_of(), "load").decode()
     assert "Get the same numbers again" not in html
     assert "12.5" in html
 
 
-@pytest.mark.parametrize("format", ["png", "svg"])
-def test_pictures_are_of_the_output(format):
-    data = picture_bytes(shown_of(), "load", format)
-    if format == "svg":
-        text = "".join(ElementTree.fromstring(data).itertext())
-        assert "Load of a town" in text
-        assert "Wind" in text
-    else:
-        assert data[:4] == b"\x89PNG"
+def looked_of(said, shown=None):
+    shown = shown or shown_of(explanation(np.arange(1.0, 7).reshape(1, 3, 2), coords={"time": DAYS}))
+    words = words_of(shown, shown.explanation.outputs[0])
+    return Looked.told(scene_of(shown.explanation, words=words), said)
+
+
+def test_pictures_are_of_what_is_looked_at():
+    zoomed = looked_of({"first": 1, "last": 2, "contrast": "robust", "groups": [], "unfolded": True})
+    assert zoomed.scene.contrast.kind == "robust"
+    text = "".join(ElementTree.fromstring(picture_bytes(zoomed, "svg", "dark")).itertext())
+    assert "Load of a town" in text
+    assert "Shown here: +18 kW of +21 kW" in text.replace("\N{NO-BREAK SPACE}", " ")  # 3 + 4 + 5 + 6
+    light, dark = (
+        Image.open(io.BytesIO(picture_bytes(zoomed, "png", theme))).getpixel((0, 0)) for theme in ("light", "dark")
+    )
+    assert light[:3] == (255, 255, 255)
+    assert max(dark[:3]) < 50
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        True,
+        None,
+        {"first": 0, "last": 2},
+        {"first": "0", "last": [1]},
+        {"first": -1, "last": 1, "contrast": {}},
+        {"groups": [{}], "unfolded": 1, "contrast": "none"},
+        {"groups": HOSTILE, "first": True, "last": 2},
+    ],
+)
+def test_what_no_browser_says_is_all_of_it(said):
+    looked = looked_of(said)
+    assert looked == Looked(looked.scene)
+    assert looked.scene.contrast == looked_of(None).scene.contrast
+
+
+def test_letters_that_no_font_has_are_named():
+    letter = "\U00010600"  # of Linear A
+    shown = shown_of(explanation(np.ones((1, 3, 2)), coords={"time": DAYS, "feature": [f"{letter}1 荷", "Söñ −3"]}))
+    figure = looked_of(None, shown).figure("light")
+    assert boxed_letters(figure)[0] == letter
+    assert set(boxed_letters(figure)) <= {letter, "荷"}
+    assert picture(figure, "png")[:4] == b"\x89PNG"  # without a warning
+    assert f"{letter}1 荷" in picture(figure, "svg").decode()
 
 
 def test_parquet_has_the_table():

@@ -147,26 +147,34 @@ def test_fingerprints_are_those_of_the_values():
 
 
 AGAIN = """
-import html, sys
+import html, re, shutil
+from pathlib import Path
 import numpy as np
 import explain_core as xc
 from explain_core.demos import load_demo
-from explain_core.report import Asked, Facts, report_html
-from explain_core.report.lines import python_lines
-from explain_core.stage import Words
+from explain_core.explanation.joining import with_input_first
+from ui.baselines import Baseline
+from ui.downloads import report_bytes
+from ui.in_words import Shown
+from ui.own_runs import OwnRuns
+from ui.subjects import asked_of, demo_subject, request_key
 
 demo = load_demo("japanese-vowels")
-index = demo.index(demo.default_sequence)
-inputs = {demo.input_name: demo.x[index : index + 1], demo.lengths_name: demo.lengths[index : index + 1]}
-background = {demo.input_name: demo.background[:3]}
-asked = Asked(inputs, background, ["Speaker 1", "Speaker 3"], True, demo.output_names)
-made = xc.explain(xc.load_model(demo.model_path), asked.inputs, **asked.options, device="cpu")
-facts = Facts(words={"Speaker 1": Words()}, model=str(demo.model_path), asked=asked)
-with open(sys.argv[1], "w", encoding="utf-8") as file:
-    file.write(report_html(made, facts))
-lines = python_lines(made, facts, sys.argv[1])
-shown = html.unescape(open(sys.argv[1], encoding="utf-8").read())
-assert python_lines(made, facts) in shown
+subject = demo_subject(demo, demo.index(demo.default_sequence))
+baseline = Baseline("Training", "3 training sequences", demo.background[:3], True)
+request = subject.request(baseline, ["Speaker 1", "Speaker 3"], "auto", "cpu")
+asked = asked_of(request)
+made = xc.explain(xc.load_model(demo.model_path), asked.inputs, asked.baselines, **request.options, target=asked.target)
+key, runs = request_key(request), OwnRuns()
+shown = Shown(subject, baseline, with_input_first(made, request.main), key, asked=asked)
+run = runs.run(runs.keep(shown, request, 1.0, {}))
+
+kept = runs.shown(run)  # as another visitor opens it, without the model
+page = report_bytes(kept, "Speaker 3")
+assert page.count(b"Get the same numbers again") == 1
+Path("report.html").write_bytes(page)
+shutil.copy(demo.model_path, run.about.model)
+lines = html.unescape(re.search(r"<pre><code>(.*?)</code></pre>", page.decode(), re.DOTALL)[1])
 there = {}
 exec(lines, there)
 np.testing.assert_array_equal(there["explained"].attributions.values, made.attributions.values)
@@ -176,9 +184,11 @@ print("the same")
 """
 
 
-def test_the_lines_of_a_report_give_the_same_numbers(tmp_path):
-    run = [sys.executable, "-c", AGAIN, str(tmp_path / "report.html")]
-    done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+def test_the_lines_of_a_kept_runs_report_give_the_same_numbers(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PAIRLIFT_DATA": str(data)}
+    done = subprocess.run([sys.executable, "-c", AGAIN], capture_output=True, text=True, cwd=tmp_path, env=env)
     assert done.stdout.endswith("the same\n"), done.stderr[-2000:]
 
 

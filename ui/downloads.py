@@ -13,14 +13,14 @@ import streamlit as st
 
 from explain_core.errors import RunError
 from explain_core.explanation import Explanation
-from explain_core.jobs.tasks.explaining import Request
 from explain_core.pictures import FORMATS, picture
-from explain_core.report import Asked, Facts, data_fingerprint, report_html, versions
-from explain_core.stage import scene_of
+from explain_core.report import Facts, data_fingerprint, report_html, versions
 from ui import frame
 from ui.csv_file import csv_bytes
+from ui.errors import plain
 from ui.in_words import Shown, words_of
-from ui.parts import file_name
+from ui.looked_at import Looked
+from ui.parts import file_name, say_boxes, switch
 from ui.reopened import put_away
 from ui.subjects import file_digest
 
@@ -28,29 +28,30 @@ _MOST_OUTPUTS = 12  # of a report, each with its numbers
 
 
 @st.dialog("Take away", icon=":material/download:")
-def take_away(shown: Shown, output: str) -> None:
-    """Everything that can be taken away of a result; ``output`` is the one that is looked at."""
+def take_away(shown: Shown, output: str, looked: Looked) -> None:
+    """Everything that can be taken away of a result; pictures are of what is looked at, of the ``output``."""
     name = file_name(shown.subject.title, shown.subject.sequence)
     of = f"{name}-{file_name(output)}" if shown.has_several else name
-    asked = frame.choice()
-    request = asked.request if asked.key == shown.key else None
     model = _model_sha256(shown)
     _button(
         "Report (HTML)",
-        lambda: report_bytes(shown, output, request, model),
+        lambda: report_bytes(shown, output, model),
         f"{of}-report.html",
         "text/html",
         "article",
     )
     with st.container(horizontal=True):
+        page = st.session_state.get("picture page", "light")  # of the switch below
         for format, mime in FORMATS.items():
             _button(
                 f"Picture ({format.upper()})",
-                lambda format=format: picture_bytes(shown, output, format),
+                lambda format=format: picture_bytes(looked, format, page),
                 f"{of}.{format}",
                 mime,
                 "image",
             )
+    switch("Page of the pictures", {"light": "On a light page", "dark": "On a dark page"}, "picture page")
+    say_boxes(looked.figure(page))
     with st.container(horizontal=True):
         table, parquet = shown.explanation.to_dataframe, "application/vnd.apache.parquet"
         _button("Table (CSV)", lambda: csv_bytes(table()), f"{name}.csv", "text/csv", "table")
@@ -63,18 +64,16 @@ def take_away(shown: Shown, output: str) -> None:
         "deployed_code",
     )
     st.caption(
+        f"Pictures are of {_in_view(looked)}. Tables and NetCDF are of all. "
         "The report works without a network, and says how to get the same numbers again. NetCDF opens again here, "
         "under **Kept runs**, and with `Explanation.load`."
     )
 
 
-def report_bytes(shown: Shown, output: str, request: Request | None, model_sha256: str = "") -> bytes:
+def report_bytes(shown: Shown, output: str, model_sha256: str = "") -> bytes:
     """The report: the output that is looked at, and with it others as far as there is room."""
     explanation, subject = shown.explanation, shown.subject
     outputs = list(dict.fromkeys([output, *explanation.outputs]))[:_MOST_OUTPUTS]
-    asked = request and Asked(
-        request.inputs, request.baselines, request.target, request.background, request.output_names
-    )
     facts = Facts(
         words={each: words_of(shown, each) for each in outputs},
         units=subject.units,
@@ -83,7 +82,7 @@ def report_bytes(shown: Shown, output: str, request: Request | None, model_sha25
         data_sha256=data_fingerprint(explanation),
         made=f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC".lstrip("0"),
         versions=versions(explanation),
-        asked=asked,
+        asked=shown.asked,
     )
     return report_html(explanation, facts).encode("utf-8", "replace")
 
@@ -98,10 +97,19 @@ def _model_sha256(shown: Shown) -> str:
         return ""
 
 
-def picture_bytes(shown: Shown, output: str, format: str) -> bytes:
-    """The stage as it is at first, on white."""
-    scene = scene_of(shown.explanation, 0, output, units=shown.subject.units, words=words_of(shown, output))
-    return picture(scene, format, theme="light")
+def picture_bytes(looked: Looked, format: str, theme: str = "light") -> bytes:
+    """The stage as it is looked at, on a page of the theme."""
+    return picture(looked.figure(theme), format, theme=theme)
+
+
+def _in_view(looked: Looked) -> str:
+    """What a picture shows of all there is."""
+    scene, T = looked.scene, len(looked.scene.attribution)
+    what = plain(scene.input) if len(scene.inputs) > 1 else ""
+    if looked.view is None:
+        return f"{what} as you look at it" if what else "what you look at"
+    first, last = looked.view
+    return f"{f'{what}, ' if what else ''}timesteps {first + 1:,} to {last + 1:,} of {T:,}"
 
 
 def parquet_bytes(table: pd.DataFrame) -> bytes:

@@ -16,7 +16,7 @@ from ui.baselines_given import usual
 from ui.demo_jobs import demo_jobs
 from ui.in_words import Shown
 from ui.own_runs import OwnRuns
-from ui.subjects import demo_subject, request_key
+from ui.subjects import asked_of, demo_subject, request_key
 
 _log = logging.getLogger("pairlift.runs")
 
@@ -46,7 +46,7 @@ def _explain(summary: DemoSummary) -> None:
         key, runs = request_key(request), OwnRuns()
         if runs.found(key) is None:
             explanation = demo_jobs().explanation(key, request).result()
-            runs.share(Shown(subject, baseline, explanation, key))
+            runs.share(Shown(subject, baseline, explanation, key, asked=asked_of(request)))
     except ExplainError as error:  # whoever asks for it is told
         _log.warning("The demo %s could not be explained: %s", summary.slug, error)
 

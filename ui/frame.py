@@ -21,7 +21,7 @@ from ui.obstacles import draw_obstacle
 from ui.outputs import choose_shown, remember
 from ui.session import Outcome, Session
 from ui.sidebar import Choice, draw
-from ui.subjects import digest
+from ui.subjects import asked_of, digest
 from ui.visitor import owner
 
 _inside = ContextVar("inside", default=False)  # whether a page is being drawn beside the sidebar
@@ -144,7 +144,8 @@ def explanation() -> Shown | None:
     if outcome.running or outcome.error:
         wait_or_say(outcome)
         return None
-    shown = Shown(asked.subject, asked.baseline, session().load(asked.key), asked.key)
+    explanation = session().load(asked.key)
+    shown = Shown(asked.subject, asked.baseline, explanation, asked.key, asked=asked_of(asked.request))
     return _draws(replace(shown, run=_keep(shown, outcome)))
 
 

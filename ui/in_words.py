@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from explain_core.explanation import Explanation, by_name
+from explain_core.report import Asked
 from explain_core.stage import Words
-from explain_core.words import number, signed
+from explain_core.words import number, percent, signed
 from ui.baselines import Baseline
 from ui.subjects import Subject
 
@@ -21,6 +22,7 @@ class Shown:
     Attributes:
         key: stands for both in the names of widgets.
         run: the id that it is kept by; empty where it is not kept.
+        asked: what to ask of the model to get it again; None where nobody knows.
     """
 
     subject: Subject
@@ -28,6 +30,7 @@ class Shown:
     explanation: Explanation
     key: str
     run: str = ""
+    asked: Asked | None = None
 
     @property
     def has_several(self) -> bool:
@@ -64,13 +67,6 @@ class Shown:
         return float(self.explanation.prediction[0, column]), float(self.explanation.baseline_prediction[0, column])
 
 
-def share(fraction: float) -> str:
-    """A part of the whole, in percent."""
-    percent = 100 * abs(fraction)
-    digits = "less than 0.1" if 0 < percent < 0.1 else f"{percent:.2g}" if percent < 10 else f"{percent:,.0f}"
-    return f"{digits}\N{NO-BREAK SPACE}%"
-
-
 def headline(shown: Shown, output: str) -> str:
     """Prediction against baseline prediction in one sentence, its numbers between two asterisks."""
     prediction, baseline = shown.values(output)
@@ -79,9 +75,8 @@ def headline(shown: Shown, output: str) -> str:
     than += _plain(shown.baseline.words) + _by_input(shown, output)
     if shown.probabilities is None:
         return f"The model predicts **{number(prediction, unit)}**{_which(shown, output)}: {than}."
-    answer = (
-        f"The model's answer is **{_plain(shown.likeliest)}** ({share(shown.probabilities[shown.likeliest])} probable)"
-    )
+    probable = percent(shown.probabilities[shown.likeliest])
+    answer = f"The model's answer is **{_plain(shown.likeliest)}** ({probable} probable)"
     if output == shown.likeliest:
         return f"{answer} with a score of **{number(prediction)}**: {than}."
     return f"{answer}. **{_plain(output)}** has a score of **{number(prediction)}**: {than}."

@@ -27,7 +27,7 @@ from explain_core.runs import About, Bounds, Run, RunStore, data_folder, is_name
 from ui.baselines import Baseline
 from ui.demo_jobs import is_demo
 from ui.in_words import Shown
-from ui.subjects import Subject, digest, file_digest
+from ui.subjects import Subject, asked_of, digest, file_digest
 
 _log = logging.getLogger("pairlift.runs")
 _KEPT_VIEWS = 100
@@ -133,9 +133,14 @@ class OwnRuns:
         Raises:
             RunError: its file is gone or damaged.
         """
-        explanation, subject, baseline = _parts(shared_store()[0].content(run))
-        model = ModelSource(Path(run.about.model))
-        return Shown(_rebuilt(Subject, subject, model=model), _rebuilt(Baseline, baseline), explanation, run.about.key)
+        content = shared_store()[0].content(run)
+        explanation, subject, baseline = _parts(content)
+        subject = _rebuilt(Subject, subject, model=ModelSource(Path(run.about.model)))
+        baseline = _rebuilt(Baseline, baseline)
+        asked = None
+        if "target" in content:
+            asked = asked_of(subject.request(baseline, content["target"], "auto", "auto"))
+        return Shown(subject, baseline, explanation, run.about.key, asked=asked)
 
 
 @cache
@@ -185,6 +190,7 @@ def _content(shown: Shown) -> dict[str, Any]:
         "explanation": shown.explanation,
         "subject": _values(shown.subject, "model"),
         "baseline": _values(shown.baseline),
+        **({} if shown.asked is None else {"target": shown.asked.target}),
     }
 
 

@@ -13,10 +13,12 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from explain_core.figures import style
-from explain_core.pictures import FORMATS, picture
+from explain_core.pictures import FORMATS, boxed_letters, picture
 from explain_core.stage.contrast import chosen, contrast_of
 from ui.csv_file import csv_bytes
+from ui.errors import plain
 
+_MOST_LETTERS = 8  # without a glyph, that are named
 _LETTERS, _LINE, _HEIGHT = 110, 26, 450  # of a title: letters in a line and its height; height of a chart without one
 
 
@@ -45,7 +47,20 @@ def chart(figure: go.Figure, key: str, alt: str, says: str = "", **options: Any)
                 on_click="ignore",
                 width="stretch",
             )
+        say_boxes(figure)
     return selected
+
+
+def say_boxes(figure: go.Figure) -> None:
+    """Say which letters of a figure a PNG cannot have, where there are any."""
+    letters = boxed_letters(figure)
+    if letters:
+        shown = ", ".join(letters[:_MOST_LETTERS])
+        more = f" and {len(letters) - _MOST_LETTERS:,} more" if len(letters) > _MOST_LETTERS else ""
+        st.caption(
+            f":material/info: The PNG has boxes in place of {plain(shown)}{more}: no font on this server has "
+            f"{'it' if len(letters) == 1 else 'them'}. The SVG has {'it' if len(letters) == 1 else 'them'} as text."
+        )
 
 
 def readable(figure: go.Figure) -> str:

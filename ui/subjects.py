@@ -22,6 +22,7 @@ from explain_core.jobs.frameworks import FRAMEWORKS
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.opening import ModelSource
 from explain_core.models import ModelSummary
+from explain_core.report import Asked
 from explain_core.runs.engine import engine_digest
 from explain_core.sequences import Scaling, single
 from explain_core.sequences.fitting import fit
@@ -112,6 +113,11 @@ class Subject:
         if not isinstance(values, dict):
             return turned(values)
         return {name: turned(value) if name in self.time_first else value for name, value in values.items()}
+
+
+def asked_of(request: Request) -> Asked:
+    """What was asked for, without the model's file: to be asked for again from Python."""
+    return Asked(request.inputs, request.baselines, request.target, request.background, request.output_names)
 
 
 def _turned(value: xr.DataArray) -> xr.DataArray:

@@ -6,6 +6,7 @@ import html
 import io
 import re
 import threading
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from explain_core.figures.style import Theme, theme_of
+from explain_core.pictures.fonts import families
 from explain_core.words import number
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "pairlift",  # the same picture has the same bytes
     "axes.unicode_minus": True,
-    "font.family": "sans-serif",
 }
 
 
@@ -42,7 +43,10 @@ def drawing() -> Generator[None]:
     """What is drawn in here is drawn with our settings, by one thread at a time."""
     import matplotlib
 
-    with _ONE_AT_A_TIME, matplotlib.rc_context(_SETTINGS):
+    # "sans-serif" is for whoever looks at an SVG and has none of the others
+    settings = {**_SETTINGS, "font.family": [*families(), "sans-serif"]}
+    with _ONE_AT_A_TIME, matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)  # see `letters_without_glyph`
         yield
 
 

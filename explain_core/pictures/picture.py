@@ -8,11 +8,20 @@ from explain_core.errors import InputError
 from explain_core.figures.style import THEMES
 from explain_core.pictures.canvas import drawn, without_tags
 from explain_core.pictures.charts import draw_chart
+from explain_core.pictures.fonts import letters_without_glyph
 from explain_core.stage.scene import Scene
 from explain_core.stage.still import still_figure
 
 FORMATS = {"png": "image/png", "svg": "image/svg+xml"}
 WIDTH = 1100
+
+
+def boxed_letters(figure: go.Figure) -> list[str]:
+    """Letters of a figure that no font installed here has: a PNG has boxes for them, an SVG has them as text."""
+    drawn_texts = [figure.layout.to_plotly_json()]
+    for trace in figure.data:
+        drawn_texts.append([trace.name, *(trace[part] for part in ("x", "y", "text") if part in trace)])
+    return letters_without_glyph(drawn_texts)
 
 
 def picture(what: go.Figure | Scene, format: str = "png", *, theme: str | None = None, width: int = WIDTH) -> bytes:

@@ -13,10 +13,10 @@ from explain_core.figures.in_words import bars_said
 from explain_core.figures.ledger import ledger_figure, ledger_totals_figure, ledger_waterfall_figure
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.jobs.tasks.ledgers import Audit, compare_with_shap
-from explain_core.words import signed, size
+from explain_core.words import percent, signed, size
 from ui import frame
 from ui.errors import plain
-from ui.in_words import Shown, share
+from ui.in_words import Shown
 from ui.parts import chart, readable, switch
 
 VIEWS = {"time": "Over time", "total": "In total", "way": "On the way to the prediction"}
@@ -34,7 +34,7 @@ def draw_overview(audits: list[Audit], shown: Shown) -> None:
             totals = tables["totals"].iloc[0]
             seed = seed_of(tables["ledger"], totals["error"])
             row["Off by"] = signed(totals["error"], shown.unit)
-            row["Of the difference"] = share(totals["error"] / totals["difference"]) if totals["difference"] else ""
+            row["Of the difference"] = percent(totals["error"] / totals["difference"]) if totals["difference"] else ""
             if audit.explanation.adds_up(0, 0):
                 row["Mostly made in"] = "nowhere: rounding"
             elif seed is not None:

@@ -15,8 +15,8 @@ from explain_core.stage import Scene, scene_of
 from explain_core.stage.bundle import bundle, style
 from ui import frame
 from ui.in_words import Shown, words_of
+from ui.looked_at import Looked, View, checked
 
-View = tuple[int, int]  # first and last visible timestep, counted from 0, both included
 _COLOURS = {name: asdict(theme) for name, theme in THEMES.items()}
 
 
@@ -47,7 +47,7 @@ def draw_stage(
     *,
     start: View | None = None,
     on_view: Callable[[View | None], None] | None = None,
-    on_take_away: Callable[[], None] | None = None,
+    on_take_away: Callable[[Looked], None] | None = None,
     dimmed: bool = False,
     below: bool = False,
 ) -> None:
@@ -57,7 +57,8 @@ def draw_stage(
         start: what is visible at first, from an address for instance; None is all of it. Another value than at the run
             before takes the person there. Steps that are not there are left out. It counts where ``on_view`` is given.
         on_view: is told what is visible after every zoom; None is all of it.
-        on_take_away: is called when a person asks for files; without it there is no button for that.
+        on_take_away: is called when a person asks for files, with what is looked at; without it there is no button
+            for that.
         dimmed: the scene is an old one, and the next is under way.
         below: something else stands above it on the page, which it is not to cover.
     """
@@ -72,20 +73,12 @@ def draw_stage(
         "takes_away": on_take_away is not None,
     }
     if on_view is not None:
-        first, last = _checked(start, len(drawn.attribution)) or (0, len(drawn.attribution) - 1)
+        first, last = checked(start, len(drawn.attribution)) or (0, len(drawn.attribution) - 1)
         data["view"] = {"first": first, "last": last}
     told = dict.fromkeys(("on_view_change", "on_chosen_change", "on_take_away_change"), lambda: None)
     result = _component()(key="stage", data=data, height="content", **told)
     view = result.view  # from the browser, so it may be anything
     if on_view is not None and isinstance(view, dict) and view.get("of") == key:
-        on_view(_checked((view.get("first"), view.get("last")), len(drawn.attribution)))
+        on_view(checked((view.get("first"), view.get("last")), len(drawn.attribution)))
     if on_take_away is not None and result.take_away:
-        on_take_away()
-
-
-def _checked(view: tuple[Any, ...] | None, T: int) -> View | None:
-    """A view of some of T timesteps; None is all of them, also for what is no view."""
-    if view is None or len(view) != 2 or not all(type(step) is int for step in view):
-        return None
-    first, last = view
-    return (first, last) if 0 <= first <= last < T and (first, last) != (0, T - 1) else None
+        on_take_away(Looked.told(drawn, result.take_away))

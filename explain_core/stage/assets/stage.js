@@ -85,7 +85,7 @@ class Stage {
       contrast: (kind) => this.set({ contrast: kind }),
       rows: (rows) => this.arrange(rows),
       table: () => this.toggle("table", "tool-as-table"),
-      takeAway: () => this.ask("take_away", true),
+      takeAway: () => this.ask("take_away", this.lookedAt()),
     }, this.brush);
     this.root.classList.toggle("flat", data.steps === 1 && !data.tokens);
     this.root.classList.toggle("wordy", Boolean(data.tokens));
@@ -101,6 +101,13 @@ class Stage {
     }
     parts.grid.addEventListener("dblclick", () => this.whole());
     keyed(parts.grid, this);
+  }
+
+  /** What a picture of it is to show. */
+  lookedAt() {
+    const { first, last, contrast, rows, open } = this.state;
+    const groups = rows === "given" ? this.data.features.map((feature) => feature.group) : [...open];
+    return { first, last, contrast, groups, unfolded: rows !== "fold" };
   }
 
   /** Which rows there are. */

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from app_tools import app, press_explain, wait, workers
+from app_tools import app, press_explain, stage, wait, workers
 from test_app import CSV, state_dict, text, upload
 from test_app_data import words_file
 
@@ -367,6 +367,10 @@ def test_each_choice_is_what_is_explained_against(app):
     wait(app)
     np.testing.assert_array_equal(explained(app), [[1, 2, 3]] * 4)
     assert "your baseline" in text(app)
+    app.file_uploader(key="upload baseline").set_value(("other.csv", b"mass\n3\n", "text/csv"))
+    wait(app)
+    assert "The baseline has the columns mass" in app.sidebar.error[0].value
+    assert "for an average step of your sequences" in stage(app)["headline"]
 
 
 def test_values_edited_by_hand_are_what_is_explained_against(app):

@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 import xarray as xr
 
-from explain_core.errors import InputError
+from explain_core.errors import ExplainError, InputError
 from explain_core.jobs.tasks.opening import OpenedModel
 from explain_core.jobs.tasks.sequences import WordOptions, read_sequences, read_text
 from explain_core.sequences import Options
@@ -228,7 +228,16 @@ def _draw_file(session: Session, upload: Upload, material: Material, key: str, d
         st.caption(f"Until there is a file, it is compared with {plain(default.words)}.")
         return default
     reading = session.outcome(("read", path, Options()), None, read_sequences, path, Options())
-    return of_file(reading.value.sequences, material) if reading.value is not None else reading
+    if reading.running or reading.may_go_better:
+        return reading
+    try:
+        if reading.error is not None:
+            raise reading.error
+        return of_file(reading.value.sequences, material)
+    except ExplainError as error:  # the picture stays, and says what it is compared with
+        st.error(f"**{plain(error.what)}** {plain(error.hint)}", icon=":material/upload_file:")
+        st.caption(f"Until a file fits, it is compared with {plain(default.words)}.")
+        return default
 
 
 def _draw_text(session: Session, material: Material, key: str, words: WordOptions | None) -> Baseline | Outcome:

@@ -186,7 +186,7 @@ def _draw_steps(material: Material, start: np.ndarray) -> tuple[np.ndarray, int]
         disabled=["time"],
         column_config={**config, "time": st.column_config.TextColumn("Timestep", pinned=True)},
         key=f"edit steps {hands().version}",
-        height=330,
+        height=min(38 + 35 * len(start), 330),
     )
     return edited(found[places], start)
 

@@ -15,7 +15,7 @@ from ui.errors import plain
 
 _MOST_LINES = 3
 _MOST_POINTS = 200
-_WIDTH, _HEIGHT, _TOP = 300, 58, 16  # of one line, with room for its name
+_WIDTH, _HEIGHT, _TOP = 300, 58, 18  # of one line, with room for its name
 
 
 def draw_preview(material: Material, baseline: Baseline, name: str = "") -> None:
@@ -55,8 +55,8 @@ def preview(own: np.ndarray, base: np.ndarray, features: list[str], theme: Theme
         low, size = together[:, feature].min(), span[feature] or 1.0
         name = html.escape(shortened(features[feature], 28))
         ends = f"{number(own[:, feature].min())} to {number(own[:, feature].max())}"
-        parts.append(f'<text x="0" y="{top + 11}" fill="{theme.text}">{name}</text>')
-        parts.append(f'<text x="{_WIDTH}" y="{top + 11}" fill="{theme.muted}" text-anchor="end">{ends}</text>')
+        parts.append(f'<text x="0" y="{top + 13}" fill="{theme.text}">{name}</text>')
+        parts.append(f'<text x="{_WIDTH}" y="{top + 13}" fill="{theme.muted}" text-anchor="end">{ends}</text>')
         for values, colour, dashes in ((base, theme.muted, "4 3"), (own, theme.text, "")):
             heights = top + _TOP + (_HEIGHT - 8) * (1 - (values[at, feature] - low) / size)
             places = at / max(len(own) - 1, 1) * _WIDTH

@@ -7,6 +7,7 @@ from test_app import CSV, stage, state_dict, text, upload
 
 from explain_core.demos import list_demos, load_demo
 from explain_core.errors import RunError
+from ui.address import ignored
 from ui.demo_jobs import DemoJobs
 from ui.own_runs import shared_store
 
@@ -156,6 +157,54 @@ def test_ones_own_runs_are_listed_renamed_and_deleted(app):
     wait(app)
     assert "Nothing is kept yet" in text(app)
     assert app.title[0].value == "Kept runs"
+    assert address(app) == {}
+    assert not app.toast
+
+
+def test_a_run_that_another_tab_has_deleted_is_said(app):
+    run = run_of(app)
+    app.segmented_control(key="source").set_value("kept")
+    wait(app)
+    session = app.session_state["session"]
+    shared_store()[0].delete(session.runs.owner, run)
+    app.button(key="delete run").click()  # as this tab has it still
+    wait(app)
+    assert "may have been deleted in another tab" in app.toast[0].value
+    app.segmented_control(key="source").set_value("demo")
+    again = run_of(app)
+    app.segmented_control(key="source").set_value("kept")
+    wait(app)
+    shared_store()[0].delete(session.runs.owner, again)
+    wait(app)
+    assert "it was deleted in another tab" in app.toast[0].value
+    assert "Nothing is kept yet" in text(app)
+    assert address(app) == {}
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({}, ""),
+        ({"run": "r"}, ""),
+        ({"run": "r", "output": "heat", "from": "2", "to": "9"}, ""),
+        ({"run": "r", "from": "9", "to": "10"}, "timesteps"),
+        ({"run": "r", "from": "3", "to": "2"}, "timesteps"),
+        ({"run": "r", "from": "-1", "to": "2"}, "timesteps"),
+        ({"run": "r", "from": "nan"}, "timesteps"),
+        ({"run": "r", "to": "3"}, "timesteps"),
+        ({"run": "r", "output": "x" * 10_000}, "an output that"),
+        ({"from": "2", "to": "3"}, "a view without a run"),
+        ({"run": "../../x", "from": "2", "to": "0"}, ""),  # which is said of the run
+        ({"<b>utm": "<b>", "run": "r"}, "what is not run, output, from or to"),
+    ],
+)
+def test_what_is_ignored_in_an_address_is_said_without_its_words(query, said):
+    words = ignored({name: [value] for name, value in query.items()}, "r", ["wear", "heat"], 8)
+    assert said in words
+    assert bool(words) == bool(said)
+    assert len(words) < 100
+    assert "<b>" not in words
+    assert "more than once" in ignored({"run": ["x", "r"]}, "r", [], 8)
 
 
 def test_the_address_of_a_result_whose_run_was_deleted_elsewhere_leads_to_it_again(app):
@@ -207,6 +256,7 @@ def test_a_view_that_there_cannot_be_is_ignored(app, view):
     assert not app.error
     assert text(app) == words
     assert address(app)["run"] == run
+    assert "Ignored in the address" in app.toast[0].value
 
 
 def test_a_run_whose_file_is_damaged_is_said(app, another):

@@ -405,3 +405,47 @@ def test_everything_at_once_reaches_explain(tmp_path):
     assert float(result.relative_residual.max()) < 1e-5
     np.testing.assert_allclose(in_own_units(result.inputs).values[1, 0], [-5, 5.5], rtol=1e-6)
     assert result.inputs["time_label"].values[1, 0] == np.datetime64("2024-01-06")
+
+
+class TestAFileInTheWrongPlace:
+    """A vocabulary where the sequence belongs, and a model that takes one number of timesteps only."""
+
+    WORDS = ("<pad>", "<unk>", "the", "film", "was", "good")
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("v.txt", "\n".join(WORDS)),
+            ("v.csv", "word\n" + "\n".join(WORDS)),
+            ("v.tsv", "\n".join(f"{word}\t{i}" for i, word in enumerate(WORDS))),
+            ("v.json", json.dumps({word: i for i, word in enumerate(WORDS)})),
+            ("v.json", json.dumps(WORDS)),
+        ],
+    )
+    def test_a_vocabulary_is_recognised(self, tmp_path, name, text):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(SequenceFileError, match="looks like a vocabulary") as refused:
+            xc.load_sequences(tmp_path / name)
+        assert "give this file as its vocabulary, and the text here" in refused.value.hint
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "activity\nwalk\nrun\nwalk\nsit\nrun\nsit\n",  # words that repeat
+            "".join(f"{word},{7 * i}\n" for i, word in enumerate(WORDS)),  # names of steps, and numbers
+            "text\nhow good it was\nnot so good\na film\nlike that\nsome other\n",
+        ],
+    )
+    def test_other_words_are_not(self, tmp_path, text):
+        (tmp_path / "x.csv").write_text(text)
+        with pytest.raises(SequenceFileError, match="is not a finite number"):
+            xc.load_sequences(tmp_path / "x.csv")
+
+    @pytest.mark.parametrize("steps", [3, 9])
+    def test_another_length_leads_to_the_lines_that_leave_it_open(self, steps):
+        with pytest.raises(InputError, match=f"exactly 5 timesteps; the sequence has {steps}") as refused:
+            fit(series(steps, 2), [spec(None, 5, 2)], "m")
+        lines = [line for line in refused.value.hint.splitlines() if line.startswith("    ")]
+        compile("\n".join(line.strip() for line in lines), "hint", "exec")
+        assert any("torch.jit.trace(model.eval(), (torch.randn(2, 5, 2),))" in line for line in lines)
+        assert any("keras.Input((None, 2))" in line for line in lines)

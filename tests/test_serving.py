@@ -153,7 +153,7 @@ def test_a_full_server_says_so_and_takes_people_when_others_leave():
 # Without a server.
 
 
-def call(app, method="GET", path="/", headers=()):
+def call(app, method="GET", path="/", headers=(), query=b""):
     """The status, headers and words that an app answers."""
     sent = []
 
@@ -164,7 +164,7 @@ def call(app, method="GET", path="/", headers=()):
         sent.append(message)
 
     headers = [*headers, (b"host", b"localhost")]
-    scope = {"type": "http", "method": method, "path": path, "headers": headers, "query_string": b""}
+    scope = {"type": "http", "method": method, "path": path, "headers": headers, "query_string": query}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uploads.runtime, "get_instance", NoSessions)
         with suppress(ZeroDivisionError):  # Starlette raises it again after its answer
@@ -190,6 +190,15 @@ class NoSessions:
 
 async def nobody(*_):
     """An app that does nothing, or a person who has not said anything yet."""
+
+
+def test_an_address_that_is_too_long_is_answered_with_a_page_and_a_way_on():
+    door = Door(nobody, lambda: Limits(GB, 0, 1, 1))
+    status, headers, words = call(door, headers=[(b"accept", b"text/html")], query=b"run=" + b"x" * 20_000)
+    assert (status, headers["content-type"]) == (414, "text/html; charset=utf-8")
+    assert "This address is too long" in words
+    assert 'href="?"' in words
+    assert "xxx" not in words
 
 
 def test_places_are_counted_for_all_and_for_each_address():

@@ -24,11 +24,13 @@ from ui.subjects import demo_subject, request_key
 
 _MOST_OUTPUT = 300  # characters of an output's name
 _MOST_RUN = 30  # characters of what is no run's id
+_OF_RUN = ("output", "from", "to")  # what an address may say besides the run, of its view
 _NUMBER = re.compile(r"[1-9]\d{0,8}")
 _WRITTEN = "address written"  # in the session's state: the view that this app put into the address
 _OLD = "address old"  # the view that was in the address when something else was chosen
 _LEFT = "choices left"  # what the sidebar held when the run before ended
 _PROBLEM = "address problem"
+_SAID = "address said"  # the address of which was said what is ignored
 CHOICES = (  # how the keys of widgets begin whose choices lead to a view
     "source",
     "demo",
@@ -69,9 +71,7 @@ def asked() -> Asked:
     """What stands in the address."""
     query = st.query_params
     run, output = query.get("run", ""), query.get("output", "")
-    first, last = (
-        int(text) - 1 if _NUMBER.fullmatch(text) else None for text in (query.get("from", ""), query.get("to", ""))
-    )
+    first, last = (_step(query.get(name, "")) for name in ("from", "to"))
     if first is None or last is None or first > last:
         first = last = None
     if not is_run_id(run):  # what is no id leads to no run, and a link that was cut on its way says so
@@ -109,6 +109,43 @@ def steps_in_view(run: str, steps: int) -> tuple[int, int] | None:
     if not run or now.run != run or now.first is None or now.last is None or now.first >= steps:
         return None
     return now.first, min(now.last, steps - 1)
+
+
+def say_what_is_ignored(run: str, outputs: list[str], steps: int) -> None:
+    """Say it once of an address, where a run is about to be drawn."""
+    query = {name: st.query_params.get_all(name) for name in st.query_params}
+    if query != st.session_state.get(_SAID):
+        st.session_state[_SAID] = query
+        if words := ignored(query, run, outputs, steps):
+            st.toast(words, icon=":material/link_off:", duration="long")
+
+
+def ignored(query: dict[str, list[str]], run: str, outputs: list[str], steps: int) -> str:
+    """A sentence on what of an address leads nowhere, in words of our own; "" where all of it does.
+
+    Args:
+        query: the values in the address by name.
+        run: the one that is shown.
+        outputs, steps: what it has.
+    """
+    found = []
+    first, last = (_step(query.get(name, [""])[-1]) for name in ("from", "to"))
+    if query.keys() - {"run", *_OF_RUN}:
+        found.append(f"what is not run, {', '.join(_OF_RUN[:-1])} or {_OF_RUN[-1]}")
+    if any(len(values) > 1 for values in query.values()):
+        found.append("what is there more than once, but for the last")
+    if "run" not in query and query.keys() & {*_OF_RUN}:
+        found.append("a view without a run")
+    if run and query.get("run", [""])[-1] == run:
+        if "output" in query and query["output"][-1] not in outputs:
+            found.append("an output that the run does not have")
+        if query.keys() & {"from", "to"} and (first is None or last is None or not first <= last or first >= steps):
+            found.append("timesteps that there cannot be")
+    return f"Ignored in the address: {'; '.join(found)}." if found else ""
+
+
+def _step(text: str) -> int | None:
+    return int(text) - 1 if _NUMBER.fullmatch(text) else None
 
 
 def zoom() -> tuple[int, int] | tuple[()]:

@@ -9,18 +9,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from explain_core.errors import JobError
 from explain_core.jobs.limits import Limits
-from ui.messages import Verdict, judge
+from ui.messages import MOST_QUERY, Verdict, judge
 
 _log = logging.getLogger("pairlift.server")
 _TOO_BIG = 1009  # what WebSockets call a message that is larger than is taken
 _MESSAGE_SECONDS = 0.05  # between messages of one browser, in the long run
 _AT_ONCE = 50  # that may come without
+_TOO_LONG = """<!doctype html><meta charset="utf-8"><title>PairLift</title>
+<body style="font: 1rem/1.5 system-ui, sans-serif; margin: 3rem">
+<h1 style="font-size: 1.4rem">This address is too long</h1>
+<p>It has more than what names a run and a view of it, so nothing of it is used.</p>
+<p><a href="?">Open PairLift without it</a></p>"""
 
 
 class Door:
@@ -63,6 +68,8 @@ class Door:
             return PlainTextResponse("This server does not go by that name. See server.allowedHosts.", 403)
         if scope["type"] == "http" and not _is_page(scope):
             return None
+        if len(scope.get("query_string", b"")) > MOST_QUERY:  # the page's first message would be refused for it
+            return HTMLResponse(_TOO_LONG, 414)
         words = self._no_room(_address(scope))
         if not words:
             return None

@@ -54,7 +54,8 @@ def run(page: StreamlitPage) -> None:
         run_drawn = st.session_state.pop("run drawn", "")
         if "session" in st.session_state:
             address.leave(session(), run_drawn)
-            if st.session_state.get("source") == "files" and choice() == Choice():  # nothing is given yet
+            nothing = choice().nothing_kept or (st.session_state.get("source") == "files" and choice() == Choice())
+            if nothing:  # is given yet, or left
                 address.forget()
     finally:
         _inside.reset(token)
@@ -159,6 +160,8 @@ def result_of(asked: Choice) -> Outcome | None:
 def _draws(shown: Shown) -> Shown:
     """What a page is about to show, which the address says then."""
     st.session_state["run drawn"] = shown.run
+    steps = shown.subject.series.sizes.get("time", 1)
+    address.say_what_is_ignored(shown.run, shown.explanation.outputs, steps)
     axis = digest([shown.subject.series[name].values for name in ("time",) if name in shown.subject.series.coords])
     if shown.run and address.asked().run != shown.run:
         goes_on = axis == st.session_state.get("axis shown")  # and so does the zoom

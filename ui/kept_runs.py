@@ -18,6 +18,7 @@ from ui.session import Session
 
 NOTHING = "Nothing is kept yet. Each result is kept by itself, so that you find it here again."
 
+GONE = "The run that was shown here is gone: it was deleted in another tab, or had to make room."
 NAMELESS = (
     "Your browser keeps no cookies for this page, so this list ends with this visit. A link works longer, but makes "
     "room for other visits like this one."
@@ -35,8 +36,10 @@ def choose_run(session: Session) -> Shown | None:
     if linked and linked not in runs:
         try:
             runs = {linked: session.runs.run(linked), **runs}
-        except RunError:  # it was deleted
+        except RunError:
             del st.session_state["kept run"]
+            if linked not in session.runs.deleted:
+                session.notices.append(GONE)
     if not runs:
         st.caption(NOTHING)
         _say_how_long(session)

@@ -14,7 +14,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 MESSAGE_BYTES = 2**20  # the app's own, with whole pictures in them, are larger
 FILES_AT_ONCE = 100  # that an upload dialogue asks addresses for
 _WIDGETS = 1000  # on all pages together
-_QUERY = 2**14  # characters after the ? of an address
+MOST_QUERY = 2**14  # characters after the ? of an address
 _KINDS = ("rerun_script", "stop_script", "file_urls_request", "app_heartbeat", "backend_operation_request")
 _OPERATIONS = ("deferred_file", "dataframe_chunk")  # making a download, scrolling a long table
 
@@ -49,5 +49,5 @@ def _asks_too_much(message: BackMsg) -> bool:
     return (
         len(message.file_urls_request.file_names) > FILES_AT_ONCE
         or len(state.widget_states.widgets) > _WIDGETS
-        or len(state.query_string) > _QUERY
+        or len(state.query_string) > MOST_QUERY
     )

@@ -51,12 +51,14 @@ class OwnRuns:
         ids: of the runs that belong to the keys of explanations of this session.
         views: what the sidebar showed for a run of this session.
         unkept: keys of what could not be kept, which has been said.
+        deleted: ids of the runs that were deleted in this session.
     """
 
     owner: str = field(default_factory=nameless)
     ids: dict[str, str] = field(default_factory=dict)
     views: OrderedDict[str, View] = field(default_factory=OrderedDict)
     unkept: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
 
     @property
     def lasts(self) -> bool:

@@ -171,6 +171,7 @@ class Session(HeldFiles):
 
     def forget_run(self, run: Run) -> None:
         """Delete one of the person's own kept runs. A callback, and so says what is wrong later."""
+        self.runs.deleted.add(run.id)
         try:
             shared_store()[0].delete(self.runs.owner, run.id)
         except RunError as error:

@@ -37,6 +37,18 @@ EXPORT_HINT = """In Python, these lines write files that open as they are:
     torch.export.save(program, "model.pt2")"""
 
 
+def any_steps(timesteps: int, features: int) -> str:
+    """The lines of Python that write a model again whose file takes one number of timesteps only."""
+    return f"""    # PyTorch: a trace leaves the timesteps open. torch.export keeps those of recurrent layers.
+    torch.jit.trace(model.eval(), (torch.randn(2, {timesteps}, {features}),)).save("model.pt")
+    # Without recurrent layers, or for a loop of your own, torch.export can leave them open too:
+    free = ({{0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}},)
+    program = torch.export.export(model.eval(), (torch.randn(2, {timesteps}, {features}),), dynamic_shapes=free)
+    torch.export.save(program, "model.pt2")
+    # Keras: build the model with an input of this shape, and give it the weights of the one before.
+    keras.Input((None, {features}))"""
+
+
 def first_line(error: BaseException | str) -> str:
     """The first line of a framework's message, which is the one for people; its type where there is none."""
     lines = str(error).strip().splitlines()

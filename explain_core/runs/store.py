@@ -245,7 +245,10 @@ class RunStore:
         with self._database.writing() as connection:
             done = connection.execute(f"{statement} WHERE id = ? AND owner = ?", (*values, run_id, hidden(owner)))
             if not done.rowcount:
-                raise RunError("There is no run of yours with this id.", hint="Somebody else's can only be looked at.")
+                raise RunError(
+                    "There is no run of yours with this id; it may have been deleted in another tab.",
+                    hint="Somebody else's can only be looked at.",
+                )
             gone = without_runs(connection)
         self._tidy(gone)
 

@@ -19,6 +19,7 @@ from explain_core.sequences.options import MAX_CELLS, MAX_TEXT_CELLS, Options
 from explain_core.sequences.table import Table, check_columns, row_numbers
 from explain_core.sequences.text import decode
 from explain_core.sequences.times import is_date
+from explain_core.sequences.word_lists import is_vocabulary, vocabulary_given
 from explain_core.untrusted import json_reader
 
 _LISTS = ("sequences", "sequence", "data", "inputs", "instances", "x", "values", "series", "rows", "records")
@@ -206,6 +207,8 @@ def _from_split(value: list[list], extra: Mapping[str, Any], where: str) -> Tabl
 def _from_columns(value: dict[str, Any], where: str) -> Table:
     """One list for each column."""
     lists = {str(name): item for name, item in value.items() if isinstance(item, list)}
+    if is_vocabulary([*value], [*value.values()]):
+        raise vocabulary_given(where, [*value])
     if not lists:
         raise SequenceFileError("There is no list of values.", where=where, hint=_HINT)
     lengths = {name: len(item) for name, item in lists.items()}
@@ -311,6 +314,8 @@ def _depth(value: list, where: str) -> int:
 def _array(value: Any, where: str, depth: int) -> np.ndarray:
     if depth == 0:
         value = [value]
+    if depth == 1 and is_vocabulary(value):
+        raise vocabulary_given(where, value)
     try:
         flat = np.array(value, dtype=object)
         if flat.ndim != max(depth, 1) or not flat.size:

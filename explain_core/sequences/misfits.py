@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from explain_core.errors import Fix, InputError
+from explain_core.models.hints import any_steps
 from explain_core.models.loaded import ExpectedInput
 from explain_core.words import counted
 
@@ -94,7 +95,7 @@ def _listed(names: list[str]) -> str:
 
 
 def wrong_steps(one: xr.DataArray, wanted: int, where: str) -> InputError:
-    steps = one.sizes["time"]
+    steps, features = one.sizes["time"], one.sizes["feature"]
     fixes: tuple[Fix, ...]
     if steps > wanted:
         fixes = (Fix(f"Take the last {counted(wanted, 'timestep')}", {"last": wanted}), cut_windows(steps, wanted))
@@ -103,17 +104,20 @@ def wrong_steps(one: xr.DataArray, wanted: int, where: str) -> InputError:
             fixes += (
                 Fix(f"The rows are {counted(steps // wanted, 'sequence')} of {counted(wanted, 'timestep')}", whole),
             )
-        hint = "Cut the sequence to that length, or export the model for this one."
+        hint = "Cut the sequence to that length, or write the model again for any number of timesteps."
     else:
         fixes = (
             Fix("Pad with zeros at the start", {"pad": wanted, "pad_where": "start"}),
             Fix("Pad with zeros at the end", {"pad": wanted, "pad_where": "end"}),
         )
-        hint = "Give a longer sequence, or pad it as the model's training did."
+        hint = (
+            "Give a longer sequence, pad it as the model's training did, or write the model again for any number of "
+            "timesteps."
+        )
     return InputError(
         f"The model takes exactly {counted(wanted, 'timestep')}; the sequence has {steps:,}.",
         where=where,
-        hint=hint,
+        hint=f"{hint} In Python:\n{any_steps(wanted, features)}",
         fixes=fixes,
     )
 

@@ -11,6 +11,7 @@ import pandas as pd
 from explain_core.errors import Fix, SequenceFileError
 from explain_core.sequences.options import Options
 from explain_core.sequences.table import Table
+from explain_core.sequences.word_lists import is_vocabulary, vocabulary_given
 
 _MISSING = ("", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a")
 _NO_NUMBER = (*_MISSING[1:], "inf", "-inf", "infinity", "-infinity")
@@ -179,6 +180,11 @@ def _texts(table: Table, names: list[str], texts: list[tuple[str, int]]) -> Sequ
     words = [each for each, _ in texts]
     kept = tuple(each for each in names if each not in words)
     cells = table.frame[name]
+    if len(words) == 1 and len(kept) < 2:
+        ids = table.frame[kept[0]].tolist() if kept else None
+        own = [str(cell).strip() for cell in cells]
+        if is_vocabulary(own, ids):
+            return vocabulary_given(table.where, own)
     fixes = []
     if kept:
         listed = " and ".join(repr(each) for each in words) if len(words) < 4 else f"the {len(words)} columns of words"

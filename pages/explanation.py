@@ -18,12 +18,11 @@ from ui.outputs import choose_input
 def draw() -> None:
     choice = frame.choice()
     above = st.empty()
-    old = scene_before()
+    old, stage = scene_before(), st.container()
     with st.sidebar if old else nullcontext():  # where the person just chose; the old picture stays in its place
         shown = frame.explanation()
     if shown:
-        stage = st.container()
-        with st.sidebar:
+        with frame.place_to_look():
             which = choose_input(shown)
         with place_of_outputs(shown):
             output = frame.choose_output(shown)
@@ -39,7 +38,8 @@ def draw() -> None:
             )
         draw_below(shown, output)
     elif old:
-        draw_stage(old, dimmed=True)
+        with stage:
+            draw_stage(old, dimmed=True)
     elif choice.subject is not None:
         with above.container():
             st.title(plain(choice.subject.title))

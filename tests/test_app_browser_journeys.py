@@ -1,6 +1,7 @@
 """Ways through the app from the first to the last step, as people go them, in a real browser.
 
 Others are in test_app_browser.py (own files of PyTorch and Keras) and in test_app_browser_runs.py (reload, link, back).
+Own files are given in one tab, over those of the journey before, as people do: its processes have PyTorch already.
 """
 
 import io
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from browser_tools import (
+    SCREEN,
+    SOON,
     address,
     adds_up,
     at_rest,
@@ -17,11 +20,11 @@ from browser_tools import (
     give,
     keep_picture,
     number,
-    own_files,
     page,
     said,
     visitor,
 )
+from playwright.sync_api import expect
 from test_app_inputs import WALK, EachStep, TimeFirst, program, table
 from torch import nn
 
@@ -31,6 +34,32 @@ __all__ = ["address", "browser", "page", "visitor"]  # the fixtures
 pytestmark = pytest.mark.browser
 
 STEPS = len(WALK)
+
+
+@pytest.fixture(scope="module")
+def tab(browser, address):
+    context = browser.new_context(viewport=SCREEN)
+    context.set_default_timeout(SOON)
+    page = context.new_page()
+    page.goto(address)
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def mine(tab):
+    """The place for own files, with none in it."""
+    at_rest(tab)
+    tab.get_by_text("My files").click()
+    remove = tab.locator("section[data-testid=stSidebar]").get_by_role("button", name=re.compile("^Remove "))
+    tab.locator("section[data-testid=stSidebar] input[type=file]").nth(1).wait_for(state="attached")
+    at_rest(tab)
+    while left := remove.count():
+        remove.first.click()
+        expect(remove).not_to_have_count(left)
+        at_rest(tab)
+    tab.get_by_role("heading", name="Explain your own model").wait_for()
+    return tab
 
 
 def file(name, data):
@@ -77,39 +106,94 @@ def test_from_a_demo_to_its_report_that_opens_without_a_network(page, browser, t
     alone.close()
 
 
-def test_a_model_that_takes_time_first(page):
-    own_files(page)
-    give(page, "Model", file("gru.pt2", time_first()))
-    page.get_by_text("The model takes time first").wait_for()
-    give(page, "Sequence", file("walk.csv", table(WALK)))
-    adds_up(page)
+def test_a_model_that_takes_time_first(mine):
+    give(mine, "Model", file("gru.pt2", time_first()))
+    mine.get_by_text("The model takes time first").wait_for()
+    give(mine, "Sequence", file("walk.csv", table(WALK)))
+    adds_up(mine)
     baseline = np.broadcast_to(WALK.mean(axis=0), (STEPS, 1, 3)).astype("float32")
     found = xc.explain(TimeFirst(), WALK[:, None], baseline, sample_axis=1)
-    assert said(page, "prediction") == pytest.approx(found.prediction.item(), abs=1e-3)
-    assert values_of_rows(page) == pytest.approx(
+    assert said(mine, "prediction") == pytest.approx(found.prediction.item(), abs=1e-3)
+    assert values_of_rows(mine) == pytest.approx(
         dict(zip(("speed", "slope", "load"), found.by_feature().values.ravel(), strict=True)), rel=1e-2, abs=1e-3
     )
-    keep_picture(page, "time-first")
+    keep_picture(mine, "time-first")
 
 
-def test_a_model_that_answers_at_each_step_has_a_map_and_a_slider(page):
-    own_files(page)
+class Two(nn.Module):
+    """Two sequences side by side."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.gru, self.lstm = nn.GRU(3, 4, batch_first=True), nn.LSTM(2, 4, batch_first=True)
+        self.head = nn.Linear(8, 1)
+
+    def forward(self, motion, weather):
+        return self.head(torch.cat([self.gru(motion)[0][:, -1], self.lstm(weather)[0][:, -1]], -1))
+
+
+def test_each_of_two_inputs_has_its_file_and_its_picture(mine):
+    model, names = Two(), ("sun", "rain")
+    weather = np.random.default_rng(2).normal(size=(STEPS, 2)).round(3).astype("float32")
+    give(mine, "Model", file("two.pt2", program(model, torch.randn(1, STEPS, 3), torch.randn(1, STEPS, 2))))
+    mine.get_by_text("Now give a sequence in the sidebar").wait_for()
+    give(mine, "Sequence", file("walk.csv", table(WALK)))
+    mine.get_by_text("The model also takes weather: give it in the sidebar.").wait_for()
+    give(mine, "File of weather", file("weather.csv", table(weather, names)))
+    adds_up(mine)
+    assert list(values_of_rows(mine)) == ["speed", "slope", "load"]
+    mine.get_by_role("combobox", name="Input to look at").click()
+    mine.get_by_role("option", name="weather").click()
+    mine.get_by_test_id("row").filter(has_text="rain").wait_for()
+    adds_up(mine)
+    keep_picture(mine, "two-inputs")
+
+
+def alarm(page, *words):
+    """Wait for a message of an error with all of these words."""
+    found = page.locator("[data-testid=stMain]").get_by_role("alert")
+    for each in words:
+        found = found.filter(has_text=each)
+    found.wait_for()
+
+
+def test_files_that_do_not_fit_are_told_apart_and_the_good_ones_are_taken_after_them(mine):
+    model = program(TimeFirst(), torch.randn(STEPS, 1, 3))
+    give(mine, "Model", file("notes.pt2", b"what I meant to do"))
+    alarm(mine, "This is a text file, not a model.", "in notes.pt2")
+    give(mine, "Model", file("cut.pt2", model[: len(model) // 2]))
+    alarm(mine, "damaged or cut-off archive", "in cut.pt2", "Copy or download it again")
+    give(mine, "Model", file("whole.pt2", model))
+    mine.get_by_text("Now give a sequence in the sidebar").wait_for()
+    give(mine, "Sequence", file("short.csv", table(WALK[:, :2], ("speed", "slope"))))
+    alarm(mine, "The model takes 3 features; the sequence has 2: speed, slope.", "Add 1 column")
+    keep_picture(mine, "bad-file")
+    give(mine, "Sequence", file("words.csv", table(WALK).replace(b"\n", b"\nfast", 1)))
+    alarm(mine, "is not a finite number", "in words.csv, row 2, column 'speed'")
+    give(mine, "Sequence", file("walk.csv", table(WALK)))
+    adds_up(mine)
+    mine.get_by_test_id("heatmap").wait_for()
+    assert mine.get_by_role("alert").count() == 0
+
+
+def test_a_model_that_answers_at_each_step_has_a_map_and_a_slider(mine):
     model = EachStep()
-    give(page, "Model", file("tagger.pt2", program(model, torch.randn(1, STEPS, 3))))
-    page.get_by_text("Now give a sequence in the sidebar").wait_for()
-    give(page, "Sequence", file("walk.csv", table(WALK)))
-    adds_up(page)
-    page.get_by_text("All output steps").wait_for()
-    page.locator("[data-testid=stMain] .js-plotly-plot").first.wait_for()
+    give(mine, "Model", file("tagger.pt2", program(model, torch.randn(1, STEPS, 3))))
+    mine.get_by_text("Now give a sequence in the sidebar").wait_for()
+    give(mine, "Sequence", file("walk.csv", table(WALK)))
+    adds_up(mine)
+    mine.get_by_text("All output steps").wait_for()
+    mine.locator("[data-testid=stMain] .js-plotly-plot").first.wait_for()
     found = xc.explain(model, WALK[None], "mean", target=[(i, 0) for i in range(STEPS)])
-    slider = page.get_by_role("slider", name="Output step")
+    slider = mine.get_by_role("slider", name="Output step")
     for step in (STEPS, STEPS - 1, STEPS - 2):
-        page.get_by_test_id("headline").filter(has_text=f"step {step}").wait_for()
-        assert said(page, "prediction") == pytest.approx(found.prediction.values[0, step - 1], rel=1e-2, abs=1e-3)
-        at_rest(page)
+        mine.get_by_test_id("headline").filter(has_text=f"step {step}").wait_for()
+        assert said(mine, "prediction") == pytest.approx(found.prediction.values[0, step - 1], rel=1e-2, abs=1e-3)
+        at_rest(mine)
         slider.press("ArrowLeft")
-    page.get_by_test_id("headline").filter(has_text=f"step {STEPS - 3}").wait_for()
-    keep_picture(page, "each-step")
+    mine.get_by_test_id("headline").filter(has_text=f"step {STEPS - 3}").wait_for()
+    keep_picture(mine, "each-step")
 
 
 class Long(nn.Module):
@@ -137,16 +221,15 @@ def array(values):
     return held.getvalue()
 
 
-def test_1500_steps_of_60_features_are_seen_and_zoomed(page):
-    own_files(page)
-    give(page, "Model", file("long.pt2", program(Long(8), torch.randn(1, 1500, 60))))
-    page.get_by_text("Now give a sequence in the sidebar").wait_for()
-    give(page, "Sequence", file("long.npy", array(long_walk()[None])))
-    adds_up(page)
-    assert "Each column is the sum of" in page.get_by_test_id("note").inner_text()
-    page.get_by_test_id("matters").click()
-    page.get_by_test_id("note").filter(has_text="timesteps of 1,500: totals are of what is visible").wait_for()
-    keep_picture(page, "1500-steps")
+def test_1500_steps_of_60_features_are_seen_and_zoomed(mine):
+    give(mine, "Model", file("long.pt2", program(Long(8), torch.randn(1, 1500, 60))))
+    mine.get_by_text("Now give a sequence in the sidebar").wait_for()
+    give(mine, "Sequence", file("long.npy", array(long_walk()[None])))
+    adds_up(mine)
+    assert "Each column is the sum of" in mine.get_by_test_id("note").inner_text()
+    mine.get_by_test_id("matters").click()
+    mine.get_by_test_id("note").filter(has_text="timesteps of 1,500: totals are of what is visible").wait_for()
+    keep_picture(mine, "1500-steps")
 
 
 def focused(page):

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.errors import StreamlitAPIException
 from streamlit.navigation.page import StreamlitPage
 
@@ -111,6 +112,11 @@ def take_notices() -> list[str]:
 def choice() -> Choice:
     """What stands in the sidebar."""
     return st.session_state.get("choice", Choice())
+
+
+def place_to_look() -> DeltaGenerator:
+    """Where in the sidebar a page asks which part of the result to look at."""
+    return choice().look or st.sidebar
 
 
 def theme() -> str:
@@ -234,7 +240,8 @@ def wait_or_say(outcome: Outcome, on_cancel: Callable[[], None] | None = None, b
     if outcome.running:
         _watch(outcome, on_cancel or outcome.job.cancel, f"cancel {beside}".strip())
     elif outcome.was_cancelled:
-        st.info("Cancelled.", icon=":material/cancel:")
+        words = "Cancelled. **Try again** starts it anew; to explain something else, choose it in the sidebar."
+        st.info(words, icon=":material/cancel:")
     elif outcome.error:
         show(outcome.error)
     if outcome.may_go_better:

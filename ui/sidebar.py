@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from explain_core.backends import is_installed
 from explain_core.demos import Demo, list_demos, load_demo
@@ -46,7 +47,8 @@ class Choice:
     ``kept`` is a run that was explained before, whose model is not here. ``opening`` is the job that opens ``model``,
     ``waiting`` one that must end before anything is explained. ``lacking`` are names of inputs that are still to be
     given, ``obstacle`` why the model cannot be explained. ``request`` is None until all is there; ``asked`` says
-    whether it is to be run.
+    whether it is to be run. ``look`` is where pages ask which part of the result to look at: it stays where it is while
+    what stands below it comes and goes, so that a click meets what it is meant for.
     """
 
     demo: Demo | None = None
@@ -63,6 +65,7 @@ class Choice:
     obstacle: Obstacle | None = None
     kept: Shown | None = None
     nothing_kept: bool = False
+    look: DeltaGenerator | None = field(default=None, compare=False)
 
     @cached_property
     def key(self) -> str:
@@ -125,9 +128,10 @@ def _draw_demo(session: Session, demos: dict[str, str]) -> Choice:
     opening = session.outcome(("open", subject.model.path, ()), subject.model, open_model, subject.model)
     if isinstance(baseline, Outcome):
         return Choice(demo, subject.model, opening, subject, waiting=baseline)
+    look = st.container()
     backend, device = _settings(opening.value)
     request = subject.request(baseline, None, backend, device)
-    return Choice(demo, subject.model, opening, subject, baseline, request, asked=True)
+    return Choice(demo, subject.model, opening, subject, baseline, request, asked=True, look=look)
 
 
 def _draw_kept(session: Session) -> Choice:
@@ -208,7 +212,7 @@ def _ask(
     if isinstance(chosen, Outcome):
         return Choice(model=source, opening=opening, waiting=chosen, data=data)
     baseline = together(chosen, {name: each.fitted for name, each in materials.items()})
-    button = st.container()
+    look, button = st.container(), st.container()
     backend, device = _settings(opening.value)
     asked = is_confirmed(source) or not opening.value.summary.options or ("explained", source.path) in session.asked
     if not asked:
@@ -216,7 +220,7 @@ def _ask(
     if asked:  # what is chosen from now on is explained by itself
         session.asked.add(("explained", source.path))
     request = subject.request(baseline, wanted.target, backend, device)
-    choice = Choice(None, source, opening, subject, baseline, request, asked, data=data)
+    choice = Choice(None, source, opening, subject, baseline, request, asked, data=data, look=look)
     if not session.knows(choice.key):  # the page draws it afterwards
         with button:
             for name, each in chosen.items():

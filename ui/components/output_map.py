@@ -16,7 +16,7 @@ from ui.parts import chart
 def place_of_outputs(shown: Shown) -> DeltaGenerator:
     """Where the output is chosen: in the sidebar, or with output steps in a drawer below the stage."""
     if not shown.subject.output_steps or len(shown.explanation.outputs) < 2:
-        return st.sidebar
+        return frame.place_to_look()
     return st.expander("All output steps", expanded=True, icon=":material/grid_on:")
 
 

@@ -71,8 +71,17 @@ def test_bars_and_waterfall_have_the_whole_error():
     np.testing.assert_allclose(np.sum(bars.x), 2.8, rtol=1e-6)
     assert bars.y[0] == "lstm · forget gate"
     (fall,) = ledger_waterfall_figure(made_up(), TOTALS).data
-    np.testing.assert_allclose(sum(fall.y[:-1]), fall.y[-1], rtol=1e-6)
+    np.testing.assert_allclose(sum(fall.x[:-1]), fall.x[-1], rtol=1e-6)
     assert (fall.measure[0], fall.measure[-1]) == ("absolute", "total")
+
+
+def test_parts_that_are_only_rounding_are_one_bar():
+    noise = pd.DataFrame(
+        {"sample": 0, "layer": "", "time": np.nan, "part": ["a", "b", "c"], "defect": [1e-9, -4e-8, 0]}
+    )
+    (bars,) = ledger_totals_figure(pd.concat([made_up(), noise])).data
+    assert list(bars.y) == ["lstm · forget gate", "head · exp", "5 others together"]
+    np.testing.assert_allclose(np.sum(bars.x), 2.8, rtol=1e-6)
 
 
 def test_layers_that_are_not_there_are_named():

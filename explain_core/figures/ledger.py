@@ -14,6 +14,7 @@ from explain_core.words import signed
 
 _MOST_BARS = 10
 _MOST_STEPS = 6
+_SEEN = 1e-4  # of the largest bar, from which on one has an amount of its own
 
 
 def ledger_figure(
@@ -102,10 +103,11 @@ def ledger_waterfall_figure(
     sums = _largest(_by_part(ledger), _MOST_STEPS)
     names = ["Sum of attributions", *sums.index, "Prediction difference"]
     values = [float(totals["attributed"]), *sums.to_numpy(), float(totals["difference"])]
-    figure = go.Figure()
+    figure, rows = go.Figure(), np.arange(len(names))
     figure.add_waterfall(
-        x=[style.shortened(name, 34) for name in names],
-        y=values,
+        orientation="h",
+        x=values,
+        y=rows,
         measure=["absolute", *["relative"] * len(sums), "total"],
         connector={"line": {"color": colours.grid, "width": 1}},
         increasing={"marker": {"color": colours.missing}},
@@ -118,13 +120,14 @@ def ledger_waterfall_figure(
         hovertemplate="<b>%{customdata}</b><br>%{text}<extra></extra>",
     )
     title = "From the attributions to the prediction difference" if titled else ""
-    style.apply_style(figure, colours, title=title, subtitle="", height=360 + (56 if titled else 0))
-    figure.update_xaxes(showgrid=False, zeroline=False)
+    style.apply_style(figure, colours, title=title, subtitle="", height=84 + 28 * len(names) + (56 if titled else 0))
     path = np.append(np.cumsum(values[:-1]), values[-1])
     low, high = min(0.0, path.min()), max(0.0, path.max())
     room = 0.14 * ((high - low) or 1.0)  # for the numbers outside the bars
-    figure.update_yaxes(range=[low - (room if low else 0), high + (room if high else 0)], nticks=5)
-    figure.update_yaxes(title_text=style.plain(unit))
+    figure.update_xaxes(range=[low - (room if low else 0), high + (room if high else 0)], title_text=style.plain(unit))
+    labels = [style.plain(style.shortened(name, 36)) for name in names]
+    figure.update_yaxes(tickmode="array", tickvals=rows, ticktext=labels, showgrid=False, zeroline=False)
+    figure.update_yaxes(range=[len(names) - 0.5, -0.5])
     return figure
 
 
@@ -143,7 +146,10 @@ def _name(layer: str, part: str) -> str:
 
 
 def _largest(sums: pd.Series, most: int) -> pd.Series:
+    """The largest parts; the others, and all that are too small to be seen beside them, are one."""
     order = sums.reindex(sums.abs().sort_values(ascending=False, kind="stable").index)
+    seen = int((order.abs() > _SEEN * order.abs().max()).sum())
+    most = min(most, seen) if len(order) - seen > 1 else most
     if len(order) <= most + 1:
         return order
     rest = pd.Series({style.others(len(order) - most): order.iloc[most:].sum()})

@@ -21,7 +21,9 @@ atexit.register(shutil.rmtree, os.environ["PAIRLIFT_DATA"], ignore_errors=True)
 # Files that take longer than the number of their tests lets expect. The others go by that.
 LONG = (
     *("test_random_graphs", "test_app", "test_docs", "test_isolation", "test_app_browser", "test_methods_page"),
-    *("test_app_data", "test_conformance", "test_app_browser_server", "test_axes_app", "test_peers", "test_packaging"),
+    *("test_app_browser_journeys", "test_app_browser_accessible", "test_stage_browser", "test_app_browser_runs"),
+    *("test_app_data", "test_app_baselines", "test_app_inputs", "test_app_address", "test_app_browser_checks"),
+    *("test_conformance", "test_app_browser_server", "test_axes_app", "test_peers", "test_packaging"),
     *("test_tensorflow_random_graphs", "test_tensorflow_conformance", "test_tensorflow_parity"),
 )
 

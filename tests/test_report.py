@@ -148,6 +148,7 @@ def test_fingerprints_are_those_of_the_values():
 
 AGAIN = """
 import html, re, shutil
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import explain_core as xc
@@ -167,10 +168,12 @@ asked = asked_of(request)
 made = xc.explain(xc.load_model(demo.model_path), asked.inputs, asked.baselines, **request.options, target=asked.target)
 key, runs = request_key(request), OwnRuns()
 shown = Shown(subject, baseline, with_input_first(made, request.main), key, asked=asked)
+shown = replace(shown, subject=replace(subject, model=replace(subject.model, architecture={"a": "b"})))
 run = runs.run(runs.keep(shown, request, 1.0, {}))
 
 kept = runs.shown(run)  # as another visitor opens it, without the model
-page = report_bytes(kept, "Speaker 3")
+assert kept.subject.model.architecture == {"a": "b"}
+page = report_bytes(replace(kept, subject=replace(kept.subject, model=subject.model)), "Speaker 3")
 assert page.count(b"Get the same numbers again") == 1
 Path("report.html").write_bytes(page)
 shutil.copy(demo.model_path, run.about.model)
@@ -190,6 +193,14 @@ def test_the_lines_of_a_kept_runs_report_give_the_same_numbers(tmp_path):
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PAIRLIFT_DATA": str(data)}
     done = subprocess.run([sys.executable, "-c", AGAIN], capture_output=True, text=True, cwd=tmp_path, env=env)
     assert done.stdout.endswith("the same\n"), done.stderr[-2000:]
+
+
+def test_the_lines_say_how_the_model_is_opened():
+    facts = Facts(words={}, model="a.pth", architecture={"cell": "GRU"}, code="net.py", asked=Asked(np.ones(3)))
+    ex = small()
+    ex.attrs["method"] = "DeepLIFT"
+    lines = python_lines(ex, facts)
+    assert "xc.load_model('a.pth', architecture={'cell': 'GRU'}, code='net.py')" in lines
 
 
 def test_there_are_no_lines_for_what_explain_does_not_make():

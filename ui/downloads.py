@@ -78,6 +78,8 @@ def report_bytes(shown: Shown, output: str, model_sha256: str = "") -> bytes:
         words={each: words_of(shown, each) for each in outputs},
         units=subject.units,
         model=subject.model.path.name,
+        architecture=subject.model.architecture,
+        code="" if subject.model.code is None else subject.model.code.name,
         model_sha256=model_sha256,
         data_sha256=data_fingerprint(explanation),
         made=f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC".lstrip("0"),
@@ -89,7 +91,8 @@ def report_bytes(shown: Shown, output: str, model_sha256: str = "") -> bytes:
 
 def _model_sha256(shown: Shown) -> str:
     """The fingerprint of the model's file, which for a kept run was written down; empty where nobody knows it."""
-    if found := file_digest(shown.subject.model.path):
+    path = shown.subject.model.path
+    if path.is_absolute() and (found := file_digest(path)):  # of a kept run it is a name, and no file of this server
         return found
     try:
         return frame.session().runs.run(shown.run).about.model_digest if shown.run else ""

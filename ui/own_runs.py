@@ -137,7 +137,7 @@ class OwnRuns:
         """
         content = shared_store()[0].content(run)
         explanation, subject, baseline = _parts(content)
-        subject = _rebuilt(Subject, subject, model=ModelSource(Path(run.about.model)))
+        subject = _rebuilt(Subject, subject, model=_model(run.about.model, content.get("model")))
         baseline = _rebuilt(Baseline, baseline)
         asked = None
         if "target" in content:
@@ -188,10 +188,12 @@ def versions() -> dict[str, str]:
 
 def _content(shown: Shown) -> dict[str, Any]:
     """All that is needed to show it again, as values that files may have."""
+    model = shown.subject.model
     return {
         "explanation": shown.explanation,
         "subject": _values(shown.subject, "model"),
         "baseline": _values(shown.baseline),
+        "model": {"architecture": dict(model.architecture), "code": "" if model.code is None else model.code.name},
         **({} if shown.asked is None else {"target": shown.asked.target}),
     }
 
@@ -202,6 +204,14 @@ def _values(what: Subject | Baseline, *without: str) -> dict[str, Any]:
 
 
 _SENT: dict[type, Callable[[Any], Any]] = {frozenset: sorted, MappingProxyType: dict}
+
+
+def _model(name: str, told: Any) -> ModelSource:
+    """The model of a run by its names, for there is none of its files."""
+    match told:
+        case {"architecture": dict(architecture), "code": str(code)}:
+            return ModelSource(Path(name), architecture, Path(code) if code else None)
+    return ModelSource(Path(name))
 
 
 def _parts(content: Any) -> tuple[Explanation, dict, dict]:

@@ -25,6 +25,8 @@ class Facts:
         words: what is said around the stage, by output; these outputs are in the report, the first one shown at first.
         units: of the features, by name.
         model: the file's name.
+        architecture: what it does not say and a person did, see `explain_core.load_model`.
+        code: the name of the file with its class; empty where it needs none.
         model_sha256, data_sha256: fingerprints, see `data_fingerprint`; empty where not known.
         made: when, e.g. "28 November 2026, 14:05 UTC".
         versions: of packages by name, see `versions`.
@@ -35,6 +37,8 @@ class Facts:
     words: Mapping[str, Words]
     units: Mapping[str, str] = field(default_factory=dict)
     model: str = ""
+    architecture: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
     model_sha256: str = ""
     data_sha256: str = ""
     made: str = ""

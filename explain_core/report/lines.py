@@ -21,7 +21,7 @@ import explain_core as xc
 from explain_core.report import asked_in
 
 asked = asked_in({report!r})  # the sequence, the baseline and the target, out of this file
-model = xc.load_model({facts.model!r})
+model = xc.load_model({_model(facts)})
 explained = xc.explain(
     model,
     asked.inputs,
@@ -32,6 +32,12 @@ explained = xc.explain(
 print(explained)
 print(explained.to_dataframe())
 """
+
+
+def _model(facts: Facts) -> str:
+    """The arguments that open the model."""
+    options = f", architecture={dict(facts.architecture)!r}" if facts.architecture else ""
+    return f"{facts.model!r}{options}" + (f", code={facts.code!r}" if facts.code else "")
 
 
 def _backend(explanation: Explanation) -> str:

@@ -232,6 +232,21 @@ def test_1500_steps_of_60_features_are_seen_and_zoomed(mine):
     keep_picture(mine, "1500-steps")
 
 
+def test_a_long_explanation_is_cancelled_and_the_page_goes_on(mine):
+    give(mine, "Model", file("each.pt2", program(Long(32, each=True), torch.randn(1, 1500, 60))))
+    mine.get_by_text("Now give a sequence in the sidebar").wait_for()
+    give(mine, "Sequence", file("each.npy", array(long_walk()[None])))
+    mine.get_by_text("Explaining (block").wait_for()
+    mine.get_by_role("button", name="Cancel").click()
+    mine.get_by_text("Cancelled. Try again starts it anew").wait_for()
+    mine.get_by_role("button", name="Try again").wait_for()
+    at_rest(mine)
+    keep_picture(mine, "cancelled")
+    mine.get_by_text("Demo", exact=True).click()
+    mine.get_by_role("heading", name="Seattle weather").wait_for()
+    adds_up(mine)
+
+
 def focused(page):
     """What has the focus, also in a shadow root: its words or its part's name."""
     return page.evaluate("""() => {

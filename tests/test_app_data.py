@@ -111,7 +111,7 @@ def test_words_need_their_vocabulary_and_stand_in_the_result(app):
     assert list(found.inputs["token"].values[0]) == ["the", "cat", "sat"]
     app.switch_page("pages/model.py")
     wait(app)
-    assert "Not in the vocabulary, so given the id 1: dog." in text(app)
+    assert "Not in the vocabulary, so given the id 1: “dog”." in text(app)
 
 
 @pytest.fixture(scope="module")

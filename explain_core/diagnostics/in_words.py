@@ -52,6 +52,12 @@ class Seed:
     last: int | None
     times: str
 
+    def when(self, step: str = "timestep", mark: str = "") -> str:
+        """The timesteps in words, ``timesteps 15 to 18``; dates need no word. A ``mark`` of Markdown stands around."""
+        several = "" if self.first == self.last else "s"
+        named = f"{step}{several} " if self.times.replace(" to ", "").isdigit() else ""
+        return f"{named}{mark}{self.times}{mark}"
+
 
 def seed_of(ledger: pd.DataFrame, error: float) -> Seed | None:
     """The part that pushes most in the direction of the error, of one sample and output."""
@@ -100,8 +106,7 @@ def headline(title: str, ledger: pd.DataFrame, totals: pd.Series, unit: str = ""
     where = f"in **{part_in_words(seed.part)}** of {f'`{seed.layer}`' if seed.layer else 'the model'}"
     if seed.first is None:
         return f"{off}. {size} made {where}."
-    named = f"{steps}{'' if seed.first == seed.last else 's'} " if seed.times.replace(" to ", "").isdigit() else ""
-    when = f"{'' if seed.first == seed.last else 'mainly '}at {named}**{seed.times}**"
+    when = f"{'' if seed.first == seed.last else 'mainly '}at {seed.when(steps, '**')}"
     against = float(ledger["defect"].abs().sum()) / abs(error)
     cancels = f" Errors of both signs, {against:.1f} times as large, cancel." if against > 3 else ""
     return f"{off}. {size} made {where}, {when}.{cancels}"

@@ -143,7 +143,9 @@ def read_words(path: str | PathLike[str], vocabulary: Vocabulary, text_column: s
         sequences = encode_texts(texts, vocabulary, names)
     unknown = sequences.attrs["unknown"]
     if unknown:
-        listed = ", ".join(unknown[:20]) + (f" and {len(unknown) - 20} more" if len(unknown) > 20 else "")
+        listed = ", ".join(f"“{word}”" for word in unknown[:20]) + (
+            f" and {len(unknown) - 20} more" if len(unknown) > 20 else ""
+        )
         fate = "left out" if vocabulary.unknown is None else f"given the id {vocabulary.unknown}"
         notes.append(f"Not in the vocabulary, so {fate}: {listed}.")
     return Reading(sequences, "Text", notes=(*vocabulary.notes, *notes))

@@ -16,7 +16,7 @@ from explain_core.figures.in_words import curves_said, sums_said
 from explain_core.jobs.tasks.explaining import Request
 from explain_core.methods.registry import METHODS, Cost
 from explain_core.rules.relevance import BIASES, SLOPES, STABILIZER
-from explain_core.words import signed
+from explain_core.words import percent, signed
 from ui import frame
 from ui.errors import plain
 from ui.in_words import Shown
@@ -70,7 +70,7 @@ def draw_table(compared: Comparison) -> None:
         {
             "Method": table["name"],
             "Adds up": table["adds_up"].map({True: "yes", False: "no"}).fillna("no result"),
-            "Off by": table["relative_error"].map(percent),
+            "Off by": table["relative_error"].map(percent, na_action="ignore").fillna(""),
             "Agrees": table["agreement"].map(two_digits),
             "Deletion": table["deletion"].map(two_digits),
             "Insertion": table["insertion"].map(two_digits),
@@ -128,13 +128,6 @@ def draw_absorbed(compared: Comparison, shown: Shown) -> None:
 def two_digits(value: float) -> str:
     """With two digits behind the point; empty where there is none."""
     return "" if np.isnan(value) else f"{value:,.2f}"
-
-
-def percent(part: float) -> str:
-    """A part of the whole for people; what is less than they would read is said to be."""
-    if np.isnan(part):
-        return ""
-    return "under 0.01 %" if part < 1e-4 else f"{100 * part:.2g} %" if part < 0.1 else f"{100 * part:,.0f} %"
 
 
 def draw_heatmaps(compared: Comparison, shown: Shown) -> None:

@@ -22,11 +22,12 @@ def draw_demo(demo: Demo) -> None:
         f"{METRICS.get(metrics.name, metrics.name)}{unit}, {better} is better, on {metrics.n:,} sequences "
         f"that the model never saw ({plain(metrics.split)})."
     )
+    measure = metrics.name[0].upper() + metrics.name[1:]
     rows = [("This model", metrics.model, "what is explained here")]
     rows += [(each.name.capitalize(), each.value, each.description) for each in metrics.references]
-    table = pd.DataFrame(rows, columns=["Method", metrics.name, "What it is"]).set_index("Method")
-    st.table(table.style.format({metrics.name: "{:.3g}"}), border="horizontal")
+    table = pd.DataFrame(rows, columns=["Method", measure, "What it is"]).set_index("Method")
+    st.table(table.style.format({measure: "{:.3g}"}), border="horizontal")
     st.markdown(  # no caption, which would fade the link
-        f":small[Data: {plain(demo.source)}. Licence: {plain(demo.licence)}. {plain(demo.citation)}] "
-        f"[Where it is from]({demo.url})"
+        f":small[Data: {plain(demo.source)}. Licence: {plain(demo.licence)}. {plain(demo.citation)} "
+        f"[Where it is from]({demo.url})]"
     )

@@ -39,7 +39,7 @@ def draw_overview(audits: list[Audit], shown: Shown) -> None:
                 row["Mostly made in"] = "nowhere: rounding"
             elif seed is not None:
                 row["Mostly made in"] = f"{part_in_words(seed.part)} of {seed.layer or 'the model'}" + (
-                    f", {seed.times}" if seed.times else ""
+                    f", {seed.when(shown.subject.time_label.lower())}" if seed.times else ""
                 )
         rows.append(row)
     st.dataframe(

@@ -79,7 +79,8 @@ def preview_in_words(found: Preview) -> str:
     given = " × ".join(map(str, found.given))
     numbers = ", ".join(number(value) for _, value in found.values)
     size = " × ".join(map(str, found.shape)) or "1"
-    more = ", ..." if prod(found.shape) > len(found.values) else ""
+    left = prod(found.shape) - len(found.values)
+    more = f" and {left:,} more" if left > 0 else ""
     others = f" It returns {found.others} more." if found.others else ""
     return f"For zeros of {given} it answers {size} {'number' if size == '1' else 'numbers'}: {numbers}{more}.{others}"
 

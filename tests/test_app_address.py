@@ -280,3 +280,4 @@ def test_what_could_not_be_kept_is_not_shown_under_the_address_of_something_else
     wait(app)
     assert stage(app)["sequence"] == load_demo(slug).names[0]
     assert address(app) == {}
+    assert "No space left." in app.toast[0].value

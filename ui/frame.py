@@ -52,6 +52,7 @@ def run(page: StreamlitPage) -> None:
     try:
         with boundary():
             page.run()
+        _say_notices()
         run_drawn = st.session_state.pop("run drawn", "")
         if "session" in st.session_state:
             address.leave(session(), run_drawn)
@@ -96,6 +97,10 @@ def _prepare() -> None:
     for key, value in chosen.items():  # widgets forget while the sidebar shows something else
         with suppress(StreamlitAPIException):  # this one is there, and may not be set
             st.session_state[key] = value
+    _say_notices()
+
+
+def _say_notices() -> None:
     for notice in take_notices():
         st.toast(plain(notice), icon=":material/info:", duration="long")
 

@@ -74,9 +74,15 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self) -> Generator[sqlite3.Connection]:
-        """A connection that nobody else writes beside; all of it happens, or nothing."""
+    def writing(self, wait: float | None = None) -> Generator[sqlite3.Connection]:
+        """A connection that nobody else writes beside; all of it happens, or nothing.
+
+        Args:
+            wait: seconds for whoever writes just now, where it may as well not happen.
+        """
         with self._open() as connection:
+            if wait is not None:
+                connection.execute(f"PRAGMA busy_timeout = {round(1000 * wait)}")
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")

@@ -195,7 +195,7 @@ class RunStore:
     def _read(self, result: str) -> Any:
         content = self._files.read(result)
         try:
-            with self._database.writing() as connection:
+            with self._database.writing(wait=0.1) as connection:
                 connection.execute("UPDATE results SET used = ? WHERE id = ?", (time.time(), result))
         except RunError as error:  # reading is not to fail of it
             _log.warning("%s", error)

@@ -25,7 +25,7 @@ def percent(fraction: float) -> str:
     """A part of the whole without its sign, e.g. ``3.3 %``, ``1,200 %`` or ``3e−7 %``."""
     value = 100 * abs(fraction)
     if 0 < value < 0.01:
-        return "under 0.01 %"
+        return _readable("under 0.01", "%")
     return _readable(f"{value:.2g}" if value < 10 else f"{value:,.0f}", "%")
 
 

@@ -35,8 +35,8 @@ TOTALS = pd.Series({"difference": 10.0, "attributed": 7.2, "error": 2.8, "booked
 def test_the_headline_says_by_how_much_and_where():
     words = headline("shap", made_up(), TOTALS, "°C")
     assert words == (
-        "**shap** is off by **28 %** of the prediction difference (+2.8\N{NO-BREAK SPACE}°C). Most of it is made in "
-        "**the forget gate** of `lstm`, mainly at timesteps **40 to 42**."
+        "**shap** is off by **28\N{NO-BREAK SPACE}%** of the prediction difference (+2.8\N{NO-BREAK SPACE}°C). "
+        "Most of it is made in **the forget gate** of `lstm`, mainly at timesteps **40 to 42**."
     )
 
 

@@ -55,7 +55,7 @@ def test_methods_come_one_by_one_and_a_failing_one_is_a_row(app, monkeypatch):
     wait_without_error(app)
     table = rows(app)
     assert table.loc["PairLift", "Adds up"] == "yes"
-    assert table.loc["PairLift", "Off by"] == "under 0.01 %"
+    assert table.loc["PairLift", "Off by"] == "under 0.01\N{NO-BREAK SPACE}%"
     assert table.loc["captum DeepLift", "Adds up"] == "no"
     assert len(app.get("plotly_chart")) == 2
     app.multiselect(key="methods torch").set_value(["exact_shapley"])

@@ -232,6 +232,7 @@ def test_1500_steps_of_60_features_are_seen_and_zoomed(mine):
     keep_picture(mine, "1500-steps")
 
 
+@pytest.mark.fuzz  # takes minutes on a busy machine
 def test_a_long_explanation_is_cancelled_and_the_page_goes_on(mine):
     give(mine, "Model", file("each.pt2", program(Long(32, each=True), torch.randn(1, 1500, 60))))
     mine.get_by_text("Now give a sequence in the sidebar").wait_for()

@@ -195,6 +195,9 @@ def test_keys_act_on_what_the_keys_before_them_made(tab):
     tab.keyboard.press("Escape")
     tab.keyboard.press("0")
     assert tab.get_by_test_id("live").inner_text() == "Nothing chosen."
+    shift = {"shiftKey": True}
+    keys(tab, "End", ("ArrowLeft", shift), "Home", ("End", shift), "Enter", ("ArrowLeft", shift))
+    assert ", timesteps 29 to 30: " in tab.get_by_test_id("live").inner_text()  # from where Enter was
 
 
 def test_a_long_wide_sequence_says_what_a_column_is_and_stays_usable(tab):

@@ -86,9 +86,9 @@ export function keyed(grid, stage) {
     else if (event.key === "o" && place().row.kind !== "feature") stage.openRow(place().row);
     else return;
     event.preventDefault();
+    if (to ? !event.shiftKey : ["Enter", " ", "Escape"].includes(event.key)) anchor = null; // a range begins anew
     if (!to) return;
-    if (!event.shiftKey) anchor = null;
-    else anchor ??= place();
+    if (event.shiftKey) anchor ??= place();
     if (to.column < 0 && state.first > 0) stage.go(within(state.first - view.steps, state.last - view.steps, stage.data.steps));
     if (to.column >= C && state.last < stage.data.steps - 1) stage.go(within(state.first + view.steps, state.last + view.steps, stage.data.steps));
     const last = columnsOf(stage.state.first, stage.state.last, stage.most).first.length - 1;
@@ -97,6 +97,7 @@ export function keyed(grid, stage) {
   });
   grid.addEventListener("focus", () => grid.matches(":focus-visible") && stage.moveTo(stage.state.cursor ?? stage.strongest()));
   grid.addEventListener("blur", (event) => {
+    anchor = null;
     if (stage.state.cursor && !stage.parts.inspector.contains(event.relatedTarget)) stage.moveTo(null);
   });
 }

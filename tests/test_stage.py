@@ -48,6 +48,13 @@ def test_a_scene_carries_the_explanation_as_json():
     }
 
 
+def test_steps_that_are_only_counted_are_no_dates():
+    """Of an input without dates, beside one that has them."""
+    scene = scene_of(explanation([[[1.0], [2.0], [0.0]]], dims=("time", "feature")), words=CELSIUS)
+    assert scene.as_data()["time"]["label"] == "Timestep"
+    assert scene.ranges[0][1].startswith("Timesteps 1 to 2: ")
+
+
 def test_an_input_without_time_has_one_step():
     data = scene_of(explanation([[1.0, -2.0]], dims=("feature",)), words=CELSIUS).as_data()
     assert (data["steps"], data["time"]["label"], data["time"]["texts"]) == (1, "", [""])

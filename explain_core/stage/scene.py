@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -178,6 +178,8 @@ def scene_of(
     """
     words = words or Words()
     panel = panel_of(explanation, sample, output, input)
+    if panel.time is not None and is_count(panel.time) and words.time_label == "Date":
+        words = replace(words, time_label=Words.time_label)  # another input of the model has the dates
     at = {"sample": explanation.sample_position(sample), "output": explanation.output_position(output)}
     prediction, baseline = (float(each[at]) for each in (explanation.prediction, explanation.baseline_prediction))
     residual = explanation.residual_in_words(sample, output)

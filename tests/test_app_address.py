@@ -179,6 +179,8 @@ def test_a_run_that_another_tab_has_deleted_is_said(app):
     assert "it was deleted in another tab" in app.toast[0].value
     assert "Nothing is kept yet" in text(app)
     assert address(app) == {}
+    wait(app)
+    assert not app.toast  # said once
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def choose_run(session: Session) -> Shown | None:
             del st.session_state["kept run"]
             if linked not in session.runs.deleted:
                 session.notices.append(GONE)
+                session.runs.deleted.add(linked)  # said once: the choice comes back with every run of the script
     if not runs:
         st.caption(NOTHING)
         _say_how_long(session)

@@ -51,7 +51,7 @@ class OwnRuns:
         ids: of the runs that belong to the keys of explanations of this session.
         views: what the sidebar showed for a run of this session.
         unkept: keys of what could not be kept, which has been said.
-        deleted: ids of the runs that were deleted in this session.
+        deleted: ids of the runs that were deleted in this session, or of which it was said that they are gone.
     """
 
     owner: str = field(default_factory=nameless)

@@ -46,16 +46,28 @@ def wait(app):
     Runs of the script while nothing has ended would take the processor from the jobs that they wait for.
     """
     deadline = time.monotonic() + SOON
+    ended = _ended(app)
     app.run()
     while any(button.key == "cancel" for button in app.button):
-        outcomes = [each for each in app.session_state["session"]._outcomes.values() if each.running]
-        while outcomes and not any(each.job.done for each in outcomes):
-            assert time.monotonic() < deadline
+        asked = [each for each in _outcomes(app) if each.running and id(each) not in ended]
+        while True:
             time.sleep(0.05)
-        assert time.monotonic() < deadline
+            assert time.monotonic() < deadline
+            if not asked or any(each.job.done for each in asked):
+                break
+        ended = _ended(app)
         app.run()
     assert not app.exception
     return app
+
+
+def _outcomes(app):
+    return [*app.session_state["session"]._outcomes.values()] if "session" in app.session_state else []
+
+
+def _ended(app):
+    """Which outcomes' jobs have ended; what a run leaves unsettled of those is not on its page."""
+    return {id(each) for each in _outcomes(app) if each.job.done}
 
 
 def stage(app):

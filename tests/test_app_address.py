@@ -58,6 +58,15 @@ def test_a_demo_does_not_stand_in_the_address_while_own_files_are_given(app):
     assert not app.error
 
 
+def test_a_result_does_not_stand_in_the_address_while_other_files_do_not_fit(app):
+    explained(app)
+    app.query_params["from"], app.query_params["to"] = "1", "2"
+    upload(app, data=("other.csv", "a\nword\n"))
+    wait(app)
+    assert app.error
+    assert address(app) == {}
+
+
 def test_what_is_shown_stands_in_the_address_and_the_way_back_leads_there(app):
     first = run_of(app)
     words = text(app)
@@ -188,7 +197,8 @@ def test_a_run_that_another_tab_has_deleted_is_said(app):
     [
         ({}, ""),
         ({"run": "r"}, ""),
-        ({"run": "r", "output": "heat", "from": "2", "to": "9"}, ""),
+        ({"run": "r", "output": "heat", "from": "2", "to": "8"}, ""),
+        ({"run": "r", "from": "2", "to": "9"}, "timesteps after the last one"),
         ({"run": "r", "from": "9", "to": "10"}, "timesteps"),
         ({"run": "r", "from": "3", "to": "2"}, "timesteps"),
         ({"run": "r", "from": "-1", "to": "2"}, "timesteps"),

@@ -141,6 +141,8 @@ def ignored(query: dict[str, list[str]], run: str, outputs: list[str], steps: in
             found.append("an output that the run does not have")
         if query.keys() & {"from", "to"} and (first is None or last is None or not first <= last or first >= steps):
             found.append("timesteps that there cannot be")
+        elif last is not None and last >= steps:
+            found.append("timesteps after the last one")
     return f"Ignored in the address: {'; '.join(found)}." if found else ""
 
 

@@ -64,7 +64,7 @@ def take_away(shown: Shown, output: str, looked: Looked) -> None:
         "deployed_code",
     )
     st.caption(
-        f"Pictures are of {_in_view(looked)}. Tables and NetCDF are of all. "
+        f"Pictures are of {_in_view(looked)}. The report, tables and NetCDF are of all. "
         "The report works without a network, and says how to get the same numbers again. NetCDF opens again here, "
         "under **Kept runs**, and with `Explanation.load`."
     )

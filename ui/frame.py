@@ -56,11 +56,16 @@ def run(page: StreamlitPage) -> None:
         run_drawn = st.session_state.pop("run drawn", "")
         if "session" in st.session_state:
             address.leave(session(), run_drawn)
-            nothing = choice().nothing_kept or (st.session_state.get("source") == "files" and choice() == Choice())
-            if nothing:  # is given yet, or left
+            if not run_drawn and _shows_nothing(choice()):
                 address.forget()
     finally:
         _inside.reset(token)
+
+
+def _shows_nothing(choice: Choice) -> bool:
+    """Whether no result can come of what is chosen: nothing is given yet, or left, something lacks or does not fit."""
+    nothing_given = st.session_state.get("source") == "files" and choice == Choice()
+    return nothing_given or choice.nothing_kept or bool(choice.error or choice.missing or choice.obstacle)
 
 
 def page(draw: Callable[[], None]) -> None:

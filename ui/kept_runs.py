@@ -49,7 +49,7 @@ def choose_run(session: Session) -> Shown | None:
         st.selectbox(
             "Kept run",
             list(runs),
-            format_func=lambda run_id: f"{runs[run_id].name} · {_when(runs[run_id])}",
+            format_func=lambda run_id: _told_apart(runs[run_id]),
             key="kept run",
             help="Only you see this list. Whoever has the link of a run sees that run.",
         )
@@ -100,6 +100,11 @@ def _say_how_long(session: Session) -> None:
         st.caption(f":material/info: {plain(note)}")
     if not session.runs.lasts:
         st.caption(f":material/info: {NAMELESS}")
+
+
+def _told_apart(run: Run) -> str:
+    """A run in the menu, which cuts what is long: what differs between runs of one sequence comes first."""
+    return f"{_when(run)} · {run.about.baseline} · {run.name}"
 
 
 def _when(run: Run) -> str:

@@ -61,7 +61,7 @@ def test_a_demo_does_not_stand_in_the_address_while_own_files_are_given(app):
 def test_a_result_does_not_stand_in_the_address_while_other_files_do_not_fit(app):
     explained(app)
     app.query_params["from"], app.query_params["to"] = "1", "2"
-    upload(app, data=("other.csv", "a\nword\n"))
+    upload(app, data=("other.csv", b"a\nword\n"))
     wait(app)
     assert app.error
     assert address(app) == {}
@@ -158,7 +158,7 @@ def test_ones_own_runs_are_listed_renamed_and_deleted(app):
     assert len(listed.options) == 2  # the demo's too
     app.text_input(key=f"name of run {run}").set_value("For Monday")
     wait(app)
-    assert app.selectbox(key="kept run").options[0].startswith("For Monday")
+    assert app.selectbox(key="kept run").options[0].endswith("· For Monday")
     app.button(key="delete run").click()
     wait(app)
     assert len(app.selectbox(key="kept run").options) == 1

@@ -65,7 +65,8 @@ def run(page: StreamlitPage) -> None:
 def _shows_nothing(choice: Choice) -> bool:
     """Whether no result can come of what is chosen: nothing is given yet, or left, something lacks or does not fit."""
     nothing_given = st.session_state.get("source") == "files" and choice == Choice()
-    return nothing_given or choice.nothing_kept or bool(choice.error or choice.missing or choice.obstacle)
+    failed = choice.error or any(job and job.error for job in (choice.opening, choice.waiting))
+    return nothing_given or choice.nothing_kept or bool(failed or choice.missing or choice.obstacle)
 
 
 def page(draw: Callable[[], None]) -> None:

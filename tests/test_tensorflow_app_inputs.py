@@ -54,8 +54,9 @@ def test_a_keras_model_of_a_sequence_and_numbers_beside_it(app, files):
     app.file_uploader(key=f"upload input {place}").set_value(("person.csv", person, "text/csv"))
     wait(app)
     app.selectbox(key="sequence files").set_value("south")
-    app.selectbox(key="baseline files").set_value("Zeros")  # which the library compares with where nothing is said
-    wait(app)
+    for key in ("files", "beside person"):
+        app.selectbox(key=f"baseline {key}").set_value("Zeros")  # as the library compares where nothing is said
+        wait(app)
     found, wanted = shown(app), np.load(files / "wanted.npz")
     assert found.input_names == ["series", "person"]
     for name in found.input_names:

@@ -73,19 +73,36 @@ def at_rest(page):
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
 
-def choose(page, menu, option):
-    """Choose in a menu of the sidebar. One that opens just as the script runs closes with that, and is opened again."""
+def options(page, menu):
+    """The names in a menu of the sidebar, which stays open.
+
+    A menu that opens just as the script runs closes with that, and is opened again.
+    """
     from playwright.sync_api import TimeoutError
 
-    wanted = page.get_by_role("option", name=option)
+    found = page.get_by_role("option")
     for _ in range(10):
         at_rest(page)
         page.get_by_role("combobox", name=menu).click()
         try:
-            return wanted.click(timeout=3_000)
+            found.first.wait_for(timeout=3_000)
+            return found.all_inner_texts()
         except TimeoutError:
             page.keyboard.press("Escape")
-    return wanted.click()
+    raise AssertionError(f"The menu {menu!r} does not open.")
+
+
+def choose(page, menu, option):
+    """Choose in a menu of the sidebar, again where it closed before the choice was made."""
+    from playwright.sync_api import TimeoutError
+
+    for _ in range(10):
+        options(page, menu)
+        try:
+            return page.get_by_role("option", name=option).click(timeout=3_000)
+        except TimeoutError:
+            page.keyboard.press("Escape")
+    raise AssertionError(f"{option!r} cannot be chosen in the menu {menu!r}.")
 
 
 def own_files(page):

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from browser_tools import SOON, address, adds_up, browser, give, keep_picture, page, said, visitor
+from browser_tools import SOON, address, adds_up, browser, choose, give, keep_picture, page, said, visitor
 from corpus.keras_files import X, list_of_layers
 from torch import nn
 
@@ -97,8 +97,7 @@ def test_what_was_found_in_one_file_is_not_asked_of_the_next(page, tmp_path):
 
 
 def test_the_keras_demo_is_explained_and_adds_up(page):
-    page.get_by_role("combobox", name="Demo").click()
-    page.get_by_role("option", name="El Niño").click()
+    choose(page, "Demo", "El Niño")
     page.get_by_role("heading", name="El Niño: the Pacific three months ahead").wait_for()
     words = page.get_by_test_id("residual").inner_text()
     if "exactly" not in words:

@@ -17,6 +17,7 @@ from browser_tools import (
     adds_up,
     at_rest,
     browser,
+    choose,
     give,
     keep_picture,
     number,
@@ -143,8 +144,7 @@ def test_each_of_two_inputs_has_its_file_and_its_picture(mine):
     give(mine, "File of weather", file("weather.csv", table(weather, names)))
     adds_up(mine)
     assert set(values_of_rows(mine)) == {"speed", "slope", "load"}
-    mine.get_by_role("combobox", name="Input to look at").click()
-    mine.get_by_role("option", name="weather").click()
+    choose(mine, "Input to look at", "weather")
     mine.get_by_test_id("row").filter(has_text="rain").wait_for()
     adds_up(mine)
     keep_picture(mine, "two-inputs")

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browser_tools import address, browser, choose, give, keep_picture, visitor
+from browser_tools import address, browser, choose, give, keep_picture, options, visitor
 from test_app_browser import files
 
 __all__ = ["address", "browser", "files", "visitor"]  # the fixtures
@@ -56,8 +56,7 @@ def test_own_files_are_there_after_a_reload_and_their_link_shows_the_result_else
     colleague.goto(address)
     shown(colleague)
     colleague.get_by_text("Kept runs", exact=True).click()
-    colleague.get_by_role("combobox", name="Kept run").click()
-    (only,) = colleague.get_by_role("option").all_inner_texts()
+    (only,) = options(colleague, "Kept run")
     assert "Seattle" in only
     colleague.goto(second)
     colleague.get_by_text(other).wait_for()

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from browser_tools import SOON, address, browser  # noqa: F401  fixtures
+from browser_tools import SOON, address, browser, choose  # noqa: F401  fixtures
 from stage_page import ADDRESS, answer, data_of, mount, scene_from
 
 from explain_core.stage.view import view
@@ -253,8 +253,7 @@ def test_the_whole_heatmap_of_a_demo_is_on_the_first_screen(browser, address, de
     page.goto(address)
     page.get_by_test_id("heatmap").wait_for()
     if demo not in page.get_by_role("combobox", name="Demo").input_value():
-        page.get_by_role("combobox", name="Demo").click()
-        page.get_by_role("option", name=demo).click()
+        choose(page, "Demo", demo)
     page.locator(".stage:not(.dimmed)").get_by_role("heading", name=demo).first.wait_for()
     boxes = {
         name: page.get_by_test_id(name).bounding_box()

@@ -1,6 +1,7 @@
 """PairLift: exact DeepLIFT and DeepSHAP attributions for recurrent and other sequence models.
 
 Importing this imports no framework; explaining a torch model never imports TensorFlow, nor the other way round.
+Each public name is imported when it is first used: who starts a process with a module from here waits for that one.
 Where the packages of labels are not installed, as on a bare machine with a GPU, only the engines are there:
 `explain_core.backends`, which need their framework and NumPy.
 """
@@ -9,13 +10,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_MISSING = [name for name in ("pandas", "xarray") if importlib.util.find_spec(name) is None]
-
-if not _MISSING:
+if TYPE_CHECKING:
     from explain_core import diagnostics, errors, methods
-    from explain_core.explain import explain
+    from explain_core.explaining import explain
     from explain_core.explanation import Explanation
     from explain_core.models import LoadedModel, load_model
     from explain_core.preparation.targets import contrast
@@ -36,6 +35,15 @@ __all__ = [
     "register_rule",
 ]
 
+_MODULES = {
+    "Explanation": "explain_core.explanation",
+    "LoadedModel": "explain_core.models",
+    "contrast": "explain_core.preparation.targets",
+    "explain": "explain_core.explaining",
+    "load_model": "explain_core.models",
+    "load_sequences": "explain_core.sequences",
+}  # where the public names stand that are no modules themselves
+
 
 def register_rule(name: str, rule: Any, *, backend: str = "torch") -> None:
     """Give an operation a rule, or replace one; see ``explain_core.backends.<backend>`` for the kinds.
@@ -49,12 +57,20 @@ def register_rule(name: str, rule: Any, *, backend: str = "torch") -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Why a public name is not there.
+    """A public name, at its first use.
 
     Raises:
         ImportError: the packages of labels are not installed.
         AttributeError: there is no such name.
     """
-    if name in __all__:
-        raise ImportError(f"explain_core.{name} needs {' and '.join(_MISSING)}; explain_core.backends needs neither")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if missing := [package for package in ("pandas", "xarray") if importlib.util.find_spec(package) is None]:
+        raise ImportError(f"explain_core.{name} needs {' and '.join(missing)}; explain_core.backends needs neither")
+    module = importlib.import_module(_MODULES.get(name, f"{__name__}.{name}"))
+    globals()[name] = getattr(module, name) if name in _MODULES else module
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

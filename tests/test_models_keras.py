@@ -15,7 +15,7 @@ import pytest
 from keras import layers
 
 from explain_core.errors import BackendError, ModelFileError
-from explain_core.explain import explain
+from explain_core.explaining import explain
 from explain_core.models import framework_of, load_model
 from explain_core.models.keras.check import REFUSED_LAYERS
 

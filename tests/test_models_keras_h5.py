@@ -23,7 +23,7 @@ from tensorflow_tools import assert_exact
 
 from explain_core.backends.tensorflow import arrays
 from explain_core.errors import ModelFileError
-from explain_core.explain import explain
+from explain_core.explaining import explain
 from explain_core.models import framework_of, load_model
 from explain_core.models.keras.hdf5 import _check_texts
 from explain_core.models.keras.keras2_functions import FUNCTIONS, SLICING

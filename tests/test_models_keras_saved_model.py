@@ -15,7 +15,7 @@ from keras import layers
 from tensorflow.core.protobuf import saved_model_pb2
 
 from explain_core.errors import ModelFileError, UnsupportedOperation
-from explain_core.explain import explain
+from explain_core.explaining import explain
 from explain_core.models import framework_of, load_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow and Keras, while saving

@@ -20,7 +20,7 @@ from websockets.exceptions import InvalidStatus
 
 from benchmarks.tab import Tab, served, until
 from explain_core.jobs.limits import GB, Limits
-from ui import door, serving, uploads
+from ui import door, getting_ready, serving, uploads
 from ui.door import Door
 from ui.serving import HEADERS
 
@@ -237,7 +237,7 @@ def test_a_browser_that_sends_faster_than_a_person_is_taken_later(monkeypatch, m
 def test_what_is_imported_is_left_out_of_collecting_garbage():
     before = sys.getswitchinterval()
     try:
-        serving._keep_light()
+        getting_ready._import_what_draws()
         assert gc.get_freeze_count()
         assert sys.getswitchinterval() < before
     finally:

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers as L
 
 from explain_core.errors import UnsupportedOperation
-from explain_core.explain import explain
+from explain_core.explaining import explain
 
 X = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
 

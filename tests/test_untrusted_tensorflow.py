@@ -9,7 +9,7 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
 from explain_core.errors import ModelFileError
-from explain_core.explain import explain
+from explain_core.explaining import explain
 from explain_core.models import load_model
 from explain_core.models.saved_model.check import choose_signature, reachable, read_program
 

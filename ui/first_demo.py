@@ -22,10 +22,15 @@ _log = logging.getLogger("pairlift.runs")
 
 
 def explain_first_demo() -> None:
-    """Have the result of the demo that the app opens on, and a process ready for others; ends when that is so."""
-    first = next(iter(_here()), None)
-    if first is not None:
+    """Have the result of the demo that the app opens on; ends when that is so."""
+    for first in _here()[:1]:
         _explain(first)
+
+
+def prepare_first_demo() -> None:
+    """Have a process ready for the demo that the app opens on."""
+    for first in _here()[:1]:
+        demo_jobs().prepare(first.framework)
 
 
 def _here() -> list[DemoSummary]:
@@ -36,7 +41,6 @@ def _here() -> list[DemoSummary]:
 def _explain(summary: DemoSummary) -> None:
     """Have the result of a demo's first sequence on disk."""
     try:
-        demo_jobs().prepare(summary.framework)  # which imports the framework while the rest is read here
         demo = load_demo(summary.slug)
         index = demo.index(demo.default_sequence)
         subject = demo_subject(demo, index)

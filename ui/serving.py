@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import secrets
 import sys
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import cli_util, config, runtime
 from streamlit.web.server import server_util
 
-from explain_core.errors import JobError
 from explain_core.jobs.limits import Limits
 from explain_core.jobs.scheduler import shared_scheduler
 from explain_core.jobs.workspace import workspace
+from ui import getting_ready
 from ui.door import Door
-from ui.first_demo import explain_first_demo
 from ui.uploads import Gate, give_out_marked_ids
 from ui.visitor import new_cookie
 
@@ -36,9 +32,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
-_SWITCH_SECONDS = (
-    0.0005  # until a thread that draws a page lets the others on, the one that answers everybody above all
-)
 _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 
@@ -81,36 +74,13 @@ def parts() -> dict[str, Any]:
 
 @asynccontextmanager
 async def _live(_: Any) -> AsyncIterator[None]:
-    _get_demos_ready()
-    _keep_light()
+    getting_ready.begin()
     give_out_marked_ids(runtime.get_instance().uploaded_file_mgr)
     _open_browser()
     yield
     if shared_scheduler.cache_info().currsize:  # a signal may end the process before `atexit` comes to it
         shared_scheduler().stop()
         workspace().remove()
-
-
-def _get_demos_ready() -> None:
-    """Begin at once with what the first visitor will wait for: a process, and in it the demo that the app opens on."""
-    try:
-        if Limits.of_this_machine().spares:
-            threading.Thread(target=explain_first_demo, name="first demo", daemon=True).start()
-    except JobError:  # a limit that is no number, which the page says
-        return
-
-
-def _keep_light() -> None:
-    """Make runs of the script cheap, which is what others wait for.
-
-    Streamlit collects garbage at the end of each run, while no other thread goes on: what is imported by now is left
-    out of that, which takes a tenth of a second otherwise.
-    """
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    for name in ("ui.frame", "ui.parts"):  # all that draws; its first run would import it
-        import_module(name)
-    gc.collect()
-    gc.freeze()
 
 
 def _open_browser() -> None:

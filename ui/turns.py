@@ -13,6 +13,8 @@ from threading import BoundedSemaphore
 
 import streamlit as st
 
+from ui import getting_ready
+
 _PLACES = 4
 _RUNS = BoundedSemaphore(_PLACES)
 _FIRST_RUNS = BoundedSemaphore(1)
@@ -22,11 +24,13 @@ _LOOK_SECONDS = 1.0
 @contextmanager
 def turn() -> Iterator[None]:
     """Wait until a run may go on; others wait until it has ended."""
+    getting_ready.wait()
     with ExitStack() as held:
         for places in (_RUNS,) if "session" in st.session_state else (_FIRST_RUNS, _RUNS):
             _take(places)
             held.callback(places.release)
         yield
+    getting_ready.say_that_a_page_is_drawn()
 
 
 def _take(places: BoundedSemaphore) -> None:

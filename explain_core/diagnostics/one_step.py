@@ -18,7 +18,7 @@ import pandas as pd
 from explain_core.diagnostics.layer_run import LayerRun, layer_run
 from explain_core.diagnostics.measured import STEP_METHODS, Measured, measure
 from explain_core.errors import InputError
-from explain_core.explain import explain
+from explain_core.explaining import explain
 from explain_core.explanation import Explanation
 from explain_core.methods import METHODS
 from explain_core.preparation import framework_model

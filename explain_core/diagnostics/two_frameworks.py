@@ -24,7 +24,7 @@ import pandas as pd
 from explain_core.backends import is_installed
 from explain_core.diagnostics.blueprint import Blueprint
 from explain_core.errors import BackendError, ExplainError, InputError, JobError
-from explain_core.explain import explain
+from explain_core.explaining import explain
 from explain_core.explanation import Explanation
 from explain_core.explanation.arrays import by_name
 from explain_core.methods import explain_with

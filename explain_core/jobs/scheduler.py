@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 from explain_core.backends import is_installed
 from explain_core.errors import JobError
+from explain_core.jobs.answers import too_much_memory
 from explain_core.jobs.frameworks import STARTING, warm_up
 from explain_core.jobs.job import Job, Progress
 from explain_core.jobs.limits import Limits, in_gb
 from explain_core.jobs.machine import available_memory
 from explain_core.jobs.sandbox import OFF, status
 from explain_core.jobs.sandbox.boot import CANNOT
-from explain_core.jobs.worker_child import too_much_memory
 from explain_core.jobs.worker_process import ProcessEndedError, WorkerProcess
 from explain_core.jobs.workspace import workspace
 from explain_core.kernels.store import compile_in_background

@@ -1,8 +1,7 @@
 """What a worker process does: takes jobs from its standard input, and answers on what was its standard output.
 
 Runs in the sandbox (`sandbox.boot`). Jobs come as pickles, from the app, which is trusted; what goes back is data
-(`wire`). An answer is one letter and what follows it: `BEGUN`, `SAID` (progress), `DONE`, `FAILED` (an error that was
-raised on purpose) or `BROKE` (the text of any other).
+(`wire`), in the kinds of `answers`.
 """
 
 from __future__ import annotations
@@ -18,12 +17,9 @@ from typing import Any, BinaryIO
 
 from explain_core.errors import ExplainError, JobError, NoRoomError
 from explain_core.jobs import wire
+from explain_core.jobs.answers import BEGUN, BROKE, DONE, FAILED, LENGTH, SAID, too_much_memory
 from explain_core.jobs.limits import in_gb
 from explain_core.models.permission import open_only_data
-
-BEGUN, SAID, DONE, FAILED, BROKE = b"b", b"s", b"d", b"f", b"x"
-
-LENGTH = 8  # bytes that say how many a job has
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What frameworks say, in exceptions of their own, where Python has MemoryError.
@@ -119,14 +115,6 @@ def resource_error(error: BaseException, memory: int) -> JobError | None:
                 hint="Whoever runs this server can make room in its folder for temporary files (TMPDIR).",
             )
     return None
-
-
-def too_much_memory(limit: int) -> JobError:
-    """What a job that needs more memory than it may have ends in."""
-    return JobError(
-        f"The job needed more than the {in_gb(limit)} of memory that one job may use, and was stopped.",
-        hint="Explain fewer samples, timesteps, outputs or background sequences at once. Nothing else was affected.",
-    )
 
 
 def _too_large(why: wire.WireError) -> JobError:

@@ -28,11 +28,10 @@ from typing import IO, Any, cast
 import psutil
 
 from explain_core.errors import ExplainError, JobError
-from explain_core.jobs import wire
+from explain_core.jobs.answers import BEGUN, BROKE, DONE, FAILED, LENGTH, SAID
 from explain_core.jobs.lent_files import LentFiles, running_script
 from explain_core.jobs.limits import Limits
 from explain_core.jobs.sandbox import boot, places, status
-from explain_core.jobs.worker_child import BEGUN, BROKE, DONE, FAILED, LENGTH, SAID
 from explain_core.jobs.workspace import remove_folder
 from explain_core.kernels import store
 from explain_core.models.permission import FLAG, code_is_trusted
@@ -218,6 +217,9 @@ class WorkerProcess:
                 self._log_last_words(code)
 
     def _take(self, kind: bytes) -> None:
+        # Imported with the first answer: pandas and xarray take most of a second, and the server starts without.
+        from explain_core.jobs import wire
+
         running = self._job
         if kind not in (BEGUN, SAID, DONE, FAILED, BROKE) or running is None or running.begun == (kind == BEGUN):
             raise wire.WireError(f"an answer of the kind {kind!r}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from explain_core.backends.protocol import PairAttribution
 from explain_core.errors import InputError, MethodError
-from explain_core.explain import explain
+from explain_core.explaining import explain
 from explain_core.explanation import Explanation
 from explain_core.methods.faults import library_at_work, library_version
 from explain_core.methods.registry import METHODS, Method, method_of

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from explain_core.explain import explain as run
+from explain_core.explaining import explain as run
 from explain_core.explanation import Explanation
 from explain_core.explanation.joining import folded, joined, with_input_first, with_outputs
 from explain_core.jobs.job import Report

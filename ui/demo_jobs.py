@@ -53,6 +53,11 @@ class WatchedJob:
         """Wait for it no longer."""
         self.cancelled = not self._job.done
 
+    def wait(self, seconds: float) -> None:
+        """Wait until it has ended, or for some seconds."""
+        if not self.cancelled:
+            self._job.wait(seconds)
+
     def result(self, timeout: float | None = None) -> Any:
         """What it returned, as `Job.result` does."""
         if self.cancelled:

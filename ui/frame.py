@@ -25,6 +25,9 @@ from ui.sidebar import Choice, draw
 from ui.subjects import asked_of, digest
 from ui.visitor import owner
 
+# Seconds that a page waits before it says that something is under way: an open model answers sooner, and what would be
+# drawn until then, and the run of the script after it, take longer than that.
+_AT_ONCE = 0.4
 _inside = ContextVar("inside", default=False)  # whether a page is being drawn beside the sidebar
 
 
@@ -171,7 +174,9 @@ def result_of(asked: Choice) -> Outcome | None:
     """The explanation of a request, which starts where it is to be run; None where it is not."""
     if asked.request is None or not (asked.asked or session().knows(asked.key)):
         return None
-    return session().explanation(asked.key, asked.request)
+    outcome = session().explanation(asked.key, asked.request)
+    outcome.settle(within=_AT_ONCE)
+    return outcome
 
 
 def _draws(shown: Shown) -> Shown:

@@ -25,6 +25,7 @@ class AnyJob(Protocol):
     @property
     def size(self) -> int: ...
     def cancel(self) -> None: ...
+    def wait(self, seconds: float) -> None: ...
     def result(self, timeout: float | None = None) -> Any: ...
 
 
@@ -41,6 +42,9 @@ class ReadyJob:
 
     def cancel(self) -> None:
         """There is nothing to stop."""
+
+    def wait(self, seconds: float) -> None:
+        """It has ended."""
 
     def result(self, timeout: float | None = None) -> Any:
         """What came of it."""
@@ -77,8 +81,10 @@ class Outcome:
         """Do the same job again."""
         self.job, self.value, self.error, self.settled, self.interrupted = self.start(), None, None, False, False
 
-    def settle(self) -> None:
-        """Take the job's result, if it has ended."""
+    def settle(self, within: float = 0.0) -> None:
+        """Take the job's result, if it has ended or ends within some seconds."""
+        if within and self.running:
+            self.job.wait(within)
         if self.settled or not self.job.done:
             return
         self.settled = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,10 @@ class Job:
         if self.fail(JobError("The job was cancelled.", hint="Start it again when you like.")):
             self.cancelled = True
         self.worker.scheduler.cancel(self)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it has ended, or for some seconds."""
+        wait([self._outcome], seconds)
 
     def result(self, timeout: float | None = None) -> Any:
         """What the job returned; waits for it.

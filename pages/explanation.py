@@ -12,7 +12,6 @@ from ui.components.stage import draw_stage, scene, scene_before
 from ui.components.welcome import draw_welcome
 from ui.downloads import take_away
 from ui.errors import plain
-from ui.outputs import choose_input
 
 
 def draw() -> None:
@@ -23,7 +22,7 @@ def draw() -> None:
         shown = frame.explanation()
     if shown:
         with frame.place_to_look():
-            which = choose_input(shown)
+            which = frame.choose_input(shown)
         with place_of_outputs(shown):
             output = frame.choose_output(shown)
             draw_output_map(shown, output, which)

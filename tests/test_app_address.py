@@ -197,7 +197,7 @@ def test_a_run_that_another_tab_has_deleted_is_said(app):
     [
         ({}, ""),
         ({"run": "r"}, ""),
-        ({"run": "r", "output": "heat", "from": "2", "to": "8"}, ""),
+        ({"run": "r", "output": "heat", "input": "static", "from": "2", "to": "8"}, ""),
         ({"run": "r", "from": "2", "to": "9"}, "timesteps after the last one"),
         ({"run": "r", "from": "9", "to": "10"}, "timesteps"),
         ({"run": "r", "from": "3", "to": "2"}, "timesteps"),
@@ -205,18 +205,20 @@ def test_a_run_that_another_tab_has_deleted_is_said(app):
         ({"run": "r", "from": "nan"}, "timesteps"),
         ({"run": "r", "to": "3"}, "timesteps"),
         ({"run": "r", "output": "x" * 10_000}, "an output that"),
+        ({"run": "r", "input": "heat"}, "an input that"),
         ({"from": "2", "to": "3"}, "a view without a run"),
         ({"run": "../../x", "from": "2", "to": "0"}, ""),  # which is said of the run
-        ({"<b>utm": "<b>", "run": "r"}, "what is not run, output, from or to"),
+        ({"<b>utm": "<b>", "run": "r"}, "what is not run, output, input, from or to"),
     ],
 )
 def test_what_is_ignored_in_an_address_is_said_without_its_words(query, said):
-    words = ignored({name: [value] for name, value in query.items()}, "r", ["wear", "heat"], 8)
+    names = {"output": ["wear", "heat"], "input": ["x", "static"]}
+    words = ignored({name: [value] for name, value in query.items()}, "r", names, 8)
     assert said in words
     assert bool(words) == bool(said)
     assert len(words) < 100
     assert "<b>" not in words
-    assert "more than once" in ignored({"run": ["x", "r"]}, "r", [], 8)
+    assert "more than once" in ignored({"run": ["x", "r"]}, "r", names, 8)
 
 
 def test_the_address_of_a_result_whose_run_was_deleted_elsewhere_leads_to_it_again(app):

@@ -243,6 +243,15 @@ def test_columns_of_one_table_for_each_input_and_typed_numbers(app):
     wanted = xc.explain(Beside(), {"series": SERIES[:1], "weather": WEATHER[:1], "person": PERSON[:1]})
     for name in wanted.input_names:
         np.testing.assert_allclose(found.attributions[name].values, wanted.attributions[name].values, atol=1e-6)
+    look = next(each for each in app.selectbox if each.label == "Input to look at")
+    look.set_value("weather")
+    wait(app)
+    assert app.query_params["input"] == "weather"
+    app.query_params["input"] = "person"  # as a link may say
+    wait(app)
+    assert next(each for each in app.selectbox if each.label == "Input to look at").value == "person"
+    assert stage(app)["input"] == "person"
+    assert not app.toast
     without = rows(header[:5], zip(NAMES, together[..., :5], strict=True))
     upload(app, data=("five.csv", without))
     assert "The model also takes **person**" in text(app)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from browser_tools import browser
+from test_explanation import large
 from test_figures import DAYS, explanation, small, with_gates
 
 from explain_core import contrast
@@ -47,6 +48,16 @@ def test_a_report_has_every_output_and_input_as_the_stage_draws_them():
     assert data["names"] == ["class 0", "class 1"]
     for output, found in zip(ex.outputs, data["scenes"], strict=True):
         assert found == json.loads(json.dumps(scene_of(ex, output=output, words=WORDS).as_data()))
+
+
+def test_a_report_begins_with_the_input_that_is_looked_at():
+    ex = large()
+    facts = Facts(words=dict.fromkeys(ex.outputs, WORDS), versions=versions(ex))
+    for first in (*ex.input_names, None):
+        scenes = data_in(report_html(ex, facts, input=first))["scenes"]
+        names = [scene["input"] for scene in scenes[: len(ex.input_names)]]
+        assert names[0] == (first or ex.input_names[0])
+        assert sorted(names) == sorted(ex.input_names)
 
 
 def test_a_report_says_what_it_is_about():

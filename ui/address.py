@@ -1,6 +1,6 @@
-"""The address holds the view: which run is shown, of which output, and which timesteps.
+"""The address holds the view: which run is shown, of which output and input, and which timesteps.
 
-    ?run=<id>&output=<name>&from=<first step>&to=<last step>
+    ?run=<id>&output=<name>&input=<name>&from=<first step>&to=<last step>
 
 Steps are counted from 1. Whatever stands in an address may have been made up by anybody: what is no view is ignored.
 """
@@ -22,9 +22,10 @@ from ui.own_runs import View
 from ui.session import Session
 from ui.subjects import demo_subject, request_key
 
-_MOST_OUTPUT = 300  # characters of an output's name
+_MOST_NAME = 300  # characters of an output's or input's name
 _MOST_RUN = 30  # characters of what is no run's id
-_OF_RUN = ("output", "from", "to")  # what an address may say besides the run, of its view
+_NAMES = ("output", "input")  # what a view chooses by name
+_OF_RUN = (*_NAMES, "from", "to")  # what an address may say besides the run, of its view
 _NUMBER = re.compile(r"[1-9]\d{0,8}")
 _WRITTEN = "address written"  # in the session's state: the view that this app put into the address
 _OLD = "address old"  # the view that was in the address when something else was chosen
@@ -55,13 +56,14 @@ class Asked:
 
     run: str | None = None
     output: str | None = None
+    input: str | None = None
     first: int | None = None
     last: int | None = None
 
     @property
     def query(self) -> dict[str, str]:
         """As it stands in an address."""
-        found = {"run": self.run, "output": self.output}
+        found = {"run": self.run, "output": self.output, "input": self.input}
         if self.first is not None and self.last is not None:
             found |= {"from": str(self.first + 1), "to": str(self.last + 1)}
         return {name: value for name, value in found.items() if value is not None}
@@ -70,29 +72,31 @@ class Asked:
 def asked() -> Asked:
     """What stands in the address."""
     query = st.query_params
-    run, output = query.get("run", ""), query.get("output", "")
+    run = query.get("run", "")
+    output, input = (name if 0 < len(name := query.get(which, "")) <= _MOST_NAME else None for which in _NAMES)
     first, last = (_step(query.get(name, "")) for name in ("from", "to"))
     if first is None or last is None or first > last:
         first = last = None
     if not is_run_id(run):  # what is no id leads to no run, and a link that was cut on its way says so
         return Asked(run[:_MOST_RUN] or None)
-    return Asked(run, output if 0 < len(output) <= _MOST_OUTPUT else None, first, last)
+    return Asked(run, output, input, first, last)
 
 
-def remember(run: str, output: str | None = None, first: int | None = None, last: int | None = None) -> None:
-    """Put what is shown into the address; the browser's way back leads to what stood there before.
+def view() -> Asked:
+    """What is shown, which stands in the address or will at the end of this run of the script."""
+    return st.session_state.get(_WRITTEN) or asked()
 
-    Args:
-        run: its id; nothing is done without.
-        output: the one that is looked at.
-        first, last: timesteps in view, counted from 0; None for all of them.
-    """
-    if not run:
-        return
-    now = Asked(run, output, first, last)
+
+def remember(now: Asked) -> None:
+    """Have what is shown in the address."""
     st.session_state[_WRITTEN] = now
     st.session_state.pop(_OLD, None)
-    if st.query_params.to_dict() != now.query:
+
+
+def write() -> None:
+    """Put what is shown into the address, all of it at once: each time is a step on the browser's way back."""
+    now = view()
+    if now.run is not None and asked() != now:
         st.query_params.from_dict(now.query)
 
 
@@ -105,28 +109,29 @@ def forget() -> None:
 
 def steps_in_view(run: str, steps: int) -> tuple[int, int] | None:
     """The first and the last timestep that the address asks for of a run, counted from 0; None for all of them."""
-    now = asked()
+    now = view()
     if not run or now.run != run or now.first is None or now.last is None or now.first >= steps:
         return None
     return now.first, min(now.last, steps - 1)
 
 
-def say_what_is_ignored(run: str, outputs: list[str], steps: int) -> None:
+def say_what_is_ignored(run: str, names: dict[str, list[str]], steps: int) -> None:
     """Say it once of an address, where a run is about to be drawn."""
     query = {name: st.query_params.get_all(name) for name in st.query_params}
     if query != st.session_state.get(_SAID):
         st.session_state[_SAID] = query
-        if words := ignored(query, run, outputs, steps):
+        if words := ignored(query, run, names, steps):
             st.toast(words, icon=":material/link_off:", duration="long")
 
 
-def ignored(query: dict[str, list[str]], run: str, outputs: list[str], steps: int) -> str:
+def ignored(query: dict[str, list[str]], run: str, names: dict[str, list[str]], steps: int) -> str:
     """A sentence on what of an address leads nowhere, in words of our own; "" where all of it does.
 
     Args:
         query: the values in the address by name.
         run: the one that is shown.
-        outputs, steps: what it has.
+        names: of its outputs, and of its inputs.
+        steps: how many it has.
     """
     found = []
     first, last = (_step(query.get(name, [""])[-1]) for name in ("from", "to"))
@@ -137,8 +142,9 @@ def ignored(query: dict[str, list[str]], run: str, outputs: list[str], steps: in
     if "run" not in query and query.keys() & {*_OF_RUN}:
         found.append("a view without a run")
     if run and query.get("run", [""])[-1] == run:
-        if "output" in query and query["output"][-1] not in outputs:
-            found.append("an output that the run does not have")
+        for which in _NAMES:
+            if which in query and query[which][-1] not in names[which]:
+                found.append(f"an {which} that the run does not have")
         if query.keys() & {"from", "to"} and (first is None or last is None or not first <= last or first >= steps):
             found.append("timesteps that there cannot be")
         elif last is not None and last >= steps:
@@ -150,19 +156,13 @@ def _step(text: str) -> int | None:
     return int(text) - 1 if _NUMBER.fullmatch(text) else None
 
 
-def zoom() -> tuple[int, int] | tuple[()]:
-    """The timesteps that were put into the address last; nothing for all of them."""
-    written = st.session_state.get(_WRITTEN, Asked())
-    return () if written.first is None or written.last is None else (written.first, written.last)
-
-
-def output_asked(run: str, outputs: list[str]) -> str | None:
-    """The output that the address asks for, the first time that a run is drawn for it."""
-    waiting = st.session_state.get("output asked")
+def choice_asked(which: str, run: str, names: list[str]) -> str | None:
+    """The "output" or "input" that the address asks for, the first time that a run is drawn for it."""
+    waiting = st.session_state.get(f"{which} asked")
     if waiting is None or waiting[0] != run:
         return None
-    del st.session_state["output asked"]
-    return waiting[1] if waiting[1] in outputs else None
+    del st.session_state[f"{which} asked"]
+    return waiting[1] if waiting[1] in names else None
 
 
 def problem() -> ExplainError | None:
@@ -191,8 +191,9 @@ def follow(session: Session) -> None:
     except RunError as error:
         state[_PROBLEM] = error
         return
-    if now.output is not None:
-        state["output asked"] = (run.id, now.output)
+    for which in _NAMES:
+        if (name := getattr(now, which)) is not None:
+            state[f"{which} asked"] = (run.id, name)
     session.runs.ids[run.about.key] = run.id
     view = session.runs.views.get(run.id)
     if view is not None and session.put_back(view.slots):

@@ -35,7 +35,7 @@ def take_away(shown: Shown, output: str, looked: Looked) -> None:
     model = _model_sha256(shown)
     _button(
         "Report (HTML)",
-        lambda: report_bytes(shown, output, model),
+        lambda: report_bytes(shown, output, model, looked.scene.input),
         f"{of}-report.html",
         "text/html",
         "article",
@@ -70,8 +70,8 @@ def take_away(shown: Shown, output: str, looked: Looked) -> None:
     )
 
 
-def report_bytes(shown: Shown, output: str, model_sha256: str = "") -> bytes:
-    """The report: the output that is looked at, and with it others as far as there is room."""
+def report_bytes(shown: Shown, output: str, model_sha256: str = "", input: str | None = None) -> bytes:
+    """The report: the output and input that are looked at, and after them others as far as there is room."""
     explanation, subject = shown.explanation, shown.subject
     outputs = list(dict.fromkeys([output, *explanation.outputs]))[:_MOST_OUTPUTS]
     facts = Facts(
@@ -86,7 +86,7 @@ def report_bytes(shown: Shown, output: str, model_sha256: str = "") -> bytes:
         versions=versions(explanation),
         asked=shown.asked,
     )
-    return report_html(explanation, facts).encode("utf-8", "replace")
+    return report_html(explanation, facts, input=input).encode("utf-8", "replace")
 
 
 def _model_sha256(shown: Shown) -> str:

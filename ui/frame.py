@@ -15,11 +15,12 @@ from streamlit.navigation.page import StreamlitPage
 from explain_core.errors import RunError
 from explain_core.jobs.tasks.explaining import Request
 from ui import address, uploads
+from ui.address import Asked
 from ui.errors import boundary, plain, show
 from ui.in_words import Shown
 from ui.lifetime import close_with_browser, left_by, this_tab
 from ui.obstacles import draw_obstacle
-from ui.outputs import choose_shown, remember
+from ui.outputs import choose_shown, choose_shown_input, remember
 from ui.session import Outcome, Session
 from ui.sidebar import Choice, draw
 from ui.subjects import asked_of, digest
@@ -59,7 +60,9 @@ def run(page: StreamlitPage) -> None:
         run_drawn = st.session_state.pop("run drawn", "")
         if "session" in st.session_state:
             address.leave(session(), run_drawn)
-            if not run_drawn and _shows_nothing(choice()):
+            if run_drawn:
+                address.write()
+            elif _shows_nothing(choice()):
                 address.forget()
     finally:
         _inside.reset(token)
@@ -175,7 +178,7 @@ def result_of(asked: Choice) -> Outcome | None:
     if asked.request is None or not (asked.asked or session().knows(asked.key)):
         return None
     outcome = session().explanation(asked.key, asked.request)
-    outcome.settle(within=_AT_ONCE)
+    outcome.settle(within=_AT_ONCE - outcome.job.seconds)
     return outcome
 
 
@@ -183,11 +186,14 @@ def _draws(shown: Shown) -> Shown:
     """What a page is about to show, which the address says then."""
     st.session_state["run drawn"] = shown.run
     steps = shown.subject.series.sizes.get("time", 1)
-    address.say_what_is_ignored(shown.run, shown.explanation.outputs, steps)
+    names = {"output": shown.explanation.outputs, "input": shown.explanation.input_names}
+    address.say_what_is_ignored(shown.run, names, steps)
     axis = digest([shown.subject.series[name].values for name in ("time",) if name in shown.subject.series.coords])
-    if shown.run and address.asked().run != shown.run:
+    before = address.view()
+    if shown.run and before.run != shown.run:
         goes_on = axis == st.session_state.get("axis shown")  # and so does the zoom
-        address.remember(shown.run, None, *(address.zoom() if goes_on else ()))
+        first, last = (before.first, before.last) if goes_on else (None, None)
+        address.remember(Asked(shown.run, first=first, last=last))
     if not shown.run:
         address.forget()
     st.session_state["axis shown"] = axis
@@ -221,12 +227,20 @@ def request() -> Request | None:
 
 def choose_output(shown: Shown) -> str:
     """Ask which of several outputs to look at; one output needs no question."""
-    if (wanted := address.output_asked(shown.run, shown.explanation.outputs)) is not None:
-        st.session_state[f"output {shown.key}"] = wanted
-    output = choose_shown(shown)
-    if shown.run and shown.has_several and output != address.asked().output:
-        address.remember(shown.run, output, *(view(shown) or (None, None)))
+    wanted = address.choice_asked("output", shown.run, shown.explanation.outputs)
+    output = choose_shown(shown, wanted)
+    if shown.run and shown.has_several:
+        address.remember(replace(address.view(), output=output))
     return output
+
+
+def choose_input(shown: Shown) -> str:
+    """Ask which of several inputs to look at; one input needs no question."""
+    names = shown.explanation.input_names
+    input = choose_shown_input(shown, address.choice_asked("input", shown.run, names))
+    if shown.run and len(names) > 1:
+        address.remember(replace(address.view(), input=input))
+    return input
 
 
 def view(shown: Shown) -> tuple[int, int] | None:
@@ -238,8 +252,10 @@ def keep_view(shown: Shown, steps: tuple[int, int] | None) -> None:
     """Put what a person has zoomed to into the address. What the stage said of the run before is no news."""
     before = st.session_state.get("view seen", (shown.run, None))
     st.session_state["view seen"] = now = shown.run, steps
-    if shown.run == address.asked().run == before[0] and now != before:
-        address.remember(shown.run, address.asked().output, *(steps or (None, None)))
+    if shown.run == address.view().run == before[0] and now != before:
+        first, last = steps or (None, None)
+        address.remember(replace(address.view(), first=first, last=last))
+        address.write()  # since only the stage may be run
 
 
 def draw_residual(shown: Shown, output: str) -> None:

@@ -83,7 +83,7 @@ class Outcome:
 
     def settle(self, within: float = 0.0) -> None:
         """Take the job's result, if it has ended or ends within some seconds."""
-        if within and self.running:
+        if within > 0 and self.running:
             self.job.wait(within)
         if self.settled or not self.job.done:
             return

@@ -97,8 +97,12 @@ def _of_steps(prefix: tuple[str, ...], head: ModelOutput, shape: tuple[int, ...]
     return Wanted(targets, labels=labels, steps=not head.rows)
 
 
-def choose_shown(shown: Shown) -> str:
-    """Ask which of the explained outputs to look at; one output needs no question. Other pages begin with it."""
+def choose_shown(shown: Shown, wanted: str | None = None) -> str:
+    """Ask which of the explained outputs to look at; one output needs no question. Other pages begin with it.
+
+    Args:
+        wanted: the one that somebody has asked for by other ways.
+    """
     outputs = shown.explanation.outputs
     if len(outputs) == 1:
         return outputs[0]
@@ -106,7 +110,9 @@ def choose_shown(shown: Shown) -> str:
     answer = outputs[-1] if in_time else shown.likeliest
     kept = f"shown {shown.subject.model.path}"
     start = _kept().get(kept, answer)
-    widget = f"output {shown.key}"  # which an address may have set
+    widget = f"output {shown.key}"
+    if wanted is not None:
+        st.session_state[widget] = wanted
     st.session_state.setdefault(widget, start if start in outputs else answer)
     if in_time:
         chosen = st.select_slider("Output step", outputs, key=widget, width="stretch")
@@ -122,12 +128,14 @@ def choose_shown(shown: Shown) -> str:
     return chosen
 
 
-def choose_input(shown: Shown) -> str:
-    """Ask which of several inputs to look at; one needs no question."""
+def choose_shown_input(shown: Shown, wanted: str | None = None) -> str:
+    """Ask which of several inputs to look at; one needs no question. ``wanted`` is as in `choose_shown`."""
     names = shown.explanation.input_names
     if len(names) == 1:
         return names[0]
     key = f"output input {shown.subject.model.path.parent.name}"
+    if wanted is not None:
+        st.session_state[key] = wanted
     fits = _kept().get(key) in names
     return st.selectbox("Input to look at", names, key=_prefilled(key, fits), format_func=_totals_of(shown))
 

@@ -32,21 +32,20 @@ METHODS = {
 }
 
 
-def report_html(explanation: Explanation, facts: Facts, sample: Any = None) -> str:
+def report_html(explanation: Explanation, facts: Facts, sample: Any = None, input: str | None = None) -> str:
     """One self-contained HTML page about one sample. It asks nothing of a network, and says so to the browser.
 
     Args:
         facts: what the explanation does not know of itself; ``facts.words`` has the outputs that are in the report.
         sample: label, or position where labels are text; None is the first.
+        input: of several, the one that the report begins with; None is the model's first.
 
     Raises:
         InputError, TargetError: no such sample or output.
     """
+    inputs = sorted(explanation.input_names, key=lambda name: name != input)
     scenes = {
-        output: [
-            scene_of(explanation, sample, output, name, units=facts.units, words=words)
-            for name in explanation.input_names
-        ]
+        output: [scene_of(explanation, sample, output, name, units=facts.units, words=words) for name in inputs]
         for output, words in facts.words.items()
     }
     first = next(iter(scenes.values()))

@@ -31,6 +31,7 @@ from ui.baselines_given import (
     same_length,
     usual,
 )
+from ui.components import baseline_choice
 from ui.components import baseline_editor as editor
 from ui.components.baseline_preview import preview
 
@@ -232,6 +233,14 @@ def test_the_first_choice_is_never_the_sequence_itself_and_says_why():
     normalised = replace(several, layers=("RevIN",))
     makers = {**ready(normalised), "Another sequence": lambda: other(normalised, 1)}
     assert suggested(makers, normalised)[0].label == "Another sequence"
+
+
+def test_every_input_is_warned_of_what_the_model_divides_by(monkeypatch):
+    seen = []
+    monkeypatch.setattr(baseline_choice, "choose_baseline", lambda session, upload, material, *_: seen.append(material))
+    one = material(RAGGED, layers=("LayerNorm",))
+    baseline_choice.choose_each(None, None, {"x": one, "y": material(RAGGED, index=2)})
+    assert ["zeros do not vary" in words(made(each, ZEROS), each) for each in seen] == [True, True]
 
 
 def test_baselines_of_several_inputs_go_together_by_name():

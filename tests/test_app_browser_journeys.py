@@ -167,7 +167,7 @@ def test_files_that_do_not_fit_are_told_apart_and_the_good_ones_are_taken_after_
     give(mine, "Model", file("whole.pt2", model))
     mine.get_by_text("Now give a sequence in the sidebar").wait_for()
     give(mine, "Sequence", file("short.csv", table(WALK[:, :2], ("speed", "slope"))))
-    alarm(mine, "The model takes 3 features; the sequence has 2: speed, slope.", "Add 1 column")
+    alarm(mine, "The model takes 3 features; the sequence has 2: speed, slope.", "in short.csv", "Add 1 column")
     keep_picture(mine, "bad-file")
     give(mine, "Sequence", file("words.csv", table(WALK).replace(b"\n", b"\nfast", 1)))
     alarm(mine, "is not a finite number", "in words.csv, row 2, column 'speed'")

@@ -1,15 +1,20 @@
 """Inputs beside the sequence: their roles, whose samples belong together, and how they are fitted."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from explain_core.errors import InputError, SequenceFileError
+from explain_core.jobs.tasks.opening import ModelSource
 from explain_core.models.loaded import ExpectedInput
 from explain_core.sequences.fitting import fit, fit_beside
 from explain_core.sequences.grids import grid_dims, read_grid
 from explain_core.sequences.labelled import label, time_first_turned
 from explain_core.sequences.matching import belonging, how_matched, in_their_order, rows_as_samples
 from explain_core.sequences.roles import Role, main_input, roles_of, samples_first
+from ui.subjects import upload_subject
 
 
 def spec(name, *shape, dtype="float32"):
@@ -90,6 +95,13 @@ def test_numbers_without_time_must_not_change_and_a_missing_input_is_named():
     assert found["h0"].shape == (1, 1, 4)
     with pytest.raises(InputError, match="does not tell its size"):
         fit(sequences(["a"]), [inputs[0], spec("h0", 1, None, None)], "f")
+
+
+def test_what_does_not_fit_is_said_of_the_sequences_file():
+    summary = SimpleNamespace(inputs=[spec("x", None, None, 3)])
+    with pytest.raises(InputError) as refused:
+        upload_subject(ModelSource(Path("whole.pt2")), summary, sequences(["a"]), 0, where="short.csv")
+    assert refused.value.where == "short.csv"
 
 
 def test_arrays_of_more_axes(tmp_path):

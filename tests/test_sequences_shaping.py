@@ -15,7 +15,7 @@ from explain_core.figures import cell_detail
 from explain_core.models.loaded import ExpectedInput
 from explain_core.sequences import Options, Scaling, Vocabulary, single
 from explain_core.sequences.cutting import cut
-from explain_core.sequences.fitting import fit
+from explain_core.sequences.fitting import fit, ids_in_a_row
 from explain_core.sequences.formats import read_file
 from explain_core.sequences.labelled import label, label_ragged
 from explain_core.sequences.loading import chosen_columns
@@ -382,6 +382,16 @@ class TestFit:
         unfolded = cut(rows, Options().changed(error.fixes[0].changes))
         assert fit(single(unfolded, 1), [spec(None, 3, dtype="int64")], "m").values.tolist() == [[3, 0, 0]]
         assert "whole number" in self.fixes(ids + 0.5, spec(None, None, dtype="int64")).what
+
+    def test_one_row_of_ids_is_one_sequence(self):
+        row = label(np.array([[[5, 12, 7, 3]]]), ["a"], np.arange(1, 2), ["w1", "w2", "w3", "w4"])
+        found = fit(row, [spec(None, None, dtype="int64")], "m")
+        assert found.dims == ("sample", "time")
+        assert found.values.tolist() == [[5, 12, 7, 3]]
+        assert found["time"].values.tolist() == [1, 2, 3, 4]
+        assert ids_in_a_row(ids_in_a_row(row)).shape == (1, 4, 1)
+        error = self.fixes(ids_in_a_row(row), spec(None, 3, dtype="int64"))
+        assert cut(ids_in_a_row(row), Options().changed(error.fixes[0].changes)).values.ravel().tolist() == [12, 7, 3]
 
     def test_one_timestep(self):
         assert fit(series(1, 3), [spec(None, 1, 3)], "m").shape == (1, 1, 3)

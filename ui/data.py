@@ -21,6 +21,7 @@ from explain_core.jobs.tasks.sequences import (
 from explain_core.models import ModelSummary
 from explain_core.sequences import Options, Reading, Scaling
 from explain_core.sequences.cutting import cut
+from explain_core.sequences.fitting import ids_in_a_row
 from explain_core.sequences.grids import grid_dims
 from explain_core.sequences.labelled import lengths_of, time_first_turned
 from explain_core.sequences.loading import chosen_columns, last_tokens
@@ -131,7 +132,8 @@ def draw_data(
     if isinstance(scaling, Outcome):
         return scaling
     try:
-        sequences = cut(chosen_columns(found, chosen), chosen)
+        sequences = chosen_columns(found, chosen)
+        sequences = cut(ids_in_a_row(sequences) if takes_tokens and not chosen.unfold else sequences, chosen)
     except ExplainError as error:
         return Data(path, found, None, error=error)
     slot.caption(in_words(sequences))

@@ -270,6 +270,7 @@ def _prepare(
         index,
         data.scaling,
         data.pad_tokens,
+        where=data.path.name,
         time_first=time_first,
         beside=others,
     )

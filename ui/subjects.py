@@ -232,12 +232,14 @@ def upload_subject(
     scaling: Scaling | None = None,
     pad_tokens: tuple[int, str] = (0, "end"),
     *,
+    where: str,
     time_first: frozenset[str] = frozenset(),
     beside: Mapping[str, xr.DataArray | np.ndarray] | None = None,
 ) -> Subject:
     """One uploaded sequence in the form that the opened model takes.
 
     Args:
+        where: the name of the sequences' file, for errors.
         time_first: names of the inputs that the model takes as (time, sample, ...).
         beside: the other inputs of this sequence by name, see `fit`.
 
@@ -245,7 +247,7 @@ def upload_subject(
         InputError: the sequence does not fit; says what the model takes and what was found, with the likely fixes.
     """
     one = single(sequences, index)
-    inputs = fit(one, samples_first(summary.inputs, time_first), source.path.name, scaling, pad_tokens, beside)
+    inputs = fit(one, samples_first(summary.inputs, time_first), where, scaling, pad_tokens, beside)
     series = next(iter(inputs.values())) if isinstance(inputs, dict) else inputs
     return Subject(
         title=title_of(source, summary),

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from explain_core.runs.files import cause
+
 _log = logging.getLogger("pairlift.runs")
 FOLDER = "PAIRLIFT_DATA"  # environment variable: the folder, instead of the one that is usual on the system
 
@@ -28,11 +30,11 @@ def data_folder(fallback: Path, environment: Mapping[str, str] = os.environ) -> 
         return _made(wanted), ""
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
         _log.error("%s cannot be used for what is kept: %s", wanted, error)  # visitors are not told where it is
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "there is none"
+        reason = cause(error) if isinstance(error, OSError) else "there is none"
     folder = fallback / "data"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder, (
-        f"Runs are kept until the server ends, since their folder cannot be used: {reason[:1].lower()}{reason[1:]}. "
+        f"Runs are kept until the server ends, since their folder cannot be used: {reason}. "
         f"Whoever runs it can name another one with {FOLDER}."
     )
 

@@ -13,6 +13,7 @@ from explain_core.explanation.labels import label_texts
 from explain_core.explanation.own_units import OFFSET, SCALE
 from explain_core.models.loaded import ExpectedInput
 from explain_core.sequences.cutting import padded
+from explain_core.sequences.labelled import label
 from explain_core.sequences.misfits import cut_windows, wrong_features, wrong_steps
 from explain_core.sequences.roles import Role, main_input, roles_of, state_axis
 from explain_core.sequences.scaling import Scaling, scaled
@@ -95,6 +96,14 @@ def fit_beside(
     if role in (Role.LENGTH, Role.MASK):
         return _numbers(one, spec, where)
     return _series(one, spec, where, scaling, may_pad=False)
+
+
+def ids_in_a_row(sequences: xr.DataArray) -> xr.DataArray:
+    """The one row of a file of token ids, (1, 1, T), as a sequence of T ids, (1, T, 1); all else stays as it is."""
+    if sequences.shape[:2] != (1, 1) or sequences.ndim != 3 or sequences.shape[2] < 2:
+        return sequences
+    names, values = list(sequences["sample"].values), sequences.values.transpose(0, 2, 1)
+    return label(values, names, np.arange(1, values.shape[1] + 1), ["token id"])
 
 
 def is_made(role: Role) -> bool:
@@ -234,6 +243,7 @@ def _flat(
 
 def _tokens(one: xr.DataArray, spec: ExpectedInput, where: str, pad: tuple[int, str]) -> xr.DataArray:
     if one.ndim == 3:
+        one = ids_in_a_row(one)
         features = one.sizes["feature"]
         if (one.values != one.values.round()).any() or (one.values < 0).any():
             raise InputError(

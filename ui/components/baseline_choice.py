@@ -82,7 +82,8 @@ def choose_each(
     for name, material in materials.items():
         label = f"Compare {plain(name)} with" if len(materials) > 1 else "Compare with"
         if found:
-            beside = replace(material, beside=next(iter(found.values())))
+            main = next(iter(materials.values()))
+            beside = replace(material, beside=next(iter(found.values())), layers=main.layers)
             one = choose_baseline(session, upload, beside, f"beside {name}", label)
         else:
             one = choose_baseline(session, upload, material, "files", label, words)

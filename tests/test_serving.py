@@ -20,7 +20,7 @@ from websockets.exceptions import InvalidStatus
 
 from benchmarks.tab import Tab, served, until
 from explain_core.jobs.limits import GB, Limits
-from ui import door, getting_ready, serving, uploads
+from ui import door, getting_ready, serving, uploads, visitor
 from ui.door import Door
 from ui.serving import HEADERS
 
@@ -243,6 +243,22 @@ def test_what_is_imported_is_left_out_of_collecting_garbage():
     finally:
         gc.unfreeze()
         sys.setswitchinterval(before)
+
+
+def asks(cookie="", accept="text/html", method="GET"):
+    headers = [(b"accept", accept.encode()), (b"cookie", cookie.encode())]
+    answer = visitor.cookie({"method": method, "headers": headers})
+    return "" if answer is None else answer.decode()
+
+
+def test_a_visitor_keeps_the_token_for_another_year_at_each_visit():
+    first = asks()
+    token = first.partition(";")[0]
+    assert asks(f"theme=dark; {token}") == first
+    assert "Max-Age=31536000; HttpOnly; SameSite=Lax" in first
+    for made_up in ("pairlift_visitor=", "pairlift_visitor=short", f"{token}x", "\0=;;", f"other{token}"):
+        assert asks(made_up).partition(";")[0] not in ("", token, made_up)
+    assert asks(token, accept="*/*") == asks(token, method="POST") == ""
 
 
 def test_a_limit_that_is_no_number_is_left_to_the_page():

@@ -21,10 +21,9 @@ from streamlit.web.server import server_util
 from explain_core.jobs.limits import Limits
 from explain_core.jobs.scheduler import shared_scheduler
 from explain_core.jobs.workspace import workspace
-from ui import getting_ready
+from ui import getting_ready, visitor
 from ui.door import Door
 from ui.uploads import Gate, give_out_marked_ids
-from ui.visitor import new_cookie
 
 _log = logging.getLogger("pairlift.server")
 HEADERS = {
@@ -43,7 +42,7 @@ class Frame:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        cookie = new_cookie(scope) if scope["type"] == "http" else None
+        cookie = visitor.cookie(scope) if scope["type"] == "http" else None
         opens = scope["type"] == "websocket"  # and has not been taken or refused yet
 
         async def with_headers(message: Message) -> None:

@@ -20,8 +20,8 @@ def owner() -> str | None:
     return token if isinstance(token, str) and _TOKEN.fullmatch(token) else None  # without a server it is anything
 
 
-def new_cookie(scope: Scope) -> bytes | None:
-    """The header that gives a token to a visitor who asks for a page and has none; else None."""
+def cookie(scope: Scope) -> bytes | None:
+    """The header that gives a visitor who asks for a page a token, or the same one for another year; else None."""
     headers = dict(scope["headers"])
     if scope["method"] != "GET" or b"text/html" not in headers.get(b"accept", b""):
         return None
@@ -29,8 +29,8 @@ def new_cookie(scope: Scope) -> bytes | None:
         known = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
     except CookieError:
         known = SimpleCookie()
-    if COOKIE in known and _TOKEN.fullmatch(known[COOKIE].value):
-        return None
+    token = known[COOKIE].value if COOKIE in known else ""
+    if not _TOKEN.fullmatch(token):
+        token = secrets.token_urlsafe(32)
     secure = "; Secure" if scope.get("scheme") == "https" else ""
-    value = f"{COOKIE}={secrets.token_urlsafe(32)}; Path=/; Max-Age={_SECONDS}; HttpOnly; SameSite=Lax{secure}"
-    return value.encode()
+    return f"{COOKIE}={token}; Path=/; Max-Age={_SECONDS}; HttpOnly; SameSite=Lax{secure}".encode()

@@ -4,12 +4,14 @@ import pytest
 from app_tools import ROOT, SOON, app, press_explain, wait, workers
 from streamlit.testing.v1 import AppTest
 from test_app import CSV, stage, state_dict, text, upload
+from test_runs import ABOUT
 
 from explain_core.demos import list_demos, load_demo
 from explain_core.errors import RunError
 from ui.address import ignored
 from ui.demo_jobs import DemoJobs
 from ui.own_runs import shared_store
+from ui.session import Session
 
 __all__ = ["app", "workers"]  # the fixtures
 
@@ -221,12 +223,34 @@ def test_what_is_ignored_in_an_address_is_said_without_its_words(query, said):
     assert "more than once" in ignored({"run": ["x", "r"]}, "r", names, 8)
 
 
-def test_the_address_of_a_result_whose_run_was_deleted_elsewhere_leads_to_it_again(app):
-    run = run_of(app)
-    shared_store()[0].delete(app.session_state["session"].runs.owner, run)
+def test_what_was_deleted_elsewhere_is_kept_again_once_it_is_chosen_again(app):
+    run, session = run_of(app), app.session_state["session"]
+    shared_store()[0].delete(session.runs.owner, run)
+    wait(app)
+    assert ["it was deleted in another tab" in each.value for each in app.toast] == [True]
+    assert stage(app)
+    for page in ("model", "explanation"):
+        app.switch_page(f"pages/{page}.py")
+        wait(app)
+        assert address(app) == {}
+        assert not app.toast
+        assert not session.runs.all()
+    app.segmented_control(key="source").set_value("kept")
+    wait(app)
+    app.segmented_control(key="source").set_value("demo")
     again = run_of(app)
     assert again != run
     assert shared_store()[0].run(again).id == again
+
+
+def test_a_run_that_is_gone_is_said_once_to_whoever_pins_it():
+    session = Session()
+    run = shared_store()[0].add(session.runs.owner, ABOUT, 1)
+    shared_store()[0].delete(session.runs.owner, run.id)
+    session.pin_run(run, True)
+    assert len(session.notices) == 1
+    assert run.id in session.runs.deleted  # of which the sidebar says nothing more
+    session.close()
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,10 @@ from explain_core.runs import MOST_NAME, Run
 from explain_core.words import number
 from ui.errors import plain
 from ui.in_words import Shown
-from ui.own_runs import shared_store
+from ui.own_runs import GONE, shared_store
 from ui.session import Session
 
 NOTHING = "Nothing is kept yet. Each result is kept by itself, so that you find it here again."
-
-GONE = "The run that was shown here is gone: it was deleted in another tab, or had to make room."
 NAMELESS = (
     "Your browser keeps no cookies for this page, so this list ends with this visit. A link works longer, but makes "
     "room for other visits like this one."
@@ -31,6 +29,7 @@ def choose_run(session: Session) -> Shown | None:
     Raises:
         RunError: the run cannot be read.
     """
+    session.runs.gone = ""
     runs = {run.id: run for run in session.runs.all()}
     linked = st.session_state.get("kept run")
     if linked and linked not in runs:
@@ -41,6 +40,7 @@ def choose_run(session: Session) -> Shown | None:
             if linked not in session.runs.deleted:
                 session.notices.append(GONE)
                 session.runs.deleted.add(linked)  # said once: the choice comes back with every run of the script
+            session.runs.ids = {key: run_id for key, run_id in session.runs.ids.items() if run_id != linked}
     if not runs:
         st.caption(NOTHING)
         _say_how_long(session)

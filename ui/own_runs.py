@@ -31,6 +31,7 @@ from ui.subjects import Subject, asked_of, digest, file_digest
 
 _log = logging.getLogger("pairlift.runs")
 _KEPT_VIEWS = 100
+GONE = "The run that was shown here is gone: it was deleted in another tab, or had to make room."
 _PACKAGES = ("torch", "tensorflow", "numpy")
 
 
@@ -52,6 +53,7 @@ class OwnRuns:
         views: what the sidebar showed for a run of this session.
         unkept: keys of what could not be kept, which has been said.
         deleted: ids of the runs that were deleted in this session, or of which it was said that they are gone.
+        gone: the key of what is shown and whose run has gone meanwhile; "" where there is none.
     """
 
     owner: str = field(default_factory=nameless)
@@ -59,6 +61,7 @@ class OwnRuns:
     views: OrderedDict[str, View] = field(default_factory=OrderedDict)
     unkept: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
+    gone: str = ""
 
     @property
     def lasts(self) -> bool:
@@ -77,11 +80,19 @@ class OwnRuns:
     def keep(self, shown: Shown, request: Request, seconds: float, origin: dict[str, str]) -> str:
         """Put a result away; returns its id, or "" where it cannot be kept.
 
+        What went while it was shown stays away until something else was looked at: whoever deletes a run in one tab
+        would find it again, put back by another.
+
         Raises:
-            RunError: the first time that it cannot be kept; says why.
+            RunError: the first time that it cannot be kept, or that its run is gone; says why.
         """
-        if shown.key in self.ids and not self._is_there(self.ids[shown.key]):
-            del self.ids[shown.key]  # deleted in another tab, or it made room: its link would lead nowhere
+        self.gone = self.gone if self.gone == shown.key else ""
+        if shown.key in self.ids and not self.is_there(self.ids[shown.key]):
+            self.deleted.add(self.ids.pop(shown.key))
+            self.gone = shown.key
+            raise RunError(GONE, hint="The result is kept again when you choose it again.")
+        if self.gone:
+            return ""
         if shown.key not in self.ids and shown.key not in self.unkept:
             try:
                 about = _about(shown, request, seconds, origin)
@@ -118,12 +129,13 @@ class OwnRuns:
         """
         return shared_store()[0].run(run_id, self.owner)
 
-    def _is_there(self, run_id: str) -> bool:
+    def is_there(self, run_id: str) -> bool:
+        """Whether there still is a run with an id; it is taken to be there where nobody can tell."""
         try:
-            self.run(run_id)
-        except RunError:
-            return False
-        return True
+            return shared_store()[0].has(run_id)
+        except RunError as error:
+            _log.warning("%s", error)
+            return True
 
     def all(self) -> list[Run]:
         """The visitor's own, the newest first."""

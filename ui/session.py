@@ -168,6 +168,8 @@ class Session(HeldFiles):
             shared_store()[0].pin(self.runs.owner, run.id, pinned)
         except RunError as error:
             self.notices.append(error.what)
+            if not self.runs.is_there(run.id):
+                self.runs.deleted.add(run.id)  # which has been said now
 
     def forget_run(self, run: Run) -> None:
         """Delete one of the person's own kept runs. A callback, and so says what is wrong later."""

@@ -122,6 +122,15 @@ class RunStore:
             raise RunError(_NO_RUN, hint="Ask whoever sent the link for another one.")
         return _run(row, owner)
 
+    def has(self, run_id: str) -> bool:
+        """Whether there is a run with this id, whoever's it is.
+
+        Raises:
+            RunError: nobody can tell.
+        """
+        with self._database.reading() as connection:
+            return connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
+
     def runs_of(self, owner: str) -> list[Run]:
         """One's own runs, the newest first; those that are damaged are left out."""
         with self._database.reading() as connection:
@@ -144,8 +153,8 @@ class RunStore:
         try:
             return self._read(run.result)
         except RunError:
+            self.run(run.id)  # which says so where it was deleted, also a moment ago
             if before is None:
-                self.run(run.id)  # which says so where it was deleted
                 self._forget(run.result, before)
             raise
 

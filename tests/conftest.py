@@ -5,10 +5,12 @@ With several processes a file is run by one of them, the longest files first: on
 """
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -28,11 +30,28 @@ LONG = (
 )
 
 
+# What stands in the name of a test, or of its file, that needs TensorFlow.
+TENSORFLOW = ("tensorflow", "keras_model", "test_models_keras")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Not to import TensorFlow where none of its tests is to be run."""
+    not_here = "not tensorflow" in config.option.markexpr and any(word in collection_path.name for word in TENSORFLOW)
+    return True if not_here else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if any(word in item.nodeid for word in ("tensorflow", "keras_model", "test_models_keras")):
+        if any(word in item.nodeid for word in TENSORFLOW):
             item.add_marker("tensorflow")
     if hasattr(config, "workerinput"):  # one of several processes
         tests = Counter(item.path for item in items)
         places = {name: place for place, name in enumerate(LONG)}
         items.sort(key=lambda item: (places.get(item.path.stem, len(LONG)), -tests[item.path], item.path))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported out of collecting garbage: it is up to a million objects, and Streamlit has them looked
+    through after each run of the script."""
+    gc.collect()
+    gc.freeze()

@@ -260,6 +260,14 @@ def test_numbers_keep_their_scale():
     assert time_axis(np.array([3])).layout["ticktext"] == ["3"]
 
 
+def test_steps_on_axes_have_commas_and_years_none():
+    steps, years = np.arange(1, 2601), np.arange(1990, 2020)
+    assert [time_axis(each).layout["tickformat"] for each in (steps, years)] == [",d", "d"]
+    assert time_axis(years).texts[0] == "1990"
+    some = time_axis(steps[1899:1950], of=steps)  # which by themselves might be years
+    assert (some.texts[0], some.layout["tickformat"]) == ("1,900", ",d")
+
+
 def test_columns_cover_every_step_once():
     columns = columns_of(time_axis(np.arange(7)), MAX_CELLS // 3)
     assert columns.steps == 3

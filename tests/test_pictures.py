@@ -8,6 +8,7 @@ import sys
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from test_figures import DAYS, explanation, random, small, with_gates
@@ -16,6 +17,7 @@ from explain_core import figures
 from explain_core.errors import InputError
 from explain_core.explanation import Explanation
 from explain_core.figures.style import THEMES
+from explain_core.figures.time_axis import time_axis
 from explain_core.pictures import picture
 from explain_core.pictures.canvas import colour, drawing, edges
 from explain_core.pictures.charts import draw_chart
@@ -134,6 +136,31 @@ def test_dates_and_log_axes_stand_where_they_should():
     (ax,) = sheet_of(figure).axes
     np.testing.assert_allclose(ax.get_ylim(), (1e-4, 100))
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), DAYS.values.astype("datetime64[D]").astype(float))
+
+
+@pytest.mark.parametrize(
+    ("start", "step", "first", "second"),
+    [("2014-06-03", "D", "5 Jun 2014", "9 Jun"), ("2014-07-02 09:00", "5min", "2 Jul 2014, 09:00", "09:15")],
+)
+def test_an_axis_of_dates_says_the_year_once(start, step, first, second):
+    figure = go.Figure()
+    figure.add_scatter(x=pd.date_range(start, periods=16, freq=step), y=np.arange(16.0))
+    figure.update_layout(height=300, xaxis={"type": "date"})
+    (ax,) = sheet_of(figure).axes
+    locator = ax.xaxis.get_major_locator()
+    texts = ax.xaxis.get_major_formatter().format_ticks(locator())
+    assert texts[0] == first
+    assert texts[1] == second
+    assert sum("2014" in text for text in texts) == 1
+
+
+def test_steps_are_written_with_commas_also_beyond_ten_thousand():
+    figure = go.Figure()
+    figure.add_scatter(x=np.arange(1, 20_001), y=np.ones(20_000))
+    figure.update_layout(height=300, xaxis=time_axis(np.arange(1, 20_001)).layout)
+    (ax,) = sheet_of(figure).axes
+    texts = ax.xaxis.get_major_formatter().format_ticks(ax.xaxis.get_major_locator()())
+    assert "12,000" in texts
 
 
 def test_other_formats_are_refused():

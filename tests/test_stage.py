@@ -225,6 +225,8 @@ def test_words_of_a_text_are_quoted():
     [
         (np.arange(30), 11, 19, "Timesteps 12 to 20", "12"),  # numbers that nobody gave are counted from 1
         (np.arange(1, 31), 11, 11, "Timestep 12", "12"),
+        (np.arange(1, 2601), 1999, 2009, "Timesteps 2,000 to 2,010", "2,000"),
+        (np.arange(1990, 2021), 0, 2, "Timesteps 1990 to 1992", "1990"),  # years
         (np.linspace(0, 3, 31), 5, 7, "Timestep 0.5 to 0.7", "0.5"),
         (np.array(["Mon", "Tue", "Wed"]), 0, 2, "Timestep Mon to Wed", "Mon"),
         (pd.date_range("2014-12-30", periods=5).values, 0, 3, "30 December 2014 to 2 January 2015", "30 Dec 2014"),

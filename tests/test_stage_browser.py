@@ -236,6 +236,26 @@ def test_special_inputs_have_their_own_picture(tab, kind):
         assert tab.get_by_test_id("what").inner_text() == "“<b>good</b>”"
 
 
+def test_what_is_named_is_named_whole_and_once(tab):
+    names = ["Maximum temperature", "Wind speed at the north station", "Rain", "Minimum temperature"]
+    made = scene_from(waves(2600, 4), names=names)
+    mount(tab, made)
+    cut = "nodes => nodes.filter((it) => it.scrollWidth > it.clientWidth || it.scrollHeight > it.clientHeight + 1)"
+    assert tab.locator(".row .name, .label .name").evaluate_all(f"{cut}.length") == 0
+    tab.set_viewport_size({"width": 400, "height": 760})
+    tab.locator(".stage.narrow").wait_for()
+    assert tab.locator(".so span").evaluate_all(f"{cut}.length") == 0
+    tab.set_viewport_size({"width": 900, "height": 760})
+    keys(tab, "+", "+")
+    note = tab.get_by_test_id("note").filter(has_text="650 timesteps of 2,600")
+    note.wait_for()
+    sizes = [abs(total) for _, total, _ in rows_on(tab)]
+    assert ("rows ordered by the whole" in note.inner_text()) == (sizes != sorted(sizes, reverse=True))
+    mount(tab, scene_from(waves(2600, 1), names=["Rain"]))
+    assert "All features" not in tab.get_by_test_id("figure").inner_text()
+    assert "2,000" in tab.get_by_test_id("ticks").inner_text()
+
+
 def test_what_a_column_is_called_is_never_markup(tab):
     nasty = "<img src=x onerror=window.hit=1>"
     made = scene_from(waves(12, 2), names=[nasty, "plain"])

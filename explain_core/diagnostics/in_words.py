@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from explain_core.explanation.labels import label_texts
+from explain_core.explanation.labels import spoken_labels
 from explain_core.words import percent, signed
 
 PARTS = {
@@ -55,7 +55,7 @@ class Seed:
     def when(self, step: str = "timestep", mark: str = "") -> str:
         """The timesteps in words, ``timesteps 15 to 18``; dates need no word. A ``mark`` of Markdown stands around."""
         several = "" if self.first == self.last else "s"
-        named = f"{step}{several} " if self.times.replace(" to ", "").isdigit() else ""
+        named = f"{step}{several} " if self.times.replace(" to ", "").replace(",", "").isdigit() else ""
         return f"{named}{mark}{self.times}{mark}"
 
 
@@ -70,7 +70,7 @@ def seed_of(ledger: pd.DataFrame, error: float) -> Seed | None:
     if rows.empty:
         return Seed(layer, part, share, None, None, "")
     first, last = _window(np.clip(rows["defect"].to_numpy() * np.sign(error), 0, None))
-    texts = label_texts(rows["time"].to_numpy())
+    texts = spoken_labels(rows["time"].to_numpy())
     return Seed(layer, part, share, first, last, texts[first] if first == last else f"{texts[first]} to {texts[last]}")
 
 

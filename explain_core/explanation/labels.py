@@ -89,6 +89,22 @@ def label_texts(labels: np.ndarray) -> list[str]:
     return [f"{label:.6g}" if labels.dtype.kind == "f" else str(label) for label in labels]
 
 
+def spoken_labels(labels: np.ndarray, of: np.ndarray | None = None) -> list[str]:
+    """Labels on axes and in sentences: as `label_texts`, with thousands apart like other numbers, but for years.
+
+    Args:
+        of: all labels of a sequence, where these are some of it.
+    """
+    if labels.dtype.kind not in "iuf" or are_years(labels if of is None else of):
+        return label_texts(labels)
+    return [f"{label:,.6g}" if labels.dtype.kind == "f" else f"{label:,}" for label in labels]
+
+
+def are_years(labels: np.ndarray) -> bool:
+    """Whether numbers are taken for years, which nobody writes with a comma."""
+    return labels.dtype.kind in "iuf" and bool(labels.size) and bool(((labels >= 1800) & (labels < 2200)).all())
+
+
 def is_count(labels: np.ndarray) -> bool:
     """Whether labels are the numbers that pandas and others give by themselves."""
     return labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels)))

@@ -17,7 +17,7 @@ from explain_core.figures.marks import add_click_points, bar_style, cell_data, l
 from explain_core.figures.panel import Panel, panel_of
 from explain_core.figures.style import Theme
 from explain_core.figures.time_axis import Columns, TimeAxis, as_numbers, columns_of, time_axis
-from explain_core.words import number
+from explain_core.words import counted, number
 
 _MOST_SERIES = 6
 _MOST_LONG_SERIES = 4  # more lines of over 100 steps cover each other
@@ -79,7 +79,7 @@ def _sequence(panel: Panel, theme: Theme, zmax: float | None, steps: tuple[int, 
     assert panel.time is not None
     shown = slice(steps[0], steps[1] + 1)
     F = len(panel.features)
-    axis = time_axis(panel.time[shown])
+    axis = time_axis(panel.time[shown], of=panel.time)
     columns = columns_of(axis, F)
     heights = {"series": 150, "totals": 90, "cells": max(40, F * (22 if F <= 20 else 16 if F <= 50 else 8))}
     gap, below = 34, 60
@@ -104,7 +104,7 @@ def _sequence(panel: Panel, theme: Theme, zmax: float | None, steps: tuple[int, 
     figure.update_xaxes(showgrid=False, title_text=axis.title, row=3, col=1)
     series = "Input, each feature scaled to its own range" if scaled else "Input"
     style.heading(figure, series + _baseline_hint(panel, axis), theme, 1, 1)
-    run = f", in runs of {columns.steps} timesteps" if columns.steps > 1 else ""
+    run = f", in runs of {counted(columns.steps, 'timestep')}" if columns.steps > 1 else ""
     style.heading(figure, "Total per timestep" if not run else f"Total{run}", theme, 2, 1)
     style.heading(figure, f"Attribution of each value{run}", theme, 3, 1)
     beside = {"x": 0.845, "xanchor": "left", "yanchor": "top"}

@@ -16,7 +16,7 @@ from explain_core.figures import style
 from explain_core.figures.panel import time_labels
 from explain_core.figures.style import Theme
 from explain_core.figures.time_axis import MAX_CELLS, Columns, TimeAxis, columns_of, time_axis
-from explain_core.words import short
+from explain_core.words import counted, short
 
 _MOST_UNITS = 48
 _BAR_COLUMNS = 400
@@ -171,7 +171,7 @@ def _by_gate(gates: xr.Dataset, axis: TimeAxis, theme: Theme) -> tuple[go.Figure
             row=2,
             col=1,
         )
-    run = f" in runs of {columns.steps} timesteps" if columns.steps > 1 else " at each timestep"
+    run = f" in runs of {counted(columns.steps, 'timestep')}" if columns.steps > 1 else " at each timestep"
     style.heading(figure, f"Contribution of each gate{run}", theme, 1, 1)
     style.heading(figure, "Mass of the state, and the part carried to the step before", theme, 2, 1)
     figure.update_xaxes(axis.layout | {"zeroline": False})
@@ -219,7 +219,7 @@ def _by_unit(gates: xr.Dataset, axis: TimeAxis, gate: str | None, theme: Theme) 
     H = len(size)
     hint = f"the {len(units)} of {H} units with most contribution" if len(units) < H else f"all {H} units"
     if columns.steps > 1:
-        hint += f", in runs of {columns.steps} timesteps"
+        hint += f", in runs of {counted(columns.steps, 'timestep')}"
     return figure, inner + 200, hint
 
 

@@ -49,7 +49,7 @@ def horizon_figure(table: pd.DataFrame, *, theme: str = "light") -> go.Figure:
             line=method_line(method, colours),
             marker={"size": 5},
             customdata=np.stack([one["error"], one["difference"], one["seconds"]], axis=-1),
-            hovertemplate=f"<b>{name}</b><br>%{{x}} timesteps<br>off by %{{customdata[0]:+.3~g}} of "
+            hovertemplate=f"<b>{name}</b><br>%{{x:,}} timesteps<br>off by %{{customdata[0]:+.3~g}} of "
             "%{customdata[1]:+.3~g}<br>%{customdata[2]:.2f} s<extra></extra>",
             row=1,
             col=1,

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from explain_core.explanation import Explanation, own_steps
-from explain_core.explanation.labels import label_texts
+from explain_core.explanation.labels import spoken_labels
 from explain_core.figures.gates import gate_in_words
 from explain_core.figures.panel import time_labels
 from explain_core.methods.registry import method_of
@@ -38,7 +38,7 @@ def contributions_said(gates: xr.Dataset, unit: str = "") -> str:
     names = [gate_in_words(str(name)) for name in gates["gate"].values]
     totals = ", ".join(f"{name} {signed(total, unit)}" for name, total in zip(names, by_step.sum(axis=0), strict=True))
     most = int(np.abs(by_step.sum(axis=1)).argmax())
-    when = label_texts(time_labels(gates))[most]
+    when = spoken_labels(time_labels(gates))[most]
     return f"In all: {totals}. Most came in at {when}: {signed(by_step[most].sum(), unit)}."
 
 

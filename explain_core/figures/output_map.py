@@ -34,7 +34,7 @@ class OutputMap:
         row, column = np.unravel_index(int(np.abs(self.values).argmax()), self.values.shape)
         return (
             f"A map of {counted(len(self.outputs), 'output step')} by {counted(len(self.times), 'input step')}. The "
-            f"strongest cell: input step {int(column) + 1} moved {self.outputs[int(row)]} by "
+            f"strongest cell: input step {int(column) + 1:,} moved {self.outputs[int(row)]} by "
             f"{signed(float(self.values[row, column]))}."
         )
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 from explain_core.errors import InputError
 from explain_core.explanation import Explanation, by_name
-from explain_core.explanation.labels import label_texts, position_of
+from explain_core.explanation.labels import label_texts, position_of, spoken_labels
 from explain_core.explanation.own_units import in_own_units
 
 
@@ -124,7 +124,7 @@ def cell_detail(
         column = position_of(feature, panel.feature_labels, "feature", InputError)
         columns = slice(column, column + 1)
     attribution = float(panel.attribution[steps, columns].sum())
-    times = label_texts(panel.time) if panel.time is not None else [""] * (last + 1)
+    times = spoken_labels(panel.time) if panel.time is not None else [""] * (last + 1)
     return {
         "input_name": panel.name,
         "time": times[first] if first == last else f"{times[first]} to {times[last]}",

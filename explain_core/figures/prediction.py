@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from explain_core.errors import InputError
 from explain_core.explanation import Explanation
-from explain_core.explanation.labels import label_texts
+from explain_core.explanation.labels import spoken_labels
 from explain_core.figures import style
 from explain_core.figures.panel import Panel, panel_of
 from explain_core.words import number, signed
@@ -128,7 +128,7 @@ def _totals(panel: Panel, by: str, *, several: bool) -> list[tuple[str, float]]:
 
 def _step_names(panel: Panel) -> list[str]:
     assert panel.time is not None
-    times = label_texts(panel.time)
+    times = spoken_labels(panel.time)
     if panel.tokens:
         return [f"{token} ({time})" for token, time in zip(panel.tokens, times, strict=True)]
     return [f"timestep {time}" if panel.time.dtype.kind in "iuf" else time for time in times]

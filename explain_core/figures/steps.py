@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from explain_core.explanation.labels import label_texts
+from explain_core.explanation.labels import spoken_labels
 from explain_core.figures import style
 from explain_core.figures.comparison import UNDER_OTHERS, method_line
 from explain_core.methods.registry import METHODS
@@ -84,7 +84,7 @@ def _add_line(
         showlegend=column == 2,
         line=line if model == "built-in" else line | {"dash": "dot"},
         marker={"size": 5, "symbol": "circle" if model == "built-in" else "diamond"},
-        text=label_texts(np.asarray(part["time"].tolist())) if len(part) else [],
+        text=spoken_labels(np.asarray(part["time"].tolist())) if len(part) else [],
         customdata=np.stack([part["attributed"], part["expected"]], -1) if len(part) else None,
         hovertemplate=(
             f"<b>{style.plain(name)}</b><br>step %{{x}} (%{{text}})<br>relative error %{{y:.3~g}}<br>"

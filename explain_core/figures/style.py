@@ -174,6 +174,7 @@ def apply_style(figure: go.Figure, theme: Theme, *, title: str, subtitle: str, h
         "zerolinewidth": 1,
         "linecolor": theme.grid,
         "automargin": True,
+        "separatethousands": True,  # as in sentences
         "exponentformat": "power",  # of the default, 500µ and 2k, people ask what it is
         "tickfont": {"color": theme.muted},
         "title": {"font": {"color": theme.muted, "size": 12}, "standoff": 6},

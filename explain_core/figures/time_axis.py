@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from explain_core.explanation.labels import label_texts
+from explain_core.explanation.labels import are_years, spoken_labels
 
 #: A screen is not wider than this many columns, and a page should not carry more cells than that.
 MAX_COLUMNS = 1500
 MAX_CELLS = 20_000
 _MAX_TICKS = 12
+#: How plotly writes whole numbers of steps.
+YEARS, COUNTS = "d", ",d"
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,13 @@ class TimeAxis:
     title: str
 
 
-def time_axis(labels: np.ndarray, title: str = "") -> TimeAxis:
-    """Dates and numbers keep their own scale where spaced about evenly; else steps are side by side."""
-    texts = label_texts(labels)
+def time_axis(labels: np.ndarray, title: str = "", of: np.ndarray | None = None) -> TimeAxis:
+    """Dates and numbers keep their own scale where spaced about evenly; else steps are side by side.
+
+    Args:
+        of: all labels of the sequence, where these are some of it.
+    """
+    texts = spoken_labels(labels, of)
     if labels.dtype.kind == "M" and _even(labels.astype("datetime64[ms]").astype(np.int64)):
         positions = labels.astype("datetime64[ms]")
         width = float(np.median(np.diff(positions.astype(np.int64))))
@@ -41,6 +47,8 @@ def time_axis(labels: np.ndarray, title: str = "") -> TimeAxis:
         layout = {"type": "linear", "range": [positions[0] - width / 2, positions[-1] + width / 2]}
         if len(positions) <= _MAX_TICKS:
             layout |= {"tickmode": "array", "tickvals": positions, "ticktext": texts}
+        elif labels.dtype.kind in "iu":
+            layout["tickformat"] = YEARS if are_years(labels if of is None else of) else COUNTS
         return TimeAxis(positions, texts, width, layout, title or "Timestep")
     positions = np.arange(len(labels), dtype=np.float64)
     shown = np.arange(0, len(labels), max(1, -(-len(labels) // _MAX_TICKS)))

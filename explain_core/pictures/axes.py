@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from explain_core.figures.style import Theme
+from explain_core.figures.time_axis import COUNTS, YEARS
 from explain_core.pictures.canvas import colour, numbers, points, without_tags
 
 _DAY = 86_400_000.0  # milliseconds
@@ -85,8 +86,8 @@ class Axis:
         return self.placed(np.array(given)).tolist() if not self.names else [float(each) for each in given]
 
     def _set_ticks(self, axis: Any) -> None:
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-        from matplotlib.ticker import LogLocator, MaxNLocator
+        from matplotlib.dates import AutoDateLocator
+        from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
         values, texts = self.layout.get("tickvals"), self.layout.get("ticktext")
         if self.names:
@@ -100,12 +101,28 @@ class Axis:
         elif self.is_date:
             locator = AutoDateLocator(minticks=2, maxticks=7)
             axis.set_major_locator(locator)
-            forms = ["%Y", "%b %Y", "%-d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
-            zeros = ["", "%Y", "%b %Y", "%-d %b", "%H:%M", "%H:%M"]
-            axis.set_major_formatter(
-                ConciseDateFormatter(locator, formats=forms, zero_formats=zeros, show_offset=False)
-            )
+            axis.set_major_formatter(_dates(locator))
+        elif (form := self.layout.get("tickformat")) in (COUNTS, YEARS):
+            axis.set_major_locator(MaxNLocator(6, integer=True))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: format(round(value), form)))
         else:
             nticks = self.layout.get("nticks") or 6
             axis.set_major_locator(LogLocator(numticks=8) if self.is_log else MaxNLocator(nticks))
             axis.set_major_formatter(numbers())
+
+
+def _dates(locator: Any) -> Any:
+    """Writes ticks of dates: each as short as tells it from the others, the first with its year where no other has."""
+    from matplotlib.dates import ConciseDateFormatter, num2date
+
+    class Dates(ConciseDateFormatter):
+        def format_ticks(self, values: Any) -> list[str]:
+            texts, days = super().format_ticks(values), [num2date(value) for value in values]
+            if not texts or any(str(day.year) in text for text, day in zip(texts, days, strict=True)):
+                return texts
+            clock = f", {texts[0]}" if ":" in texts[0] else ""
+            return [f"{days[0].day} {days[0]:%b %Y}{clock}", *texts[1:]]
+
+    forms = ["%Y", "%b %Y", "%-d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
+    zeros = ["", "%Y", "%b %Y", "%-d %b", "%H:%M", "%H:%M"]
+    return Dates(locator, formats=forms, zero_formats=zeros, show_offset=False)

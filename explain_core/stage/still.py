@@ -17,12 +17,12 @@ from explain_core.figures.time_axis import as_numbers, time_axis
 from explain_core.stage.contrast import contrast_of
 from explain_core.stage.scene import Scene
 from explain_core.stage.view import View, view
-from explain_core.words import number, signed
+from explain_core.words import counted, number, signed
 
 _COLUMNS = 400
 _MOST_SERIES = 4
 _TOKENS_PER_ROW = 12
-_LINE, _PER_LINE = 17, 150  # height of a line of text, and letters that it has room for
+_LINE, _PER_LINE = 17, 140  # height of a line of text, and letters that it has room for
 
 
 def still_figure(
@@ -92,8 +92,12 @@ def _headline(scene: Scene) -> list[str]:
 def _said(scene: Scene, seen: View) -> list[str]:
     """What stands below: the strongest runs, whether it adds up, and what columns and colours are."""
     shown = f"Shown here: {signed(seen.total, scene.words.unit)} of {signed(scene.change, scene.words.unit)}. "
-    steps = f"Each column is the sum of {seen.steps} timesteps. " if seen.steps > 1 else ""
-    part = shown if seen.last[-1] - seen.first[0] + 1 < len(scene.attribution) or len(scene.inputs) > 1 else ""
+    steps = f"Each column is the sum of {counted(seen.steps, 'timestep')}. " if seen.steps > 1 else ""
+    is_part = seen.last[-1] - seen.first[0] + 1 < len(scene.attribution)
+    part = shown if is_part or len(scene.inputs) > 1 else ""
+    sizes = np.abs([total for row, total in zip(seen.rows, seen.row_totals, strict=True) if row.kind != "rest"])
+    if is_part and (np.diff(sizes) > 1e-12).any():
+        part += "Rows are in the order of the whole sequence. "
     colours = contrast_of(seen.cells, scene.contrast.kind, scene.words.unit).words if len(scene.attribution) > 1 else ""
     notes = f"{scene.residual}. {part}{steps}{colours}"
     return [*(f"•  {style.shortened(text, _PER_LINE)}" for _, text in scene.ranges), *textwrap.wrap(notes, _PER_LINE)]
@@ -102,51 +106,55 @@ def _said(scene: Scene, seen: View) -> list[str]:
 def _steps(scene: Scene, seen: View, theme: Theme) -> tuple[go.Figure, int, int]:
     assert scene.time is not None
     shown = slice(int(seen.first[0]), int(seen.last[-1]) + 1)
-    axis = time_axis((scene.time + 1 if is_count(scene.time) else scene.time)[shown], scene.words.time_label)
+    labels = scene.time + 1 if is_count(scene.time) else scene.time
+    axis = time_axis(labels[shown], scene.words.time_label, labels)
     places = as_numbers(axis.positions)
     middle = (places[seen.first - shown.start] + places[seen.last - shown.start]) / 2
-    R = len(seen.rows)
-    heights, gap = [120, 70, max(60, 22 * R)], 30
-    inner = sum(heights) + 2 * gap
+    R, gap = len(seen.rows), 30
+    has_totals = len(scene.features) > 1  # those of one feature are its row of the heatmap
+    heights = [120, *([70] if has_totals else []), max(60, 22 * R)]
+    cells = len(heights)
+    inner = sum(heights) + (cells - 1) * gap
     figure = make_subplots(
-        rows=3,
+        rows=cells,
         cols=2,
         shared_xaxes="columns",
         row_heights=heights,
         column_widths=[0.82, 0.18],
         vertical_spacing=gap / inner,
         horizontal_spacing=0.015,
-        specs=[[{}, None], [{}, None], [{}, {}]],
+        specs=[*[[{}, None]] * (cells - 1), [{}, {}]],
     )
     _add_series(figure, scene, shown, places, theme)
     bar = {"marker": {"line": {"width": 0}}, "showlegend": False}
-    figure.add_bar(
-        x=middle,
-        y=seen.column_totals,
-        width=axis.width * seen.steps * 0.9,
-        **bar | {"marker_color": style.sign_colours(seen.column_totals, theme)},
-        row=2,
-        col=1,
-    )
+    run = f" of runs of {counted(seen.steps, 'timestep')}" if seen.steps > 1 else " per timestep"
+    if has_totals:
+        figure.add_bar(
+            x=middle,
+            y=seen.column_totals,
+            width=axis.width * seen.steps * 0.9,
+            **bar | {"marker_color": style.sign_colours(seen.column_totals, theme)},
+            row=2,
+            col=1,
+        )
+        figure.update_yaxes(nticks=4, row=2, col=1)
+        style.heading(figure, f"Total{run}", theme, 2, 1)
     few = len(middle) <= 120
-    _add_cells(figure, scene, seen.cells, theme, x=middle, xgap=int(few), ygap=1, row=3, col=1)
+    _add_cells(figure, scene, seen.cells, theme, x=middle, xgap=int(few), ygap=1, row=cells, col=1)
     totals = {"x": seen.row_totals, "y": np.arange(R), "orientation": "h"}
-    figure.add_bar(**totals, **bar | {"marker_color": style.sign_colours(seen.row_totals, theme)}, row=3, col=2)
-    _name_rows(figure, seen, row=3, col=1)
-    figure.update_yaxes(range=[R - 0.5, -0.5], showticklabels=False, showgrid=False, zeroline=False, row=3, col=2)
-    figure.update_xaxes(nticks=3, row=3, col=2)
+    figure.add_bar(**totals, **bar | {"marker_color": style.sign_colours(seen.row_totals, theme)}, row=cells, col=2)
+    _name_rows(figure, seen, row=cells, col=1)
+    figure.update_yaxes(range=[R - 0.5, -0.5], showticklabels=False, showgrid=False, zeroline=False, row=cells, col=2)
+    figure.update_xaxes(nticks=3, row=cells, col=2)
     figure.update_xaxes(axis.layout | {"zeroline": False}, col=1)
-    figure.update_xaxes(showgrid=False, title_text=style.plain(axis.title), row=3, col=1)
-    figure.update_yaxes(nticks=4, row=2, col=1)
-    run = f" of runs of {seen.steps} timesteps" if seen.steps > 1 else " per timestep"
-    style.heading(figure, f"Total{run}", theme, 2, 1)
-    style.heading(figure, f"What each value moved the {style.plain(scene.words.noun)} by", theme, 3, 1)
-    style.heading(figure, "Total per feature", theme, 3, 2)
+    figure.update_xaxes(showgrid=False, title_text=style.plain(axis.title), row=cells, col=1)
+    style.heading(figure, f"What each value moved the {style.plain(scene.words.noun)} by", theme, cells, 1)
+    style.heading(figure, "Total per feature", theme, cells, 2)
     beside = {"x": 0.845, "xanchor": "left", "yanchor": "top"}
     figure.update_layout(
         legend=beside | {"y": 1.0, "font": {"size": 11}},
         showlegend=True,
-        coloraxis={"colorbar": beside | {"y": 1 - (heights[0] + gap) / inner, "len": 0.155}},
+        coloraxis={"colorbar": beside | {"y": 1 - (heights[0] + gap if has_totals else 50) / inner, "len": 0.155}},
     )
     return figure, inner, 56
 
@@ -187,7 +195,7 @@ def _name_rows(figure: go.Figure, seen: View, **at: int) -> None:
         range=[R - 0.5, -0.5],
         tickmode="array",
         tickvals=some,
-        ticktext=[style.plain(style.shortened(seen.rows[i].label, 28)) for i in some],
+        ticktext=[style.plain(style.shortened(seen.rows[i].label, 36)) for i in some],
         showgrid=False,
         zeroline=False,
         **at,

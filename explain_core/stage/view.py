@@ -107,6 +107,6 @@ def rows_of(scene: Scene, open_groups: Collection[str] = (), *, unfolded: bool =
             rows += [Row(scene.features[each], (each,), "feature", group) for each in together]
     rest = [feature for feature in order if feature not in placed]
     if rest:
-        label = f"{len(rest)} more features" if len(rest) > 1 else scene.features[rest[0]]
+        label = f"{len(rest):,} more features" if len(rest) > 1 else scene.features[rest[0]]
         rows.append(Row(label, tuple(rest), "rest" if len(rest) > 1 else "feature"))
     return rows

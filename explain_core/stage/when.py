@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from explain_core.explanation.labels import is_count, label_texts
+from explain_core.explanation.labels import is_count, spoken_labels
 
 _YEAR, _MONTH = 365, 28  # the fewest days of each
 
@@ -24,7 +24,7 @@ def step_texts(labels: np.ndarray) -> list[str]:
     if is_date(labels):
         form = {"year": "{d:%Y}", "month": "{d:%b %Y}"}.get(grain := _grain(labels), "{d.day} {d:%b %Y}")
         return [form.format(d=date) + _clock(date, grain, ", ") for date in _dates(labels)]
-    return label_texts(labels + 1 if is_count(labels) else labels)
+    return spoken_labels(labels + 1 if is_count(labels) else labels)
 
 
 def in_words(labels: np.ndarray, first: int, last: int, word: str) -> str:

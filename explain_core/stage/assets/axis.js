@@ -49,6 +49,6 @@ function withoutYear(text) {
 export function whenOf(data, first, last) {
   const { texts, label, is_date: isDate } = data.time;
   if (data.steps === 1 && !texts[0]) return "";
-  const named = !isDate && /^[\d\u2212.-]+$/.test(texts[first]) && label ? `${label.toLowerCase()}${first === last ? "" : "s"} ` : "";
+  const named = !isDate && /^[\d\u2212.,-]+$/.test(texts[first]) && label ? `${label.toLowerCase()}${first === last ? "" : "s"} ` : "";
   return first === last ? `${named}${texts[first]}` : `${named}${texts[first]} to ${texts[last]}`;
 }

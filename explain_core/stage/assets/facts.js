@@ -1,7 +1,7 @@
 // What is known of a cell, a run of steps or a row: the numbers that the inspector, the live region and tests read.
 
 import { whenOf } from "./axis.js";
-import { number, share, signed } from "./numbers.js";
+import { counted, number, share, signed } from "./numbers.js";
 import { meanOf, strongestOf, sumOf } from "./view.js";
 
 /**
@@ -16,7 +16,7 @@ export function factsOf(data, arrays, { first, last, row }) {
   const alone = features.length === 1 ? features[0] : null;
   const isRun = last > first;
   const facts = {
-    what: data.tokens ? (isRun ? `${last - first + 1} words` : data.tokens[first]) : all && data.features.length > 1 ? "All features" : row?.label ?? data.features[0].name,
+    what: data.tokens ? (isRun ? counted(last - first + 1, "word") : data.tokens[first]) : all && data.features.length > 1 ? "All features" : row?.label ?? data.features[0].name,
     when: whenOf(data, first, last),
     isRun,
     amount,

@@ -1,8 +1,8 @@
 // How large the parts of the picture are: everything on one screen, whatever its size.
 
 const NARROW = 760; // pixels of width below which the inspector goes under the picture
-const OPEN = 4; // letters that the button to open a row takes
-const BESIDE = 20; // letters of a value and its baseline, under a name without time
+const OPEN = 30; // pixels that the button to open a row takes
+const BESIDE = 134; // pixels of a value and its baseline, under a name without time
 const LEAST = 380; // pixels of height that picture and brush need
 const [CAPTION, AXIS, BRUSH, FOOT, GAP] = [18, 20, 34, 28, 6];
 
@@ -14,9 +14,10 @@ export function measured({ root, parts, data, rows }) {
   root.classList.toggle("narrow", narrow);
   const beside = narrow ? 0 : Math.round(Math.max(196, Math.min(270, 0.24 * width)));
   const whole = width - (beside ? beside + 20 : 0);
-  const longest = Math.max(...rows.map((row) => row.label.length + (row.kind === "feature" ? 0 : OPEN)), ...data.order.slice(0, 4).map((f) => data.features[f].name.length));
-  const letters = data.steps > 1 ? longest : Math.max(longest, BESIDE);
-  const label = data.tokens ? 84 : Math.round(Math.max(90, Math.min(0.24 * whole, 180, 14 + 6.7 * letters)));
+  const names = data.order.slice(0, 4).map((f) => data.features[f].name);
+  const opened = rows.filter((row) => row.kind !== "feature").map((row) => row.label);
+  const longest = Math.max(widest(root, [...rows.map((row) => row.label), ...names, data.time.label]), opened.length ? widest(root, opened) + OPEN : 0, data.steps > 1 ? 0 : BESIDE);
+  const label = data.tokens ? 84 : Math.round(Math.max(90, Math.min(0.28 * whole, 260, 14 + longest)));
   const right = Math.round(Math.max(92, Math.min(150, 0.17 * whole)));
   const plot = whole - label - right;
   const room = roomOf(root, parts, narrow);
@@ -26,7 +27,7 @@ export function measured({ root, parts, data, rows }) {
   const lines = flat || data.tokens ? 0 : Math.min(4, data.features.length);
   const fixed = (lines ? CAPTION : 0) + (hasTime ? AXIS + BRUSH + 2 * GAP : 0) + FOOT + GAP;
   const left = room - fixed;
-  const totals = hasTime ? Math.round(Math.max(40, Math.min(72, 0.14 * left))) : 0;
+  const totals = hasTotals(data) ? Math.round(Math.max(40, Math.min(72, 0.14 * left))) : 0;
   const R = rows.length;
   const most = flat ? 46 : R < 4 ? 58 : Math.max(30, Math.min(46, (0.5 * left) / R));
   const forLines = lines ? Math.max(0.28 * left, Math.min(lines * (lines < 3 ? 110 : 60), left - totals - R * most - 2 * GAP)) : 0;
@@ -45,8 +46,21 @@ export function measured({ root, parts, data, rows }) {
   const totalsTop = linesTop + lines * line + (lines ? GAP : 0);
   return {
     plot, row: rowFloor, heat, totals, line, lines, brush: BRUSH, bars: Math.max(30, right - 70),
-    linesTop, totalsTop, heatTop: totalsTop + totals + (hasTime ? GAP : 0),
+    linesTop, totalsTop, heatTop: totalsTop + totals + (totals ? GAP : 0),
   };
+}
+
+/** Whether each step has a bar of its own: for one feature it would say what the heatmap says. */
+export function hasTotals(data) {
+  return data.steps > 1 && (data.features.length > 1 || Boolean(data.tokens));
+}
+
+/** The width of the widest text as the label of a row, in the page's font: that of a report is another than the app's. */
+function widest(root, texts) {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `650 12px ${getComputedStyle(root).fontFamily}`;
+  const long = [...texts].sort((a, b) => b.length - a.length).slice(0, 8); // of 1,000 others none is wider
+  return Math.max(...long.map((text) => pen.measureText(text).width));
 }
 
 /** The height for picture and brush: what is left of the window, but not less than it needs. */

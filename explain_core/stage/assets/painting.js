@@ -14,6 +14,7 @@ import { viewOf } from "./view.js";
 import { showWords } from "./words.js";
 
 const FEW = 0.05; // of the timesteps
+const TWO_LINES = 32; // pixels of a row whose name may take two
 
 /** Draw everything that is visible. */
 export function paint(stage) {
@@ -34,8 +35,10 @@ export function paint(stage) {
   if (parts["tool-whole"]) parts["tool-whole"].disabled = isWhole;
   if (parts["tool-matters"]) parts["tool-matters"].disabled = state.first === data.matters[0] && state.last === data.matters[1];
   if (data.steps > 1) {
-    const { high, low } = drawColumnTotals(parts.totals, view, scale, size.plot, size.totals, ink);
-    parts.totalsRange.replaceChildren(...ends(high, low, (end) => part("span", { text: signed(end, data.unit) })));
+    if (size.totals) {
+      const { high, low } = drawColumnTotals(parts.totals, view, scale, size.plot, size.totals, ink);
+      parts.totalsRange.replaceChildren(...ends(high, low, (end) => part("span", { text: signed(end, data.unit) })));
+    }
     paintTicks(stage);
     stage.brush.draw(state.first, state.last, size.plot, size.brush, ink);
   }
@@ -63,7 +66,7 @@ function paintLines(stage) {
     const { name, unit } = data.features[f];
     const said = (end) => part("span", { text: number(end, unit, 3) });
     const found = range && range.high > range.low ? ends(range.high, range.low, said) : [said(range ? range.high : NaN)];
-    const strip = part("div", { name: "strip" }, part("div", { name: "label", text: name, title: name }), canvas, part("div", { name: found.length > 1 ? "ends" : "ends one" }, ...found));
+    const strip = part("div", { name: "strip" }, part("div", { name: "label" }, part("span", { name: height >= TWO_LINES ? "name tall" : "name", text: name, title: name })), canvas, part("div", { name: found.length > 1 ? "ends" : "ends one" }, ...found));
     strip.style.height = `${height}px`;
     pointing(canvas, stage, (event) => stage.under(event, canvas, stage.rowOf(f)));
     return strip;
@@ -105,7 +108,7 @@ function paintRows(stage) {
   view.rows.forEach((row, r) => {
     if (r % every) return;
     const top = `${(r + 0.5) * size.row}px`;
-    const label = part("div", { name: `row ${row.kind}`, title: row.label, "data-testid": "row" }, part("span", { name: "name", text: row.label }));
+    const label = part("div", { name: `row ${row.kind}${data.steps > 1 && size.row >= TWO_LINES ? " tall" : ""}`, title: row.label, "data-testid": "row" }, part("span", { name: "name", text: row.label }));
     if (row.kind !== "feature") {
       label.title = `${row.label}: ${row.features.map((f) => data.features[f].name).slice(0, 20).join(", ")}`;
       const open = part("button", { name: "open", type: "button", text: "open", tabindex: "-1", "data-testid": "open-row" });
@@ -132,7 +135,7 @@ function paintFoot(stage, contrast) {
   const isPart = state.first > 0 || state.last < data.steps - 1;
   const notes = [];
   if (view.steps > 1) notes.push(`Each column is the sum of ${counted(view.steps, "timestep")}.`);
-  if (isPart) notes.push(`${counted(state.last - state.first + 1, data.tokens ? "word" : "timestep")} of ${data.steps.toLocaleString("en")}: totals are of what is visible.`);
+  if (isPart) notes.push(`${counted(state.last - state.first + 1, data.tokens ? "word" : "timestep")} of ${data.steps.toLocaleString("en")}: totals are of what is visible${isRanked(stage) ? "" : ", rows ordered by the whole"}.`);
   if (!stage.root.classList.contains("flat") && contrast.limit === (data.contrasts.find((each) => each.kind === contrast.kind) ?? data.contrast).limit) notes.push(contrast.words);
   parts.note.textContent = notes.join(" ");
   parts.note.title = parts.note.textContent;
@@ -141,6 +144,12 @@ function paintFoot(stage, contrast) {
     part("span", { name: "end", text: `\u2212${limit}` }), part("span", { name: "fade" }), part("span", { name: "end", text: `+${limit}` }),
     part("span", { name: "which" }, part("i", { name: "lowers" }), part("span", { text: data.legend.lowers }), part("i", { name: "raises" }), part("span", { text: data.legend.raises })),
   );
+}
+
+/** Whether the rows stand by what is visible of them, as their order may say of the whole sequence. */
+function isRanked({ state, view }) {
+  const sizes = [...view.rowTotals].filter((_, r) => view.rows[r].kind !== "rest").map(Math.abs);
+  return state.rows === "given" || sizes.every((size, r) => !r || size <= sizes[r - 1] + 1e-12);
 }
 
 /** Where a few columns have nearly everything, the others are blank: say where to look, in the blank part. */

@@ -1,5 +1,6 @@
 // The parts of the stage as elements, put together once for each scene.
 
+import { hasTotals } from "./layout.js";
 import { button, icon, marked, menu, part } from "./parts.js";
 
 let made = 0; // stages in this document, for ids that differ
@@ -92,9 +93,7 @@ export function skeletonOf(root, data, state, acts, brush) {
     { name: "figure", "data-testid": "figure" },
     parts.caption,
     parts.lines,
-    parts.totalsLabel,
-    parts.totals,
-    parts.totalsRange,
+    ...(hasTotals(data) ? [parts.totalsLabel, parts.totals, parts.totalsRange] : []),
     parts.labels,
     parts.grid,
     parts.right,

@@ -12,8 +12,8 @@ export function tableOf(data, arrays, view) {
   const rows = view.rows.slice(0, MOST_COLUMNS);
   const unit = data.unit ? ` (${data.unit})` : "";
   const left = [];
-  if (lines < view.first.length) left.push(`the first ${lines} of ${view.first.length} lines; zoom in for the others`);
-  if (rows.length < view.rows.length) left.push(`the first ${rows.length} of ${view.rows.length} rows of the picture`);
+  if (lines < view.first.length) left.push(`the first ${lines} of ${counted(view.first.length, "line")}; zoom in for the others`);
+  if (rows.length < view.rows.length) left.push(`the first ${rows.length} of ${counted(view.rows.length, "row")} of the picture`);
   if (view.steps > 1) left.push(`each line is the sum of ${counted(view.steps, "timestep")}`);
   const caption = `How much each value moved the ${data.noun}${unit}${left.length ? `: ${left.join("; ")}` : ""}.`;
   const single = rows.length === 1 && rows[0].features.length === 1 && !data.tokens;

@@ -1,5 +1,7 @@
 // What is visible of a scene, as pure functions; explain_core/stage/view.py says the same in Python.
 
+import { counted } from "./numbers.js";
+
 /** Little-endian float64 from base64. */
 export function decoded(text) {
   const letters = atob(text);
@@ -43,7 +45,7 @@ export function rowsOf(data, { openGroups = new Set(), unfolded = false, given =
   }
   const rest = order.filter((i) => !placed.has(i));
   if (rest.length > 1) {
-    rows.push({ label: `${rest.length} more features`, features: rest, kind: "rest", group: null });
+    rows.push({ label: counted(rest.length, "more feature"), features: rest, kind: "rest", group: null });
   } else if (rest.length) {
     rows.push({ label: named(rest[0]), features: rest, kind: "feature", group: null });
   }

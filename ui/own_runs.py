@@ -90,7 +90,7 @@ class OwnRuns:
         if shown.key in self.ids and not self.is_there(self.ids[shown.key]):
             self.deleted.add(self.ids.pop(shown.key))
             self.gone = shown.key
-            raise RunError(GONE, hint="The result is kept again when you choose it again.")
+            raise RunError(GONE, hint="Choose it again to keep it.")
         if self.gone:
             return ""
         if shown.key not in self.ids and shown.key not in self.unkept:

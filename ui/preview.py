@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 import xarray as xr
 
-from explain_core.explanation.labels import label_texts
+from explain_core.explanation.labels import spoken_labels
 from explain_core.sequences import Scaling, single
 from ui.data import Data
 from ui.data_options import offer
@@ -26,14 +26,14 @@ def draw_data(data: Data) -> None:
     count = sequences.sizes["sample"]
     index = _choose_sequence(sequences)
     one = single(sequences, index)
-    times = label_texts(one["time"].values) if "time" in one.dims else []
+    times = spoken_labels(one["time"].values) if "time" in one.dims else []
     with st.container(horizontal=True):
         st.metric("Format", data.reading.format, border=True)
         st.metric("Sequences", f"{count:,}", border=True)
         st.metric("Tokens" if data.is_text else "Timesteps", f"{len(times):,}", border=True)
         if "feature" in sequences.dims:
             st.metric("Features", f"{sequences.sizes['feature']:,}", border=True)
-    if len(times) > 1 and times != [str(i + 1) for i in range(len(times))]:
+    if len(times) > 1 and times != [f"{i + 1:,}" for i in range(len(times))]:
         st.caption(f"From {plain(times[0])} to {plain(times[-1])}.")
     if data.is_grid:
         st.caption(grid_words(sequences))

@@ -119,7 +119,7 @@ def curves_figure(curves: pd.DataFrame, *, theme: str = "light") -> go.Figure:
                 showlegend=column == 1,
                 line=method_line(method, colours),
                 customdata=np.stack([one["replaced"], one["prediction"]], axis=-1),
-                hovertemplate=f"<b>{name}</b><br>%{{customdata[0]}} timesteps<br>prediction %{{customdata[1]:.5~g}}"
+                hovertemplate=f"<b>{name}</b><br>%{{customdata[0]:,}} timesteps<br>prediction %{{customdata[1]:.5~g}}"
                 "<extra></extra>",
                 row=1,
                 col=column,

@@ -264,10 +264,10 @@ def _tokens(one: xr.DataArray, spec: ExpectedInput, where: str, pad: tuple[int, 
         return one
     if steps > wanted:
         raise InputError(
-            f"The model takes exactly {wanted} tokens; the sequence has {steps}.",
+            f"The model takes exactly {counted(wanted, 'token')}; the sequence has {steps:,}.",
             where=where,
             hint="Training code cuts long texts at one end; Keras keeps the last tokens.",
-            fixes=(Fix(f"Keep the last {wanted} tokens", {"last": wanted}),),
+            fixes=(Fix(f"Keep the last {counted(wanted, 'token')}", {"last": wanted}),),
         )
     return _padded_tokens(one, wanted, *pad)
 

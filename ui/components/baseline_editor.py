@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explain_core.explanation.labels import label_texts
+from explain_core.explanation.labels import spoken_labels
 from ui.baselines import Baseline, Material
 from ui.baselines_given import by_hand, own_table
 from ui.components.baseline_preview import draw_preview
@@ -175,7 +175,7 @@ def _draw_step(material: Material, start: np.ndarray) -> tuple[np.ndarray, int]:
 def _draw_steps(material: Material, start: np.ndarray) -> tuple[np.ndarray, int]:
     """All steps, a column for each feature; columns are called by their place, since names may be anything."""
     places = [f"c{i}" for i in range(start.shape[1])]
-    times = label_texts(_times(material))[: len(start)]
+    times = spoken_labels(_times(material))[: len(start)]
     config = {
         place: st.column_config.NumberColumn(name, format="%.6g", required=True)
         for place, name in zip(places, material.features, strict=True)

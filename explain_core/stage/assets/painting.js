@@ -14,7 +14,7 @@ import { viewOf } from "./view.js";
 import { showWords } from "./words.js";
 
 const FEW = 0.05; // of the timesteps
-const TWO_LINES = 32; // pixels of a row whose name may take two
+const TWO_LINES = 28; // pixels of a row whose name may take two
 
 /** Draw everything that is visible. */
 export function paint(stage) {

@@ -101,7 +101,10 @@ def words_file():
 
 def test_words_need_their_vocabulary_and_stand_in_the_result(app):
     wait(app)
-    upload(app, ("words.pth", words_file()), ("texts.txt", b"the cat sat\nthe dog sat\n"))
+    upload(app, ("words.pth", words_file()), ("ids.csv", b"4,2,7,3\n"))  # ids need none: a row is a sequence of them
+    assert "4 tokens" in text(app)
+    assert explanation(app).inputs.values.tolist() == [[4, 2, 7, 3]]
+    upload(app, data=("texts.txt", b"the cat sat\nthe dog sat\n"))
     assert "The model takes token ids, and the file has no numbers that could be." in app.error[0].value
     vocabulary = b"[PAD]\n[UNK]\nthe\ncat\nsat\n"
     app.file_uploader(key="upload vocabulary").set_value(("vocabulary.txt", vocabulary, "text/plain"))

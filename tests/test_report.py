@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from browser_tools import browser
+from stage_page import scene_from
 from test_explanation import large
 from test_figures import DAYS, explanation, small, with_gates
 
@@ -23,6 +24,7 @@ from explain_core.errors import InputError
 from explain_core.report import Asked, Facts, asked_in, data_fingerprint, report_html, versions
 from explain_core.report.asked import MOST_BYTES
 from explain_core.report.lines import python_lines
+from explain_core.report.numbers import tables
 from explain_core.stage import Words, scene_of
 
 __all__ = ["browser"]  # the fixture
@@ -79,6 +81,12 @@ def test_tables_have_the_numbers():
     html = report()
     assert re.search(r"<th scope=\"row\">Wind</th><td>\+2\N{NO-BREAK SPACE}kW</td>", html)
     assert re.search(r"<th scope=\"row\">2 Jan 2024</th><td>−3\N{NO-BREAK SPACE}kW</td>", html)
+
+
+def test_the_tables_of_one_feature_say_each_share_once():
+    made = scene_from(np.ones((3, 1)))
+    assert "Totals per" not in tables(made)
+    assert "Every value" in tables(made)
 
 
 def test_only_the_own_script_may_run_and_nothing_may_be_loaded():

@@ -136,7 +136,8 @@ def draw_data(
         sequences = cut(ids_in_a_row(sequences) if takes_tokens and not chosen.unfold else sequences, chosen)
     except ExplainError as error:
         return Data(path, found, None, error=error)
-    slot.caption(in_words(sequences))
+    is_ids = takes_tokens and sequences.sizes["feature"] == 1
+    slot.caption(in_words(sequences.isel(feature=0, drop=True) if is_ids else sequences))
     made = Scaling.of(sequences, scaling) if isinstance(scaling, str) else scaling
     return Data(path, found, sequences, made, (0, pad_where))
 

@@ -24,7 +24,7 @@ def tables(scene: Scene) -> str:
         totals = scene.attribution.sum(axis=0)
         rows = [(_name(scene, f), signed(totals[f], unit)) for f in scene.order[:_MOST_ROWS]]
         parts.append(_drawer(f"Totals per feature{of}", ["Feature", "Total"], rows, F))
-    if T > 1:
+    if T > 1 and (F > 1 or scene.tokens or T > _MOST_CELLS):  # those of one feature are its values' shares below
         totals = scene.attribution.sum(axis=1)
         rows = [(steps[t], signed(totals[t], unit)) for t in range(min(T, _MOST_ROWS))]
         parts.append(_drawer(f"Totals per timestep{of}", [label, "Total"], rows, T))

@@ -42,7 +42,8 @@ def draw_notes(notes: list[str]) -> None:
 def draw_totals(shown: Shown, output: str) -> None:
     """The way from the baseline prediction to the prediction."""
     by = "time"
-    if "feature" in shown.subject.series.dims:  # token ids have none to add up
+    subject = shown.subject
+    if subject.beside or subject.series.sizes.get("feature", 0) > 1:  # token ids have none to add up, one is its sum
         by = switch("Totals", TOTALS, "totals by")
     figure = prediction_figure(shown.explanation, 0, output, by=by, unit=shown.unit, theme=frame.theme(), titled=False)
     chart(

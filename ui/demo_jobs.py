@@ -75,9 +75,9 @@ class DemoJobs:
         self._lock = threading.Lock()
 
     def prepare(self, framework: str) -> None:
-        """Have a process ready with the framework imported."""
+        """Have a process ready that has explained once."""
         with self._lock:
-            self._worker_of(framework).prepare()
+            self._worker_of(framework).prepare(thoroughly=True)
 
     def explanation(self, key: str, request: Request) -> WatchedJob:
         """The job that explains, which is under way already where somebody else has asked."""

@@ -97,9 +97,10 @@ class Scheduler:
         """End the process that the job is in, if one has taken it."""
         self._inbox.put(partial(self._drop, job))
 
-    def prepare(self, worker: Worker) -> None:
-        """Give the worker a process that imports its framework, if there is room for one."""
-        self._inbox.put(partial(self._prepare, worker.token, worker.framework))
+    def prepare(self, worker: Worker, *, thoroughly: bool = False) -> None:
+        """Give the worker a process that imports its framework, if there is room for one. ``thoroughly`` it also does
+        what a first explanation does, which is for when no job is to be expected at once."""
+        self._inbox.put(partial(self._prepare, worker.token, worker.framework, thoroughly))
 
     def close_worker(self, token: object) -> None:
         """End the process and the jobs of a worker that nobody needs any more."""
@@ -238,7 +239,7 @@ class Scheduler:
         self._seats.append(seat)
         return seat
 
-    def _prepare(self, token: object | None, framework: str | None) -> None:
+    def _prepare(self, token: object | None, framework: str | None, thoroughly: bool = False) -> None:
         if self._stopped or framework is None or (token is not None and self._seat_of(token) is not None):
             return
         if token is not None and (spare := self._spare(framework)) is not None:
@@ -249,7 +250,11 @@ class Scheduler:
             except (OSError, RuntimeError) as error:  # whoever needs it is told
                 _log.warning("No worker process could be started: %s", error)
                 return
-            seat.preparing = seat.process.run(_say_nothing, warm_up, (framework,), {})
+            task = warm_up
+            if thoroughly:
+                from explain_core.jobs.tasks.rehearsal import rehearse as task  # not for the server's start to wait for
+
+            seat.preparing = seat.process.run(_say_nothing, task, (framework,), {})
             seat.preparing.add_done_callback(lambda _: self._inbox.put(_look))
 
     @property
@@ -265,7 +270,7 @@ class Scheduler:
             return
         for framework in STARTING:
             if is_installed(framework) and self._spare(framework) is None:
-                self._prepare(None, framework)
+                self._prepare(None, framework, thoroughly=True)
                 return  # the next when this one is ready
 
     def _start(self, seat: _Seat, job: Job) -> None:

@@ -17,6 +17,7 @@ from explain_core.jobs.job import Job, Progress
 from explain_core.jobs.scheduler import Scheduler, shared_scheduler
 from explain_core.jobs.tasks.explaining import Request, explain
 from explain_core.jobs.tasks.opening import ModelSource
+from explain_core.jobs.tasks.rehearsal import rehearse
 from explain_core.jobs.worker import Worker
 
 _KEPT_JOBS = 4  # of those that ended: their results are on disk soon
@@ -77,7 +78,7 @@ class DemoJobs:
     def prepare(self, framework: str) -> None:
         """Have a process ready that has explained once."""
         with self._lock:
-            self._worker_of(framework).prepare(thoroughly=True)
+            self._worker_of(framework).run(rehearse, framework)
 
     def explanation(self, key: str, request: Request) -> WatchedJob:
         """The job that explains, which is under way already where somebody else has asked."""

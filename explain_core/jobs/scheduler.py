@@ -97,10 +97,9 @@ class Scheduler:
         """End the process that the job is in, if one has taken it."""
         self._inbox.put(partial(self._drop, job))
 
-    def prepare(self, worker: Worker, *, thoroughly: bool = False) -> None:
-        """Give the worker a process that imports its framework, if there is room for one. ``thoroughly`` it also does
-        what a first explanation does, which is for when no job is to be expected at once."""
-        self._inbox.put(partial(self._prepare, worker.token, worker.framework, thoroughly))
+    def prepare(self, worker: Worker) -> None:
+        """Give the worker a process that imports its framework, if there is room for one."""
+        self._inbox.put(partial(self._prepare, worker.token, worker.framework))
 
     def close_worker(self, token: object) -> None:
         """End the process and the jobs of a worker that nobody needs any more."""
@@ -239,7 +238,7 @@ class Scheduler:
         self._seats.append(seat)
         return seat
 
-    def _prepare(self, token: object | None, framework: str | None, thoroughly: bool = False) -> None:
+    def _prepare(self, token: object | None, framework: str | None) -> None:
         if self._stopped or framework is None or (token is not None and self._seat_of(token) is not None):
             return
         if token is not None and (spare := self._spare(framework)) is not None:
@@ -251,7 +250,7 @@ class Scheduler:
                 _log.warning("No worker process could be started: %s", error)
                 return
             task = warm_up
-            if thoroughly:
+            if token is None:  # a spare, which no job waits for
                 from explain_core.jobs.tasks.rehearsal import rehearse as task  # not for the server's start to wait for
 
             seat.preparing = seat.process.run(_say_nothing, task, (framework,), {})
@@ -270,7 +269,7 @@ class Scheduler:
             return
         for framework in STARTING:
             if is_installed(framework) and self._spare(framework) is None:
-                self._prepare(None, framework, thoroughly=True)
+                self._prepare(None, framework)
                 return  # the next when this one is ready
 
     def _start(self, seat: _Seat, job: Job) -> None:

@@ -55,9 +55,9 @@ class Worker:
         self.scheduler.hand_in(job)
         return job
 
-    def prepare(self, *, thoroughly: bool = False) -> None:
-        """Have a process ready, if that takes nothing away from anybody; see `Scheduler.prepare`."""
-        self.scheduler.prepare(self, thoroughly=thoroughly)
+    def prepare(self) -> None:
+        """Have a process ready with the framework imported, if that takes nothing away from anybody."""
+        self.scheduler.prepare(self)
 
     def close(self) -> None:
         """End the process, and the jobs that are not done."""

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright
 from torch import nn
 
 from benchmarks.tab import served
@@ -72,17 +72,29 @@ def _wait_for_run(page: Page, before: str) -> None:
 
 
 def _choose(page: Page, label: str, place: int) -> Callable[[], None]:
+    """How an option is chosen in a menu, once the page is at rest: one that opens as the script runs, closes again."""
+    _rest(page)
+
     def act() -> None:
-        page.get_by_role("combobox", name=label).click()
-        page.get_by_role("option").nth(place).click()
+        for _ in range(10):
+            page.get_by_role("combobox", name=label).click()
+            try:
+                return page.get_by_role("option").nth(place).click(timeout=2_000)
+            except TimeoutError:
+                page.keyboard.press("Escape")
+        raise AssertionError(f"The menu {label!r} does not stay open.")
 
     return act
+
+
+def _rest(page: Page) -> None:
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
 
 def _give(page: Page, place: int, file: Path) -> None:
     uploader = page.locator("section[data-testid=stSidebar] input[type=file]").nth(place)
     uploader.wait_for(state="attached")
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    _rest(page)
     uploader.set_input_files(file)
 
 

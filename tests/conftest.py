@@ -55,3 +55,8 @@ def pytest_collection_finish() -> None:
     through after each run of the script."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Have it collected at the end, where nanobind complains of what is left."""
+    gc.unfreeze()

@@ -12,9 +12,11 @@ import pytest
 import torch
 from app_jobs import imported_frameworks
 from app_tools import ROOT, SOON, app, press_explain, stage, wait, workers
+from hostile_jobs import sleep
 from torch import nn
 
 from explain_core.demos import list_demos, load_demo
+from explain_core.jobs.job import Job
 from ui.picture import pair_picture
 
 __all__ = ["app", "workers"]  # the fixtures
@@ -135,12 +137,14 @@ def test_the_keras_demo_on_every_page_with_the_other_engine_and_as_a_file(app):
     assert imported == {"tensorflow": ["keras", "tensorflow"], None: []}
 
 
-def test_another_sequence_and_baseline_of_a_demo(app):
+def test_another_sequence_and_baseline_of_a_demo(app, monkeypatch):
     wait(app)
     before = text(app)
     slug = app.selectbox(key="demo").value
     app.selectbox(key=f"sequence {slug}").select_index(0)
-    app.run()
+    with monkeypatch.context() as never_done:
+        never_done.setattr(Job, "done", property(lambda job: False))
+        app.run()
     (dimmed,) = app.get("bidi_component")  # while the next is computed, the one before is still there
     assert json.loads(dimmed.proto.json)["dimmed"]
     assert json.loads(dimmed.proto.json)["headline"] in before
@@ -285,16 +289,16 @@ def test_the_drawing_of_how_it_works_is_an_image_whose_shares_add_up(theme):
     assert sum(shares) == pytest.approx(answer - baseline) == total
 
 
-def test_cancel_and_try_again(app):
+def test_cancel_and_try_again(app, workers):
     wait(app)
-    header, *rows = CSV.splitlines()
-    long = b"\n".join([header, *(rows * 600)])  # seconds of work, so that there is time to cancel
-    upload(app, ("walk.pth", state_dict()), ("walk.csv", long))
+    upload(app, ("walk.pth", state_dict()), ("walk.csv", CSV))
+    before = workers["torch"].run(sleep, SOON)  # so that the explanation is not done before it is cancelled
     press_explain(app)
     app.run()
     app.button(key="cancel").click()
     wait(app)
     assert "Cancelled" in text(app)
+    before.cancel()
     app.button(key="again").click()
     wait(app)
     assert "Adds up" in text(app)

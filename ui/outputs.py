@@ -82,7 +82,7 @@ def _of_steps(prefix: tuple[str, ...], head: ModelOutput, shape: tuple[int, ...]
     if steps > MOST_STEPS:
         kept = f"output range {key}"
         at = _kept().get(kept, (steps - MOST_STEPS + 1, steps))
-        first, last = st.slider("Output steps", 1, steps, at, key=kept)
+        first, last = st.slider("Output steps", 1, steps, at, format="localized", key=kept)
         _kept()[kept] = first, last
         first = max(first, last - MOST_STEPS + 1)
         left = steps - (last - first + 1)

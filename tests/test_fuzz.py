@@ -236,7 +236,7 @@ MODELS = {
 SLOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 
 
-@settings(max_examples=60, derandomize=True, database=None, **SLOW)
+@settings(max_examples=40, derandomize=True, database=None, **SLOW)
 @given(**MODELS)
 def test_random_models(**model):
     agrees_with_the_reference(**model)

@@ -16,7 +16,7 @@ def agrees(recipe: Recipe) -> None:
     check(recipe, model if recipe.double else model.float(), "torch")
 
 
-@settings(max_examples=220, derandomize=True, database=None, deadline=None)
+@settings(max_examples=120, derandomize=True, database=None, deadline=None)
 @given(RECIPES)
 def test_random_graphs(recipe):
     agrees(recipe)

@@ -18,8 +18,8 @@ from explain_core.stage import Words, scene_of, view
 from explain_core.stage.bundle import bundle, bundled
 from explain_core.stage.contrast import chosen, contrasts_of, limit_of
 from explain_core.stage.grouping import groups_of
-from explain_core.stage.ranges import strongest_ranges, where_it_matters
-from explain_core.stage.sentences import amount_of
+from explain_core.stage.ranges import Range, strongest_ranges, where_it_matters
+from explain_core.stage.sentences import amount_of, range_sentence
 from explain_core.stage.when import in_words, step_texts
 
 CELSIUS = Words(unit="°C", time_label="Date", baseline="an average day", headline="**+1**", title="Load")
@@ -311,3 +311,13 @@ def test_a_large_scene_is_made_quickly_enough_to_be_aggregated():
     assert seen.cells.shape[1] <= 300
     assert seen.steps == 7
     assert seen.total == pytest.approx(float(scene.attribution.sum()))
+
+
+def test_a_sentence_of_a_long_name_still_says_the_amount():
+    names = [f"a_very_long_name_of_what_was_measured_{'x' * 30}_{i}" for i in (1, 2)]
+    one, two = (
+        range_sentence(Range(3, 4, feature, 0.5), 1.0, 1.0, labels=np.arange(9), features=names) for feature in (0, 1)
+    )
+    assert one.endswith("_1, +0.5 of the +1")
+    assert two.endswith("_2, +0.5 of the +1")
+    assert len(one) < 90

@@ -23,7 +23,7 @@ from ui.obstacles import draw_obstacle
 from ui.outputs import choose_shown, choose_shown_input, remember
 from ui.session import Outcome, Session
 from ui.sidebar import Choice, draw
-from ui.subjects import asked_of, digest
+from ui.subjects import asked_of
 from ui.visitor import owner
 
 # Seconds that a page waits before it says that something is under way: an open model answers sooner, and what would be
@@ -185,10 +185,9 @@ def result_of(asked: Choice) -> Outcome | None:
 def _draws(shown: Shown) -> Shown:
     """What a page is about to show, which the address says then."""
     st.session_state["run drawn"] = shown.run
-    steps = shown.subject.series.sizes.get("time", 1)
     names = {"output": shown.explanation.outputs, "input": shown.explanation.input_names}
-    address.say_what_is_ignored(shown.run, names, steps)
-    axis = digest([shown.subject.series[name].values for name in ("time",) if name in shown.subject.series.coords])
+    axis = shown.axis()
+    address.say_what_is_ignored(shown.run, names, axis[0])
     before = address.view()
     if shown.run and before.run != shown.run:
         goes_on = axis == st.session_state.get("axis shown")  # and so does the zoom
@@ -239,13 +238,16 @@ def choose_input(shown: Shown) -> str:
     names = shown.explanation.input_names
     input = choose_shown_input(shown, address.choice_asked("input", shown.run, names))
     if shown.run and len(names) > 1:
-        address.remember(replace(address.view(), input=input))
+        before = address.view()
+        goes_on = before.input not in names or shown.axis(before.input) == shown.axis(input)  # and so does the zoom
+        first, last = (before.first, before.last) if goes_on else (None, None)
+        address.remember(replace(before, input=input, first=first, last=last))
     return input
 
 
-def view(shown: Shown) -> tuple[int, int] | None:
-    """The first and last timestep that the address asks for, counted from 0; None for all of them."""
-    return address.steps_in_view(shown.run, shown.subject.series.sizes.get("time", 1))
+def view(shown: Shown, steps: int) -> tuple[int, int] | None:
+    """The first and last of the drawn timesteps that the address asks for, counted from 0; None for all of them."""
+    return address.steps_in_view(shown.run, steps)
 
 
 def keep_view(shown: Shown, steps: tuple[int, int] | None) -> None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from explain_core.explanation import Explanation, by_name
+from explain_core.figures.panel import panel_of
 from explain_core.report import Asked
 from explain_core.stage import Words
 from explain_core.words import number, percent, signed
 from ui.baselines import Baseline
-from ui.subjects import Subject
+from ui.subjects import Subject, digest
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class Shown:
     def likeliest(self) -> str:
         """The output with the largest prediction."""
         return self.explanation.outputs[int(self.explanation.prediction[0].values.argmax())]
+
+    def axis(self, input: str | None = None) -> tuple[int, str]:
+        """How many timesteps of an input are drawn, without padding, and what tells their labels from others."""
+        panel = panel_of(self.explanation, 0, 0, input)
+        return len(panel.attribution), "" if panel.time is None else digest([str(label) for label in panel.time])
 
     def values(self, output: str) -> tuple[float, float]:
         """Prediction and baseline prediction of one output."""

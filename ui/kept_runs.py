@@ -36,7 +36,10 @@ def choose_run(session: Session) -> Shown | None:
         try:
             runs = {linked: session.runs.run(linked), **runs}
         except RunError:
-            del st.session_state["kept run"]
+            if runs:  # a browser keeps what its menu shows until it is told another value
+                st.session_state["kept run"] = next(iter(runs))
+            else:
+                del st.session_state["kept run"]
             if linked not in session.runs.deleted:
                 session.notices.append(GONE)
                 session.runs.deleted.add(linked)  # said once: the choice comes back with every run of the script
@@ -78,7 +81,7 @@ def _draw_own(session: Session, run: Run) -> None:
     with st.container(horizontal=True):
         if session.runs.lasts:
             _draw_pin(session, run)
-        with st.popover("Delete", icon=":material/delete:"):
+        with st.popover("Delete", icon=":material/delete:", key=f"delete {run.id}"):  # closes as its run goes
             st.caption("The run goes, and its link leads nowhere then.")
             st.button("Delete this run", key="delete run", type="primary", on_click=session.forget_run, args=(run,))
 

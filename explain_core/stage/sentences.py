@@ -11,6 +11,7 @@ from explain_core.stage.when import in_words
 from explain_core.words import signed
 
 _NO_CHANGE = 1e-6  # of all |attribution|; a smaller difference is none that parts could be "of"
+_LONGEST_NAME = 40  # characters of a feature's name
 _MOST_WORDS = 8
 
 
@@ -43,7 +44,7 @@ def range_sentence(
     elif run.feature is None:
         where.append("all features together")
     elif len(features) > 1 or not where:
-        where.append(features[run.feature])
+        where.append(_short(features[run.feature]))
     if len(where) == 2:
         return f"{where[0]}: {where[1]}, {amount_of(run.amount, change, size, unit)}"
     return f"{where[0]}: {amount_of(run.amount, change, size, unit)}"
@@ -62,6 +63,11 @@ def amount_of(amount: float, change: float, size: float, unit: str = "") -> str:
     if abs(amount) > abs(change) and said != whole:
         return f"{said}, more than the {whole} in all: other values pull back"
     return f"{said} of the {whole}"
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the amount; namesakes often differ at the end."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 16]}…{name[-15:]}"
 
 
 def _quoted(tokens: Sequence[str]) -> str:

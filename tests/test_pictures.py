@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from test_explanation import large
 from test_figures import DAYS, explanation, random, small, with_gates
 
 from explain_core import figures
@@ -106,6 +107,23 @@ def test_the_stage_is_drawn_from_its_view():
     assert drawn.get_ylim() == (len(seen.rows) - 0.5, -0.5)
     said = " ".join(a.text for a in figure.layout.annotations)
     assert "Shown here" in said
+
+
+def said_in(figure):
+    return " ".join(each.text for each in figure.layout.annotations)
+
+
+def test_a_picture_says_what_is_in_it_and_which_input_it_is_of():
+    scene = scene_of(random(30, 4))
+    for run, _ in scene.ranges:
+        words = said_in(still_figure(scene, run.first, run.last))
+        for other, text in scene.ranges:
+            overlaps = other.first <= run.last and run.first <= other.last
+            assert (text in words) == overlaps
+    assert len({run.first for run, _ in scene.ranges}) > 1
+    several = large()
+    for name in several.input_names:
+        assert name in still_figure(scene_of(several, input=name)).layout.title.text
 
 
 @pytest.mark.parametrize("dims", [("feature",), ("time",)])

@@ -32,6 +32,7 @@ def take_away(shown: Shown, output: str, looked: Looked) -> None:
     """Everything that can be taken away of a result; pictures are of what is looked at, of the ``output``."""
     name = file_name(shown.subject.title, shown.subject.sequence)
     of = f"{name}-{file_name(output)}" if shown.has_several else name
+    in_picture = f"{of}-{file_name(looked.scene.input)}" if len(looked.scene.inputs) > 1 else of
     model = _model_sha256(shown)
     _button(
         "Report (HTML)",
@@ -46,7 +47,7 @@ def take_away(shown: Shown, output: str, looked: Looked) -> None:
             _button(
                 f"Picture ({format.upper()})",
                 lambda format=format: picture_bytes(looked, format, page),
-                f"{of}.{format}",
+                f"{in_picture}.{format}",
                 mime,
                 "image",
             )

@@ -59,9 +59,7 @@ def still_figure(
     style.apply_style(
         figure,
         colours,
-        title=style.plain(
-            " · ".join(each for each in (scene.words.title, scene.words.sequence) if each) or scene.output
-        ),
+        title=style.plain(_title(scene)),
         subtitle="<br>".join(style.plain(line) for line in lines),
         height=total,
     )
@@ -79,6 +77,12 @@ def still_figure(
     )
     figure.update_layout(margin={"t": above + 20, "b": total - above - 20 - inner})
     return figure
+
+
+def _title(scene: Scene) -> str:
+    """What it is about; of several inputs also the one in the picture."""
+    parts = [scene.words.title, scene.words.sequence, scene.input if len(scene.inputs) > 1 else ""]
+    return " · ".join(each for each in parts if each) or scene.output
 
 
 def _headline(scene: Scene) -> list[str]:
@@ -100,7 +104,9 @@ def _said(scene: Scene, seen: View) -> list[str]:
         part += "Rows are in the order of the whole sequence. "
     colours = contrast_of(seen.cells, scene.contrast.kind, scene.words.unit).words if len(scene.attribution) > 1 else ""
     notes = f"{scene.residual}. {part}{steps}{colours}"
-    return [*(f"•  {style.shortened(text, _PER_LINE)}" for _, text in scene.ranges), *textwrap.wrap(notes, _PER_LINE)]
+    first, last = seen.first[0], seen.last[-1]
+    runs = [text for run, text in scene.ranges if first <= run.last and run.first <= last]  # that are in the picture
+    return [*(f"•  {style.shortened(text, _PER_LINE)}" for text in runs), *textwrap.wrap(notes, _PER_LINE)]
 
 
 def _steps(scene: Scene, seen: View, theme: Theme) -> tuple[go.Figure, int, int]:

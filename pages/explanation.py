@@ -30,7 +30,7 @@ def draw() -> None:
             drawn = scene(shown, output, which)
             draw_stage(
                 drawn,
-                start=frame.view(shown, len(drawn.attribution)),
+                start=address.steps_in_view(shown.run, len(drawn.attribution)),
                 on_view=partial(frame.keep_view, shown),
                 on_take_away=partial(take_away, shown, output),
                 below=address.problem() is not None,

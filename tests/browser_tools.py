@@ -73,36 +73,34 @@ def at_rest(page):
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
 
-def options(page, menu):
-    """The names in a menu of the sidebar, which stays open.
-
-    A menu that opens just as the script runs closes with that, and is opened again.
-    """
+def in_menu(page, menu, act):
+    """What ``act`` makes of the options of a menu of the sidebar, again where it is too late: a menu that opens just as
+    the script runs closes with that."""
     from playwright.sync_api import TimeoutError
 
-    found = page.get_by_role("option")
     for _ in range(10):
         at_rest(page)
         page.get_by_role("combobox", name=menu).click()
         try:
-            found.first.wait_for(timeout=3_000)
-            return found.all_inner_texts()
+            return act()
         except TimeoutError:
             page.keyboard.press("Escape")
-    raise AssertionError(f"The menu {menu!r} does not open.")
+    raise AssertionError(f"The menu {menu!r} does not stay open, or has not what is wanted.")
+
+
+def options(page, menu):
+    """The names in a menu, which stays open."""
+
+    def names():
+        found = page.get_by_role("option")
+        found.first.wait_for(timeout=3_000)
+        return found.all_inner_texts()
+
+    return in_menu(page, menu, names)
 
 
 def choose(page, menu, option):
-    """Choose in a menu of the sidebar, again where it closed before the choice was made."""
-    from playwright.sync_api import TimeoutError
-
-    for _ in range(10):
-        options(page, menu)
-        try:
-            return page.get_by_role("option", name=option).click(timeout=3_000)
-        except TimeoutError:
-            page.keyboard.press("Escape")
-    raise AssertionError(f"{option!r} cannot be chosen in the menu {menu!r}.")
+    in_menu(page, menu, lambda: page.get_by_role("option", name=option).click(timeout=3_000))
 
 
 def own_files(page):

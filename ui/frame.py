@@ -186,16 +186,17 @@ def _draws(shown: Shown) -> Shown:
     """What a page is about to show, which the address says then."""
     st.session_state["run drawn"] = shown.run
     names = {"output": shown.explanation.outputs, "input": shown.explanation.input_names}
-    axis = shown.axis()
+    key, axis_before = st.session_state.get("axis shown", ("", None))
+    axis = axis_before if key == shown.key else shown.axis()
     address.say_what_is_ignored(shown.run, names, axis[0])
     before = address.view()
     if shown.run and before.run != shown.run:
-        goes_on = axis == st.session_state.get("axis shown")  # and so does the zoom
+        goes_on = axis == axis_before  # and so does the zoom
         first, last = (before.first, before.last) if goes_on else (None, None)
         address.remember(Asked(shown.run, first=first, last=last))
     if not shown.run:
         address.forget()
-    st.session_state["axis shown"] = axis
+    st.session_state["axis shown"] = shown.key, axis
     return shown
 
 
@@ -239,15 +240,11 @@ def choose_input(shown: Shown) -> str:
     input = choose_shown_input(shown, address.choice_asked("input", shown.run, names))
     if shown.run and len(names) > 1:
         before = address.view()
-        goes_on = before.input not in names or shown.axis(before.input) == shown.axis(input)  # and so does the zoom
+        is_news = before.input in names and before.input != input
+        goes_on = not is_news or shown.axis(before.input) == shown.axis(input)  # and so does the zoom
         first, last = (before.first, before.last) if goes_on else (None, None)
         address.remember(replace(before, input=input, first=first, last=last))
     return input
-
-
-def view(shown: Shown, steps: int) -> tuple[int, int] | None:
-    """The first and last of the drawn timesteps that the address asks for, counted from 0; None for all of them."""
-    return address.steps_in_view(shown.run, steps)
 
 
 def keep_view(shown: Shown, steps: tuple[int, int] | None) -> None:
